@@ -1,0 +1,240 @@
+"""The options of a run from its flags and its YAML file, and back into a file."""
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import yaml
+
+from fmb.options import (
+    Config,
+    ConfigError,
+    Option,
+    description,
+    did_you_mean,
+    expected,
+    options,
+    parse_value,
+    quote,
+    sections,
+)
+
+DEFAULT_FILE = Path(__file__).resolve().parent.parent / "config.yaml"
+HEADER = "Every option with its default. The flag of num_views is --num-views; flags win over this file."
+PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*")
+
+
+class Entry(NamedTuple):
+    """A value, and the words by which a message names where it came from."""
+
+    value: Any
+    label: str
+
+
+def load_config(argv: Sequence[str], tasks: Sequence[str] = (), default_file: Path | None = DEFAULT_FILE) -> Config:
+    """The options of a command line (without the program): flags win over the file, the file over the defaults.
+
+    The first word may be one of `tasks`; without it the task is the first of them. `--help` prints and exits.
+    Raises ConfigError, a ValueError of one line.
+    """
+    flags = parse_flags(argv, tasks)
+    entries = {name: Entry(declared.default, name) for name, declared in options().items()}
+    if flags.config is not None:
+        entries |= read_file(Path(flags.config), flags.config)
+    elif default_file is not None and default_file.exists():
+        entries |= read_file(default_file, default_file.name)
+    for name, declared in options().items():
+        text = getattr(flags, name)
+        if text is not None:
+            entries[name] = Entry(parse_value(declared, text, declared.flag), declared.flag)
+    check_together(entries)
+    values: dict[str, dict[str, Any]] = {}
+    for name, declared in options().items():
+        values.setdefault(declared.section, {})[name] = entries[name].value
+    made = {name: kind(**values[name]) for name, kind in sections().items()}
+    return Config(**made, **values[""], task=flags.task, cpu=flags.cpu)
+
+
+def check_together(entries: Mapping[str, Entry]) -> None:
+    """Raises ConfigError where values are allowed alone but not together."""
+    views, width, height = (entries[name].value for name in ("num_views", "image_width", "image_height"))
+    batch, points, mixtures = (entries[name] for name in ("batch_size", "gmm_points", "num_mixtures"))
+    if batch.value > views * width * height:
+        rays = f"{views * width * height}, the rays of {views} views of {width} x {height} pixels"
+        raise ConfigError(f"{batch.label} is {batch.value}; must be at most {rays}")
+    if entries["init"].value != "sphere" and mixtures.value > points.value:
+        raise ConfigError(f"{mixtures.label} is {mixtures.value}; must be at most gmm_points, {points.value}")
+
+
+class FlagParser(argparse.ArgumentParser):
+    """An argument parser that raises where argparse would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises ConfigError in argparse's words."""
+        raise ConfigError(message.removeprefix("argument "))
+
+
+def flag_parser(tasks: Sequence[str]) -> FlagParser:
+    """A flag for each option, grouped by section; every value is kept as text."""
+    parser = FlagParser(
+        prog="run_fmb.py",
+        usage=f"run_fmb.py {'[task] ' if tasks else ''}[--flag value ...]",
+        description="Fit fuzzy metaballs, a mixture of Gaussians, to the silhouettes of an object.",
+        allow_abbrev=False,
+        add_help=False,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=110),
+    )
+    if tasks:
+        parser.add_argument("task", nargs="?", default=tasks[0], help=f"{', '.join(tasks)} (default {tasks[0]})")
+    general = parser.add_argument_group("run")
+    general.add_argument("-h", "--help", action="help", help="show this text")
+    general.add_argument("--config", metavar="FILE", help="YAML file of options (default config.yaml)")
+    general.add_argument("--cpu", action="store_true", help="use the CPU even where there is a GPU")
+    groups = {name: parser.add_argument_group(name, kind.__doc__) for name, kind in sections().items()}
+    for name, declared in options().items():
+        default = str(declared.default).lower() if declared.type is bool else declared.default
+        text = f"{description(declared)} (default {default})".replace("%", "%%")
+        kinds = {int: "N", float: "X", bool: "true|false", str: "NAME"}
+        metavar = {"file": "FILE", "dir": "FOLDER"}.get(name.rpartition("_")[2], kinds[declared.type])
+        groups.get(declared.section, general).add_argument(declared.flag, dest=name, metavar=metavar, help=text)
+    return parser
+
+
+def parse_flags(argv: Sequence[str], tasks: Sequence[str]) -> argparse.Namespace:
+    """The text of each flag, None where it is not given; with `config`, `cpu` and `task`."""
+    parser = flag_parser(tasks)
+    valued = [declared.flag for declared in options().values()] + ["--config"]
+    words = list(argv)
+    position = 0
+    while position < len(words):
+        name, equals, _ = words[position].partition("=")
+        follower = words[position + 1 : position + 2]
+        if name in valued and not equals and follower and not follower[0].startswith("--"):
+            # One word, so that argparse takes -1e-4 for a value and not for a flag.
+            words[position : position + 2] = [f"{name}={follower[0]}"]
+        elif name == "--cpu" and equals:
+            raise ConfigError("--cpu takes no value")
+        elif name.startswith("-") and name not in [*valued, "--cpu", "--help", "-h"]:
+            hint = did_you_mean(name, [*valued, "--cpu"]) or "; --help lists all flags"
+            raise ConfigError(f"unknown flag {name}{hint}")
+        position += 1
+    flags, extra = parser.parse_known_args(words)
+    if extra:
+        raise ConfigError(f"unexpected {quote(extra[0])}; options are given as flags such as --mesh-file FILE")
+    flags.task = flags.task if tasks else ""
+    if tasks and flags.task not in tasks:
+        hint = did_you_mean(flags.task, tasks)
+        raise ConfigError(f"unknown task {quote(flags.task)}{hint}; must be one of {', '.join(tasks)}")
+    return flags
+
+
+def read_file(path: Path, name: str) -> dict[str, Entry]:
+    """The options that a YAML file sets; messages begin with `name` and the line."""
+    root = parse_yaml(path, name)
+    found: dict[str, Entry] = {}
+    for key, key_node, node in pairs(root, name):
+        if key in sections():
+            for inner, inner_node, leaf in pairs(node, name, key):
+                found[inner] = read_leaf(inner, leaf, key, f"{name}, line {inner_node.start_mark.line + 1}")
+        else:
+            found[key] = read_leaf(key, node, "", f"{name}, line {key_node.start_mark.line + 1}")
+    return found
+
+
+def parse_yaml(path: Path, name: str) -> yaml.Node | None:
+    """The node tree of a YAML file: nothing is constructed, so tags and aliases cannot do anything."""
+    try:
+        return yaml.compose(path.read_bytes().decode("utf-8-sig"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise ConfigError(f"{name}: {(error.strerror or 'cannot be read').lower()}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{name}: not a text file in UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{name}{place}: not YAML: {' '.join(str(error.problem).split())}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{name}: not YAML of sections and keys: nested too deep") from None
+
+
+def pairs(node: yaml.Node | None, name: str, section: str = "") -> list[tuple[str, yaml.Node, yaml.Node]]:
+    """Key, key's node and value's node of a mapping, each key once; none of an empty section or file."""
+    if node is None or node.tag == "tag:yaml.org,2002:null":
+        return []
+    place = f"{name}, line {node.start_mark.line + 1}"
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError(f"{place}: {f'section {section}' if section else 'the file'} must hold `key: value` lines")
+    lines: dict[str, int] = {}
+    for key, _ in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise ConfigError(f"{name}, line {line}: a key must be a word")
+        if key.value in lines:
+            raise ConfigError(
+                f"{name}, line {line}: {quote(key.value)} is given twice, first in line {lines[key.value]}"
+            )
+        lines[key.value] = line
+    return [(key.value, key, value) for key, value in node.value]
+
+
+def read_leaf(key: str, node: yaml.Node, section: str, place: str) -> Entry:
+    """The checked value of `key: value` in a section ('' is the top level)."""
+    declared = options().get(key)
+    label = f"{place}: {key}"
+    if declared is None or declared.section != section:
+        raise ConfigError(f"{place}: {misplaced(key, section, declared)}")
+    kind = node.tag.removeprefix("tag:yaml.org,2002:")
+    if kind == "null":
+        raise ConfigError(f"{label} is empty; must be {expected(declared)}")
+    if not isinstance(node, yaml.ScalarNode):
+        raise ConfigError(f"{label} is a {node.id}; must be {expected(declared)}")
+    if kind not in ("str", "int", "float", "bool", "timestamp"):
+        raise ConfigError(f"{label} has the tag {quote(kind)}; must be {expected(declared)} without a tag")
+    if declared.type is not str and node.style is not None:
+        raise ConfigError(f"{label} is the text {quote(node.value)}; must be {expected(declared)} without quotes")
+    if declared.type is str and kind == "bool":
+        raise ConfigError(f"{label} is {node.value}; must be {expected(declared)}, with quotes around a word like this")
+    return Entry(parse_value(declared, node.value, label), label)
+
+
+def misplaced(key: str, section: str, declared: Option | None) -> str:
+    """What is wrong with a key that the section does not have."""
+    if key in ("cpu", "config", "task"):
+        return f"{key} is of the command line alone, not of a file"
+    if declared is not None:
+        right = f"section {declared.section}" if declared.section else "the top level"
+        return f"{key} belongs to {right}, not to {f'section {section}' if section else 'the top level'}"
+    near = [name for name, other in options().items() if other.section == section]
+    hint = did_you_mean(key, [*near, *([] if section else sections())]) or did_you_mean(key, options())
+    return f"unknown key {quote(key)}{f' in section {section}' if section else ''}{hint}"
+
+
+def to_yaml(config: Config, comments: bool = False) -> str:
+    """The file that `load_config` reads back into the same options; with `comments`, each option's text."""
+    groups = [(f"{name}:", "  ", name, getattr(config, name)) for name in sections()] + [("", "", "", config)]
+    blocks = [f"# {HEADER}\n"] if comments else []
+    for head, indent, section, holder in groups:
+        own = [declared for declared in options().values() if declared.section == section]
+        lines = [f"{indent}{o.name}: {scalar(getattr(holder, o.name))}" for o in own]
+        if comments:
+            width = max(map(len, lines))
+            lines = [f"{line:<{width}}  # {description(o)}" for line, o in zip(lines, own, strict=True)]
+        blocks.append("\n".join([head, *lines] if head else lines) + "\n")
+    return "\n".join(blocks) if comments else "".join(blocks)
+
+
+def scalar(value: Any) -> str:
+    """A value as YAML 1.1 and 1.2 both read it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        # YAML 1.1 needs a point before an exponent: 1e-05 would be text.
+        mantissa, exponent, power = repr(value).partition("e")
+        return mantissa + ("" if "." in mantissa else ".0") + exponent + power
+    if isinstance(value, str) and not (PLAIN.fullmatch(value) and isinstance(yaml.safe_load(value), str)):
+        return yaml.safe_dump(value, default_style='"', allow_unicode=True, width=2**30).strip()
+    return str(value)

@@ -1,0 +1,257 @@
+"""Points in the volume and on the surface of a mesh, uniformly.
+
+Inside is where the generalised winding number (Jacobson et al. 2013) is beyond one half: for a closed mesh that is
+everything it encloses, with parts that overlap counted once.  Along a line it is the sum of the signed crossings,
+so points are drawn on many parallel lines, on the pieces that lie inside.  A mesh with holes is first closed by
+caps; the solid angle of the caps, few triangles beside the mesh, is what its own winding number then lacks.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import trimesh
+from jaxtyping import Float, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+THRESHOLD = 0.5  # winding number of a point on the surface itself
+LINES_PER_POINT = 2  # to begin with; more where few of them meet the mesh
+FEWEST_LINES, MOST_LINES = 1_000, 1_000_000
+MOST_POINTS_PER_LINE = 100  # beyond this the volume is a hair or nothing
+THINNEST = 1e-9  # of the box's side: pieces of lines shorter than this are rounding
+SLACK = 1e-6  # of a square's side, for rounding
+MOST_ROUNDS = 12  # times the number of points wanted, tried in a mesh with holes
+PAIRS_AT_ONCE = 100_000  # (triangle, point) pairs that stay in cache
+
+
+class Solid(NamedTuple):
+    """A closed mesh in a box with one corner at the origin, and which of its faces close holes."""
+
+    vertices: Float[np.ndarray, "vertex 3"]
+    faces: Int[np.ndarray, "face 3"]
+    caps: Int[np.ndarray, "cap 3"]
+    box: Float[np.ndarray, "3"]
+
+
+class Crossings(NamedTuple):
+    """Where the lines of a lattice meet a mesh, line by line and upwards; the sign is that of the normal's height."""
+
+    line: Int[np.ndarray, " crossing"]
+    height: Float[np.ndarray, " crossing"]
+    sign: Int[np.ndarray, " crossing"]
+
+
+class Lattice(NamedTuple):
+    """Vertical lines, one in each unit square of the base of a box, at random places in their squares."""
+
+    rows: int
+    columns: int
+    place: Float[np.ndarray, "line 2"]
+
+
+class Segments(NamedTuple):
+    """Pieces of lines between crossings; the winding number of each: faces below that look down, less those up."""
+
+    place: Float[np.ndarray, "segment 2"]
+    low: Float[np.ndarray, " segment"]
+    high: Float[np.ndarray, " segment"]
+    winding: Int[np.ndarray, " segment"]
+
+
+def sample_interior(mesh: trimesh.Trimesh, count: int, generator: np.random.Generator) -> Float[np.ndarray, "count 3"]:
+    """Points uniform in the volume of the mesh, in its frame; evener than independent ones, and exactly `count`.
+
+    Raises ValueError for count < 1 and for a mesh that encloses too little to hold them.
+    """
+    if count < 1:
+        raise ValueError(f"number of interior points {count}: must be at least 1")
+    lower, upper = mesh.triangles.min(axis=(0, 1)), mesh.triangles.max(axis=(0, 1))
+    # lines along the shortest side of the box, so that most of them meet the mesh; the order keeps the orientation
+    axes = (np.argmin(upper - lower) + np.array([1, 2, 0])) % 3
+    box = (upper - lower)[axes]
+    if not box[1] > 0.0 or not box[0] > 0.0:
+        raise ValueError("the mesh has no interior: all its vertices lie on one line")
+    vertices, caps = _capped((np.asarray(mesh.vertices) - lower)[:, axes], np.asarray(mesh.faces))
+    solid = Solid(vertices, np.concatenate([mesh.faces, caps]), caps, box)
+    points = np.empty((count, 3))
+    if len(caps):
+        points[:, axes] = _sample_open(solid, count, generator)
+    else:
+        points[:, axes], _ = _sample_capped(solid, count, generator)
+    return points + lower
+
+
+def sample_surface(mesh: trimesh.Trimesh, count: int, generator: np.random.Generator) -> Float[np.ndarray, "count 3"]:
+    """Points uniform on the surface of the mesh, in its frame; evener than independent ones, and exactly `count`.
+
+    Raises ValueError for count < 1.
+    """
+    if count < 1:
+        raise ValueError(f"number of surface points {count}: must be at least 1")
+    corner = np.asarray(mesh.triangles, float)
+    first, second = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
+    face, _ = _spread(np.linalg.norm(np.cross(first, second), axis=1), count, generator)
+    weight = generator.random((count, 2))
+    weight = np.where(weight.sum(axis=1, keepdims=True) > 1.0, 1.0 - weight, weight)  # folds the square in half
+    return corner[face, 0] + weight[:, :1] * first[face] + weight[:, 1:] * second[face]
+
+
+def _sample_capped(solid: Solid, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Points where the crossings below do not cancel, and what they add up to."""
+    lines = int(np.clip(LINES_PER_POINT * count, FEWEST_LINES, MOST_LINES))
+    while True:
+        lattice, side = _lattice(solid.box, lines, generator)
+        segments = _segments(solid.vertices / side, solid.faces, lattice)
+        length = side * (segments.high - segments.low)
+        length = np.where((segments.winding != 0) & (length > THINNEST * solid.box[0]), length, 0.0)
+        hits = np.count_nonzero(length)
+        if hits >= count or lines == MOST_LINES:
+            break
+        lines = min(MOST_LINES, int(lines * min(10.0, 1.0 + 1.5 * count / max(hits, 1))))
+    if hits * MOST_POINTS_PER_LINE < count:
+        raise ValueError(f"the mesh has no interior: {hits} of {lines} lines through its box meet one")
+    segment, rest = _spread(length, count, generator)
+    place, low = side * segments.place[segment], side * segments.low[segment]
+    return np.column_stack([place, low + rest]), segments.winding[segment]
+
+
+def _sample_open(solid: Solid, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Points of the capped mesh at which the mesh alone has a winding number beyond the threshold."""
+    inside, found, tried = [], 0, 0
+    while found < count:
+        if tried >= MOST_ROUNDS * count or found * MOST_ROUNDS < tried:
+            raise ValueError(
+                f"the mesh has no interior: it is open, and {found} of {tried} points within its holes' caps have a "
+                f"winding number beyond {THRESHOLD}; {count} are needed"
+            )
+        points, winding = _sample_capped(solid, count - found + count // 20, generator)
+        beyond = np.abs(winding - _winding(points, solid.vertices, solid.caps)) > THRESHOLD
+        inside.append(points[beyond])
+        found, tried = found + len(inside[-1]), tried + len(points)
+    return generator.permutation(np.concatenate(inside))[:count]
+
+
+def _lattice(box: np.ndarray, lines: int, generator: np.random.Generator) -> tuple[Lattice, float]:
+    """At least about `lines` lines, and the side of their squares."""
+    side = np.sqrt(box[0] * box[1] / lines)
+    rows, columns = (int(cells) for cells in np.ceil(box[:2] / side))
+    corner = np.stack(np.divmod(np.arange(rows * columns), columns), axis=1)
+    return Lattice(rows, columns, corner + generator.random((rows * columns, 2))), float(side)
+
+
+def _crossings(vertices: np.ndarray, faces: np.ndarray, lattice: Lattice) -> Crossings:
+    """Unsorted.  Two faces decide alike on which side of their common edge a line passes, so no line slips through."""
+    face, line = _squares(vertices[faces, :2], lattice)
+    place = lattice.place[line]
+    area = np.stack([_side(vertices, faces[:, [k, (k + 1) % 3]], face, place) for k in range(3)], axis=1)
+    left = area > 0.0
+    up = np.all(left, axis=1)
+    met = up | ~np.any(left, axis=1)
+    face, area = face[met], area[met]
+    # the area beyond each edge is the weight of the corner that faces it
+    total = area.sum(axis=1)
+    height = np.sum(area * vertices[faces[face][:, [2, 0, 1]], 2], axis=1) / np.where(total == 0.0, 1.0, total)
+    return Crossings(line[met], height, np.where(up[met], 1, -1))
+
+
+def _squares(corner: np.ndarray, lattice: Lattice) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of a triangle [3, 2] and the line of a square that it may reach into."""
+    low, high = (np.clip(np.floor(end).astype(int), 0, lattice.rows - 1) for end in _ends(corner[:, :, 0], 1))
+    face, row = _counted(low, high)
+    # in each row the triangle reaches as far as its edges do
+    first, last = np.full(len(face), np.inf), np.full(len(face), -np.inf)
+    for k in range(3):
+        (u, v), (u_next, v_next) = corner[:, k].T, corner[:, (k + 1) % 3].T
+        level = u == u_next
+        slope = np.where(level, 0.0, (v_next - v) / np.where(level, 1.0, u_next - u))
+        v_low, v_high = _ends(np.stack([v, v_next]), 0)
+        for bound in (row, row + 1):
+            at = np.clip(v[face] + slope[face] * (bound - u[face]), v_low[face], v_high[face])
+            at_low, at_high = np.where(level[face], v_low[face], at), np.where(level[face], v_high[face], at)
+            met = (np.maximum(u, u_next)[face] >= row) & (np.minimum(u, u_next)[face] <= row + 1)
+            first, last = (
+                np.where(met, np.minimum(first, at_low), first),
+                np.where(met, np.maximum(last, at_high), last),
+            )
+    low, high = (np.clip(np.floor(end), 0, lattice.columns - 1).astype(int) for end in (first - SLACK, last + SLACK))
+    strip, column = _counted(low, high)
+    return face[strip], row[strip] * lattice.columns + column
+
+
+def _ends(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    return values.min(axis=axis), values.max(axis=axis)
+
+
+def _counted(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which range, and its next number, for all numbers from low to high of every range."""
+    length = high - low + 1
+    index = np.repeat(np.arange(len(low)), length)
+    return index, np.arange(len(index)) - np.repeat(np.cumsum(length) - length - low, length)
+
+
+def _side(vertices: np.ndarray, edge: np.ndarray, face: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Twice the area of edge and place, positive where the place lies to the left."""
+    start, end = vertices[edge.min(axis=1), :2], vertices[edge.max(axis=1), :2]
+    along = (end - start)[face]
+    offset = place - start[face]
+    area = along[:, 0] * offset[:, 1] - along[:, 1] * offset[:, 0]
+    return np.where((edge[:, 0] < edge[:, 1])[face], area, -area)
+
+
+def _segments(vertices: np.ndarray, faces: np.ndarray, lattice: Lattice) -> Segments:
+    line, height, sign = _crossings(vertices, faces, lattice)
+    order = np.lexsort((height, line))
+    line, height = line[order], height[order]
+    winding = -np.cumsum(sign[order])  # the mesh is closed: every line ends at zero
+    within = np.flatnonzero(line[1:] == line[:-1])
+    return Segments(lattice.place[line[within]], height[within], height[within + 1], winding[within])
+
+
+def _spread(weight: np.ndarray, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Indices in proportion to weight and how far into it each lies; one in each of `count` equal shares."""
+    end = np.cumsum(weight)
+    place = (np.arange(count) + generator.random(count)) * (end[-1] / count)
+    index = np.minimum(np.searchsorted(end, place, side="right"), len(weight) - 1)
+    return index, place - end[index] + weight[index]
+
+
+def _capped(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The vertices and, after them, the middles of the holes; and the triangles that close these.
+
+    A hole's rim is what hangs together of the edges whose faces do not cancel, each repeated as often as it is left
+    over; a cap is the fan from the rim's middle.  Nothing is asked of the mesh: any heap of triangles has such caps.
+    """
+    edge = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    undirected, index = np.unique(np.sort(edge, axis=1), axis=0, return_inverse=True)
+    excess = np.zeros(len(undirected), int)
+    np.add.at(excess, index.ravel(), np.where(edge[:, 0] < edge[:, 1], 1, -1))
+    rim = np.repeat(np.where(excess[:, None] > 0, undirected[:, ::-1], undirected), np.abs(excess), axis=0)
+    if len(rim) == 0:
+        return vertices, np.empty((0, 3), int)
+    links = coo_array((np.ones(len(rim)), tuple(rim.T)), shape=(len(vertices),) * 2)
+    _, hole = np.unique(connected_components(links, directed=False)[1][rim[:, 0]], return_inverse=True)
+    middle = np.stack([np.bincount(hole, vertices[rim[:, 0], axis]) / np.bincount(hole) for axis in range(3)], axis=1)
+    return np.concatenate([vertices, middle]), np.column_stack([rim, len(vertices) + hole])
+
+
+def _winding(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Winding number of triangles at points: their solid angles (van Oosterom & Strackee 1983) over 4 pi."""
+    used, index = np.unique(faces, return_inverse=True)
+    corner = vertices[used]
+    index = index.reshape(faces.shape).T
+    first, second, third = (corner[k] for k in index)
+    across = np.cross(second - first, third - first)
+    squared = [np.sum((corner[index[k]] - corner[index[k - 1]]) ** 2, axis=1)[:, None] for k in range(3)]
+    winding = np.empty(len(points))
+    step = max(1, PAIRS_AT_ONCE // len(faces))
+    for begin in range(0, len(points), step):
+        point = points[begin : begin + step]
+        distance = np.linalg.norm(corner[:, None] - point, axis=-1)
+        far = [distance[k] for k in index]
+        volume = np.sum(across * first, axis=1)[:, None] - across @ point.T
+        # twice van Oosterom's denominator, with 2 a.b = |a|² + |b|² - |a - b|²
+        plane = 2.0 * far[0] * far[1] * far[2]
+        for k in range(3):
+            plane += (far[k] ** 2 + far[k - 1] ** 2 - squared[k]) * far[k - 2]
+        winding[begin : begin + step] = np.arctan2(2.0 * volume, plane).sum(axis=0) / (2.0 * np.pi)
+    return winding

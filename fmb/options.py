@@ -1,0 +1,184 @@
+"""Every option once: its name, type, default, text and limits feed config.yaml, the flags and `--help`."""
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from numbers import Real
+from typing import Any, NamedTuple
+
+WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+NOT_FINITE = re.compile(r"[+-]?\.?(inf|infinity|nan)", re.IGNORECASE)
+EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "printable text"}
+
+
+class ConfigError(ValueError):
+    """One line that names the file or flag, the value found and what is allowed."""
+
+
+def option(
+    default: Any,
+    text: str,
+    at_least: Real | None = None,
+    above: Real | None = None,
+    at_most: Real | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A dataclass field; `text` is its help, its comment in config.yaml and its only documentation."""
+    limits = {"at_least": at_least, "above": above, "at_most": at_most, "choices": choices}
+    return field(default=default, metadata={"text": text, **limits})
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The mixture and its start."""
+
+    num_mixtures: int = option(40, "components of the mixture", at_least=1, at_most=100_000)
+    init: str = option(
+        "auto",
+        "start; auto is volume_gmm with a mesh, else sphere",
+        choices=("auto", "volume_gmm", "surface_gmm", "sphere"),
+    )
+    gmm_points: int = option(20_000, "points of the mesh that a GMM start is fitted to", at_least=10, at_most=10**7)
+    gmm_init_scale: float = option(1.0, "factor on the standard deviations of a GMM start", above=0, at_most=1000)
+    rand_sphere_size: float = option(
+        30.0, "precision of a sphere start: larger means smaller blobs", above=0, at_most=1e6
+    )
+
+
+@dataclass(frozen=True)
+class RenderingOptions:
+    """The views of the mesh that are fitted to."""
+
+    num_views: int = option(20, "views in random directions", at_least=1, at_most=10_000)
+    image_width: int = option(64, "width of a view in pixels", at_least=8, at_most=8192)
+    image_height: int = option(64, "height of a view in pixels", at_least=8, at_most=8192)
+    vfov_degrees: float = option(45.0, "vertical field of view in degrees", at_least=1, at_most=150)
+    camera_distance: float = option(3.0, "distance to the middle of the object in object scales", above=1, at_most=1000)
+    ground_truth: str = option(
+        "auto",
+        "of the mesh; auto is pyrender where OpenGL works, else raycast",
+        choices=("auto", "pyrender", "raycast"),
+    )
+
+
+@dataclass(frozen=True)
+class OptimizationOptions:
+    """The fit of the mixture to the silhouettes."""
+
+    num_epochs: int = option(10, "passes over all rays", at_least=1, at_most=100_000)
+    batch_size: int = option(800, "rays of one step", at_least=1, at_most=10**7)
+    initial_lr: float = option(0.1, "largest learning rate of Adam", above=0, at_most=10)
+    schedule: str = option(
+        "one_cycle", "course of the learning rate", choices=("one_cycle", "cosine", "plateau", "constant")
+    )
+    early_stop: bool = option(True, "stop at the last drop of the plateau schedule")
+    opt_shape_scale: float = option(2.2, "scale of the object while it is fitted", above=0, at_most=1000)
+
+
+@dataclass(frozen=True)
+class IoOptions:
+    """Files and folders."""
+
+    mesh_file: str = option("data/ibex.ply", "mesh to fit to (obj, ply, stl, off or glb)")
+    output_dir: str = option("output", "folder of the pictures, the model and the numbers")
+
+
+@dataclass(frozen=True)
+class Config:
+    """All options of a run; `task` and `cpu` belong to the command line alone."""
+
+    model: ModelOptions = ModelOptions()
+    rendering: RenderingOptions = RenderingOptions()
+    optimization: OptimizationOptions = OptimizationOptions()
+    io: IoOptions = IoOptions()
+    random_seed: int = option(42, "seed of every random choice", at_least=0, at_most=2**32 - 1)
+    task: str = ""
+    cpu: bool = False
+
+
+class Option(NamedTuple):
+    """A declared option; `section` is empty at the top level."""
+
+    section: str
+    name: str
+    type: type
+    default: Any
+    limits: Mapping[str, Any]
+
+    @property
+    def flag(self) -> str:
+        """The flag as it is typed."""
+        return "--" + self.name.replace("_", "-")
+
+
+def sections() -> dict[str, type]:
+    """The options class of every section by name, in order."""
+    return {entry.name: entry.type for entry in fields(Config) if is_dataclass(entry.type)}
+
+
+def options() -> dict[str, Option]:
+    """Every option by name, in order; names are unique over all sections, as flags must be."""
+    declared = [(section, entry) for section, kind in sections().items() for entry in fields(kind)]
+    declared += [("", entry) for entry in fields(Config) if entry.metadata]
+    return {e.name: Option(section, e.name, e.type, e.default, e.metadata) for section, e in declared}
+
+
+def parse_value(declared: Option, text: str, label: str) -> Any:
+    """The value that `text` spells: of the option's type and within its limits, else ConfigError after `label`."""
+    wanted = expected(declared)
+    if declared.type is bool and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if declared.type is int and WHOLE.fullmatch(text):
+        if len(text) < 20:
+            return check_limits(declared, int(text), label)
+        wanted = "a whole number of fewer than 20 digits"
+    if declared.type is float and NUMBER.fullmatch(text) and math.isfinite(float(text)):
+        return check_limits(declared, float(text), label)
+    if declared.type is float and (NUMBER.fullmatch(text) or NOT_FINITE.fullmatch(text)):
+        wanted = "a finite number"
+    choices = declared.limits["choices"]
+    if choices is not None:
+        if text in choices:
+            return text
+        raise ConfigError(f"{label} is {quote(text)}{did_you_mean(text, choices)}; must be {wanted}")
+    if declared.type is str and text.strip() and text.isprintable():
+        return text
+    raise ConfigError(f"{label} is {quote(text)}; must be {wanted}")
+
+
+def check_limits(declared: Option, value: Real, label: str) -> Real:
+    """The number, unless it is out of the option's range."""
+    low, above, high = (declared.limits[key] for key in ("at_least", "above", "at_most"))
+    if low is not None and value < low:
+        raise ConfigError(f"{label} is {value}; must be at least {low}")
+    if above is not None and value <= above:
+        raise ConfigError(f"{label} is {value}; must be above {above}")
+    if high is not None and value > high:
+        raise ConfigError(f"{label} is {value}; must be at most {high}")
+    return value
+
+
+def expected(declared: Option) -> str:
+    """What kind of value the option takes, in words."""
+    choices = declared.limits["choices"]
+    return f"one of {', '.join(choices)}" if choices else EXPECTED[declared.type]
+
+
+def description(declared: Option) -> str:
+    """The option's text, after its choices where there are some."""
+    choices = declared.limits["choices"]
+    return (f"{' | '.join(choices)}: " if choices else "") + declared.limits["text"]
+
+
+def quote(text: str) -> str:
+    """The text between quotes, as one short line."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def did_you_mean(text: str, names: Iterable[str]) -> str:
+    """A question after the nearest name, or nothing where none is near."""
+    close = difflib.get_close_matches(text, list(names), 1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,0 +1,158 @@
+"""Meshes: any file that holds triangles becomes one clean mesh, in the file's own frame and unit."""
+
+import io
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import trimesh
+
+from fmb.readers.obj import parse_obj
+
+MERGE_TOLERANCE = 1e-8  # vertices closer than this, in units of the longest box side, are one vertex
+FEWEST_FACES = 4  # of a body: a tetrahedron
+FORMATS = ("obj", "ply", "stl", "off", "glb", "gltf")
+
+
+def read_mesh(path: str | Path) -> trimesh.Trimesh:
+    """One triangle mesh, in the frame and unit of the file, outward where it is closed.
+
+    Scenes are joined with their transforms, seams are welded and faces without three distinct corners dropped;
+    colours of vertices or faces are kept, materials and textures are not read.
+
+    Raises ValueError that names the file: missing, empty, unreadable, of a format not in FORMATS, without
+    triangles, or with vertices or faces that make no body.
+    """
+    path = Path(path)
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        raise ValueError(f"{path}: mesh format '{path.suffix}' is not known, allowed are {', '.join(FORMATS)}")
+    data = _file_bytes(path)
+    try:
+        # whatever a loader meets in a broken file: IndexError, KeyError, struct.error, ...
+        with warnings.catch_warnings(action="ignore"):
+            parts = [_part_obj(data)] if kind == "obj" else _parts(data, kind, path.parent)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path}: not a readable {kind} file: {reason}") from error
+    parts = [part for part in parts if len(part.faces)]
+    if not parts:
+        raise ValueError(f"{path}: no triangles")
+    for part in parts:
+        _check(path, np.asarray(part.vertices), np.asarray(part.faces))
+    return _clean(path, _joined(parts))
+
+
+def _file_bytes(path: Path) -> bytes:
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder, expected a mesh file")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such mesh file") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    if not data:
+        raise ValueError(f"{path}: the mesh file is empty")
+    return data
+
+
+class _Buffers(trimesh.resolvers.Resolver):
+    """Gives a .gltf file the buffers it lists, from its own folder, and nothing else."""
+
+    def __init__(self, data: bytes, folder: Path):
+        self.folder = folder.resolve()
+        self.allowed = {buffer.get("uri") for buffer in json.loads(data).get("buffers", [])}
+
+    def get(self, key: str) -> bytes:
+        path = (self.folder / key).resolve()
+        if key not in self.allowed or not path.is_relative_to(self.folder):
+            raise ValueError(f"refers to '{key}', which is not a buffer beside it")
+        return path.read_bytes()
+
+    def write(self, name: str, data: bytes) -> None:
+        raise NotImplementedError
+
+    def namespaced(self, namespace: str) -> None:
+        raise NotImplementedError
+
+    def keys(self) -> list[str]:
+        return []
+
+
+def _parts(data: bytes, kind: str, folder: Path) -> list[trimesh.Trimesh]:
+    # process=False: the loader must not drop NaN or merge vertices before they were looked at
+    resolver = _Buffers(data, folder) if kind == "gltf" else None
+    scene = trimesh.load_scene(io.BytesIO(data), file_type=kind, resolver=resolver, process=False, skip_materials=True)
+    parts = []
+    for node in scene.graph.nodes_geometry:
+        transform, name = scene.graph[node]
+        geometry = scene.geometry[name]
+        if isinstance(geometry, trimesh.Trimesh):
+            part = geometry.copy()
+            part.vertices = trimesh.transform_points(part.vertices, transform)
+            if np.linalg.det(transform[:3, :3]) < 0.0:  # a mirror turns the surface inside out
+                part.faces = part.faces[:, ::-1]
+            parts.append(part)
+    return parts
+
+
+def _part_obj(data: bytes) -> trimesh.Trimesh:
+    text = parse_obj(data)
+    color = None if text.color is None else np.rint(255.0 * np.clip(text.color, 0.0, 1.0)).astype(np.uint8)
+    return trimesh.Trimesh(text.position, text.face, vertex_colors=color, process=False)
+
+
+def _check(path: Path, vertices: np.ndarray, faces: np.ndarray) -> None:
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        wrong = faces.min() if faces.min() < 0 else faces.max()
+        raise ValueError(f"{path}: a face refers to vertex {wrong}, allowed are 0 to {len(vertices) - 1}")
+    bad = np.count_nonzero(~np.all(np.isfinite(vertices), axis=1))
+    if bad:
+        raise ValueError(f"{path}: {bad} of {len(vertices)} vertices are not finite")
+
+
+def _joined(parts: list[trimesh.Trimesh]) -> trimesh.Trimesh:
+    offset = np.cumsum([0, *(len(part.vertices) for part in parts[:-1])])
+    vertices = np.concatenate([part.vertices for part in parts])
+    faces = np.concatenate([part.faces + first for part, first in zip(parts, offset, strict=True)])
+    kinds = {part.visual.kind for part in parts}
+    if kinds == {"face"}:
+        colors = {"face_colors": np.concatenate([part.visual.face_colors for part in parts])}
+    elif kinds & {"face", "vertex"}:  # parts without colour get trimesh's grey
+        colors = {"vertex_colors": np.concatenate([part.visual.vertex_colors for part in parts])}
+    else:
+        colors = {}
+    return trimesh.Trimesh(vertices, faces, process=False, **colors)
+
+
+def _clean(path: Path, mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    used = mesh.vertices[np.unique(mesh.faces)]
+    lower, upper = used.min(axis=0), used.max(axis=0)
+    extent = np.max(upper - lower)
+    if not extent > 0.0:
+        raise ValueError(f"{path}: all {len(mesh.faces)} triangles lie in one point")
+    lattice = np.rint((mesh.vertices - lower) / (MERGE_TOLERANCE * extent))
+    _, first, same = np.unique(lattice, axis=0, return_index=True, return_inverse=True)
+    faces = first[same.ravel()][mesh.faces]
+    distinct = np.all(faces != np.roll(faces, 1, axis=1), axis=1)
+    count = np.count_nonzero(distinct)
+    if count < FEWEST_FACES:
+        raise ValueError(f"{path}: {count} triangles with three distinct corners, a body has at least {FEWEST_FACES}")
+    mesh.faces = faces
+    mesh.update_faces(distinct)
+    mesh.remove_unreferenced_vertices()
+    if not mesh.is_watertight:  # surfaces stored twice, once for each side, cancel in every inside test
+        mesh.update_faces(mesh.unique_faces())
+    if not mesh.is_winding_consistent:
+        trimesh.repair.fix_winding(mesh)
+    if mesh.is_watertight and _signed_volume(mesh.triangles - lower) < 0.0:
+        mesh.invert()
+    if not mesh.area > 0.0:
+        raise ValueError(f"{path}: {len(mesh.faces)} triangles, none with an area")
+    return mesh
+
+
+def _signed_volume(corner: np.ndarray) -> float:
+    return float(np.sum(corner[:, 0] * np.cross(corner[:, 1], corner[:, 2])) / 6.0)

@@ -1,0 +1,79 @@
+"""Mixtures from the model.npz of an earlier run."""
+
+import json
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+
+class SavedModel(NamedTuple):
+    """A mixture as it was written, in the frame its metadata tells of."""
+
+    mean: Float[np.ndarray, "mixture 3"]
+    precision_cholesky: Float[np.ndarray, "mixture 3 3"]
+    log_weight: Float[np.ndarray, " mixture"]
+    metadata: dict[str, Any]
+
+
+def read_model(path: str | Path) -> SavedModel:
+    """The mixture of a model.npz; pickled objects are refused.
+
+    Raises ValueError where the file is not one, or what it holds is no mixture.
+    """
+    path = Path(path)
+    arrays = read_arrays(path)
+    mean, precision_cholesky, log_weight = (arrays[name] for name in SavedModel._fields[:3])
+    count = len(log_weight) if log_weight.ndim == 1 else 0
+    for name, shape in (("log_weight", (count,)), ("mean", (count, 3)), ("precision_cholesky", (count, 3, 3))):
+        if arrays[name].shape != shape or count == 0:
+            raise ValueError(f"{path}: {name} has shape {arrays[name].shape}; must be {expected_shape(name)}")
+        if arrays[name].dtype.kind != "f":
+            raise ValueError(f"{path}: {name} has type {arrays[name].dtype}; must be floating point")
+        if not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{path}: {name} has {np.sum(~np.isfinite(arrays[name]))} values that are not finite")
+    if np.triu(precision_cholesky, 1).any() or (np.diagonal(precision_cholesky, axis1=1, axis2=2) <= 0).any():
+        raise ValueError(f"{path}: precision_cholesky must be lower triangular with a positive diagonal")
+    return SavedModel(mean, precision_cholesky, log_weight, read_metadata(path, arrays["metadata"]))
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a model file by name, none of them missing."""
+    try:
+        # An open file: numpy would leave its own open where it is no archive.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError(f"{path}: one array; must be an npz archive of {', '.join(SavedModel._fields)}")
+            missing = [name for name in SavedModel._fields if name not in archive.files]
+            arrays = {} if missing else {name: archive[name] for name in SavedModel._fields}
+    except OSError as error:
+        raise ValueError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
+    except (EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: not a model.npz, or a damaged one ({error})") from None
+    except ValueError as error:
+        if "pickle" in str(error):
+            raise ValueError(f"{path}: not a model.npz, or one that holds pickled objects") from None
+        raise
+    if missing:
+        raise ValueError(f"{path}: {', '.join(missing)} missing; a model has {', '.join(SavedModel._fields)}")
+    return arrays
+
+
+def read_metadata(path: Path, text: np.ndarray) -> dict[str, Any]:
+    """The metadata, which is one text of JSON."""
+    try:
+        metadata = json.loads(str(text)) if text.dtype.kind == "U" and text.ndim == 0 else None
+    except json.JSONDecodeError:
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{path}: metadata must be a text of JSON, an object")
+    return metadata
+
+
+def expected_shape(name: str) -> str:
+    """The shape of an array of a model, in words."""
+    return {"mean": "(n, 3)", "precision_cholesky": "(n, 3, 3)", "log_weight": "(n,)"}[name] + " with the same n > 0"

@@ -1,0 +1,75 @@
+"""Views: cameras and what they saw, the one joint between data and fitting."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from fm_render import Rays
+from fmb.cameras import ANY_ARRAY, Cameras, pixel_rays
+
+
+class Views(NamedTuple):
+    """Images of one object from several cameras; what was not observed is None."""
+
+    cameras: Cameras
+    silhouette: Float[ANY_ARRAY, "view height width"]  # share of the pixel that the object covers, 0 to 1
+    depth: Float[ANY_ARRAY, "view height width"] | None = None  # along the optical axis; NaN is background
+    valid: Bool[ANY_ARRAY, "view height width"] | None = None  # False: the pixel says nothing; None: all count
+    color: Float[ANY_ARRAY, "view height width 3"] | None = None  # 0 to 1
+
+
+class Pixels(NamedTuple):
+    """Rays and what was seen along each, in one row; None as in Views."""
+
+    rays: Rays
+    silhouette: Float[ANY_ARRAY, " ray"]
+    depth: Float[ANY_ARRAY, " ray"] | None = None
+    color: Float[ANY_ARRAY, "ray 3"] | None = None
+
+
+def check_views(views: Views, name: str) -> Views:
+    """The same views, once their shapes and values make sense.
+
+    Raises ValueError that begins with `name`, the file or option the views come from.
+    """
+    shape = views.silhouette.shape
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(f"{name}: silhouettes of shape {shape}, expected (views, height, width), none of them 0")
+    expected = {
+        "cameras.world_from_camera": (shape[0], 4, 4),
+        "cameras.intrinsics": (shape[0], 3, 3),
+        "depth": shape,
+        "valid": shape,
+        "color": (*shape, 3),
+    }
+    present = {**{f"cameras.{field}": array for field, array in views.cameras._asdict().items()}, **views._asdict()}
+    for field, wanted in expected.items():
+        if present[field] is not None and present[field].shape != wanted:
+            raise ValueError(f"{name}: {field} of shape {present[field].shape}, expected {wanted}")
+    for field in ("cameras.world_from_camera", "cameras.intrinsics"):
+        if not np.all(np.isfinite(present[field])):
+            raise ValueError(f"{name}: {field} is not finite")
+    if not np.all((np.asarray(views.silhouette) >= 0.0) & (np.asarray(views.silhouette) <= 1.0)):
+        raise ValueError(f"{name}: silhouettes must lie between 0 and 1")
+    return views
+
+
+def select_views(views: Views, index: slice | Int[ANY_ARRAY, " selected"]) -> Views:
+    """The views at `index`, in that order."""
+    return jax.tree.map(lambda array: array[index], views)
+
+
+def flatten_views(views: Views) -> Pixels:
+    """All valid pixels of all views, view by view, row by row.
+
+    The number of rays depends on `valid`, so this cannot run under jit when there is one.
+    """
+    rays = pixel_rays(views.cameras, *views.silhouette.shape[1:])
+    pixels = Pixels(rays, views.silhouette, views.depth, views.color)
+    if views.valid is None:
+        return jax.tree.map(lambda array: jnp.asarray(array).reshape(-1, *array.shape[3:]), pixels)
+    keep = np.asarray(views.valid)
+    return jax.tree.map(lambda array: jnp.asarray(array)[keep], pixels)

@@ -1,0 +1,24 @@
+"""Strictness for every test: CPU, float64, no silent broadcasting, shapes and types checked at each call."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+install_import_hook(["fmb", "fm_render", "util"], "beartype.beartype")
+
+MODELS = Path(__file__).resolve().parents[2] / "shared" / "data" / "models"
+
+
+@pytest.fixture(scope="session")
+def models_folder() -> Path:
+    """Folder of the shared meshes, *.ply; skips where it is absent."""
+    if not MODELS.is_dir():
+        pytest.skip(f"no shared meshes at {MODELS.parent}")
+    return MODELS

@@ -1,0 +1,234 @@
+"""Options: one declaration each, flags over file over defaults, and nothing unread."""
+
+import ast
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fmb.config import DEFAULT_FILE, load_config, to_yaml
+from fmb.options import Config, ConfigError, Option, description, options, sections
+
+ROOT = Path(__file__).resolve().parents[1]
+TASKS = ("shape", "pose")
+
+
+def load(*argv: str, file: Path | None = None) -> Config:
+    """The options without the shipped config.yaml."""
+    return load_config([*argv, *(["--config", str(file)] if file else [])], TASKS, default_file=None)
+
+
+def value_of(config: Config, declared: Option) -> object:
+    """The option's value in a config."""
+    return getattr(getattr(config, declared.section) if declared.section else config, declared.name)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """A function that writes the text of a config file and returns its path."""
+
+    def write_file(text: str) -> Path:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_file
+
+
+def test_defaults_are_those_declared():
+    config = load()
+    assert config == dataclasses.replace(Config(), task="shape")
+    assert (config.model.num_mixtures, config.rendering.num_views, config.random_seed) == (40, 20, 42)
+
+
+def test_names_are_unique_over_sections():
+    declared = [entry.name for kind in sections().values() for entry in dataclasses.fields(kind)]
+    declared += [entry.name for entry in dataclasses.fields(Config)]
+    assert len(declared) == len(set(declared))
+
+
+def test_defaults_are_of_their_type_and_allowed():
+    for name, declared in options().items():
+        assert type(declared.default) is declared.type, name
+        text = str(declared.default).lower() if declared.type is bool else str(declared.default)
+        assert value_of(load(f"{declared.flag}={text}"), declared) == declared.default
+
+
+def test_shipped_file_holds_every_default_and_its_text():
+    assert DEFAULT_FILE == ROOT / "config.yaml"
+    text = DEFAULT_FILE.read_text(encoding="utf-8")
+    assert text == to_yaml(Config(), comments=True), "write config.yaml again with to_yaml(Config(), comments=True)"
+    assert all(len(line) <= 120 for line in text.splitlines())
+    for declared in options().values():
+        assert f"# {description(declared)}\n" in text
+    assert load_config([], TASKS) == load()
+
+
+def test_default_mesh_is_shipped():
+    assert (ROOT / Config().io.mesh_file).is_file()
+
+
+def test_shipped_file_means_the_same_to_another_reader():
+    loaded = yaml.safe_load(DEFAULT_FILE.read_text(encoding="utf-8"))
+    expected = dataclasses.asdict(Config())
+    del expected["task"], expected["cpu"]
+    assert loaded == expected
+
+
+def test_flags_win_over_file_and_file_over_defaults(write):
+    file = write("rendering:\n  num_views: 5\n  image_width: 32\n")
+    rendering = load("--num-views", "7", file=file).rendering
+    assert (rendering.num_views, rendering.image_width, rendering.image_height) == (7, 32, 64)
+
+
+def test_default_file_is_read_where_it_exists(tmp_path):
+    default = tmp_path / "config.yaml"
+    assert load_config([], TASKS, default).random_seed == 42
+    default.write_text("random_seed: 7\n")
+    assert load_config([], TASKS, default).random_seed == 7
+    default.write_text("random_seed: -7\n")
+    with pytest.raises(ConfigError, match=r"^config.yaml, line 1: random_seed is -7; must be at least 0$"):
+        load_config([], TASKS, default)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# nothing\n",
+        "model:\n",
+        "model: ~\nrendering: {}\n",
+        "---\n",
+        "\ufeffrandom_seed: 42\n",
+        "random_seed: +42",
+    ],
+)
+def test_files_that_change_nothing(write, text):
+    assert load(file=write(text)) == load()
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1.0e-4", "+.0001", "0.0001", "1E-04", "00.0001"])
+def test_numbers_are_numbers_in_file_and_flag(write, text):
+    assert load("--initial-lr", text).optimization.initial_lr == 1e-4
+    assert load(file=write(f"optimization:\n  initial_lr: {text}\n")).optimization.initial_lr == 1e-4
+
+
+def test_a_whole_number_is_a_number(write):
+    config = load("--opt-shape-scale=2", file=write("model: {gmm_init_scale: 3}"))
+    assert (config.optimization.opt_shape_scale, config.model.gmm_init_scale) == (2.0, 3.0)
+    assert isinstance(config.optimization.opt_shape_scale, float)
+
+
+def test_folders_named_like_numbers_and_dates(write):
+    file = write("io:\n  output_dir: 2024-11-21\n  mesh_file: 7\n")
+    assert load(file=file).io == dataclasses.replace(Config().io, output_dir="2024-11-21", mesh_file="7")
+    assert load(file=write("io:\n  output_dir: 'no'")).io.output_dir == "no"
+
+
+def test_flag_forms():
+    assert load("--num-views=3") == load("--num-views", "3") == load("--num-views", "9", "--num-views", "3")
+    assert not load("--early-stop", "false").optimization.early_stop
+    assert load("--early-stop", "True").optimization.early_stop
+    assert load("--cpu").cpu
+    assert not load().cpu
+
+
+def test_task_is_the_first_word_and_defaults_to_the_first():
+    assert load().task == "shape"
+    assert load("pose", "--num-views", "3").task == "pose"
+    assert load("--num-views", "3", "pose").task == "pose"
+    assert load_config([], default_file=None).task == ""
+
+
+def test_help_names_every_flag_with_its_text_and_default(capsys):
+    with pytest.raises(SystemExit) as exit_of:
+        load("--help")
+    assert exit_of.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for declared in options().values():
+        default = str(declared.default).lower() if declared.type is bool else declared.default
+        assert f"{declared.flag} " in text
+        assert f"{description(declared)} (default {default})" in text
+    for name, kind in sections().items():
+        assert f"{name}: {kind.__doc__}" in text
+    assert "--cpu" in text
+    assert "--config FILE" in text
+
+
+def values(declared: Option) -> st.SearchStrategy:
+    """Any value that an option allows."""
+    choices, low, above, high = (declared.limits[key] for key in ("choices", "at_least", "above", "at_most"))
+    if choices:
+        return st.sampled_from(choices)
+    if declared.type is bool:
+        return st.booleans()
+    if declared.type is int:
+        return st.integers(low, high)
+    if declared.type is float:
+        lowest = low if low is not None else above
+        return st.floats(lowest, high, exclude_min=above is not None, allow_nan=False, allow_infinity=False)
+    return st.text(min_size=1).filter(lambda text: text.strip() and text.isprintable())
+
+
+CONFIGS = st.builds(
+    Config,
+    **{
+        section: st.builds(kind, **{name: values(o) for name, o in options().items() if o.section == section})
+        for section, kind in sections().items()
+    },
+    random_seed=values(options()["random_seed"]),
+    task=st.just("shape"),
+)
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(CONFIGS, st.booleans())
+def test_round_trip(tmp_path_factory, config, comments):
+    # Rays and points enough for any batch and any mixture: those limits are met in tests of their own.
+    config = dataclasses.replace(
+        config,
+        optimization=dataclasses.replace(config.optimization, batch_size=config.rendering.num_views),
+        model=dataclasses.replace(config.model, num_mixtures=10),
+    )
+    file = tmp_path_factory.getbasetemp() / "round.yaml"
+    file.write_text(to_yaml(config, comments), encoding="utf-8", newline="\n")
+    assert load(file=file) == config
+    assert yaml.safe_load(file.read_text(encoding="utf-8"))["io"] == dataclasses.asdict(config.io)
+
+
+def reads(module: Path, declared: Option) -> bool:
+    """Whether a module reads the option off a record of its section, of options or of the whole config."""
+    holders = {declared.section, "options", "config"} - {""}
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and node.attr == declared.name and isinstance(node.ctx, ast.Load):
+            holder = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+            if holder in holders:
+                return True
+    return False
+
+
+def test_no_option_is_unread():
+    entry = ROOT / "run_fmb.py"
+    if not entry.exists():
+        pytest.skip("run_fmb.py, which reads the options, does not exist yet")
+    modules = [entry, *(path for path in (ROOT / "fmb").rglob("*.py") if path.name not in ("config.py", "options.py"))]
+    flags_alone = [Option("", name, type(default), default, {}) for name, default in (("cpu", False), ("task", ""))]
+    unread = [o.name for o in [*options().values(), *flags_alone] if not any(reads(m, o) for m in modules)]
+    assert not unread, "read as config.<section>.<option>, <section>.<option> or options.<option>, or remove"
+
+
+def test_the_reading_of_an_option_is_recognised(tmp_path):
+    module = tmp_path / "module.py"
+    views = options()["num_views"]
+    for source, expected in (
+        ("print(config.rendering.num_views)", True),
+        ("print(rendering.num_views)", True),
+        ("print(options.num_views)", True),
+        ("print(model.num_views, num_views, other.num_views)", False),
+        ("rendering.num_views = 3", False),
+    ):
+        module.write_text(source)
+        assert reads(module, views) == expected

@@ -1,0 +1,145 @@
+"""pixi.toml, pyproject.toml, .ci/run and the README name the same packages, versions and commands."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("fmb", "tests", "tools", "benchmarks", "data")
+CONDA_NAMES = {"matplotlib": "matplotlib-base"}
+# Python itself, and OpenGL without a display, which uv leaves to the system.
+CONDA_ONLY = {"python", "mesalib", "libegl", "libgl", "libopengl"}
+# Names by which the code imports a package, where they are not the package's own.
+DISTRIBUTIONS = {"PIL": "pillow", "OpenGL": "pyopengl", "skimage": "scikit-image", "sklearn": "scikit-learn"}
+DISTRIBUTIONS |= {"yaml": "pyyaml"}
+# Pinned although no line imports them: what imports them, or how they are used.
+USED_INDIRECTLY = {
+    "jaxlib": "jax",
+    "networkx": "trimesh and pyrender",
+    "imageio": "pyrender",
+    "pillow": "imageio and trimesh",
+    "pyopengl": "pyrender",
+    "beartype": "named in tests/conftest.py",
+    "ruff": "the command `ruff`",
+    "jupyterlab": "the command `jupyter lab`",
+    "ipykernel": "the kernel of jupyterlab",
+}
+
+MANIFEST = tomllib.loads((ROOT / "pixi.toml").read_text(encoding="utf-8"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def pins(requirements: list[str]) -> dict[str, str]:
+    """Version of each requirement; fails where one is not pinned exactly."""
+    found = [re.fullmatch(r"([a-z0-9-]+)==([0-9a-z.]+)", requirement) for requirement in requirements]
+    assert all(found), requirements
+    return {match[1]: match[2] for match in found}
+
+
+def conda_pins(dependencies: dict[str, Any]) -> dict[str, str]:
+    specs = {name: spec["version"] if isinstance(spec, dict) else spec for name, spec in dependencies.items()}
+    return {name: spec.removeprefix("==") for name, spec in specs.items()}
+
+
+RUN = pins(PROJECT["project"]["dependencies"])
+DEV = pins(PROJECT["dependency-groups"]["dev"])
+JUPYTER = pins(PROJECT["dependency-groups"]["jupyter"])
+
+
+def test_both_manifests_pin_the_same_versions():
+    conda = conda_pins(MANIFEST["dependencies"]) | conda_pins(MANIFEST["pypi-dependencies"])
+    expected = {CONDA_NAMES.get(name, name): version for name, version in (RUN | DEV).items()}
+    assert {name: version for name, version in conda.items() if name not in CONDA_ONLY} == expected
+    assert not set(RUN) & set(DEV)
+
+
+def test_every_conda_spec_is_exact():
+    tables = [MANIFEST, *MANIFEST["target"].values(), *MANIFEST["feature"].values()]
+    for table in tables:
+        for name, spec in (table.get("dependencies", {}) | table.get("pypi-dependencies", {})).items():
+            version = spec["version"] if isinstance(spec, dict) else spec
+            assert version == "3.11.*" if name == "python" else re.fullmatch(r"==[0-9a-z.]+", version), name
+
+
+def test_platform_packages_are_the_documented_ones():
+    assert set(MANIFEST["target"]) == {"linux-64"}
+    assert set(MANIFEST["target"]["linux-64"]["dependencies"]) | {"python"} == CONDA_ONLY
+
+
+def test_features_agree_with_extras():
+    assert conda_pins(MANIFEST["feature"]["jupyter"]["dependencies"]) == JUPYTER
+    assert conda_pins(MANIFEST["feature"]["cuda"]["dependencies"]) == {"jaxlib": RUN["jaxlib"]}
+    assert PROJECT["project"]["optional-dependencies"]["cuda"] == [
+        f"jax[cuda12]=={RUN['jax']} ; sys_platform == 'linux'"
+    ]
+    assert PROJECT["tool"]["uv"]["override-dependencies"] == [f"pyopengl=={RUN['pyopengl']}"]
+
+
+@pytest.mark.parametrize("name", sorted(RUN | DEV))
+def test_installed_is_what_is_pinned(name: str):
+    assert metadata.version(name) == (RUN | DEV)[name]
+
+
+def imported_modules() -> set[str]:
+    """Top-level names that any Python file here imports, other than the standard library and our own."""
+    files = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))]
+    names: set[str] = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.split(".")[0])
+    return names - {path.stem for path in files} - set(FOLDERS) - set(sys.stdlib_module_names)
+
+
+def test_every_import_is_pinned_and_every_pin_has_a_use():
+    imported = {DISTRIBUTIONS.get(name, name) for name in imported_modules()}
+    declared = set(RUN | DEV | JUPYTER)
+    assert imported <= declared
+    assert declared - imported <= set(USED_INDIRECTLY)
+
+
+def test_tasks_are_found_without_naming_an_environment():
+    # pixi runs a task in the default environment if that has it and no other has another of the same name;
+    # else in the one environment that has it.
+    assert set(MANIFEST["tasks"]) == {"test", "lint", "bench"}
+    assert MANIFEST["feature"]["jupyter"]["tasks"] == {"jupyter": "jupyter lab"}
+    assert "tasks" not in MANIFEST["feature"]["cuda"]
+    assert [name for name, features in MANIFEST["environments"].items() if "jupyter" in features] == ["jupyter"]
+
+
+def test_manifests_name_no_other_host():
+    for name in ("pixi.toml", "pyproject.toml", ".ci/run"):
+        assert re.findall(r"https?://\S+", (ROOT / name).read_text(encoding="utf-8")) == []
+
+
+def test_ci_runs_the_commands_of_the_readme():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    lines = script.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "#!/usr/bin/env bash"
+    assert {"set -euo pipefail", "uv run pytest", "uv run ruff check .", "uv run ruff format --check ."} <= set(lines)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for command in ("uv run pytest", "uv run python run_fmb.py", "pixi run python run_fmb.py"):
+        assert command in readme, command
+
+
+def test_git_ignores_what_must_not_be_committed():
+    names = ["uv.lock", ".venv/x", ".pixi/x", "output/model.npz", "output/.gitkeep", "pixi.lock"]
+    command = ["git", "-C", str(ROOT), "check-ignore", "--no-index", *names]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("no git on this machine")
+    if result.returncode == 128:
+        pytest.skip("not a git checkout")
+    assert result.stdout.split() == names[:4]
