@@ -205,7 +205,7 @@ def density_in_front(hits: Hits, scale: Array, betas: tuple) -> Array:
 def softmax_weight(log_weight: Array, hits: Hits) -> Array:
     """exp(log_weight) in front of the camera, 0 behind it, scaled so that each ray's largest is 1."""
     masked = jnp.where(hits.distance > 0, log_weight, -jnp.inf)
-    return jnp.exp(masked - stop_gradient(jnp.maximum(masked.max(0), jnp.finfo(masked.dtype).min)))
+    return jnp.exp(masked - stop_gradient(jnp.maximum(masked.max(0, keepdims=True), jnp.finfo(masked.dtype).min)))
 
 
 def two_parameter_weight(hits: Hits, scale: Array, betas: TwoBetas) -> Array:
@@ -231,8 +231,8 @@ def sorted_weight(hits: Hits, scale: Array, betas: tuple) -> Array:
     density = jnp.exp(hits.log_density)
     ahead = jnp.take_along_axis(jnp.where(hits.distance > 0, density, 0), order, axis=0)
     before = jnp.take_along_axis(jnp.cumsum(ahead, axis=0) - ahead, jnp.argsort(order, axis=0), axis=0)
-    ordinary = jnp.where(density > 1e-3, density, 1)
-    fraction = jnp.where(density > 1e-3, -jnp.expm1(-ordinary) / ordinary, 1 - density / 2)
+    ordinary = jnp.where(density > TINY, density, TINY)
+    fraction = -jnp.expm1(-ordinary) / ordinary
     return softmax_weight(hits.log_density + jnp.log(fraction) - before, hits)
 
 
@@ -284,7 +284,7 @@ def _render_block(settings: Settings, outputs: tuple[str, ...], common: tuple, r
         hits = trace(settings, near_mixture, near_origin, direction)
         hits = hits._replace(distance=hits.distance + start)
         weight = blend_weight(hits, scale, betas)
-        weight = weight / jnp.maximum(weight.sum(0), TINY)
+        weight = weight / jnp.maximum(weight.sum(0, keepdims=True), TINY)
         return (weight * hits.distance).sum(0), (blend_density(hits, scale, betas), weight)
 
     if "normal" in outputs:

@@ -232,7 +232,7 @@ def _run_opengl(request: bytes, platforms: tuple[str, ...], seconds: float) -> b
         if done.returncode == 0:
             return done.stdout
         reasons.append(f"{platform}: {_reason(done)}")
-    raise ValueError(f"pyrender: no OpenGL ({'; '.join(reasons)})")
+    raise ValueError(f"pyrender cannot draw here ({'; '.join(reasons)})")
 
 
 def _reason(done: subprocess.CompletedProcess) -> str:

@@ -164,15 +164,13 @@ def _squares(corner: np.ndarray, lattice: Lattice) -> tuple[np.ndarray, np.ndarr
         (u, v), (u_next, v_next) = corner[:, k].T, corner[:, (k + 1) % 3].T
         level = u == u_next
         slope = np.where(level, 0.0, (v_next - v) / np.where(level, 1.0, u_next - u))
-        v_low, v_high = _ends(np.stack([v, v_next]), 0)
+        (u_low, u_high), (v_low, v_high) = _ends(np.stack([u, u_next]), 0), _ends(np.stack([v, v_next]), 0)
         for bound in (row, row + 1):
             at = np.clip(v[face] + slope[face] * (bound - u[face]), v_low[face], v_high[face])
             at_low, at_high = np.where(level[face], v_low[face], at), np.where(level[face], v_high[face], at)
-            met = (np.maximum(u, u_next)[face] >= row) & (np.minimum(u, u_next)[face] <= row + 1)
-            first, last = (
-                np.where(met, np.minimum(first, at_low), first),
-                np.where(met, np.maximum(last, at_high), last),
-            )
+            met = (u_high[face] >= row - SLACK) & (u_low[face] <= row + 1 + SLACK)
+            first = np.where(met, np.minimum(first, at_low), first)
+            last = np.where(met, np.maximum(last, at_high), last)
     low, high = (np.clip(np.floor(end), 0, lattice.columns - 1).astype(int) for end in (first - SLACK, last + SLACK))
     strip, column = _counted(low, high)
     return face[strip], row[strip] * lattice.columns + column

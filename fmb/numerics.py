@@ -40,7 +40,7 @@ def with_closed_form(trace: Callable, slopes: Callable) -> Callable:
         )
         g_mean, g_cholesky = pull(-(zz + zd + zd.mT + dd) / 2)
         qz, qzd, qd = (product("kij,kr->ijr", quadric, w) for w in weights)
-        g_origin, g_direction = (-((a * z).sum(1) + (b * d).sum(1))[1:] for a, b in ((qz, qzd), (qzd, qd)))
+        g_origin, g_direction = (-((a * z[None]).sum(1) + (b * d[None]).sum(1))[1:] for a, b in ((qz, qzd), (qzd, qd)))
         return type(mixture)(g_mean, g_cholesky, g_hits.log_density.sum(1)), g_origin, g_direction
 
     closed_form = jax.custom_vjp(trace)
@@ -117,10 +117,10 @@ def nearby(mixture, origin: Array, direction: Array) -> tuple:
     middle = jax.lax.stop_gradient(mixture.mean.mean(0))[:, None]
     digits = jnp.finfo(origin.dtype)
     half = partial(jax.lax.reduce_precision, exponent_bits=digits.nexp, mantissa_bits=digits.nmant // 2)
-    start = -((origin - middle) * direction).sum(0) / (direction * direction).sum(0)
+    start = -((origin - middle) * direction).sum(0, keepdims=True) / (direction * direction).sum(0, keepdims=True)
     start, coarse = half(jax.lax.stop_gradient(start)), half(jax.lax.stop_gradient(direction))
     moved = (origin + start * coarse) - middle + start * (direction - coarse)
-    return start, mixture._replace(mean=mixture.mean - middle[:, 0]), moved
+    return start, mixture._replace(mean=mixture.mean - middle.T), moved
 
 
 def smallest_root(beta: Array, gamma: Array) -> Array:
@@ -149,8 +149,9 @@ def facing_normal(depth: Array, slope: Array, direction: Array) -> Array:
 
     That of the surface that rays of one length sweep; 0 where nothing is in front of the camera.
     """
-    facing = slope - (depth + (slope * direction).sum(0)) * direction / (direction * direction).sum(0)
-    square = (facing * facing).sum(0)
+    radial = (depth + (slope * direction).sum(0)) / (direction * direction).sum(0)
+    facing = slope - radial[None] * direction
+    square = (facing * facing).sum(0, keepdims=True)
     return facing / jnp.sqrt(jnp.where(square > 0, square, 1))
 
 

@@ -97,7 +97,7 @@ def exact_camera():
 
     class ExactCamera(Camera):
         def set(self, intrinsics: np.ndarray, near: float, far: float) -> None:
-            self.intrinsics, self.zfar, self.znear = intrinsics, far, near
+            self.intrinsics, self.znear, self.zfar = intrinsics, near, far
 
         def get_projection_matrix(self, width: int, height: int) -> np.ndarray:
             # clip = (2 u / width - w, w - 2 v / height, .., w) for a pixel (u, v) at depth w

@@ -42,7 +42,7 @@ class ModelOptions:
         choices=("auto", "volume_gmm", "surface_gmm", "sphere"),
     )
     gmm_points: int = option(20_000, "points of the mesh that a GMM start is fitted to", at_least=10, at_most=10**7)
-    gmm_init_scale: float = option(1.0, "factor on the standard deviations of a GMM start", above=0, at_most=1000)
+    gmm_init_scale: float = option(1.0, "factor on the weights of the start", above=0, at_most=1000)
     rand_sphere_size: float = option(
         30.0, "precision of a sphere start: larger means smaller blobs", above=0, at_most=1e6
     )

@@ -10,6 +10,7 @@ from fmb import ground_truth
 from fmb.cameras import Cameras, look_at, pinhole_intrinsics, pixel_rays, random_cameras
 from fmb.frames import canonical_frame
 from fmb.ground_truth import BACKENDS, GroundTruth, render_ground_truth, start_ground_truth
+from fmb.views import Views
 
 CRASH = "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n"
 REFUSE = "import os, sys\nsys.exit('no driver for ' + os.environ['PYOPENGL_PLATFORM'])\n"
@@ -42,6 +43,15 @@ def opengl() -> None:
 def fine_ball() -> trimesh.Trimesh:
     """80,000 faces: nowhere more than 1e-4 within the unit sphere."""
     return trimesh.creation.icosphere(subdivisions=6)
+
+
+def ring() -> trimesh.Trimesh:
+    return trimesh.creation.torus(0.8, 0.3, major_sections=24, minor_sections=12)
+
+
+@functools.cache
+def views_of_the_ring(backend: str, size: tuple[int, int]) -> Views:
+    return render_ground_truth(ring(), cameras_around(2, size), size, backend).views
 
 
 def cameras_around(count: int, size: tuple[int, int], shift: tuple[float, float] = (0.0, 0.0)) -> Cameras:
@@ -130,9 +140,9 @@ def test_a_tilted_plane_in_closed_form(backend):
 
 @pytest.mark.parametrize(("scale", "place"), [(1e-4, 0.0), (1e4, 0.0), (1.0, 1e5)])
 def test_pictures_do_not_depend_on_unit_and_place(backend, scale, place):
-    mesh, size = trimesh.creation.torus(0.8, 0.3, major_sections=24, minor_sections=12), (48, 48)
+    mesh, size = ring(), (48, 48)
     cameras = cameras_around(2, size)
-    views = render_ground_truth(mesh, cameras, size, backend).views
+    views = views_of_the_ring(backend, size)
     centre = np.array([place, -place, place])
     mesh.apply_transform(trimesh.transformations.scale_and_translate(scale, centre))
     pose = cameras.world_from_camera.copy()
@@ -161,34 +171,31 @@ def test_views_carry_what_the_fit_expects(backend):
 
 
 def test_an_object_behind_the_camera_is_not_seen_and_one_around_it_is(backend):
-    intrinsics = pinhole_intrinsics(16, 16, 45.0)[None]
-    away = look_at(np.array([0.0, 0.0, 3.0]), np.array([0.0, 0.0, 9.0]), (0.0, 1.0, 0.0))[None]
+    away = look_at(np.array([0.0, 0.0, 3.0]), np.array([0.0, 0.0, 9.0]), (0.0, 1.0, 0.0))
+    intrinsics = np.tile(pinhole_intrinsics(16, 16, 45.0), (2, 1, 1))
     ball = trimesh.creation.icosphere(subdivisions=4)
-    assert not np.any(render_ground_truth(ball, Cameras(away, intrinsics), (16, 16), backend).views.silhouette)
-    within = np.eye(4)[None]
-    views = render_ground_truth(ball, Cameras(within, intrinsics), (16, 16), backend).views
-    np.testing.assert_array_equal(views.silhouette, 1.0)
-    np.testing.assert_allclose(views.depth[0, 7:9, 7:9], 1.0, atol=5e-3)
+    views = render_ground_truth(ball, Cameras(np.stack([away, np.eye(4)]), intrinsics), (16, 16), backend).views
+    assert not np.any(views.silhouette[0])
+    np.testing.assert_array_equal(views.silhouette[1], 1.0)
+    np.testing.assert_allclose(views.depth[1, 7:9, 7:9], 1.0, atol=5e-3)
 
 
-@pytest.mark.parametrize("inside_out", [False, True])
-def test_colours_of_vertices_and_faces_show_from_both_sides(backend, inside_out):
+@pytest.mark.parametrize(("owner", "count", "inside_out"), [("face", 2, False), ("vertex", 4, True)])
+def test_colours_of_faces_and_vertices_show_from_both_sides(backend, owner, count, inside_out):
     size, (x, y) = (32, 32), (1.5, 1.0)
     # a sheet before a camera at the origin: left half red, right half blue
     corner = np.array([[-x, -y, 2.0], [0.0, -y, 2.0], [0.0, y, 2.0], [-x, y, 2.0]])
     corner = np.concatenate([corner, corner + [x, 0.0, 0.0]])
     faces = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]])
-    red, blue = [200, 0, 0, 255], [0, 0, 120, 255]
+    red, blue = np.uint8([200, 0, 0, 255]), np.uint8([0, 0, 120, 255])
     if inside_out:
         faces = faces[:, ::-1]
     cameras = Cameras(np.eye(4)[None], pinhole_intrinsics(*size, 45.0)[None])
-    by_face = trimesh.Trimesh(corner, faces, face_colors=np.uint8([red, red, blue, blue]), process=False)
-    by_vertex = trimesh.Trimesh(corner, faces, vertex_colors=np.uint8([red] * 4 + [blue] * 4), process=False)
-    for sheet in (by_face, by_vertex):
-        color = render_ground_truth(sheet, cameras, size, backend).views.color[0, 16]
-        # faces that look at the camera, which carries the light, show their own colour
-        np.testing.assert_allclose(color[10], np.array(red[:3]) / 255.0, atol=0.06)
-        np.testing.assert_allclose(color[22], np.array(blue[:3]) / 255.0, atol=0.06)
+    sheet = trimesh.Trimesh(corner, faces, process=False, **{f"{owner}_colors": np.repeat([red, blue], count, axis=0)})
+    color = render_ground_truth(sheet, cameras, size, backend).views.color[0, 16]
+    # faces that look at the camera, which carries the light, show their own colour
+    np.testing.assert_allclose(color[10], red[:3] / 255.0, atol=0.06)
+    np.testing.assert_allclose(color[22], blue[:3] / 255.0, atol=0.06)
 
 
 def test_auto_draws_with_pyrender_where_there_is_opengl():
@@ -212,9 +219,9 @@ def test_broken_drivers_leave_us_alive(script, reason, tmp_path, monkeypatch):
     box, cameras = trimesh.creation.box(), cameras_around(1, (8, 8))
     truth = render_ground_truth(box, cameras, (8, 8))
     assert truth.backend == "raycast"
-    assert truth.notice == f"pyrender: no OpenGL ({reason}); ray casting instead"
+    assert truth.notice == f"pyrender cannot draw here ({reason}); ray casting instead"
     assert np.any(truth.views.silhouette)
-    with pytest.raises(ValueError, match=r"pyrender: no OpenGL \(egl: "):
+    with pytest.raises(ValueError, match=r"pyrender cannot draw here \(egl: "):
         render_ground_truth(box, cameras, (8, 8), "pyrender")
 
 
@@ -225,7 +232,7 @@ def test_a_driver_that_hangs_is_given_up_and_a_chosen_platform_is_the_only_one(t
     monkeypatch.setattr(ground_truth, "OPENGL_SECONDS", 0.0)  # one second, for the one view
     monkeypatch.setenv("PYOPENGL_PLATFORM", "osmesa")
     truth = render_ground_truth(trimesh.creation.box(), cameras_around(1, (8, 8)), (8, 8))
-    assert truth.notice == "pyrender: no OpenGL (osmesa: no picture after 1 s); ray casting instead"
+    assert truth.notice == "pyrender cannot draw here (osmesa: no picture after 1 s); ray casting instead"
 
 
 def test_a_job_may_be_asked_later_and_twice(backend):

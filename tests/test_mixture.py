@@ -24,7 +24,7 @@ from fmb.mixture import (
 
 @pytest.fixture(scope="module")
 def ball() -> np.ndarray:
-    """20,000 points uniform in a ball of scale 1: on its surface each coordinate deviates by radius / sqrt(3) = 1 / 3."""
+    """20,000 points uniform in a ball of scale 1, whose surface deviates by radius / sqrt(3) = 1 / 3 in each axis."""
     generator = np.random.default_rng(0)
     direction = generator.normal(size=(20_000, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
@@ -99,7 +99,7 @@ def test_opacities(gmm):
     peak = gmm.weights_ / np.sqrt(np.linalg.det(gmm.covariances_))
     assert_allclose(volume / volume[0], peak / peak[0], rtol=1e-10)
     surface = np.exp(from_sklearn(gmm, "surface", weight_factor=0.5).log_weight)
-    assert_allclose(surface, 0.5 * SURFACE_OPACITY, rtol=1e-13)
+    assert_allclose(surface**2 / gmm.weights_, 7.0 * (0.5 * SURFACE_OPACITY) ** 2, rtol=1e-12)
 
 
 def test_fit_is_nearly_as_likely_as_scikit_learns_own(ball):

@@ -1,0 +1,26 @@
+"""Where JAX computes, and where it keeps what it compiled; to be called before any array exists."""
+
+import os
+import shutil
+from pathlib import Path
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fuzzy-metaballs"
+CUDA_HINT = "an NVIDIA GPU is here, but JAX runs on the CPU; for the GPU: pixi run -e cuda, or uv run --extra cuda"
+
+
+def choose_device(cpu: bool) -> tuple[str, str]:
+    """(name of the device JAX will use, a hint of one line or nothing); `cpu` asks for the CPU even beside a GPU.
+
+    Compiled programs are kept in the user's cache folder, so that a second run need not compile them again.
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    import jax
+
+    if cpu:
+        jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_compilation_cache_dir", str(CACHE))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    device = jax.devices()[0]
+    without_cuda = device.platform == "cpu" and not cpu and shutil.which("nvidia-smi") is not None
+    return f"{device.platform} ({device.device_kind})", CUDA_HINT if without_cuda else ""

@@ -1,0 +1,51 @@
+"""Where a fit begins: a mixture in the canonical frame, from a mesh or from nothing."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import trimesh
+
+from fm_render import Mixture
+from fmb.interior import sample_interior, sample_surface
+from fmb.mixture import fit_gmm, sphere_mixture
+from fmb.options import ModelOptions
+
+
+class Start(NamedTuple):
+    """A mixture to start from, how it was made and, where that was not what was asked for, why (one line)."""
+
+    mixture: Mixture
+    kind: str
+    notice: str = ""
+
+
+def start_mixture(mesh: trimesh.Trimesh | None, options: ModelOptions, seed: int) -> Start:
+    """The start that `options` (ModelOptions) asks for, in the canonical frame.
+
+    A mesh without an interior gets a surface GMM in place of a volumetric one, with a notice.
+    Raises ValueError for a GMM without a mesh.
+    """
+    kind = options.init if options.init != "auto" else ("sphere" if mesh is None else "volume_gmm")
+    generator = np.random.default_rng(seed)
+    count, factor = options.num_mixtures, options.gmm_init_scale
+    if kind == "sphere":
+        start = sphere_mixture(generator, count, sphere_size=options.rand_sphere_size, weight_factor=factor)
+        return Start(_single(start), kind)
+    if mesh is None:
+        raise ValueError(f"init is {kind}; without a mesh it must be sphere or auto")
+    notice = ""
+    if kind == "volume_gmm":
+        try:
+            points = sample_interior(mesh, options.gmm_points, generator)
+        except ValueError as error:
+            kind, notice = "surface_gmm", f"{error}; surface_gmm instead of volume_gmm"
+    if kind == "surface_gmm":
+        points = sample_surface(mesh, options.gmm_points, generator)
+    return Start(_single(fit_gmm(points, count, seed, kind.removesuffix("_gmm"), factor)), kind, notice)
+
+
+def _single(mixture: Mixture) -> Mixture:
+    return jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), mixture)
