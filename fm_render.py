@@ -20,7 +20,7 @@ from fmb.numerics import choose, facing_normal, in_blocks, nearby, product, smal
 Vector = tuple[Array, Array, Array]
 RIM = 1e-6  # least 1 - d^2 that the slope of the one-sigma root sees
 FLAT = 1e-3  # least slope of the cubic that the gradient of its root sees: bounds it at a double root
-TINY = 1e-30  # keeps a quotient of sums finite where every component lies behind the camera
+TINY = 1e-18  # keeps a quotient finite where every component lies behind or is gone; its square is a float32
 
 
 class Mixture(NamedTuple):
@@ -112,8 +112,7 @@ def whiten(mixture: Mixture, origin: Array, direction: Array) -> Pairs:
     def apply(x: Array) -> Vector:
         return a * x[0] + b * x[1] + d * x[2], c * x[1] + e * x[2], f * x[2]
 
-    mean, start = apply(mixture.mean.T[..., None]), apply(origin[:, None])
-    offset = tuple(m - o for m, o in zip(mean, start, strict=True))
+    offset = apply(mixture.mean.T[..., None] - origin[:, None])
     return Pairs(apply(direction[:, None]), offset, mixture.precision_cholesky)
 
 

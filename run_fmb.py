@@ -2,11 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from multiprocessing import get_context
 
 import numpy as np
 
@@ -19,83 +17,69 @@ VERSIONS = ("jax", "numpy", "scipy", "scikit-learn", "trimesh", "pyrender", "emb
 
 
 def shape(config: Config) -> None:
-    """A mesh, its silhouettes, a mixture to start from, and the fit to the silhouettes alone (sections 4.3 and 7.2)."""
+    """Mesh -> mixture to start from -> silhouettes -> fit to the silhouettes alone (sections 4.3 and 7.2) -> files."""
     clock = Clock()
     with clock("load"):
         # late, so that wrong flags are known at once and JAX hears of the device before anything else
         from fmb.device import choose_device
 
         device = choose_device(config.cpu)
-        from fmb.cameras import pinhole_intrinsics, random_cameras
         from fmb.evaluation import look, measure, shown
-        from fmb.fit import FitOptions
         from fmb.frames import canonical_frame
         from fmb.ground_truth import start_ground_truth
         from fmb.readers.mesh import read_mesh
         from fmb.shape import compile_shape_fit, fit_shape
         from fmb.start import start_mixture
-        from fmb.views import select_views
+        from fmb.views import scene_cameras, select_views
 
         folder = util.prepare_output_dir(config.io.output_dir)
         mesh = read_mesh(config.io.mesh_file)
         frame = canonical_frame(mesh)
-        mesh = frame.mesh_to_canonical(mesh)
-    painter = ProcessPoolExecutor(1, get_context("spawn"))  # draws while the fit runs
-
-    o = config.optimization
-    rendering, unit = config.rendering, float(frame.scale)
+        mesh, unit = frame.mesh_to_canonical(mesh), float(frame.scale)
     views_generator, fit_generator = np.random.default_rng(config.random_seed).spawn(2)
-    image_size = rendering.image_height, rendering.image_width
-    intrinsics = pinhole_intrinsics(*image_size, rendering.vfov_degrees)
-    count = rendering.num_views + NOVEL_VIEWS
-    cameras = random_cameras(views_generator, count, rendering.camera_distance, intrinsics)
-    images = start_ground_truth(mesh, cameras, image_size, rendering.ground_truth)
+    train_count, image_size = config.rendering.num_views, config.rendering.image_size
+    cameras = scene_cameras(views_generator, train_count + NOVEL_VIEWS, config.rendering)
+    images = start_ground_truth(mesh, cameras, image_size, config.rendering.ground_truth)
     with clock("gmm"):
         start = start_mixture(mesh, config.model, config.random_seed)
+    with clock("compile"):
+        program = compile_shape_fit(start.mixture, (train_count, *image_size), config.optimization)
     with clock("ground_truth"):
         truth = images.result()
-    train = select_views(truth.views, slice(rendering.num_views))
-    novel = select_views(truth.views, slice(rendering.num_views, count))
-    with clock("compile"):
-        program = compile_shape_fit(
-            start.mixture,
-            train.silhouette.shape,
-            FitOptions(o.num_epochs, o.batch_size, o.initial_lr, o.schedule, o.early_stop),
-        )
-    with clock("optimize"):
-        mixture, fit = fit_shape(program, start.mixture, train, o.opt_shape_scale, fit_generator, lambda *a: None)
+        views = {
+            "train": select_views(truth.views, slice(train_count)),
+            "novel": select_views(truth.views, slice(train_count, None)),
+        }
+    report(device.hint, start.notice, truth.notice)
+    with clock("optimize"), util.progress_bar("fit") as on_progress:
+        fit = fit_shape(program, start.mixture, views["train"], fit_generator, on_progress)
     with clock("evaluate"):
-        sights = {
-            name: {part: look(shape, views.cameras, image_size) for part, views in (("train", train), ("novel", novel))}
-            for name, shape in (("initial", start.mixture), ("final", mixture))
-        }
-        errors = {
-            name: {"train": measure(sight["train"], train, unit), "novel": measure(sight["novel"], novel, unit)}
-            for name, sight in sights.items()
-        }
+        seen, errors = {}, {}
+        for stage, mixture in (("initial", start.mixture), ("final", fit.mixture)):
+            seen[stage] = {name: look(mixture, seen_by.cameras, image_size) for name, seen_by in views.items()}
+            errors[stage] = {name: measure(seen[stage][name], views[name], unit) for name in views}
     with clock("figures"):
+        train = views["train"]
         reference = util.Images(train.silhouette, unit * train.depth, train.color)
-        history = util.History(np.arange(len(fit.loss)), fit.loss, fit.learning_rate)
-        initial, final = (shown(sights[name]["train"], unit) for name in ("initial", "final"))
-        util.draw_pictures(folder, reference, initial, final, history)
-    world = frame.mixture_to_world(mixture)
+        pictures = (shown(seen[stage]["train"], unit) for stage in ("initial", "final"))
+        util.draw_pictures(folder, reference, *pictures, fit.history)
     metrics = {
         **errors["final"],
         "initial": errors["initial"],
         "seconds": clock.seconds(),
-        "steps": len(fit.loss),
+        "steps": len(fit.history.step),
         "num_mixtures": config.model.num_mixtures,
         "init": start.kind,
         "scale": unit,
-        "device": device[0],
+        "device": device.name,
         "ground_truth_backend": truth.backend,
         "versions": {name: version(name) for name in VERSIONS},
     }
-    util.write_model(folder / "model.npz", *map(np.asarray, world), metrics)
-    util.write_history(folder / "history.csv", history)
+    util.write_model(folder / "model.npz", *map(np.asarray, frame.mixture_to_world(fit.mixture)), metrics)
+    util.write_history(folder / "history.csv", fit.history)
     util.write_text(folder / "config.yaml", to_yaml(config))
     util.write_metrics(folder / "metrics.json", metrics)
-    print(metrics)
+    report(util.summary(metrics, folder))
 
 
 class Clock:
@@ -105,15 +89,21 @@ class Clock:
         self.start, self.parts = time.perf_counter(), {}
 
     @contextmanager
-    def __call__(self, part: str):
+    def __call__(self, part: str) -> Iterator[None]:
         """Counts the time within for `part`."""
         start = time.perf_counter()
         yield
-        self.parts[part] = self.parts.get(part, 0.0) + time.perf_counter() - start
+        self.parts[part] = time.perf_counter() - start
 
     def seconds(self) -> dict[str, float]:
-        """All of them, after the total."""
+        """The total so far and the parts."""
         return {"total": time.perf_counter() - self.start, **self.parts}
+
+
+def report(*lines: str) -> None:
+    """Prints the lines that say something."""
+    for line in filter(None, lines):
+        print(line, flush=True)
 
 
 TASKS: dict[str, Callable[[Config], None]] = {"shape": shape}

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -263,3 +263,32 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return str(value) if isinstance(value, Path) else value
+
+
+@contextmanager
+def progress_bar(name: str) -> Iterator[Callable[[int, int, float], None]]:
+    """A bar on stderr for as long as the context lasts; gives what to call with (step, all steps, loss)."""
+    from tqdm import tqdm
+
+    with tqdm(desc=name, unit="step", leave=False) as bar:
+
+        def move(step: int, total: int, loss: float) -> None:
+            bar.total = total
+            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+            bar.update(step - bar.n)
+
+        yield move
+
+
+def summary(metrics: Mapping[str, Any], folder: Path) -> str:
+    """What a run says at its end: errors before and after, where the time went, where the files are."""
+    before, after = metrics["initial"], metrics
+    lines = [
+        f"{name}  cross-entropy {before[part]['cross_entropy']:.4f} -> {after[part]['cross_entropy']:.4f}, "
+        f"IoU {before[part]['iou']:.3f} -> {after[part]['iou']:.3f}, "
+        f"depth error {before[part]['depth_mae']:.4g} -> {after[part]['depth_mae']:.4g} input units"
+        for name, part in (("training views", "train"), ("unseen views  ", "novel"))
+    ]
+    seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")
+    lines.append(f"{metrics['seconds']['total']:.1f} s on {metrics['device']}: {seconds}")
+    return "\n".join([*lines, f"pictures, model and numbers in {folder}/"])

@@ -3,13 +3,21 @@
 import os
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fuzzy-metaballs"
 CUDA_HINT = "an NVIDIA GPU is here, but JAX runs on the CPU; for the GPU: pixi run -e cuda, or uv run --extra cuda"
 
 
-def choose_device(cpu: bool) -> tuple[str, str]:
-    """(name of the device JAX will use, a hint of one line or nothing); `cpu` asks for the CPU even beside a GPU.
+class Device(NamedTuple):
+    """What JAX computes on, and a hint of one line where that could be better."""
+
+    name: str
+    hint: str
+
+
+def choose_device(cpu: bool) -> Device:
+    """The device JAX will use; `cpu` asks for the CPU even beside a GPU.
 
     Compiled programs are kept in the user's cache folder, so that a second run need not compile them again.
     """
@@ -23,4 +31,4 @@ def choose_device(cpu: bool) -> tuple[str, str]:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     device = jax.devices()[0]
     without_cuda = device.platform == "cpu" and not cpu and shutil.which("nvidia-smi") is not None
-    return f"{device.platform} ({device.device_kind})", CUDA_HINT if without_cuda else ""
+    return Device(device.platform, CUDA_HINT if without_cuda else "")

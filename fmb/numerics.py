@@ -112,14 +112,16 @@ def nearby(mixture, origin: Array, direction: Array) -> tuple:
 
     Far cameras would cost digits: q and t u grow with the distance, their difference does not. Hits stay the same, so
     that start has no gradient. It keeps half of the digits, as does the direction that it is first multiplied with:
-    that product is exact, and so is its sum with an origin that it nearly cancels.
+    that product is exact, and what its sum with the origin loses is added once the middle is subtracted.
     """
     middle = jax.lax.stop_gradient(mixture.mean.mean(0))[:, None]
     digits = jnp.finfo(origin.dtype)
     half = partial(jax.lax.reduce_precision, exponent_bits=digits.nexp, mantissa_bits=digits.nmant // 2)
     start = -((origin - middle) * direction).sum(0, keepdims=True) / (direction * direction).sum(0, keepdims=True)
     start, coarse = half(jax.lax.stop_gradient(start)), half(jax.lax.stop_gradient(direction))
-    moved = (origin + start * coarse) - middle + start * (direction - coarse)
+    step, near = start * coarse, origin + start * coarse
+    lost = jax.lax.stop_gradient((origin - (near - (near - origin))) + (step - (near - origin)))
+    moved = (near - middle) + (lost + start * (direction - coarse))
     return start, mixture._replace(mean=mixture.mean - middle.T), moved
 
 
@@ -138,9 +140,10 @@ def smallest_root(beta: Array, gamma: Array) -> Array:
     big = -jnp.sign(r) * jnp.cbrt(jnp.abs(r) + jnp.sqrt(jnp.maximum(r**2 - q**3, 0)))
     single = big + jnp.where(big == 0, 0, q / jnp.where(big == 0, 1, big))
     x = jnp.where(three, -2 * jnp.sqrt(jnp.maximum(q, 0)) * jnp.cos(angle / 3), single) - c2 / 3
+    flat = jnp.finfo(x.dtype).eps ** 0.5  # near a double root the value is rounding alone: no step off it
     for _ in range(2):
         value, slope = ((x + c2) * x + c1) * x + c0, (3 * x + 2 * c2) * x + c1
-        x = x - jnp.clip(value / jnp.maximum(slope, 1e-6), -0.1, 0.1)
+        x = x - jnp.clip(value / jnp.maximum(slope, flat), -0.1, 0.1)
     return x * unit
 
 

@@ -63,19 +63,33 @@ class RenderingOptions:
         choices=("auto", "pyrender", "raycast"),
     )
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.image_height, self.image_width
+
 
 @dataclass(frozen=True)
 class OptimizationOptions:
     """The fit of the mixture to the silhouettes."""
 
-    num_epochs: int = option(10, "passes over all rays", at_least=1, at_most=100_000)
-    batch_size: int = option(800, "rays of one step", at_least=1, at_most=10**7)
-    initial_lr: float = option(0.1, "largest learning rate of Adam", above=0, at_most=10)
-    schedule: str = option(
-        "one_cycle", "course of the learning rate", choices=("one_cycle", "cosine", "plateau", "constant")
+    recipe: str = option(
+        "best",
+        "way to fit; predecessor is the released one, with its own epochs, batches, rates and start",
+        choices=("best", "predecessor"),
     )
-    early_stop: bool = option(True, "stop at the last drop of the plateau schedule")
-    opt_shape_scale: float = option(2.2, "scale of the object while it is fitted", above=0, at_most=1000)
+    num_epochs: int = option(
+        100, "passes over the rays: all near an outline, a quarter of the others", at_least=1, at_most=100_000
+    )
+    batch_size: int = option(2048, "rays of one step", at_least=1, at_most=10**7)
+    initial_lr: float = option(0.06, "largest learning rate of Adam", above=0, at_most=10)
+    schedule: str = option(
+        "cosine", "course of the learning rate", choices=("cosine", "one_cycle", "plateau", "constant")
+    )
+    early_stop: bool = option(True, "end a plateau schedule at its last drop")
+    opt_shape_scale: float = option(
+        2.2, "scale of the object while it is fitted; matters to recipe predecessor alone", above=0, at_most=1000
+    )
 
 
 @dataclass(frozen=True)

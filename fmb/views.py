@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fm_render import Rays
-from fmb.cameras import ANY_ARRAY, Cameras, pixel_rays
+from fmb.cameras import ANY_ARRAY, Cameras, pinhole_intrinsics, pixel_rays, random_cameras
+from fmb.options import RenderingOptions
 
 
 class Views(NamedTuple):
@@ -73,3 +74,9 @@ def flatten_views(views: Views) -> Pixels:
         return jax.tree.map(lambda array: jnp.asarray(array).reshape(-1, *array.shape[3:]), pixels)
     keep = np.asarray(views.valid)
     return jax.tree.map(lambda array: jnp.asarray(array)[keep], pixels)
+
+
+def scene_cameras(generator: np.random.Generator, count: int, options: RenderingOptions) -> Cameras:
+    """Cameras in random directions around an object in its canonical frame, as `options` asks for them."""
+    intrinsics = pinhole_intrinsics(*options.image_size, options.vfov_degrees)
+    return random_cameras(generator, count, options.camera_distance, intrinsics)

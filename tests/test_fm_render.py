@@ -1,0 +1,245 @@
+"""The renderer against the NumPy twin, its gradients against the twin's, autodiff's and each other's; its limits."""
+
+import warnings
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from reference import Form, gradient_reference, render_reference
+from scipy.spatial.transform import Rotation
+
+from fm_render import BLENDINGS, INTERSECTIONS, FiveBetas, Mixture, Rays, Rendering, Settings, TwoBetas, render
+from fmb import numerics
+from fmb.cameras import cameras_from_pose, pinhole_intrinsics, pixel_rays
+from fmb.rotations import ROTATIONS
+
+BETAS = {
+    "two_parameter": TwoBetas(7.0, 1.3),
+    "five_parameter": FiveBetas(1.5, 4.0, 0.4, 8.0, -4.0),
+    "sorted": (),
+}
+ALL = [(rule, blend) for rule in INTERSECTIONS for blend in BLENDINGS]
+IMAGES = ("density", "alpha", "depth", "normal", "weight")
+SCALE = 1.4
+every_combination = pytest.mark.parametrize(("rule", "blend"), ALL)
+
+
+def options(rule: str, blend: str, gradient: str = "closed_form") -> Settings:
+    """One combination, with betas that all make a difference."""
+    return Settings(rule, blend, gradient, BETAS[blend])
+
+
+def scene(seed: int = 0, components: int = 6, rays: int = 9) -> tuple[Mixture, Rays]:
+    """Components in front of rays that differ in origin, direction and length; the last component lies behind."""
+    generator = np.random.default_rng(seed)
+    factor = np.tril(generator.normal(size=(components, 3, 3))) * 3.0
+    factor[:, range(3), range(3)] = np.abs(factor[:, range(3), range(3)]) + 2.0
+    mean = 0.3 * generator.normal(size=(components, 3))
+    mean[-1] = [0.0, 0.1, -9.0]
+    direction = np.concatenate([0.1 * generator.normal(size=(rays, 2)), np.ones((rays, 1))], axis=1)
+    direction *= generator.uniform(0.5, 2.0, (rays, 1))
+    origin = [0.0, 0.0, -3.0] + 0.1 * generator.normal(size=(rays, 3))
+    mixture = Mixture(jnp.asarray(mean), jnp.asarray(factor), jnp.asarray(0.5 * generator.normal(size=components)))
+    return mixture, Rays(jnp.asarray(origin), jnp.asarray(direction))
+
+
+def upstream(rays: int, seed: int = 1) -> dict[str, np.ndarray]:
+    """What each image is worth."""
+    generator = np.random.default_rng(seed)
+    return {name: generator.normal(size=rays) for name in ("density", "alpha", "depth")}
+
+
+def total(mixture: Mixture, rays: Rays, setting: Settings, worth: dict, scale=SCALE) -> jax.Array:
+    """Sum of the images times their worth."""
+    image = render(mixture, rays, scale, tuple(worth), setting)
+    return sum(jnp.sum(getattr(image, name) * weight) for name, weight in worth.items())
+
+
+@every_combination
+def test_images_and_gradients_against_the_twin(rule, blend):
+    mixture, rays = scene()
+    color = jnp.asarray(np.random.default_rng(2).random((6, 3)))
+    image = render(mixture, rays, SCALE, Rendering._fields, options(rule, blend), color)
+    twin = render_reference(mixture, rays, SCALE, rule, blend, BETAS[blend] if blend != "two_parameter" else (7.0, 1.3))
+    for name, expected in zip(IMAGES, (*twin[:4], twin.weights.T), strict=True):
+        assert_allclose(getattr(image, name), expected, rtol=1e-10, atol=1e-12, err_msg=name)
+    assert_allclose(image.color, twin.weights.T @ np.asarray(color), rtol=1e-10)
+    assert np.array_equal(image.label, twin.weights.argmax(axis=0))
+    worth = upstream(9)
+    gradient = jax.grad(total, argnums=(0, 1))(mixture, rays, options(rule, blend), worth)
+    expected = gradient_reference(mixture, rays, SCALE, worth, Form(rule, blend, tuple(BETAS[blend])))
+    for name, found, wanted in zip(expected._fields, (*gradient[0], *gradient[1]), expected, strict=True):
+        # 1e-9 of the largest: the sums over rays of the moments cancel; the cubic's root is found to 1e-13
+        assert_allclose(found, wanted, rtol=0.0, atol=1e-9 * np.abs(wanted).max(), err_msg=name)
+
+
+@every_combination
+def test_gradients_against_autodiff_and_finite_differences(rule, blend):
+    mixture, rays = scene(3)
+    color = jnp.asarray(np.random.default_rng(2).random((6, 3)))
+
+    def loss(gradient, mixture, rays, scale, betas, color):
+        setting = Settings(rule, blend, gradient, betas)
+        image = render(mixture, rays, scale, ("density", "depth", "normal", "color"), setting, color)
+        return jnp.sum(jnp.sin(image.density) + image.depth**2) + jnp.sum(image.normal[:, :2]) + jnp.sum(image.color**2)
+
+    inputs = (mixture, rays, jnp.array(SCALE), jax.tree.map(jnp.array, BETAS[blend]), color)
+    closed, plain = (jax.grad(partial(loss, way), argnums=(0, 1, 2, 3, 4))(*inputs) for way in ("closed_form", "autodiff"))
+    for found, wanted in zip(jax.tree.leaves(closed), jax.tree.leaves(plain), strict=True):
+        assert_allclose(found, wanted, rtol=1e-9, atol=1e-9 * float(jnp.abs(wanted).max()) + 1e-13)
+    leaves, tree = jax.tree.flatten(inputs)
+    generator = np.random.default_rng(4)
+    moves = [jnp.asarray(generator.normal(size=leaf.shape)) for leaf in leaves]
+    moves[1] = jnp.tril(moves[1])
+    at = [loss("autodiff", *tree.unflatten([a + h * b for a, b in zip(leaves, moves, strict=True)])) for h in (1e-5, -1e-5)]
+    slope = sum(jnp.vdot(g, move) for g, move in zip(jax.tree.leaves(closed), moves, strict=True))
+    assert float(slope) == pytest.approx(float(at[0] - at[1]) / 2e-5, rel=1e-6)
+
+
+@pytest.mark.parametrize("rule", INTERSECTIONS)
+def test_forward_mode(rule):
+    mixture, rays = scene(5, 3, 4)
+    loss = partial(total, rays=rays, setting=options(rule, "two_parameter", "autodiff"), worth=upstream(4))
+    gradient, tangent = jax.grad(loss)(mixture), jax.tree.map(jnp.ones_like, mixture)
+    slope = jax.jvp(loss, (mixture,), (tangent,))[1]
+    assert float(slope) == pytest.approx(sum(float(g.sum()) for g in jax.tree.leaves(gradient)), rel=1e-10)
+
+    def at(mean):
+        return loss(mixture._replace(mean=mean))
+
+    hessian, step = jax.hessian(at)(mixture.mean).reshape(9, 9), 1e-6
+    assert_allclose(hessian, hessian.T, atol=1e-10 * float(jnp.abs(hessian).max()))
+    ahead, behind = (jax.grad(at)(mixture.mean + sign * step) for sign in (1.0, -1.0))
+    assert_allclose(hessian.sum(1), (ahead - behind).ravel() / (2.0 * step), rtol=1e-5, atol=1e-6)
+
+
+def test_closed_form_refuses_forward_mode():
+    mixture, rays = scene(5, 3, 4)
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(lambda m: render(m, rays).depth, (mixture,), (mixture,))
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (2, 3, 4), (0,), (3, 0)])
+def test_any_batch_shape(shape):
+    mixture, rays = scene(6, 4, 24)
+    count = int(np.prod(shape))
+    batch = jax.tree.map(lambda array: array[:count].reshape(*shape, 3), rays)
+    color = jnp.ones((4, 3))
+    image = render(mixture, batch, SCALE, Rendering._fields, color=color)
+    flat = render(mixture, rays, SCALE, Rendering._fields, color=color)
+    for name, found, expected in zip(Rendering._fields, image, flat, strict=True):
+        assert found.shape == (*shape, *expected.shape[1:]), name
+        assert_allclose(found.reshape(-1, *expected.shape[1:]), expected[:count], rtol=1e-12)
+    gradient = jax.grad(lambda m: jnp.sum(render(m, batch, SCALE).depth))(mixture)
+    assert all(np.all(np.isfinite(leaf)) for leaf in gradient)
+
+
+def test_only_what_was_asked_for():
+    image = render(*scene(), outputs=("alpha",))
+    assert [name for name, field in zip(Rendering._fields, image, strict=True) if field is not None] == ["alpha"]
+    assert render(*scene(), outputs=()) == Rendering()
+
+
+def test_one_origin_for_many_rays():
+    mixture, rays = scene()
+    shared = rays._replace(origin=rays.origin[0])
+    copied = rays._replace(origin=jnp.broadcast_to(rays.origin[0], rays.direction.shape))
+    assert_allclose(render(mixture, shared).depth, render(mixture, copied).depth, rtol=1e-15)
+
+
+@pytest.mark.parametrize("blend", BLENDINGS)
+def test_precision_is_kept(blend):
+    single, double = (jax.tree.map(lambda x: x.astype(dtype), scene()) for dtype in (jnp.float32, jnp.float64))
+    for (mixture, rays), dtype in ((single, jnp.float32), (double, jnp.float64)):
+        image = render(mixture, rays, SCALE, IMAGES, Settings(blending=blend))
+        assert {field.dtype for field in image if field is not None} == {jnp.dtype(dtype)}
+    mixed = render(single[0], double[1], SCALE, IMAGES, Settings(blending=blend))
+    assert mixed.depth.dtype == jnp.float64
+    loss = partial(total, setting=Settings(blending=blend), worth=upstream(9))
+    for inputs in ((single[0], double[1]), (double[0], single[1])):
+        gradient = jax.grad(loss, argnums=(0, 1))(*inputs)
+        assert jax.tree.map(lambda x: x.dtype, gradient) == jax.tree.map(lambda x: x.dtype, inputs)
+
+
+def test_under_jit_and_vmap():
+    mixtures = jax.tree.map(lambda *fields: jnp.stack(fields), *(scene(seed)[0] for seed in range(3)))
+    _, rays = scene()
+    setting = options("linear", "five_parameter")
+    loss = partial(total, setting=setting, worth=upstream(9))
+    gradient = jax.jit(jax.vmap(jax.grad(loss), (0, None)))(mixtures, rays)
+    per_ray = jax.jit(jax.vmap(lambda m, r: render(m, r, SCALE, settings=setting), (None, 0)))(scene(1)[0], rays)
+    alone = jax.grad(loss)(scene(1)[0], rays)
+    jax.tree.map(lambda many, one: assert_allclose(many[1], one, rtol=1e-9, atol=1e-12), gradient, alone)
+    assert_allclose(per_ray.depth, render(scene(1)[0], rays, SCALE, settings=setting).depth, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("rule", "blend"), [("linear", "two_parameter"), ("quadratic", "sorted"), ("cubic", "sorted")])
+@pytest.mark.parametrize("gradient", ["closed_form", "autodiff"])
+def test_blocks_change_nothing(rule, blend, gradient, monkeypatch):
+    mixture, rays = scene(7, 5, 150)
+    color = jnp.asarray(np.random.default_rng(2).random((5, 3)))
+
+    def results():
+        loss = partial(total, setting=options(rule, blend, gradient), worth=upstream(150))
+        image = render(mixture, rays, SCALE, Rendering._fields, options(rule, blend, gradient), color)
+        return image, jax.grad(loss, argnums=(0, 1))(mixture, rays)
+
+    whole = results()
+    monkeypatch.setattr(numerics, "PAIRS_PER_BLOCK", 5 * 64)
+    monkeypatch.setattr(numerics, "LEAST_BLOCK", 8)
+    # the order of a sum over 150 rays, no more
+    jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-11, atol=1e-12), whole, results())
+
+
+def nasty() -> dict[str, tuple[Mixture, Rays]]:
+    """Where formulas divide by zero, overflow or have no slope."""
+    mean, origin = np.array([[0.1, 0.0, 0.3], [-0.2, 0.1, 0.0]]), np.tile([0.0, 0.0, -3.0], (5, 1))
+    direction = np.array([[0, 0, 1], [0.03, 0, 1], [-0.06, 0.03, 0.9], [0.5, -0.5, 1], [-3.0, 2.0, 0.01]], float)
+    round_, zero, ahead = np.tile(6.0 * np.eye(3), (2, 1, 1)), np.zeros(2), mean[0] - origin[0]
+    sheet = np.tile(np.diag([3.0, 3000.0, 3.0]), (2, 1, 1))
+    many = np.random.default_rng(0).normal(size=(300, 3))
+    tangent = np.array([[x, 0.0, 3.0] for x in (0.5 - 1e-9, 0.5, 0.5 + 1e-9, 0.5 - 1e-5, 0.5 + 1e-5)])
+    rays = (origin, direction)
+    scenes = {
+        "one behind": ((np.array([[0, 0, 0.0], [0, 0, -9]]), round_, zero), rays),
+        "all behind": ((mean - [0, 0, 9], round_, zero), rays),
+        "at the camera": ((np.array([[0, 0, -3.0], [0, 0, 0]]), round_, zero), rays),
+        "through a mean": ((mean, round_, zero), (origin, np.tile(ahead, (5, 1)))),
+        "edge-on at 1000:1": ((np.array([[0, 0, 0.0], [0, 1e-3, 0]]), sheet, zero), rays),
+        "weight 1e-4343": ((mean, round_, np.array([0, -1e4])), rays),
+        "weight 0": ((mean, round_, np.array([0, -np.inf])), rays),
+        "all weights 1e-4343": ((mean, round_, np.array([-1e4, -1e4])), rays),
+        "huge weight": ((mean, round_, np.array([60, 20.0])), rays),
+        "no rays": ((mean, round_, zero), (origin[:0], direction[:0])),
+        "one component": ((mean[:1], round_[:1], zero[:1]), rays),
+        "300 components": ((0.3 * many, np.tile(6.0 * np.eye(3), (300, 1, 1)), np.zeros(300)), rays),
+        "grazing": ((np.zeros((2, 3)), np.tile(2.0 * np.eye(3), (2, 1, 1)), zero), (tangent - [0, 0, 6], 0 * tangent + [0, 0, 1])),
+        "double roots": ((np.zeros((1, 3)), np.eye(3)[None] / [[1], [1], [3]], zero[:1]), (origin + [[0.9, 0, 0]], direction)),
+        "long directions": ((mean, round_, zero), (origin, 1e3 * direction)),
+        "short directions": ((mean, round_, zero), (origin, 1e-3 * direction)),
+        "coincident": ((np.tile(mean[:1], (3, 1)), np.tile(round_[:1], (3, 1, 1)), np.zeros(3)), rays),
+        "far off": ((mean, 50.0 * round_, zero), (origin * 1e3, direction)),
+    }
+    return {name: (Mixture(*map(jnp.asarray, m)), Rays(*map(jnp.asarray, r))) for name, (m, r) in scenes.items()}
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@every_combination
+def test_everything_is_finite(rule, blend, dtype):
+    setting = Settings(rule, blend)
+
+    def loss(mixture, rays, scale):
+        image = render(mixture, rays, scale, ("density", "alpha", "depth", "normal"), setting)
+        return sum(field.sum() for field in image if field is not None), image
+
+    graded = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
+    for name, inputs in nasty().items():
+        mixture, rays = jax.tree.map(lambda x: x.astype(dtype), inputs)
+        (_, image), gradient = graded(mixture, rays, jnp.asarray(1.0, dtype))
+        for field in jax.tree.leaves((image, gradient)):
+            assert np.all(np.isfinite(field)), f"{name}: {field}"
