@@ -1,14 +1,13 @@
 """Fuzzy metaballs from the command line: `python run_fmb.py --help`."""
 
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import version
 
 import numpy as np
 
 import util
+from fmb.clock import Clock
 from fmb.config import load_config, to_yaml
 from fmb.options import Config
 
@@ -24,7 +23,7 @@ def shape(config: Config) -> None:
         from fmb.device import choose_device
 
         device = choose_device(config.cpu)
-        from fmb.evaluation import look, measure, shown
+        from fmb.evaluation import evaluate, shown
         from fmb.frames import canonical_frame
         from fmb.ground_truth import start_ground_truth
         from fmb.readers.mesh import read_mesh
@@ -32,40 +31,37 @@ def shape(config: Config) -> None:
         from fmb.start import start_mixture
         from fmb.views import scene_cameras, select_views
 
-        folder = util.prepare_output_dir(config.io.output_dir)
         mesh = read_mesh(config.io.mesh_file)
+        folder = util.prepare_output_dir(config.io.output_dir)
         frame = canonical_frame(mesh)
         mesh, unit = frame.mesh_to_canonical(mesh), float(frame.scale)
+
     views_generator, fit_generator = np.random.default_rng(config.random_seed).spawn(2)
     train_count, image_size = config.rendering.num_views, config.rendering.image_size
     cameras = scene_cameras(views_generator, train_count + NOVEL_VIEWS, config.rendering)
     images = start_ground_truth(mesh, cameras, image_size, config.rendering.ground_truth)
     with clock("gmm"):
-        start = start_mixture(mesh, config.model, config.random_seed)
+        start = start_mixture(mesh, config.model, config.random_seed, config.optimization.recipe)
     with clock("compile"):
         program = compile_shape_fit(start.mixture, (train_count, *image_size), config.optimization)
     with clock("ground_truth"):
         truth = images.result()
-        views = {
-            "train": select_views(truth.views, slice(train_count)),
-            "novel": select_views(truth.views, slice(train_count, None)),
-        }
+    train = select_views(truth.views, slice(train_count))
+    views = {"train": train, "novel": select_views(truth.views, slice(train_count, None))}
     report(device.hint, start.notice, truth.notice)
+
     with clock("optimize"), util.progress_bar("fit") as on_progress:
-        fit = fit_shape(program, start.mixture, views["train"], fit_generator, on_progress)
+        fit = fit_shape(program, start.mixture, train, fit_generator, on_progress)
     with clock("evaluate"):
-        seen, errors = {}, {}
-        for stage, mixture in (("initial", start.mixture), ("final", fit.mixture)):
-            seen[stage] = {name: look(mixture, seen_by.cameras, image_size) for name, seen_by in views.items()}
-            errors[stage] = {name: measure(seen[stage][name], views[name], unit) for name in views}
+        before, initial_errors = evaluate(start.mixture, views, unit)
+        after, errors = evaluate(fit.mixture, views, unit)
     with clock("figures"):
-        train = views["train"]
         reference = util.Images(train.silhouette, unit * train.depth, train.color)
-        pictures = (shown(seen[stage]["train"], unit) for stage in ("initial", "final"))
-        util.draw_pictures(folder, reference, *pictures, fit.history)
+        util.draw_pictures(folder, reference, shown(before["train"], unit), shown(after["train"], unit), fit.history)
+
     metrics = {
-        **errors["final"],
-        "initial": errors["initial"],
+        **errors,
+        "initial": initial_errors,
         "seconds": clock.seconds(),
         "steps": len(fit.history.step),
         "num_mixtures": config.model.num_mixtures,
@@ -80,24 +76,6 @@ def shape(config: Config) -> None:
     util.write_text(folder / "config.yaml", to_yaml(config))
     util.write_metrics(folder / "metrics.json", metrics)
     report(util.summary(metrics, folder))
-
-
-class Clock:
-    """Seconds by part of the run."""
-
-    def __init__(self):
-        self.start, self.parts = time.perf_counter(), {}
-
-    @contextmanager
-    def __call__(self, part: str) -> Iterator[None]:
-        """Counts the time within for `part`."""
-        start = time.perf_counter()
-        yield
-        self.parts[part] = time.perf_counter() - start
-
-    def seconds(self) -> dict[str, float]:
-        """The total so far and the parts."""
-        return {"total": time.perf_counter() - self.start, **self.parts}
 
 
 def report(*lines: str) -> None:

@@ -63,7 +63,7 @@ FULL = Plan(
     5.0,
 )
 GPU = FULL._replace(gradients=((40, 4096, None), (40, 10**6, None), (*LARGEST, None)))
-QUICK = Plan(((40, 800, 5.0),), ((60, 80),), [(40, 1000), (40, 4000), (10, 1000)], 0.2)
+QUICK = Plan(((40, 800, 5.0),), ((60, 80),), [(40, 1000), (10, 1000)], 0.05)
 IMAGES = (("depth, alpha", ("depth", "alpha"), 3.0), ("depth, alpha, normals", ("depth", "alpha", "normal"), 4.0))
 
 

@@ -82,30 +82,35 @@ def look_at_volume(volume: Volume, cameras: Cameras, image_size: tuple[int, int]
 
     sqrt(3) samples to a voxel's edge at most; alpha is 0 or 1, depth NaN for background.
     """
-    grid = len(volume.occupied)
-    samples = int(np.ceil(np.sqrt(3.0) * grid))
     rays = pixel_rays(Cameras(*(np.asarray(field, float) for field in cameras)), *image_size)
-    alpha, depth = [], []
-    for origin, direction in zip(np.asarray(rays.origin, float), np.asarray(rays.direction, float), strict=True):
-        start, end = _crossing(volume.box, origin.reshape(-1, 3), direction.reshape(-1, 3))
-        hit = np.full(len(start), np.nan)
-        meets = np.flatnonzero(end > start)
-        share = (np.arange(samples) + 0.5) / samples
-        distance = start[meets, None] + share * (end - start)[meets, None]
-        # one fused pass per axis: a [ray, sample, 3] array of positions would take three times the memory
-        place = [
-            (origin.reshape(-1, 3)[meets, k, None] + distance * direction.reshape(-1, 3)[meets, k, None]
-             - volume.box.lower[k]) * (grid / volume.box.edge)
-            for k in range(3)
-        ]
-        i, j, k = (np.clip(axis.astype(np.int32), 0, grid - 1) for axis in place)
-        inside = volume.occupied[i, j, k]
-        first = inside.argmax(axis=1)
-        found = inside.any(axis=1)
-        hit[meets[found]] = distance[found, first[found]]
-        depth.append(hit.reshape(image_size))
-        alpha.append(np.isfinite(depth[-1]).astype(float))
-    return Images(np.stack(alpha), np.stack(depth))
+    origin, direction = (np.asarray(field, float).reshape(len(rays.origin), -1, 3) for field in rays)
+    depth = [_first_hit(volume, *view).reshape(image_size) for view in zip(origin, direction, strict=True)]
+    return Images(np.isfinite(depth).astype(float), np.stack(depth))
+
+
+def _first_hit(
+    volume: Volume, origin: Float[np.ndarray, "ray 3"], direction: Float[np.ndarray, "ray 3"]
+) -> Float[np.ndarray, " ray"]:
+    """Distance to the first occupied sample along each ray, NaN where there is none."""
+    grid, hit = len(volume.occupied), np.full(len(origin), np.nan)
+    start, end = _crossing(volume.box, origin, direction)
+    meets = np.flatnonzero(end > start)
+    samples = int(np.ceil(np.sqrt(3.0) * grid))
+    distance = start[meets, None] + (np.arange(samples) + 0.5)[None] / samples * (end - start)[meets, None]
+    # axis by axis: an array of positions, [ray, sample, 3], would take three times the memory
+    i, j, k = (
+        np.clip(
+            (origin[meets, axis, None] - volume.box.lower[axis] + distance * direction[meets, axis, None])
+            * (grid / volume.box.edge),
+            0,
+            grid - 1,
+        ).astype(np.int32)
+        for axis in range(3)
+    )
+    occupied = volume.occupied[i, j, k]
+    found = occupied.any(axis=1)
+    hit[meets[found]] = distance[found, occupied[found].argmax(axis=1)]
+    return hit
 
 
 def _crossing(box: Box, origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -176,15 +181,18 @@ def _sure_votes(ballot: Ballot, centre: Float[np.ndarray, "cell 3"], radius: flo
     safe = np.where(depth > radius, depth, 1.0)
     height, width = ballot.distance.shape[1:]
     # beyond the frame of abstention nothing changes: what is clipped to the frame moves no two points apart
-    column = np.clip(image[:, 0] / safe + 1.0, 0.0, width - 0.5).astype(np.int32)
-    row = np.clip(image[:, 1] / safe + 1.0, 0.0, height - 0.5).astype(np.int32)
+    place = np.stack([image[:, 1] / safe + 1.0, image[:, 0] / safe + 1.0])
+    inside = np.clip(place, 0.0, np.array([[height - 0.5], [width - 0.5]]))
+    row, column = inside.astype(np.int32)
     distance = ballot.distance[:, row, column]
     spread = np.zeros(len(centre))
     if radius > 0.0:
+        # from pixel to pixel instead of from point to point: half a diagonal twice; then the way to the frame itself
+        distance = distance - np.sqrt(2.0)
+        distance[ABSTAIN] = np.maximum(distance[ABSTAIN], np.linalg.norm(place - inside, axis=0))
         across = (centre @ ballot.camera_from_world[:, :3].T + ballot.camera_from_world[:, 3]) / safe[:, None]
-        # a ball of this radius ends no further from its centre in the image; from pixel to pixel half a diagonal twice
+        # in the image a ball of this radius ends no further from its centre
         spread = ballot.stretch * radius * np.sqrt(1.0 + np.sum(across**2, axis=1)) / (safe - radius)
-        spread = spread + np.sqrt(2.0)
     sure = (distance > spread) & (depth > radius)
     sure[ABSTAIN] |= depth <= -radius
     return sure

@@ -21,9 +21,10 @@ SHARPEST, BLUNTEST = 10.0, 0.1  # bounds of the sharpness k; an edge of k = 10 i
 
 
 class Edges(NamedTuple):
-    """Ellipsoids |E^T (x - mean)| = 1, E = `edge_cholesky` lower triangular; density log 2 exp(k (1 - |E^T (x - mean)|^2)).
+    """Ellipsoids |E^T (x - mean)| = 1, E = `edge_cholesky` lower triangular, with alpha 1/2 on them.
 
-    k = kappa / (1 + kappa / SHARPEST) with kappa = exp(log_sharpness) keeps the sharpness k within bounds.
+    The density is log 2 exp(k (1 - |E^T (x - mean)|^2)). The sharpness k = kappa / (1 + kappa / SHARPEST), with
+    kappa = exp(log_sharpness), stays below SHARPEST.
     """
 
     mean: Float[Array, "mixture 3"]

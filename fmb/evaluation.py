@@ -1,5 +1,6 @@
 """How a mixture looks from given cameras, and how well that agrees with what they saw."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import jax
@@ -38,7 +39,7 @@ def shown(images: Images, unit: float) -> Images:
     A start may be too thin to be visible anywhere; then half of its largest alpha is the bound.
     """
     bound = min(VISIBLE, float(images.alpha.max()) / 2)
-    return images._replace(depth=np.where(images.alpha >= bound, unit * images.depth, np.nan))
+    return images._replace(depth=np.where((images.alpha >= bound) & (images.alpha > 0), unit * images.depth, np.nan))
 
 
 def measure(images: Images, views: Views, unit: float) -> dict[str, float]:
@@ -50,3 +51,11 @@ def measure(images: Images, views: Views, unit: float) -> dict[str, float]:
     if views.depth is not None:
         errors["depth_mae"] = unit * depth_mae(images.depth, views.depth, images.alpha, views.valid)
     return errors
+
+
+def evaluate(
+    mixture: Mixture, views: Mapping[str, Views], unit: float
+) -> tuple[dict[str, Images], dict[str, dict[str, float]]]:
+    """What the mixture looks like from each set of views, by its name, and the errors of that."""
+    seen = {name: look(mixture, part.cameras, part.silhouette.shape[1:]) for name, part in views.items()}
+    return seen, {name: measure(seen[name], part, unit) for name, part in views.items()}

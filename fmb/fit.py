@@ -105,10 +105,12 @@ def adam(course: Course, coordinates: Coordinates, gradient: Any, rate: Array, o
     square = jax.tree.map(lambda v, g: decay * v + (1 - decay) * g * g, course.square, gradient)
     count = step.astype(rate.dtype)
     mean_weight, square_weight = 1 - MEAN_DECAY**count, 1 - decay**count
-    change = jax.tree.map(
-        lambda m, v: -rate * (m / mean_weight) / (jnp.sqrt(v / square_weight) + EPSILON), mean, square
-    )
-    parameters = coordinates.move(course.parameters, change)
+
+    def change(mean: Array, square: Array) -> Array:
+        full = -rate * (mean / mean_weight) / (jnp.sqrt(square / square_weight) + EPSILON)
+        return jnp.where(rate > 0, full, 0)  # a gradient that is not finite would spoil the product with 0
+
+    parameters = coordinates.move(course.parameters, jax.tree.map(change, mean, square))
     keep = jnp.where(rate > 0, options.average_decay, 1.0)
     average = jax.tree.map(lambda a, x: keep * a + (1 - keep) * x, course.average, parameters)
     return Course(parameters, mean, square, average, step)
@@ -125,7 +127,7 @@ def run_fit(
     """Runs the compiled program over its epochs.
 
     `on_chunk(course, data, step, total, loss)` sees, after each chunk, how far the fit is, and returns course and data
-    to go on with. Raises FloatingPointError, with the step, where the loss is no longer finite.
+    to go on with. Raises FloatingPointError, with the step, where the loss is no longer finite, or the parameters.
     """
     options, total = program.options, program.options.num_epochs * steps_per_epoch
     plateau = Plateau(options.learning_rate, steps_per_epoch)
@@ -141,9 +143,7 @@ def run_fit(
         index = np.stack([next(batches) for _ in steps])
         course, loss = program.run(course, data, jnp.asarray(index), jnp.asarray(rate, dtype))
         loss = np.asarray(loss)[steps < total]
-        if not np.isfinite(loss).all():
-            first = int(np.argmin(np.isfinite(loss)))
-            raise FloatingPointError(f"the loss is {loss[first]} at step {start + first}; try a smaller initial_lr")
+        _check_finite(loss, course.parameters, start)
         losses.append(loss)
         rates.append(rate[steps < total])
         course, data = on_chunk(course, data, min(start + program.chunk, total), total, float(loss.mean()))
@@ -151,3 +151,12 @@ def run_fit(
         if options.schedule == "plateau" and options.early_stop and plateau.finished:
             break
     return Fit(course.average, np.concatenate(losses), np.concatenate(rates))
+
+
+def _check_finite(loss: Float[np.ndarray, " step"], parameters: Any, start: int) -> None:
+    if not np.isfinite(loss).all():
+        first = int(np.argmin(np.isfinite(loss)))
+        raise FloatingPointError(f"the loss is {loss[first]} at step {start + first}; try a smaller initial_lr")
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(parameters)):
+        last = start + len(loss) - 1
+        raise FloatingPointError(f"the parameters are not finite after step {last}; try a smaller initial_lr")

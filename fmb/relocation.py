@@ -1,4 +1,4 @@
-"""What a recipe does between two chunks of steps: idle components moved to where they are missed, false pixels ignored."""
+"""What recipe "best" does between chunks of steps: idle components move to where they are missed, false pixels go."""
 
 from functools import partial
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from fmb.views import Pixels
 
 GAIN = 0.6  # a component moves if what it is worth is less than this part of the error of the one it halves
 HALF_WIDTH, HALF_OFFSET = 0.6, 0.5  # of a half: its longest axis and how far from the middle, in units of the whole's
+LEAST_DENSITY = 1e-4  # of a ray without a component; less is rounding, which under a silhouette would cost too much
 PATCH, SHARE = 5, 0.6  # pixels: side of the square of which that share must be doubtful
 INSIDE, PERHAPS_INSIDE = 0.5, 0.1  # alpha from which a pixel of the background is doubtful, alone and beside a patch
 
@@ -33,11 +34,13 @@ class Worth(NamedTuple):
 def component_worth(edges: Edges, pixels: Pixels, weight: Float[Array, " ray"]) -> Worth:
     """Worth of the components on some rays, the loss of a ray shared out in proportion to their density there."""
     mixture, direction = mixture_from_edges(edges), pixels.rays.direction.T
-    _, near_mixture, near_origin = nearby(mixture, pixels.rays.origin.T, direction)
-    density = jnp.exp(trace(Settings(), near_mixture, near_origin, direction).log_density)
+    start, near_mixture, near_origin = nearby(mixture, pixels.rays.origin.T, direction)
+    hits = trace(Settings(), near_mixture, near_origin, direction)
+    density = jnp.where(hits.distance + start > 0, jnp.exp(hits.log_density), 0)
     total = jnp.maximum(density.sum(0, keepdims=True), 1e-9)
     loss = partial(pixel_cross_entropy, silhouette=pixels.silhouette[None])
-    value = weight[None] * (loss(jnp.maximum(total - density, 1e-4)) - loss(total))
+    without, everything = (loss(jnp.maximum(x, LEAST_DENSITY)) for x in (total - density, total))
+    value = weight[None] * (without - everything)
     return Worth(value.sum(1), (weight[None] * loss(total) * density / total).sum(1))
 
 
@@ -76,6 +79,6 @@ def believed(
     """
     background = silhouette < 0.5
     doubtful = (background & (alpha > INSIDE)).astype(np.float64)
-    core = ndimage.uniform_filter(doubtful, (0, PATCH, PATCH), mode="constant") >= SHARE - 1e-9
-    near_core = ndimage.maximum_filter(core, (0, PATCH + 2, PATCH + 2), mode="constant")
+    core = ndimage.uniform_filter(doubtful, (1, PATCH, PATCH), mode="constant") >= SHARE - 1e-9
+    near_core = ndimage.maximum_filter(core, (1, PATCH + 2, PATCH + 2), mode="constant")
     return ~(near_core & background & (alpha > PERHAPS_INSIDE))

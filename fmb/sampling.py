@@ -25,11 +25,11 @@ class Sampling(NamedTuple):
         return len(self.near) + self.far_count
 
     def weight(self) -> Float[np.ndarray, " ray"]:
-        """Weight of each ray that makes the mean over an epoch that over all rays; 0 for those that never come."""
+        """Weight of each ray that makes the mean over an epoch that over all rays; 0 for those that are not valid."""
         weight = np.zeros(self.total, np.float32)
         share = self.epoch / (len(self.near) + len(self.far))
         weight[self.near] = share
-        weight[self.far] = share * len(self.far) / max(self.far_count, 1)
+        weight[self.far] = share * len(self.far) / max(self.far_count, 1)  # 0 only where there are none
         return weight
 
     def batches(self, batch_size: int, generator: np.random.Generator) -> Iterator[Int[np.ndarray, " ray"]]:
@@ -67,4 +67,5 @@ def _sampling(near: np.ndarray, valid: np.ndarray | None, batch_size: int) -> Sa
     count = len(near) + len(far)
     if batch_size > count:
         raise ValueError(f"batch_size is {batch_size}; must be at most {count}, the number of rays")
-    return Sampling(near, far, max(len(far) // FAR_EPOCHS, min(len(far), batch_size - len(near)), 0), valid.size)
+    far_count = max(-(-len(far) // FAR_EPOCHS), min(len(far), batch_size - len(near)))
+    return Sampling(near, far, far_count, valid.size)

@@ -140,8 +140,9 @@ class Attendant:
             alpha = np.asarray(all_alpha(mixture_from_edges(course.average), sample.pixels.rays))
             self.believed = self.valid & believed(alpha.reshape(self.silhouette.shape), self.silhouette)
             sample = sample._replace(weight=jnp.asarray(self.weight * self.believed.ravel()))
-        if self.due and progress >= self.due[0]:
-            self.due.pop(0)
+        passed = [due for due in self.due if due <= progress]
+        self.due = self.due[len(passed) :]
+        if passed and progress < 1:  # what moves at the very end would never learn its place
             course = self._relocate(course, sample)
         return course, sample
 

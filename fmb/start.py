@@ -13,6 +13,8 @@ from fmb.interior import sample_interior, sample_surface
 from fmb.mixture import fit_gmm, sphere_mixture
 from fmb.options import ModelOptions
 
+SPHERE_WEIGHT = 14.0  # opaque to 2.4 standard deviations: an edge that the first steps can feel
+
 
 class Start(NamedTuple):
     """A mixture to start from, how it was made and, where that was not what was asked for, why (one line)."""
@@ -22,16 +24,18 @@ class Start(NamedTuple):
     notice: str = ""
 
 
-def start_mixture(mesh: trimesh.Trimesh | None, options: ModelOptions, seed: int) -> Start:
-    """The start that `options` (ModelOptions) asks for, in the canonical frame.
+def start_mixture(mesh: trimesh.Trimesh | None, options: ModelOptions, seed: int, recipe: str = "best") -> Start:
+    """The start that `options` asks for, in the canonical frame.
 
-    A mesh without an interior gets a surface GMM in place of a volumetric one, with a notice.
+    The spheres of recipe "predecessor" weigh 1 / num_mixtures as released, others SPHERE_WEIGHT each. A mesh without
+    an interior gets a surface GMM in place of a volumetric one, with a notice.
     Raises ValueError for a GMM without a mesh.
     """
     kind = options.init if options.init != "auto" else ("sphere" if mesh is None else "volume_gmm")
     generator = np.random.default_rng(seed)
     count, factor = options.num_mixtures, options.gmm_init_scale
     if kind == "sphere":
+        factor *= 1.0 if recipe == "predecessor" else SPHERE_WEIGHT * count
         start = sphere_mixture(generator, count, sphere_size=options.rand_sphere_size, weight_factor=factor)
         return Start(_single(start), kind)
     if mesh is None:

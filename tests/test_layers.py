@@ -32,6 +32,7 @@ ORDER = (
     "fmb.readers.obj",
     "fmb.readers.mesh",
     "fmb.readers.model",
+    "fmb.clock",
     "fmb.device",
     "fmb.start",
     "fmb.evaluation",

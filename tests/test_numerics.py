@@ -157,7 +157,7 @@ def test_blocks_are_invisible(count, closed, monkeypatch):
         return {"flat": common * rays.sum(0), "tall": jnp.sin(common * rays[:2])}
 
     def total(common, rays):
-        results = in_blocks(function, common, rays, 10, closed)
+        results = in_blocks(lambda common, rays: function(common[0], rays), (common,), rays, 10, closed)
         return sum((x**2).sum() for x in results.values()), results
 
     rays, common = jnp.asarray(np.random.default_rng(5).normal(size=(6, count))), jnp.array(1.3)
