@@ -177,7 +177,7 @@ def test_predecessor_recipe_runs_by_name(tmp_path: Path, lump: Path) -> None:
             "--batch-size is 300; must be at most 256",
         ),
         ("--num-mixtures 500 --gmm-points 100", "--num-mixtures is 500; must be at most gmm_points, 100"),
-        ("--output-dir text.obj", "text.obj: is a file"),
+        (f"--mesh-file {ROOT}/data/ibex.ply --output-dir text.obj", "text.obj: is a file"),
         ("--num-vews 3", "unknown flag --num-vews (did you mean --num-views?)"),
         ("--config broken.yaml", "broken.yaml, line 3, column 1: not YAML"),
         ("teach", "unknown task 'teach'"),
