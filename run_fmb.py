@@ -37,7 +37,8 @@ def shape(config: Config) -> None:
         mesh, unit = frame.mesh_to_canonical(mesh), float(frame.scale)
 
     views_generator, fit_generator = np.random.default_rng(config.random_seed).spawn(2)
-    train_count, image_size = config.rendering.num_views, config.rendering.image_size
+    train_count = config.rendering.num_views
+    image_size = config.rendering.image_height, config.rendering.image_width
     cameras = scene_cameras(views_generator, train_count + NOVEL_VIEWS, config.rendering)
     images = start_ground_truth(mesh, cameras, image_size, config.rendering.ground_truth)
     with clock("gmm"):

@@ -63,11 +63,6 @@ class RenderingOptions:
         choices=("auto", "pyrender", "raycast"),
     )
 
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(height, width)."""
-        return self.image_height, self.image_width
-
 
 @dataclass(frozen=True)
 class OptimizationOptions:
@@ -75,7 +70,7 @@ class OptimizationOptions:
 
     recipe: str = option(
         "best",
-        "way to fit; predecessor is the released one, with its own epochs, batches, rates and start",
+        "way to fit; predecessor is the released one, with numbers of its own",
         choices=("best", "predecessor"),
     )
     num_epochs: int = option(

@@ -78,5 +78,5 @@ def flatten_views(views: Views) -> Pixels:
 
 def scene_cameras(generator: np.random.Generator, count: int, options: RenderingOptions) -> Cameras:
     """Cameras in random directions around an object in its canonical frame, as `options` asks for them."""
-    intrinsics = pinhole_intrinsics(*options.image_size, options.vfov_degrees)
+    intrinsics = pinhole_intrinsics(options.image_height, options.image_width, options.vfov_degrees)
     return random_cameras(generator, count, options.camera_distance, intrinsics)
