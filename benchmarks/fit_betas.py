@@ -2,9 +2,9 @@
 
     python benchmarks/fit_betas.py --models FOLDER [--seeds 0 1] [--size 48] [--views 6]
 
-Each mesh becomes a volumetric mixture of 40 components by EM, which stays as it is. The betas minimise the cross-entropy
-of its silhouettes plus `DEPTH_WEIGHT` times its relative depth error, against exact rays. Every second mesh is held
-out. Prints a table; the lengths are in scales (3 x mean standard deviation of the surface).
+Each mesh becomes a volumetric mixture of 40 components by EM, which stays as it is. The betas minimise the
+cross-entropy of its silhouettes plus `DEPTH_WEIGHT` times its relative depth error, against exact rays. Every second
+mesh is held out. Prints a table; the lengths are in scales (3 x mean standard deviation of the surface).
 """
 
 import argparse

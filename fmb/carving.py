@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.ndimage import distance_transform_edt
 
 from fmb.cameras import Cameras, pixel_rays
 from fmb.sheets import Images
@@ -21,10 +20,11 @@ from fmb.views import Views
 QUORUM = 0.5  # share of the views that must see a voxel
 FOREGROUND = 0.5  # a silhouette from here on votes for a voxel
 LARGEST_CELL = 16  # voxels on an edge; 8 takes as long, 64 a tenth longer
-COARSE = 64  # cells on an edge of the box that is looked for
+COARSE, HALVINGS = 16, 2  # cells on an edge of the box that is looked for, and how often they are halved
 ROUNDING = 1e-9  # of a share times a count
 CELLS_AT_ONCE = 2**18
 FOR, AGAINST, ABSTAIN = range(3)
+AGAINST_COUNT = 2**32  # more than an image has pixels
 
 
 class Box(NamedTuple):
@@ -42,12 +42,15 @@ class Volume(NamedTuple):
 
 
 class Ballot(NamedTuple):
-    """One view: where it projects and, for each kind of vote, how far (pixels) the nearest pixel of another kind is."""
+    """One view: where it projects, and how many pixels above and to the left of each corner vote, and how.
 
-    image_from_world: Float[np.ndarray, "3 4"]
-    camera_from_world: Float[np.ndarray, "2 4"]  # without the row of the depth, which image_from_world ends with
-    stretch: float  # pixels per unit on the plane at depth 1
-    distance: Float[np.ndarray, "kind height width"]  # a frame of abstention, one pixel wide, around the image
+    `total` counts a vote for as 1 and one against as AGAINST_COUNT, so that one look-up counts both; a frame of pixels
+    that abstain, one wide, stands around the image.
+    """
+
+    camera_from_world: Float[np.ndarray, "3 4"]
+    intrinsics: Float[np.ndarray, "3 3"]
+    total: Int[np.ndarray, "corner_row corner_column"]
 
 
 def carve(views: Views, grid: int = 384, box: Box | None = None, dissent: float = 0.0) -> Volume:
@@ -73,8 +76,7 @@ def carve(views: Views, grid: int = 384, box: Box | None = None, dissent: float 
         if cell == 1:
             return Volume(np.ascontiguousarray(occupied[:grid, :grid, :grid]), box)
         occupied = occupied.repeat(2, 0).repeat(2, 1).repeat(2, 2)
-        children = 2 * open_cells[undecided][:, None] + np.argwhere(np.ones((2, 2, 2), bool))[None]
-        cell, open_cells = cell // 2, children.reshape(-1, 3)
+        cell, open_cells = cell // 2, _children(open_cells[undecided])
 
 
 def look_at_volume(volume: Volume, cameras: Cameras, image_size: tuple[int, int]) -> Images:
@@ -121,24 +123,14 @@ def _crossing(box: Box, origin: np.ndarray, direction: np.ndarray) -> tuple[np.n
 
 
 def _ballots(views: Views) -> list[Ballot]:
-    silhouette = np.asarray(views.silhouette)
-    vote = np.where(silhouette >= FOREGROUND, FOR, AGAINST)
+    vote = np.where(np.asarray(views.silhouette) >= FOREGROUND, 1, AGAINST_COUNT)
     if views.valid is not None:
-        vote = np.where(np.asarray(views.valid), vote, ABSTAIN)
-    vote = np.pad(vote, ((0, 0), (1, 1), (1, 1)), constant_values=ABSTAIN)
-    ballots = []
-    for kinds, pose, intrinsics in zip(vote, *(np.asarray(field, float) for field in views.cameras), strict=True):
-        camera_from_world = np.linalg.inv(pose)[:3]
-        distance = np.stack([_distance(kinds == kind) for kind in (FOR, AGAINST, ABSTAIN)])
-        stretch = float(np.linalg.norm(intrinsics[:2, :2], 2))
-        ballots.append(Ballot(intrinsics @ camera_from_world, camera_from_world[:2], stretch, distance))
-    return ballots
-
-
-def _distance(inside: np.ndarray) -> np.ndarray:
-    if inside.all():
-        return np.full(inside.shape, np.inf, np.float32)
-    return distance_transform_edt(inside).astype(np.float32)
+        vote = np.where(np.asarray(views.valid), vote, 0)
+    # the frame, and before it the zeros that a sum begins with
+    total = np.pad(vote, ((0, 0), (2, 1), (2, 1))).cumsum(axis=1).cumsum(axis=2)
+    camera_from_world = np.linalg.inv(np.asarray(views.cameras.world_from_camera, float))[:, :3]
+    intrinsics = np.asarray(views.cameras.intrinsics, float)
+    return [Ballot(*view) for view in zip(camera_from_world, intrinsics, total, strict=True)]
 
 
 def _settle(
@@ -176,26 +168,29 @@ def _vote(
 
 def _sure_votes(ballot: Ballot, centre: Float[np.ndarray, "cell 3"], radius: float) -> Bool[np.ndarray, "kind cell"]:
     """Whether the view votes alike, and how, on everything within `radius` of each centre."""
-    image = centre @ ballot.image_from_world[:, :3].T + ballot.image_from_world[:, 3]
-    depth = image[:, 2]
-    safe = np.where(depth > radius, depth, 1.0)
-    height, width = ballot.distance.shape[1:]
-    # beyond the frame of abstention nothing changes: what is clipped to the frame moves no two points apart
-    place = np.stack([image[:, 1] / safe + 1.0, image[:, 0] / safe + 1.0])
-    inside = np.clip(place, 0.0, np.array([[height - 0.5], [width - 0.5]]))
-    row, column = inside.astype(np.int32)
-    distance = ballot.distance[:, row, column]
-    spread = np.zeros(len(centre))
+    x, y, depth = (row[:3] @ centre.T + row[3] for row in ballot.camera_from_world)
+    ahead = depth > radius
+    safe = np.where(ahead, depth, 1.0 + radius)
+    x, y, focal = x / safe, y / safe, ballot.intrinsics
+    spread = 0.0
     if radius > 0.0:
-        # from pixel to pixel instead of from point to point: half a diagonal twice; then the way to the frame itself
-        distance = distance - np.sqrt(2.0)
-        distance[ABSTAIN] = np.maximum(distance[ABSTAIN], np.linalg.norm(place - inside, axis=0))
-        across = (centre @ ballot.camera_from_world[:, :3].T + ballot.camera_from_world[:, 3]) / safe[:, None]
-        # in the image a ball of this radius ends no further from its centre
-        spread = ballot.stretch * radius * np.sqrt(1.0 + np.sum(across**2, axis=1)) / (safe - radius)
-    sure = (distance > spread) & (depth > radius)
-    sure[ABSTAIN] |= depth <= -radius
-    return sure
+        # in the plane at depth 1, a ball of this radius ends no further from its centre
+        spread = radius * np.sqrt(1.0 + x * x + y * y) / (safe - radius)
+    height, width = (side - 1 for side in ballot.total.shape)
+    left, right = _ends(focal[0, 0] * x + focal[0, 1] * y + focal[0, 2], np.hypot(*focal[0, :2]) * spread, width)
+    top, bottom = _ends(focal[1, 1] * y + focal[1, 2], abs(focal[1, 1]) * spread, height)
+    above, below = ballot.total.ravel().take(top * (width + 1) + left), bottom * (width + 1)
+    count = above - ballot.total.ravel().take(top * (width + 1) + right)
+    count += ballot.total.ravel().take(below + right) - ballot.total.ravel().take(below + left)
+    area = (right - left) * (bottom - top)
+    sure = np.stack([count == area, count == AGAINST_COUNT * area, count == 0])
+    return sure & ahead | np.array([[False], [False], [True]]) & (depth <= -radius)
+
+
+def _ends(middle: np.ndarray, spread: np.ndarray | float, pixels: int) -> tuple[np.ndarray, np.ndarray]:
+    """First pixel of an interval and the first after it; what lies outside falls on the frame, which stands for it."""
+    first, last = (np.clip(middle + sign * spread + 1.0, 0.0, pixels - 0.5).astype(np.int64) for sign in (-1, 1))
+    return first, last + 1
 
 
 def _tight_box(views: Views, ballots: list[Ballot], dissent: float) -> Box:
@@ -206,12 +201,13 @@ def _tight_box(views: Views, ballots: list[Ballot], dissent: float) -> Box:
     middle = np.linalg.lstsq(across.sum(0), np.einsum("vij,vj->i", across, position), rcond=None)[0]
     half = float(np.linalg.norm(position - middle, axis=1).max())
     box = Box(middle - half, 2.0 * half)
-    cells = np.argwhere(np.ones((COARSE, COARSE, COARSE), bool))
     while True:
-        edge = box.edge / COARSE
-        radius = np.sqrt(3.0) / 2.0 * edge
-        kept, undecided = _vote(ballots, box.lower + edge * (cells + 0.5), radius, dissent)
-        left = cells[kept | undecided]
+        side, left = COARSE, np.argwhere(np.ones((COARSE, COARSE, COARSE), bool))
+        for halving in range(HALVINGS + 1):
+            if halving:
+                side, left = 2 * side, _children(left)
+            edge = box.edge / side
+            left = left[np.any(_vote(ballots, box.lower + edge * (left + 0.5), np.sqrt(3.0) / 2.0 * edge, dissent), 0)]
         if not len(left):
             return box
         lower, upper = box.lower + edge * left.min(axis=0), box.lower + edge * (left.max(axis=0) + 1)
@@ -219,3 +215,8 @@ def _tight_box(views: Views, ballots: list[Ballot], dissent: float) -> Box:
         if size > 0.95 * box.edge:
             return box
         box = Box((lower + upper - size) / 2.0, size)
+
+
+def _children(cells: Int[np.ndarray, "cell 3"]) -> Int[np.ndarray, "child 3"]:
+    """The eight halves of each cell."""
+    return (2 * cells[:, None] + np.argwhere(np.ones((2, 2, 2), bool))[None]).reshape(-1, 3)

@@ -80,9 +80,7 @@ def blurred(views: Views, generator: np.random.Generator, strength: float = 1.0)
     return views._replace(silhouette=np.clip(soft, 0.0, 1.0))
 
 
-def camera(
-    views: Views, generator: np.random.Generator, strength: float = 1.0, percent: float | None = None
-) -> Views:
+def camera(views: Views, generator: np.random.Generator, strength: float = 1.0, percent: float | None = None) -> Views:
     """All views with their cameras turned by `strength` degrees and shifted by `percent` of the scale.
 
     Root mean squares of normal rotation vectors and shifts; the camera turns about itself. Without `percent` it is the

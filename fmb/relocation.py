@@ -1,6 +1,5 @@
 """What recipe "best" does between chunks of steps: idle components move to where they are missed, false pixels go."""
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -34,11 +33,14 @@ class Worth(NamedTuple):
 def component_worth(edges: Edges, pixels: Pixels, weight: Float[Array, " ray"]) -> Worth:
     """Worth of the components on some rays, the loss of a ray shared out in proportion to their density there."""
     mixture, direction = mixture_from_edges(edges), pixels.rays.direction.T
-    start, near_mixture, near_origin = nearby(mixture, pixels.rays.origin.T, direction)
-    hits = trace(Settings(), near_mixture, near_origin, direction)
+    start, near_mixture, near_rays = nearby(mixture, pixels.rays.origin.T, direction)
+    hits = trace(Settings(), near_mixture, *near_rays)
     density = jnp.where(hits.distance + start > 0, jnp.exp(hits.log_density), 0)
     total = jnp.maximum(density.sum(0, keepdims=True), 1e-9)
-    loss = partial(pixel_cross_entropy, silhouette=pixels.silhouette[None])
+
+    def loss(density: Array) -> Array:
+        return pixel_cross_entropy(density, jnp.broadcast_to(pixels.silhouette, density.shape))
+
     without, everything = (loss(jnp.maximum(x, LEAST_DENSITY)) for x in (total - density, total))
     value = weight[None] * (without - everything)
     return Worth(value.sum(1), (weight[None] * loss(total) * density / total).sum(1))

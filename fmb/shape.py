@@ -12,7 +12,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from fm_render import Mixture, Rays, render
-from fmb.edges import EDGE_COORDINATES, PLAIN_COORDINATES, edges_from_mixture, mixture_from_edges
+from fmb.edges import EDGE_COORDINATES, PLAIN_COORDINATES, Edges, edges_from_mixture, mixture_from_edges
 from fmb.fit import Coordinates, Course, FitOptions, Program, begin, compile_fit, run_fit
 from fmb.losses import pixel_cross_entropy, silhouette_cross_entropy
 from fmb.options import OptimizationOptions
@@ -24,6 +24,7 @@ from fmb.views import Pixels, Views, flatten_views
 RELOCATIONS, FIRST_RELOCATION, LAST_RELOCATION = 9, 0.12, 0.63  # how often, and between which parts of the fit
 RELOCATED = 0.15  # of the components, at most, each time
 WORTH_RAYS = 16_384  # sample of rays that tells what components are worth
+CANDIDATES = 2  # states that are compared with the last one at the end
 FIRST_DOUBT = 0.25  # part of the fit after which masks may be doubted
 
 
@@ -37,8 +38,8 @@ class Sample(NamedTuple):
 class Recipe(NamedTuple):
     """A way to fit: its parameters, which rays it looks at, and whether it moves components and doubts masks."""
 
-    encode: Callable[[Mixture], NamedTuple]
-    decode: Callable[[NamedTuple], Mixture]
+    encode: Callable[[Mixture], Mixture | Edges]
+    decode: Callable[[Mixture | Edges], Mixture]
     coordinates: Coordinates
     choose_rays: Callable[[np.ndarray, np.ndarray | None, int], Sampling]
     attends: bool
@@ -81,7 +82,7 @@ def compile_shape_fit(mixture: Mixture, shape: tuple[int, int, int], options: Op
     ray, number = jax.ShapeDtypeStruct((count, 3), jnp.float32), jax.ShapeDtypeStruct((count,), jnp.float32)
     sample = Sample(Pixels(Rays(ray, ray), number), number)
 
-    def loss(parameters: NamedTuple, batch: Sample) -> Float[Array, ""]:
+    def loss(parameters: Mixture | Edges, batch: Sample) -> Float[Array, ""]:
         density = render(recipe.decode(parameters), batch.pixels.rays, outputs=("density",)).density
         return jnp.mean(batch.weight * pixel_cross_entropy(density, batch.pixels.silhouette))
 
@@ -99,9 +100,9 @@ def fit_shape(
 ) -> ShapeFit:
     """The mixture after the fit to the silhouettes of `views`, in their frame, which is canonical.
 
-    Invalid pixels do not count. The fit never ends worse than it began: of its start and its end it returns what fits
-    the believed pixels better. Raises ValueError for a batch larger than the number of valid pixels,
-    FloatingPointError, with the step, where the loss is not finite.
+    Invalid pixels do not count. The fit never ends worse than its best state: of its start, its end and the CANDIDATES
+    averages after chunks of least loss it returns what fits the believed pixels best. Raises ValueError for a batch
+    larger than the number of valid pixels, FloatingPointError, with the step, where the loss is not finite.
     """
     scale, recipe, options = program.shape_scale, program.recipe, program.fit.options
     sampling = recipe.choose_rays(views.silhouette, views.valid, options.batch_size)
@@ -109,17 +110,19 @@ def fit_shape(
     pixels = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), pixels)
     pixels = pixels._replace(rays=pixels.rays._replace(origin=scale * pixels.rays.origin))
     start = recipe.encode(resized(mixture, scale))
-    attendant = Attendant(views, sampling, generator)
+    attendant, states = Attendant(views, sampling, generator), []
 
     def on_chunk(course: Course, sample: Sample, step: int, total: int, loss: float) -> tuple[Course, Sample]:
         on_progress(step, total, loss)
+        states.append((loss, course.average))
         return attendant.attend(course, sample, step / total) if recipe.attends else (course, sample)
 
     sample = Sample(pixels, jnp.asarray(sampling.weight()))
     batches = sampling.batches(options.batch_size, generator)
     fit = run_fit(program.fit, begin(start), sample, batches, sampling.epoch // options.batch_size, on_chunk)
     weight = jnp.asarray(attendant.believed.ravel(), jnp.float32)
-    end = min((fit.parameters, start), key=lambda x: float(whole_loss(recipe.decode(x), pixels, weight)))
+    low = [state for _, state in sorted(states, key=lambda state: state[0])[:CANDIDATES]]
+    end = min([fit.parameters, *low, start], key=lambda x: float(whole_loss(recipe.decode(x), pixels, weight)))
     history = History(np.arange(len(fit.loss)), fit.loss, fit.learning_rate)
     return ShapeFit(resized(recipe.decode(end), 1 / scale), history, attendant.believed)
 

@@ -1,3 +1,4 @@
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -11,7 +12,9 @@ import fmb.fit
 from fmb.fit import Coordinates, Course, Fit, FitOptions, adam, begin, compile_fit, run_fit
 from fmb.schedules import Plateau, cosine
 
-ADD = Coordinates(lambda parameters, gradient: gradient, lambda parameters, step: jax.tree.map(jnp.add, parameters, step))
+ADD = Coordinates(
+    lambda parameters, gradient: gradient, lambda parameters, step: jax.tree.map(jnp.add, parameters, step)
+)
 TARGETS = np.random.default_rng(0).normal(size=(40, 3)) * [1.0, 10.0, 0.01]
 START = np.array([3.0, -2.0, 0.5])
 ORDER = np.random.default_rng(1).permutation(40).reshape(-1, 4)  # 10 batches of 4
@@ -148,22 +151,23 @@ def test_a_slope_that_is_not_finite_is_found_even_in_the_last_step():
     def root(point: Point, batch: Array) -> Array:
         return jnp.sqrt(jnp.sum(0.0 * point.place)) + 0.0 * batch.sum()  # finite, its slope is not
 
-    with pytest.raises(FloatingPointError, match="the parameters are not finite after step 9; try a smaller initial_lr"):
-        fitted(FitOptions(1, 4, 0.1, "constant"), loss=root)
+    parameters, data = Point(jnp.array(START)), jnp.array(TARGETS)
+    program = compile_fit(root, ADD, parameters, data, FitOptions(1, 4, 0.1, "constant"))
+    with pytest.raises(
+        FloatingPointError, match="the parameters are not finite after step 0; try a smaller initial_lr"
+    ):
+        run_fit(program, begin(parameters), data, batches(), 1, keep)
 
 
 def test_what_runs_beyond_the_end_does_no_harm():
-    data = TARGETS.copy()
-
-    def spoil(course: Course, data, *progress):
-        return course, data
-
-    # the chunk goes on for 125 - 1 steps after the end; only there the loss is infinite
-    def cliff(point: Point, batch: Array) -> Array:
-        return jnp.where(jnp.all(point.place == START), loss(point, batch), jnp.inf)
-
-    fit = fitted(FitOptions(1, 40, 0.1, "constant"), spoil, cliff, data) if False else None
-    assert fit is None
+    options = FitOptions(1, 4, 0.1, "constant", average_decay=0.5)
+    parameters, data = Point(jnp.array(START)), jnp.array(np.vstack([TARGETS, np.full((1, 3), np.nan)]))
+    program = compile_fit(loss, ADD, parameters, data, options)
+    # a chunk has more steps than the fit; the rest sees nothing but NaN
+    beyond = itertools.chain(ORDER.astype(np.int32), itertools.repeat(np.full(4, 40, np.int32)))
+    fit = run_fit(program, begin(parameters), data, beyond, 10, keep)
+    assert len(fit.loss) == len(fit.learning_rate) == 10
+    assert_allclose(fit.parameters.place, fitted(options).parameters.place, rtol=1e-14)
 
 
 def test_plateau_ends_after_four_drops():

@@ -7,11 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from reference import Form, gradient_reference, render_reference
-from scipy.spatial.transform import Rotation
 
 from fm_render import BLENDINGS, INTERSECTIONS, FiveBetas, Mixture, Rays, Rendering, Settings, TwoBetas, render
 from fmb import numerics
@@ -98,7 +95,7 @@ def test_gradients_against_finite_differences(rule, blend):
     generator = np.random.default_rng(4)
     moves = [jnp.asarray(generator.normal(size=leaf.shape)) for leaf in leaves]
     moves[1] = jnp.tril(moves[1])
-    step = 1e-6  # truncation 1e-7, rounding 1e-8
+    step = 1e-7  # truncation 1e-7, rounding 1e-7; grazing rays curve sharply
     ahead, behind = (
         loss(*tree.unflatten([leaf + sign * step * move for leaf, move in zip(leaves, moves, strict=True)]))
         for sign in (1.0, -1.0)
@@ -171,7 +168,8 @@ def test_one_origin_for_many_rays():
 
 @pytest.mark.parametrize("blend", BLENDINGS)
 def test_precision_is_kept(blend):
-    single, double = (jax.tree.map(lambda x: x.astype(dtype), scene()) for dtype in (jnp.float32, jnp.float64))
+    double = scene()
+    single = jax.tree.map(lambda x: x.astype(jnp.float32), double)
     for (mixture, rays), dtype in ((single, jnp.float32), (double, jnp.float64)):
         image = render(mixture, rays, SCALE, IMAGES, Settings(blending=blend))
         assert {field.dtype for field in image if field is not None} == {jnp.dtype(dtype)}
@@ -245,9 +243,7 @@ def nasty() -> dict[str, tuple[Mixture, Rays]]:
     ("rule", "blend", "dtype"),
     [
         *((*names, jnp.float32) for names in ALL),
-        ("linear", "two_parameter", jnp.float64),
         ("quadratic", "five_parameter", jnp.float64),
-        ("cubic", "sorted", jnp.float64),
     ],
 )
 def test_everything_is_finite(rule, blend, dtype):
@@ -266,3 +262,50 @@ def test_everything_is_finite(rule, blend, dtype):
         fields["slope scale"] = gradient[2]
         broken += [f"{name}: {n} {x}" for n, x in fields.items() if x is not None and not np.all(np.isfinite(x))]
     assert not broken, broken
+
+
+@pytest.mark.parametrize(("components", "rays"), [(1, 4), (300, 4), (1, 0), (5, 0)])
+def test_few_and_many(components, rays):
+    generator = np.random.default_rng(0)
+    mean = jnp.asarray(0.3 * generator.normal(size=(components, 3)))
+    mixture = Mixture(mean, jnp.tile(6.0 * jnp.eye(3), (components, 1, 1)), jnp.zeros(components))
+    direction = jnp.asarray(np.concatenate([0.1 * generator.normal(size=(rays, 2)), np.ones((rays, 1))], axis=1))
+    seen = Rays(jnp.tile(jnp.array([[0.0, 0.0, -3.0]]), (rays, 1)), direction)
+    twin = render_reference(mixture, seen, 1.0)
+    assert_allclose(render(mixture, seen).depth, twin.depth, rtol=1e-12)
+    gradient = jax.grad(total, argnums=(0, 1))(mixture, seen, Settings(), upstream(rays), 1.0)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize("form", ROTATIONS)
+def test_camera_pose_at_the_identity(form):
+    mixture, _ = scene(8, 4, 1)
+    intrinsics = jnp.asarray(pinhole_intrinsics(3, 4, 45.0))[None]
+    rest = jnp.array([1.0, 0.0, 0.0, 0.0]) if form == "quaternion" else jnp.zeros(3)
+
+    def loss(pose):
+        cameras = cameras_from_pose(pose[None, :-3], pose[None, -3:], intrinsics, form)
+        image = render(mixture, pixel_rays(cameras, 3, 4), SCALE, ("density", "depth"))
+        return jnp.sum(jnp.sin(image.density)) + jnp.sum(image.depth**2)
+
+    pose = jnp.concatenate([rest, jnp.array([0.1, -0.1, -3.0])])
+    found, step = jax.grad(loss)(pose), 1e-5
+    moves = step * jnp.eye(len(pose))
+    numeric = [(loss(pose + move) - loss(pose - move)) / (2.0 * step) for move in moves]
+    # truncation 1e-10 of derivatives of order 1e2
+    assert_allclose(found, np.array(numeric), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("setting", "outputs", "message"),
+    [
+        (Settings(), ("alpha", "shade"), "output 'shade' is not one of density, alpha, depth"),
+        (Settings(), ("color",), r"output 'color' needs the components' colors: render\(..., color=...\)"),
+        (Settings("nearest"), (), "intersection 'nearest' is not one of linear, quadratic, cubic"),
+        (Settings(blending="mean"), (), "blending 'mean' is not one of two_parameter, five_parameter, sorted"),
+        (Settings(gradient="exact"), (), "gradient 'exact' is not one of closed_form, autodiff"),
+    ],
+)
+def test_what_is_not_allowed(setting, outputs, message):
+    with pytest.raises(ValueError, match=message):
+        render(*scene(), outputs=outputs, settings=setting)

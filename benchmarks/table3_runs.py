@@ -1,0 +1,164 @@
+"""The runs of table 3: which there are, how each is measured, and the file that remembers them."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.ndimage import binary_dilation, binary_erosion
+
+from benchmarks.table3_methods import METHODS, ROOT, Settings, Solve
+from fmb.evaluation import measure
+from fmb.frames import canonical_frame
+from fmb.ground_truth import render_ground_truth
+from fmb.metrics import ALPHA_MARGIN
+from fmb.noise import NOISES
+from fmb.options import RenderingOptions
+from fmb.readers.mesh import read_mesh
+from fmb.sheets import Images
+from fmb.views import Views, scene_cameras
+from util import plain
+
+CLEAN = "clean"
+UNSEEN_SEED = 7_2  # section 7.2; the same unseen cameras for every model, method and seed
+KEPT_VIEWS = 4  # of the unseen ones, whose pictures are kept
+DATA_SOURCES = ("fmb/noise.py", "fmb/ground_truth.py", "fmb/cameras.py", "fmb/frames.py", "benchmarks/table3_runs.py")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One reconstruction."""
+
+    mesh: Path
+    noise: str
+    method: str
+    seed: int
+    settings: Settings
+
+    @property
+    def key(self) -> str:
+        """Of everything that the result depends on: a changed mesh, setting or source makes it another run."""
+        parts = [asdict(self.settings), self.noise, self.method, self.seed, digest(self.mesh)]
+        sources = (*METHODS[self.method].sources, *DATA_SOURCES, "benchmarks/table3_methods.py")
+        parts += [digest(ROOT / source) for source in sources]
+        name = f"{self.mesh.stem}-{self.noise}-{self.method.replace(' ', '_')}-{self.seed}"
+        return f"{name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"
+
+
+class Data(NamedTuple):
+    """Views to reconstruct from, and views to judge by."""
+
+    train: Views
+    unseen: Views
+
+
+@lru_cache(maxsize=256)
+def digest(path: Path) -> str:
+    """Of the file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def clean_data(mesh: Path, seed: int, settings: Settings) -> Data:
+    """Views of the mesh in its canonical frame; training cameras by the seed, unseen ones always the same."""
+    canonical = read_mesh(mesh)
+    canonical = canonical_frame(canonical).mesh_to_canonical(canonical)
+    parts = []
+    for generator, count, size in (
+        (np.random.default_rng([seed, 1]), settings.views, settings.size),
+        (np.random.default_rng(UNSEEN_SEED), settings.unseen, settings.unseen_size),
+    ):
+        cameras = scene_cameras(generator, count, RenderingOptions(image_width=size, image_height=size))
+        parts.append(render_ground_truth(canonical, cameras, (size, size), "raycast").views)
+    return Data(*parts)
+
+
+def data(run: Run) -> Data:
+    """Views of a run, noise included."""
+    found = clean_data(run.mesh, run.seed, run.settings)
+    if run.noise == CLEAN:
+        return found
+    return found._replace(train=NOISES[run.noise](found.train, np.random.default_rng([run.seed, 2])))
+
+
+def perform(run: Run, solve: Solve, folder: Path) -> dict[str, Any]:
+    """The run's row, after its pictures are in the folder."""
+    train, unseen = data(run)
+    outcome = solve(train, run.seed)
+    size = unseen.silhouette.shape[1:]
+    images = outcome.look(unseen.cameras, size)
+    errors = measure(images, unseen, 1.0)
+    few = slice(KEPT_VIEWS)
+    np.savez_compressed(
+        folder / f"{run.key}.npz",
+        alpha=images.alpha[few].astype(np.float32),
+        depth=np.asarray(images.depth[few], np.float32),
+        reference=unseen.depth[few].astype(np.float32),
+        train=np.asarray(train.silhouette[few], np.float32),
+    )
+    return {
+        "key": run.key,
+        "model": run.mesh.stem,
+        "noise": run.noise,
+        "method": run.method,
+        "seed": run.seed,
+        "cross_entropy": errors["cross_entropy"],
+        "iou": errors["iou"],
+        "depth_percent": 100.0 * errors["depth_mae"],
+        "seconds": outcome.seconds,
+        **where_wrong(images, unseen),
+    }
+
+
+def where_wrong(images: Images, views: Views) -> dict[str, float]:
+    """Shares of pixels at the outline (within one pixel), and of the cross-entropy there and inside the silhouette."""
+    inside = np.asarray(views.silhouette) > 0.5
+    cross = np.zeros((1, 3, 3), bool)
+    cross[0, 1], cross[0, :, 1] = True, True
+    edge = binary_dilation(inside, cross) & ~binary_erosion(inside, cross, border_value=1)
+    alpha = np.clip(np.asarray(images.alpha, float), ALPHA_MARGIN, 1.0 - ALPHA_MARGIN)
+    error = -np.where(inside, np.log(alpha), np.log1p(-alpha))
+    total = error.sum()
+    return {
+        "outline": float(edge.mean()),
+        "error_at_outline": float(error[edge].sum() / total),
+        "error_inside": float(error[inside].sum() / total),
+    }
+
+
+def read_rows(path: Path) -> dict[str, dict[str, Any]]:
+    """Rows by key; a last line that was cut off, as by a kill, does not count."""
+    rows = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        rows[row["key"]] = row
+    return rows
+
+
+def perform_all(
+    runs: Iterable[Run], folder: Path, on_run: Callable[[Run], None] = lambda run: None
+) -> Iterator[dict[str, Any]]:
+    """The rows of all runs; those in folder/results.jsonl are read, each other one is added to it at once."""
+    path, solvers = folder / "results.jsonl", {}
+    known = read_rows(path)
+    with path.open("a+b") as file:
+        if file.tell() and not path.read_bytes().endswith(b"\n"):
+            file.write(b"\n")
+        for run in runs:
+            on_run(run)
+            if run.key not in known:
+                prepared = run.method, run.settings
+                if prepared not in solvers:
+                    solvers[prepared] = METHODS[run.method].prepare(run.settings)
+                row = plain(perform(run, solvers[prepared], folder))
+                file.write(json.dumps(row).encode() + b"\n")
+                file.flush()
+                known[run.key] = row
+            yield known[run.key]
