@@ -84,7 +84,8 @@ def draw_growth(path: Path, rows: list[Growth], machine: str) -> Path:
     for axes in panels.flat:
         _finish(axes)
     panels[0, 0].legend(frameon=False, fontsize=8)
-    panels[1, 0].legend(frameon=False, fontsize=8)
+    panels[1, 0].legend(frameon=False, fontsize=8, loc="lower left")
+    panels[1, 0].set_ylim(100.0, max(1000.0, 1.5 * max(row.both_mebibytes for row in rows)))
     return write_picture(path, pixels_of(figure))
 
 
@@ -94,11 +95,13 @@ def most_common(values: list[int]) -> int:
 
 
 def _finish(axes: Any) -> None:
-    from matplotlib.ticker import StrMethodFormatter
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:,.9g}"))
+        axis.set_minor_formatter(NullFormatter())
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#ececec", linewidth=0.7)
     axes.tick_params(labelsize=8, color=FAINT, labelcolor=INK)

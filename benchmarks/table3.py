@@ -29,7 +29,7 @@ from benchmarks.measure import machine
 from benchmarks.report import table
 from benchmarks.table3_methods import METHODS, OURS, Settings
 from benchmarks.table3_report import DAMAGED, Rows, chosen, section, spread, write_section
-from benchmarks.table3_runs import CLEAN, Run, clean_data, perform_all
+from benchmarks.table3_runs import CLEAN, Run, clean_data, perform_all, silhouettes
 
 PAPER_NAMES = ("arma", "buddha", "dragon", "lucy", "bunny", "gear", "eiffel", "human", "yoga", "plane")
 KINDS = (".ply", ".obj", ".stl", ".off", ".glb")
@@ -132,6 +132,7 @@ def flags() -> argparse.ArgumentParser:
     parser.add_argument("--noises", nargs="+", choices=(CLEAN, DAMAGED), default=[CLEAN, DAMAGED])
     for name in ("views", "size", "components", "grid"):
         parser.add_argument(f"--{name}", type=int, default=getattr(usual, name), help="default: %(default)s")
+    parser.add_argument("--effort", type=float, default=usual.effort, help="factor on our epochs; default: %(default)s")
     parser.add_argument("--curves", action="store_true", help="error against components, views, size, seconds (slow)")
     parser.add_argument("--output", type=Path, default=Path("output/table3"))
     parser.add_argument("--results", type=Path, help="Markdown file whose section table3 is replaced")
@@ -142,12 +143,13 @@ def flags() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Runs what is missing, then writes the table and the pictures; 2 and one line for what the user can mend."""
     options = flags().parse_args(argv)
-    settings = Settings(*(getattr(options, name) for name in ("views", "size", "components", "grid")))
+    settings = Settings(options.views, options.size, options.components, options.grid, options.effort)
     try:
         meshes = find_meshes(options.models, options.names)
         if options.noise_figure:
             util.prepare_output_dir(options.noise_figure.parent)
-            pictures.draw_noises(options.noise_figure, clean_data(meshes[0], options.seeds[0], settings).train)
+            train = clean_data(meshes[0], options.seeds[0], settings).train
+            pictures.draw_noises(options.noise_figure, train, lambda cameras: silhouettes(meshes[0], cameras, settings))
             return 0
         folder = util.prepare_output_dir(options.output)
         rows = rows_of(plan(meshes, options.seeds, options.noises, options.methods, settings), folder, "table 3")

@@ -61,7 +61,10 @@ class Method(NamedTuple):
 def prepare_metaballs(settings: Settings) -> Solve:
     """Our own recipe from a sphere."""
     usual = OptimizationOptions()
-    options = replace(usual, num_epochs=max(1, round(settings.effort * usual.num_epochs)))
+    epochs = max(1, round(settings.effort * usual.num_epochs))
+    # a batch larger than a pass (all rays near an outline, a quarter of the others) is refused: matters to tiny data
+    batch = min(usual.batch_size, int(np.prod(_shape(settings))) // 4)
+    options = replace(usual, num_epochs=epochs, batch_size=batch)
     program = compile_shape_fit(_sphere(settings, 0, options.recipe), _shape(settings), options)
     return _solve_with(program, settings, options.recipe)
 

@@ -1,6 +1,6 @@
 """Pictures of table 3: bars, curves, reconstructions side by side, the worst models, the kinds of noise."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,14 @@ import util
 from benchmarks.table3_methods import OURS
 from benchmarks.table3_report import DAMAGED, PAPER, WORST, Rows, chosen, methods_of, order_of_merit, spread
 from benchmarks.table3_runs import CLEAN, KEPT_VIEWS
+from fmb.cameras import Cameras
 from fmb.noise import NOISES
 from fmb.sheets import BLUE, OPACITY, ORANGE, SEAM, Sheet, depth_scale, fit_tiles, overlay_sheet, paint
-from fmb.views import Views
+from fmb.views import Views, select_views
 
 NOISE_VIEWS = 4  # in the picture of the kinds of noise
+CAMERA_SHOWN = 5.0  # there; degrees, and percent of the scale
+PANEL = 180  # least pixels on the side of a reconstruction
 
 
 def draw_bars(path: Path, rows: Rows) -> Path:
@@ -85,13 +88,12 @@ def draw_reconstructions(path: Path, folder: Path, rows: Rows, noise: str) -> Pa
         panels = [paint(panel, scale) for panel in panels]
         if noise != CLEAN:
             panels.insert(0, paint(_as_large(kept[0]["train"][:1], panels[0].shape[1]), OPACITY))
-        tiles.append(_row([panel[0] for panel in panels]))
+        tiles.append(_row([_whole(panel)[0] for panel in panels]))
         labels.append(model)
-    names = ["reference", *methods] if noise == CLEAN else ["a training mask", "reference", *methods]
-    note = f"one unseen view of each model, best first; {', '.join(names)}; each model has its own range of depths"
+    names = ["reference", *methods] if noise == CLEAN else ["mask", "reference", *methods]
     title = "Reconstructions from clean silhouettes" if noise == CLEAN else f"Reconstructions from {noise} silhouettes"
-    # names in the note: a tile is too narrow for them
-    return util.draw_sheet(path, Sheet(title, note, np.stack(tiles), labels, (), {}, [""] * len(names)))
+    note = "one unseen view of each model, best first, by depth" + ("" if noise == CLEAN else "; one training mask")
+    return util.draw_sheet(path, Sheet(title, note, np.stack(tiles), labels, (), {}, names))
 
 
 def draw_worst(path: Path, folder: Path, rows: Rows) -> Path:
@@ -105,22 +107,24 @@ def draw_worst(path: Path, folder: Path, rows: Rows) -> Path:
     return util.draw_sheet(path, sheet._replace(title="The worst models", note=note, labels=labels))
 
 
-def draw_noises(path: Path, views: Views, seed: int = 0) -> Path:
+def draw_noises(path: Path, views: Views, seen_from: Callable[[Cameras], np.ndarray], seed: int = 0) -> Path:
     """The same views clean and with every kind of noise, at the strength that it has by default.
 
-    Noise of the cameras does not show in masks: there the turned and shifted camera looks at the clean views' cones,
-    so its tiles are the clean ones and only the label tells.
+    Noise of the cameras does not show in masks: its row is what the cameras would have seen from where they are said to
+    be, `seen_from(cameras)`, at CAMERA_SHOWN degrees and percent.
     """
-    tiles, labels = [_row(_enlarged(np.asarray(views.silhouette)[:NOISE_VIEWS]))], ["clean"]
+    views = select_views(views, slice(NOISE_VIEWS))
+    tiles, labels = [_row(_enlarged(np.asarray(views.silhouette)))], ["clean"]
     for name, noise in NOISES.items():
+        generator = np.random.default_rng(seed)
         if name == "camera":
-            continue
-        silhouette = np.asarray(noise(views, np.random.default_rng(seed)).silhouette)
-        tiles.append(_row(_enlarged(silhouette[:NOISE_VIEWS])))
+            silhouette = seen_from(noise(views, generator, CAMERA_SHOWN).cameras)
+            name += f": as seen from where it is said to be, {CAMERA_SHOWN:g} degrees and {CAMERA_SHOWN:g} % off"
+        else:
+            silhouette = np.asarray(noise(views, generator).silhouette)
+        tiles.append(_row(_enlarged(silhouette)))
         labels.append(name)
-    note = (
-        f"{len(tiles[0])} pixels high; the same {NOISE_VIEWS} views each time; damage and over-segmentation meet half"
-    )
+    note = f"the same {NOISE_VIEWS} views each time; damage and over-segmentation meet half of them"
     return util.draw_sheet(path, Sheet("Noise of silhouettes", note, np.stack(tiles), labels, (OPACITY,)))
 
 
@@ -143,6 +147,12 @@ def _as_large(image: np.ndarray, size: int) -> np.ndarray:
 
 def _enlarged(silhouette: np.ndarray) -> list[np.ndarray]:
     return list(fit_tiles(paint(silhouette, OPACITY), 2))
+
+
+def _whole(tiles: np.ndarray) -> np.ndarray:
+    """The tiles, enlarged by a whole factor so that a name finds room above each."""
+    factor = -(-PANEL // tiles.shape[1])
+    return tiles.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def _row(panels: Sequence[np.ndarray]) -> np.ndarray:

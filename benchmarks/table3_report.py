@@ -158,10 +158,10 @@ def section(rows: Rows, run: Sequence[str], curves: str = "") -> str:
         "## Shape from silhouette: table 3",
         *run,
         "Cross-entropy (alpha clipped to [1e-6, 1 - 1e-6]), IoU and depth error (% of the object's scale, where both "
-        "see it) on unseen views, the same for all. Mean ± standard deviation over models (in brackets: over seeds, of "
-        "the mean over models). Seconds per model after compilation, mean. Damaged: in half of the training views one "
-        "of 8 clusters of the silhouette is missing. The same settings for every model and both columns; rows marked paper "
-        "are from its table 3, on other hardware.",
+        "see it) on unseen views, the same for all. Mean ± standard deviation over models (in brackets: over seeds, "
+        "of the mean over models). Seconds per model after compilation, mean. Damaged: in half of the training views "
+        "one of 8 clusters of the silhouette is missing. The same settings for every model and both columns; rows "
+        "marked paper are from its table 3, on other hardware.",
         summary_table(rows),
     ]
     if OURS in methods_of(rows):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -9,14 +10,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import trimesh
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from benchmarks.table3_methods import METHODS, ROOT, Settings, Solve
+from fmb.cameras import Cameras
 from fmb.evaluation import measure
 from fmb.frames import canonical_frame
 from fmb.ground_truth import render_ground_truth
 from fmb.metrics import ALPHA_MARGIN
-from fmb.noise import NOISES
+from fmb.noise import NOISES, changed_views
 from fmb.options import RenderingOptions
 from fmb.readers.mesh import read_mesh
 from fmb.sheets import Images
@@ -45,7 +48,7 @@ class Run:
         parts = [asdict(self.settings), self.noise, self.method, self.seed, digest(self.mesh)]
         sources = (*METHODS[self.method].sources, *DATA_SOURCES, "benchmarks/table3_methods.py")
         parts += [digest(ROOT / source) for source in sources]
-        name = f"{self.mesh.stem}-{self.noise}-{self.method.replace(' ', '_')}-{self.seed}"
+        name = f"{self.mesh.stem}-{self.noise}-{re.sub('[^a-z0-9]+', '_', self.method)}-{self.seed}"
         return f"{name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"
 
 
@@ -63,17 +66,28 @@ def digest(path: Path) -> str:
 
 
 @lru_cache(maxsize=4)
+def canonical(mesh: Path) -> trimesh.Trimesh:
+    """The mesh in its canonical frame."""
+    found = read_mesh(mesh)
+    return canonical_frame(found).mesh_to_canonical(found)
+
+
+def silhouettes(mesh: Path, cameras: Cameras, settings: Settings) -> np.ndarray:
+    """What cameras see of the mesh in its canonical frame."""
+    size = settings.size, settings.size
+    return np.asarray(render_ground_truth(canonical(mesh), cameras, size, "raycast").views.silhouette)
+
+
+@lru_cache(maxsize=4)
 def clean_data(mesh: Path, seed: int, settings: Settings) -> Data:
     """Views of the mesh in its canonical frame; training cameras by the seed, unseen ones always the same."""
-    canonical = read_mesh(mesh)
-    canonical = canonical_frame(canonical).mesh_to_canonical(canonical)
     parts = []
     for generator, count, size in (
         (np.random.default_rng([seed, 1]), settings.views, settings.size),
         (np.random.default_rng(UNSEEN_SEED), settings.unseen, settings.unseen_size),
     ):
         cameras = scene_cameras(generator, count, RenderingOptions(image_width=size, image_height=size))
-        parts.append(render_ground_truth(canonical, cameras, (size, size), "raycast").views)
+        parts.append(render_ground_truth(canonical(mesh), cameras, (size, size), "raycast").views)
     return Data(*parts)
 
 
@@ -93,12 +107,15 @@ def perform(run: Run, solve: Solve, folder: Path) -> dict[str, Any]:
     images = outcome.look(unseen.cameras, size)
     errors = measure(images, unseen, 1.0)
     few = slice(KEPT_VIEWS)
+    # views that the noise met come first, so that the pictures show it
+    met = changed_views(clean_data(run.mesh, run.seed, run.settings).train, train)
+    shown = np.argsort(~met, kind="stable")[few]
     np.savez_compressed(
         folder / f"{run.key}.npz",
         alpha=images.alpha[few].astype(np.float32),
         depth=np.asarray(images.depth[few], np.float32),
         reference=unseen.depth[few].astype(np.float32),
-        train=np.asarray(train.silhouette[few], np.float32),
+        train=np.asarray(train.silhouette[shown], np.float32),
     )
     return {
         "key": run.key,

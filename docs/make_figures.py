@@ -1,8 +1,8 @@
-"""Draws the README's pictures of the method: rules.png, slice.png and components.png, as the paper's Figs. 3, 2 and 1.
+"""Draws the README's pictures: overlay.png; rules.png, slice.png and components.png as the paper's Figs. 3, 2 and 1.
 
     python docs/make_figures.py [FOLDER]
 
-Nothing is drawn by hand: the default mesh, a GMM of its volume that was fitted to no image, and the renderer.
+Nothing is drawn by hand: the default mesh, a GMM of its volume, fitted to no image but for overlay.png, the renderer.
 """
 
 import sys
@@ -19,14 +19,18 @@ import trimesh
 
 from fm_render import INTERSECTIONS, Mixture, Rays, Rendering, Settings, render, trace
 from fmb.cameras import Cameras, look_at, pinhole_intrinsics, pixel_rays, random_cameras
+from fmb.evaluation import look
 from fmb.frames import canonical_frame
 from fmb.ground_truth import render_ground_truth
 from fmb.interior import sample_interior
 from fmb.metrics import depth_mae, iou
 from fmb.mixture import fit_gmm
+from fmb.options import Config
 from fmb.readers.mesh import read_mesh
-from fmb.sheets import BLUE, ORANGE
-from util import DOTS_PER_INCH, FAINT, INK, pixels_of, prepare_output_dir, write_picture
+from fmb.shape import compile_shape_fit, fit_shape
+from fmb.sheets import BLUE, ORANGE, overlay_sheet
+from fmb.views import scene_cameras
+from util import DOTS_PER_INCH, FAINT, INK, draw_sheets, pixels_of, prepare_output_dir, write_picture
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPONENTS, POINTS, SEED = 40, 20_000, 0
@@ -37,6 +41,7 @@ LIGHT = np.array([-0.45, 0.7, 0.55])  # in the axes of normals as they are shown
 AMBIENT = 0.25
 GOLDEN = 0.6180339887  # of a turn from one component's hue to the next: neighbours differ
 SLICE_SCALE = 1.2  # about three times the mean deviation of what the slice shows
+OVERLAYS = 10  # views in overlay.png
 RED, GREEN = "#d62728", "#2f8f4e"
 
 
@@ -48,7 +53,7 @@ class View(NamedTuple):
 
 
 def main(folder: Path) -> None:
-    """Draws all three."""
+    """Draws all four."""
     prepare_output_dir(folder)
     mesh = read_mesh(ROOT / "data" / "ibex.ply")
     mesh = canonical_frame(mesh).mesh_to_canonical(mesh)
@@ -58,6 +63,20 @@ def main(folder: Path) -> None:
     print(draw_rules(folder / "rules.png", mesh, mixture, view))
     print(draw_slice(folder / "slice.png"))
     print(draw_components(folder / "components.png", mixture, view))
+    print(draw_overlay(folder, mesh, mixture))
+
+
+def draw_overlay(folder: Path, mesh: trimesh.Trimesh, mixture: Mixture) -> Path:
+    """Where silhouettes and the default fit to 20 of them agree, for the first OVERLAYS."""
+    options = Config()
+    generator = np.random.default_rng(options.random_seed)
+    cameras = scene_cameras(generator, options.rendering.num_views, options.rendering)
+    size = options.rendering.image_height, options.rendering.image_width
+    views = render_ground_truth(mesh, cameras, size, "raycast").views
+    program = compile_shape_fit(mixture, views.silhouette.shape, options.optimization)
+    fit = fit_shape(program, mixture, views, generator)
+    sheet = overlay_sheet(views.silhouette[:OVERLAYS], look(fit.mixture, cameras, size).alpha[:OVERLAYS])
+    return draw_sheets(folder, {"overlay": sheet})[0]
 
 
 def single(arrays: Any) -> Any:

@@ -1,5 +1,6 @@
 """Where a fit begins: a mixture in the canonical frame, from a mesh or from nothing."""
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -10,9 +11,10 @@ import trimesh
 
 from fm_render import Mixture
 from fmb.interior import sample_interior, sample_surface
-from fmb.mixture import fit_gmm, sphere_mixture
+from fmb.mixture import SPHERE_SPREAD, fit_gmm, sphere_mixture
 from fmb.options import ModelOptions
 
+RELEASED_SCALE = 2.2  # of the object in the released fit, which spreads means by 0.1 sqrt(scale) there
 SPHERE_WEIGHT = 14.0  # opaque to 2.4 standard deviations: an edge that the first steps can feel
 
 
@@ -35,8 +37,10 @@ def start_mixture(mesh: trimesh.Trimesh | None, options: ModelOptions, seed: int
     generator = np.random.default_rng(seed)
     count, factor = options.num_mixtures, options.gmm_init_scale
     if kind == "sphere":
-        factor *= 1.0 if recipe == "predecessor" else SPHERE_WEIGHT * count
-        start = sphere_mixture(generator, count, sphere_size=options.rand_sphere_size, weight_factor=factor)
+        released = recipe == "predecessor"
+        spread = SPHERE_SPREAD / math.sqrt(RELEASED_SCALE) if released else SPHERE_SPREAD
+        factor *= 1.0 if released else SPHERE_WEIGHT * count
+        start = sphere_mixture(generator, count, 1.0, spread, options.rand_sphere_size, factor)
         return Start(_single(start), kind)
     if mesh is None:
         raise ValueError(f"init is {kind}; without a mesh it must be sphere or auto")

@@ -6,7 +6,7 @@ densest point to the mean (envelope theorem), and a weak prior says the same of 
 
 The covariance is the delete-one-view jackknife after one Gauss-Newton step: a sandwich (Huber 1967, White 1980) whose
 scores are clustered by view, with the leverage correction of Bell & McCaffrey (2002), CR3. The inverse Fisher
-information alone takes pixels for independent and the model for true, and is several times too sure.
+information alone takes pixels for independent and the model for true; on damaged masks it gave half as much.
 """
 
 import dataclasses
@@ -57,8 +57,10 @@ def fit_covariance(
 ) -> Uncertainty:
     """How far another draw of as many views would move the mixture that was fitted to these silhouettes.
 
-    Views are taken for independent, pixels of one view are not. What no silhouette can show (a fit caught in a local
-    minimum, a hollow) is not in it. Two passes over the views: memory is that of the square matrix and one block.
+    Views are taken for independent, pixels of one view are not. Give the masks as they were seen: without the pixels
+    that a fit stopped believing they agree too well. Neither other local minima are in it, nor what no silhouette
+    shows (hollows, the depth rule's own bias): both were larger on real meshes. Two passes over the views: memory is
+    that of the square matrix and one block.
 
     Raises ValueError for fewer than two views, a prior that is not positive, or a rule without closed form.
     """

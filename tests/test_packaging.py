@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("fmb", "tests", "tools", "benchmarks", "data")
+FOLDERS = ("fmb", "tests", "tools", "benchmarks", "data", "docs")
 CONDA_NAMES = {"matplotlib": "matplotlib-base"}
 # Python itself, and OpenGL without a display, which uv leaves to the system.
 CONDA_ONLY = {"python", "mesalib", "libegl", "libgl", "libopengl"}

@@ -66,11 +66,11 @@ def test_gmm_init_scale_multiplies_weights(init, ball):
 
 
 def test_spheres_by_recipe():
-    for recipe, weight in (("best", SPHERE_WEIGHT), ("predecessor", 1.0 / 3.0)):
+    for recipe, weight, spread in (("best", SPHERE_WEIGHT, 0.1), ("predecessor", 1.0 / 3.0, 0.1 * 2.2**0.5 / 2.2)):
         mixture = start_mixture(None, options(rand_sphere_size=7.0), 2, recipe).mixture
         assert_allclose(np.exp(mixture.log_weight), weight, rtol=1e-6)
         assert_allclose(mixture.precision_cholesky, np.tile(7.0 * np.eye(3), (3, 1, 1)), rtol=1e-6)
-        assert_allclose(mixture.mean, sphere_mixture(np.random.default_rng(2), 3).mean, rtol=1e-6)
+        assert_allclose(mixture.mean, sphere_mixture(np.random.default_rng(2), 3, spread=spread).mean, rtol=1e-6)
 
 
 @pytest.mark.parametrize("init", ["auto", "volume_gmm"])

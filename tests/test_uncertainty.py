@@ -57,7 +57,7 @@ def seen(mixture: Mixture, rays: Rays, settings: Settings = Settings()) -> tuple
 
 @jax.jit
 def newton(mixture: Mixture, rays: Rays, silhouette: Array, weight: Array) -> Array:
-    """Step from the mixture to the least cross-entropy, by Newton's method, each Hessian used four times."""
+    """Step from the mixture to the least cross-entropy, by Newton's method, each Hessian used five times."""
 
     def loss(step: Array) -> Array:
         density = render(moved(mixture, step.reshape(-1, 10)), rays, outputs=("density",), settings=AUTODIFF).density
@@ -70,10 +70,10 @@ def newton(mixture: Mixture, rays: Rays, silhouette: Array, weight: Array) -> Ar
             change = axes @ ((axes.T @ jax.grad(loss)(step)) / jnp.maximum(jnp.abs(value), 1.0))
             return step - change * jnp.minimum(1.0, 0.5 / jnp.abs(change).max()), None
 
-        return jax.lax.scan(descend, step, None, length=4)[0], None
+        return jax.lax.scan(descend, step, None, length=5)[0], None
 
     start = jnp.zeros(10 * len(mixture.mean), silhouette.dtype)
-    return jax.lax.scan(improve, start, None, length=3)[0].reshape(-1, 10)
+    return jax.lax.scan(improve, start, None, length=2)[0].reshape(-1, 10)
 
 
 def refit(mixture: Mixture, cameras: Cameras, silhouettes: np.ndarray, weights: np.ndarray, look: Cameras) -> Refits:
@@ -189,8 +189,7 @@ def test_calibrated_where_the_model_is_true():
         visible, edge = true_alpha > 0.5, np.abs(true_alpha - 0.5) < 0.45
         depth_score.append(((refits.depth[draw] - true_depth) / sure.depth)[visible])
         alpha_score.append(((refits.alpha[draw] - true_alpha) / sure.alpha)[edge])
-    print("calibration", [(np.sqrt(np.mean(np.square(x))), np.median(np.abs(x))/.6745, [np.sqrt(np.mean(np.square(r))).round(2) for r in x]) for x in (depth_score, alpha_score)])
-    # 20 draws of 20 parameters, each deviation from 16 views: the standard deviation of a score is known to 20 %
+    # 12 draws of 20 parameters: the root mean square of a score is known to some 15 %
     assert 0.7 < np.sqrt(np.mean(np.square(depth_score))) < 1.4
     assert 0.7 < np.sqrt(np.mean(np.square(alpha_score))) < 1.4
 
@@ -207,14 +206,11 @@ def test_calibrated_on_damaged_silhouettes():
     weights = generator.multinomial(VIEWS, np.full(VIEWS, 1 / VIEWS), size=draws)
     again = refit(fitted, cameras, np.tile(views.silhouette, (draws, 1, 1, 1)), weights, look)
     sure = look_deviation(fitted, fit_covariance(fitted, views), look, SIZE)
-    edge = (once.alpha[0] > 0.05) & (once.alpha[0] < 0.95)
-    ratios = {
-        "depth": (again.depth.std(axis=0, ddof=1) / sure.depth)[once.alpha[0] > 0.5],
-        "alpha": (again.alpha.std(axis=0, ddof=1) / sure.alpha)[edge],
-    }
-    print("damaged", {name: np.percentile(ratio, [10, 50, 90]) for name, ratio in ratios.items()})
-    for ratio in ratios.values():
-        assert 0.6 < np.median(ratio) < 1.4
+    visible, edge = once.alpha[0] > 0.5, np.abs(once.alpha[0] - 0.5) < 0.45
+    for name, where in (("depth", visible), ("alpha", edge)):
+        scatter = getattr(again, name).std(axis=0, ddof=1)[where]
+        # 16 draws know a standard deviation to 18 %
+        assert 0.7 < np.median(scatter / getattr(sure, name)[where]) < 1.4
 
 
 def test_errors():
