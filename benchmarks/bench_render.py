@@ -159,7 +159,7 @@ def main(argv: list[str]) -> None:
     text = measure(plan, plot, " ".join(["python benchmarks/bench_render.py", *argv]))
     print(text)
     if output:
-        write_section(output, text)
+        write_section(output, text, "bench_render")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from benchmarks.growth import Growth
 from benchmarks.measure import Rates, Timing
 from util import write_text
 
-BEGIN, END = "<!-- bench_render:begin -->", "<!-- bench_render:end -->"
 # Milliseconds forward / forward and backward of the silhouette loss by image size (width, height); None: not measured.
 # Not of this run: they were measured once, on another machine with 2 cores and no GPU, when this project began.
 PEERS: dict[str, dict[tuple[int, int], tuple[float | None, float]]] = {
@@ -187,12 +186,13 @@ def section(
     )
 
 
-def write_section(path: Path, section: str) -> Path:
-    """Puts the section between its marks, at the end where there are none; the rest of the file stays."""
+def write_section(path: Path, section: str, name: str) -> Path:
+    """Puts the section between the marks of its name, at the end where there are none; the rest of the file stays."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     text = (
         path.read_text(encoding="utf-8") if path.exists() else "# Results\n\nEach section is written by its command.\n"
     )
-    before, mark, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2] if mark else "\n"
+    before, mark, rest = text.partition(begin)
+    after = rest.partition(end)[2] if mark else "\n"
     before = before if mark else before.rstrip("\n") + "\n\n"
-    return write_text(path, f"{before}{BEGIN}\n{section.strip()}\n{END}{after}")
+    return write_text(path, f"{before}{begin}\n{section.strip()}\n{end}{after}")

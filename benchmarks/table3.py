@@ -26,9 +26,9 @@ from tqdm import tqdm
 import util
 from benchmarks import table3_pictures as pictures
 from benchmarks.measure import machine
-from benchmarks.report import table
+from benchmarks.report import table, write_section
 from benchmarks.table3_methods import METHODS, OURS, Settings
-from benchmarks.table3_report import DAMAGED, Rows, chosen, section, spread, write_section
+from benchmarks.table3_report import DAMAGED, Rows, chosen, section, spread
 from benchmarks.table3_runs import CLEAN, Run, clean_data, perform_all, silhouettes
 
 PAPER_NAMES = ("arma", "buddha", "dragon", "lucy", "bunny", "gear", "eiffel", "human", "yoga", "plane")
@@ -167,7 +167,7 @@ def main(argv: list[str]) -> int:
         text = section(rows, run, text)
         util.write_text(folder / "table3.md", text + "\n")
         if options.results:
-            write_section(options.results, text)
+            write_section(options.results, text, "table3")
     except (ValueError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,7 +1,6 @@
 """Table 3 as Markdown: means and deviations, the paper's rows beside them, model by model, the worst explained."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +8,6 @@ import numpy as np
 from benchmarks.report import table
 from benchmarks.table3_methods import METHODS, OURS
 from benchmarks.table3_runs import CLEAN
-from util import write_text
 
 Rows = Sequence[Mapping[str, Any]]
 DAMAGED = "damaged"
@@ -171,13 +169,3 @@ def section(rows: Rows, run: Sequence[str], curves: str = "") -> str:
         ]
         parts.append(explanation(rows, OURS))
     return "\n\n".join([*parts, *filter(None, [curves])])
-
-
-def write_section(path: Path, section: str, name: str = "table3") -> Path:
-    """Puts the section between the marks of its name, at the end where there are none; the rest of the file stays."""
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    text = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
-    before, mark, rest = text.partition(begin)
-    after = rest.partition(end)[2] if mark else "\n"
-    before = before if mark else before.rstrip("\n") + "\n\n"
-    return write_text(path, f"{before}{begin}\n{section.strip()}\n{end}{after}")

@@ -16,7 +16,7 @@ from benchmarks.cases import Batch, Work, mixture_gradient, pose_gradient, shown
 from benchmarks.growth import most_common
 from benchmarks.measure import Rates, Timing, interleaved, peak_memory
 from benchmarks.naive import render_naive
-from benchmarks.report import BEGIN, END, Comparison, comparison_table, table, write_section
+from benchmarks.report import Comparison, comparison_table, table, write_section
 from benchmarks.scenes import posed_rays
 from fm_render import Mixture, Rays, render
 
@@ -127,12 +127,12 @@ def test_ratio_is_naive_over_ours():
 
 def test_a_section_replaces_itself_alone(tmp_path: Path):
     path = tmp_path / "RESULTS.md"
-    write_section(path, "first")
+    write_section(path, "first", "part")
     path.write_text(path.read_text(encoding="utf-8") + "\nof others\n", encoding="utf-8")
-    write_section(path, "second")
+    write_section(path, "second", "part")
     text = path.read_text(encoding="utf-8")
-    assert text.count(BEGIN) == text.count(END) == 1
-    assert f"{BEGIN}\nsecond\n{END}\n\nof others\n" in text and "first" not in text
+    assert text.count("part:begin") == text.count("part:end") == 1
+    assert "<!-- part:begin -->\nsecond\n<!-- part:end -->\n\nof others\n" in text and "first" not in text
 
 
 def test_most_common():
