@@ -28,6 +28,7 @@ def shape(config: Config) -> None:
         from fmb.ground_truth import start_ground_truth
         from fmb.readers.mesh import read_mesh
         from fmb.shape import compile_shape_fit, fit_shape
+        from fmb.sheets import Images, depth_scale
         from fmb.start import start_mixture
         from fmb.views import scene_cameras, select_views
 
@@ -51,14 +52,19 @@ def shape(config: Config) -> None:
     views = {"train": train, "novel": select_views(truth.views, slice(train_count, None))}
     report(device.hint, start.notice, truth.notice)
 
-    with clock("optimize"), util.progress_bar("fit") as on_progress:
-        fit = fit_shape(program, start.mixture, train, fit_generator, on_progress)
-    with clock("evaluate"):
-        before, initial_errors = evaluate(start.mixture, views, unit)
-        after, errors = evaluate(fit.mixture, views, unit)
-    with clock("figures"):
-        reference = util.Images(train.silhouette, unit * train.depth, train.color)
-        util.draw_pictures(folder, reference, shown(before["train"], unit), shown(after["train"], unit), fit.history)
+    with util.painter() as draw:  # in a process of its own, beside the fit
+        with clock("evaluate"):
+            before, initial_errors = evaluate(start.mixture, views, unit)
+        reference = Images(train.silhouette, unit * train.depth, train.color)
+        initial = shown(before["train"], unit)
+        depth = depth_scale([reference.depth, initial.depth], util.UNIT)
+        draw(util.draw_before, folder, reference, initial, depth)
+        with clock("optimize"), util.progress_bar("fit") as on_progress:
+            fit = fit_shape(program, start.mixture, train, fit_generator, on_progress)
+        with clock("evaluate"):
+            after, errors = evaluate(fit.mixture, views, unit)
+        with clock("figures"):
+            draw(util.draw_after, folder, reference, shown(after["train"], unit), fit.history, depth)
 
     metrics = {
         **errors,

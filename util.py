@@ -9,7 +9,9 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,6 @@ from fmb.sheets import (
     Images,
     Scale,
     Sheet,
-    depth_scale,
     grid_columns,
     moving_mean,
     sheets_after,
@@ -32,19 +33,24 @@ from fmb.sheets import (
 )
 
 DOTS_PER_INCH = 150
+UNIT = "input units"  # of depths: those of the mesh
 MARGIN, GAP, BAND, HEAD = 42, 12, 26, 104  # pixels: around the sheet, between tiles, for a label, for the title
 SIDE = 150  # pixels for one colour bar or legend
 INK, FAINT = "#1a1a1a", "#6b6b6b"
 FRAME = 208  # grey of the line around a tile, 0 to 255
 
 
-def draw_pictures(
-    folder: Path, reference: Images, initial: Images, final: Images, history: History, unit: str = "input units"
-) -> list[Path]:
-    """The ten pictures of a fit, as far as there is colour and depth to show; returns their paths."""
-    depth = depth_scale([reference.depth, final.depth, initial.depth], unit)
-    before = draw_before(folder, reference, initial, depth)
-    return [*before, *draw_after(folder, reference, final, history, depth, unit)]
+@contextmanager
+def painter() -> Iterator[Callable[..., None]]:
+    """Gives what to call with a function and its arguments, to have it done in a process of its own, in order.
+
+    At the end of the context all is waited for, and what went wrong is raised.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        jobs = []
+        yield lambda function, *arguments: jobs.append(pool.submit(function, *arguments))
+        for job in jobs:
+            job.result()
 
 
 def draw_before(folder: Path, reference: Images, initial: Images, depth: Scale) -> list[Path]:
@@ -53,7 +59,7 @@ def draw_before(folder: Path, reference: Images, initial: Images, depth: Scale) 
 
 
 def draw_after(
-    folder: Path, reference: Images, final: Images, history: History, depth: Scale, unit: str = "input units"
+    folder: Path, reference: Images, final: Images, history: History, depth: Scale, unit: str = UNIT
 ) -> list[Path]:
     """The last five pictures: convergence and fit, depths in the scale of the first five."""
     drawn = draw_sheets(folder, sheets_after(reference, final, depth, unit))
@@ -282,13 +288,15 @@ def progress_bar(name: str) -> Iterator[Callable[[int, int, float], None]]:
 
 def summary(metrics: Mapping[str, Any], folder: Path) -> str:
     """What a run says at its end: errors before and after, where the time went, where the files are."""
-    before, after = metrics["initial"], metrics
     lines = [
-        f"{name}  cross-entropy {before[part]['cross_entropy']:.4f} -> {after[part]['cross_entropy']:.4f}, "
-        f"IoU {before[part]['iou']:.3f} -> {after[part]['iou']:.3f}, "
-        f"depth error {before[part]['depth_mae']:.4g} -> {after[part]['depth_mae']:.4g} input units"
-        for name, part in (("training views", "train"), ("unseen views  ", "novel"))
+        f"{name}  cross-entropy {before['cross_entropy']:.4f} -> {after['cross_entropy']:.4f}, "
+        f"IoU {before['iou']:.3f} -> {after['iou']:.3f}, "
+        f"depth error {before['depth_mae']:.4g} -> {after['depth_mae']:.4g} {UNIT}"
+        for name, before, after in (
+            ("training views", metrics["initial"]["train"], metrics["train"]),
+            ("unseen views  ", metrics["initial"]["novel"], metrics["novel"]),
+        )
     ]
     seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")
-    lines.append(f"{metrics['seconds']['total']:.1f} s on {metrics['device']}: {seconds}")
-    return "\n".join([*lines, f"pictures, model and numbers in {folder}/"])
+    where = f"{metrics['seconds']['total']:.1f} s on {metrics['device']}: {seconds}"
+    return "\n".join([*lines, where, f"pictures, model and numbers in {folder}/"])

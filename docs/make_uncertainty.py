@@ -51,7 +51,7 @@ def main(folder: Path) -> None:
 def deviation_sheet(seen: Images, deviation: Images, depth: np.ndarray) -> Sheet:
     """Depth, its standard deviation and its error side by side for each view.
 
-    Each has its own range: most of the error is the depth rule's bias, which no fit to silhouettes knows of.
+    Each has its own range: the error is several times the deviation, which knows nothing of the model's own bias.
     """
     visible = seen.alpha >= VISIBLE
     error = np.where(visible, np.abs(seen.depth - depth), np.nan)

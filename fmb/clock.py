@@ -13,10 +13,10 @@ class Clock:
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        """Counts the time within for `part`."""
+        """Adds the time within to that of `part`."""
         start = time.perf_counter()
         yield
-        self.parts[part] = time.perf_counter() - start
+        self.parts[part] = self.parts.get(part, 0.0) + time.perf_counter() - start
 
     def seconds(self) -> dict[str, float]:
         """The total so far and the parts."""

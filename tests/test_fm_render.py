@@ -292,8 +292,8 @@ def test_camera_pose_at_the_identity(form):
     found, step = jax.grad(loss)(pose), 1e-5
     moves = step * jnp.eye(len(pose))
     numeric = [(loss(pose + move) - loss(pose - move)) / (2.0 * step) for move in moves]
-    # truncation 1e-10 of derivatives of order 1e2
-    assert_allclose(found, np.array(numeric), rtol=1e-6, atol=1e-6)
+    # truncation 1e-10 of third derivatives, which an MRP, a quarter of an angle, raises 64-fold
+    assert_allclose(found, np.array(numeric), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

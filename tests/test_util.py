@@ -11,10 +11,11 @@ from PIL import Image
 
 import util
 from fmb import sheets
-from fmb.sheets import History, Images, Scale
+from fmb.sheets import History, Images, Scale, depth_scale
 from util import (
+    draw_after,
+    draw_before,
     draw_convergence,
-    draw_pictures,
     draw_sheet,
     plain,
     prepare_output_dir,
@@ -55,10 +56,26 @@ def fall(steps: int = 200) -> History:
     return History(step, loss, np.full(steps, 0.1), None, np.where(step % 50 == 49, 1.1 * loss, np.nan))
 
 
+def draw_pictures(folder: Path, reference: Images, initial: Images, final: Images) -> list[Path]:
+    """All pictures of a run."""
+    depth = depth_scale([reference.depth, initial.depth], util.UNIT)
+    before = draw_before(folder, reference, initial, depth)
+    return [*before, *draw_after(folder, reference, final, fall(), depth)]
+
+
+def test_painter_draws_in_order_elsewhere_and_says_what_failed(tmp_path):
+    with util.painter() as draw:
+        draw(os.mkdir, tmp_path / "made")
+        draw(write_text, tmp_path / "made" / "note.txt", "dry")
+    assert (tmp_path / "made" / "note.txt").read_text() == "dry"
+    with pytest.raises(FileExistsError), util.painter() as draw:
+        draw(os.mkdir, tmp_path / "made")
+
+
 @pytest.mark.parametrize(("views", "height", "width"), [(1, 64, 64), (7, 64, 96), (20, 16, 16), (3, 96, 48)])
 def test_ten_pictures_can_be_opened(tmp_path, views, height, width):
     reference, initial, final = (ball_images(views, height, width, shift) for shift in (0.0, 0.2, 0.01))
-    paths = draw_pictures(tmp_path, reference, initial, final, fall())
+    paths = draw_pictures(tmp_path, reference, initial, final)
     assert [path.name for path in paths] == NAMES
     assert sorted(path.name for path in tmp_path.iterdir()) == NAMES
     for path in paths:
@@ -72,7 +89,7 @@ def test_ten_pictures_can_be_opened(tmp_path, views, height, width):
 
 def test_pictures_without_colour_and_depth(tmp_path):
     bare = Images(ball_images(2, 16, 16).alpha)
-    paths = draw_pictures(tmp_path, bare, bare, bare, fall())
+    paths = draw_pictures(tmp_path, bare, bare, bare)
     assert [path.name for path in paths] == [NAMES[i] for i in (2, 3, 5, 6, 7)]
 
 
