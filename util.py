@@ -288,15 +288,12 @@ def progress_bar(name: str) -> Iterator[Callable[[int, int, float], None]]:
 
 def summary(metrics: Mapping[str, Any], folder: Path) -> str:
     """What a run says at its end: errors before and after, where the time went, where the files are."""
-    lines = [
-        f"{name}  cross-entropy {before['cross_entropy']:.4f} -> {after['cross_entropy']:.4f}, "
-        f"IoU {before['iou']:.3f} -> {after['iou']:.3f}, "
-        f"depth error {before['depth_mae']:.4g} -> {after['depth_mae']:.4g} {UNIT}"
-        for name, before, after in (
-            ("training views", metrics["initial"]["train"], metrics["train"]),
-            ("unseen views  ", metrics["initial"]["novel"], metrics["novel"]),
-        )
-    ]
+    lines = []
+    for part, name in (("train", "training views"), ("novel", "unseen views  ")):
+        old, new = metrics["initial"][part], metrics[part]
+        errors = f"cross-entropy {old['cross_entropy']:.4f} -> {new['cross_entropy']:.4f}, "
+        errors += f"IoU {old['iou']:.3f} -> {new['iou']:.3f}, "
+        lines.append(f"{name}  {errors}depth error {old['depth_mae']:.4g} -> {new['depth_mae']:.4g} {UNIT}")
     seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")
     where = f"{metrics['seconds']['total']:.1f} s on {metrics['device']}: {seconds}"
     return "\n".join([*lines, where, f"pictures, model and numbers in {folder}/"])
