@@ -153,16 +153,17 @@ def intersect_cubic(pairs: Pairs) -> Float[Array, "mixture ray"]:
 INTERSECTIONS = {"linear": intersect_linear, "quadratic": intersect_quadratic, "cubic": intersect_cubic}
 
 
-def linear_slopes(pairs: Pairs, g_hits: Hits) -> tuple[Array, Array]:
+def linear_slopes(pairs: Pairs, g_t: Array | None, g_s: Array) -> tuple[Array, Array | None]:
     """(g, h) of `with_closed_form`: t maximises s, so that it drops out of the gradient of s (envelope theorem)."""
-    return g_hits.log_density, g_hits.distance / dot(pairs.direction, pairs.direction)
+    return g_s, None if g_t is None else g_t / dot(pairs.direction, pairs.direction)
 
 
-def quadratic_slopes(pairs: Pairs, g_hits: Hits) -> tuple[Array, Array]:
+def quadratic_slopes(pairs: Pairs, g_t: Array | None, g_s: Array) -> tuple[Array, Array | None]:
     """(g, h) of `with_closed_form`: on the ellipsoid s is constant and dt = -ds / sqrt(inside |u|^2); else linear."""
     _, inside, square = _chord(pairs)
-    hit = -g_hits.distance / jnp.sqrt(jnp.maximum(inside, RIM) * square)
-    return jnp.where(inside > 0, hit, g_hits.log_density), jnp.where(inside > 0, 0, g_hits.distance / square)
+    g_t = jnp.zeros_like(g_s) if g_t is None else g_t
+    hit = -g_t / jnp.sqrt(jnp.maximum(inside, RIM) * square)
+    return jnp.where(inside > 0, hit, g_s), jnp.where(inside > 0, 0, g_t / square)
 
 
 CLOSED_FORMS = {"linear": linear_slopes, "quadratic": quadratic_slopes}
@@ -178,9 +179,9 @@ def trace(settings: Settings, mixture: Mixture, origin: Array, direction: Array)
         rest = residual(pairs, distance)
         return Hits(distance, mixture.log_weight[:, None] - dot(rest, rest) / 2)
 
-    def slopes(mixture: Mixture, origin: Array, direction: Array, g_hits: Hits) -> tuple[Array, Array, Array]:
+    def slopes(mixture: Mixture, origin: Array, direction: Array, *g_hits: Array | None) -> tuple:
         pairs = whiten(mixture, origin, direction)
-        return INTERSECTIONS[rule](pairs), *CLOSED_FORMS[rule](pairs, g_hits)
+        return INTERSECTIONS[rule](pairs), *CLOSED_FORMS[rule](pairs, *g_hits)
 
     traced = with_closed_form(hits, slopes) if closed and rule in CLOSED_FORMS else hits
     return traced(mixture, origin, direction)

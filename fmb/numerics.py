@@ -8,6 +8,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 PAIRS_PER_BLOCK = 200_000  # component x ray, about what two cores keep in cache
@@ -25,34 +26,53 @@ def dot(a: Vector, b: Vector) -> Array:
 def with_closed_form(trace: Callable, slopes: Callable) -> Callable:
     """`trace(mixture, origin, direction) -> Hits` with its gradient as moments of the rays; reverse mode only.
 
-    `slopes(mixture, origin, direction, g_hits)` gives (t, g, h) such that at fixed t the gradient is that of
-    sum(g s - h direction . Sigma^-1 v), v from the mean to the hit. With z = (1, o), d = (0, d) and the component's
-    quadric Q (X^T Q X = |L^T v|^2 for X = z + t d) that is -1/2 tr(Q M), M the sum over rays of
+    `slopes(mixture, origin, direction, g_t, g_s)` gives (t, g, h), h None for 0 where g_t is None for 0. At fixed t the
+    gradient is that of sum(g s - h direction . Sigma^-1 v), v from the mean to the hit. With z = (1, o), d = (0, d) and
+    the component's quadric Q (X^T Q X = |L^T v|^2 for X = z + t d) that is -1/2 tr(Q M), M the sum over rays of
     g X X^T + h (d X^T + X d^T): products of z and d, summed with three weights [mixture, ray]. Nothing of size
     mixture x ray x 3 is stored.
     """
 
-    def forward(mixture, origin: Array, direction: Array):
-        return trace(mixture, origin, direction), (mixture, origin, direction)
+    def forward(*primals):
+        inputs = jax.tree.map(lambda x: x.value, primals, is_leaf=lambda x: hasattr(x, "perturbed"))
+        return trace(*inputs), inputs
 
     def backward(inputs: tuple, g_hits):
         mixture, origin, direction = inputs
-        t, g, h = slopes(mixture, origin, direction, g_hits)
-        weights = g, g * t + h, (g * t + 2 * h) * t
+        g_t, g_s = (None if isinstance(g, jax.custom_derivatives.SymbolicZero) else g for g in g_hits)
+        g_s = jnp.zeros(g_hits.log_density.shape, origin.dtype) if g_s is None else g_s
+        t, g, h = slopes(mixture, origin, direction, g_t, g_s)
+        weights = (g, g * t, g * t * t) if h is None else (g, g * t + h, (g * t + 2 * h) * t)
         z = jnp.pad(origin, ((1, 0), (0, 0)), constant_values=1)
-        d = jnp.pad(direction, ((1, 0), (0, 0)))
         quadric, pull = jax.vjp(_quadric, mixture.mean, mixture.precision_cholesky)
-        zz, zd, dd = (
-            product("kr,ir,jr->kij", w, *ends) for w, ends in zip(weights, ((z, z), (z, d), (d, d)), strict=True)
-        )
-        g_mean, g_cholesky = pull(-(zz + zd + zd.mT + dd) / 2)
+        g_mean, g_cholesky = pull(-_second_moment(weights, z, direction) / 2)
+        d = jnp.pad(direction, ((1, 0), (0, 0)))
         qz, qzd, qd = (product("kij,kr->ijr", quadric, w) for w in weights)
         g_origin, g_direction = (-((a * z[None]).sum(1) + (b * d[None]).sum(1))[1:] for a, b in ((qz, qzd), (qzd, qd)))
-        return type(mixture)(g_mean, g_cholesky, g_hits.log_density.sum(1)), g_origin, g_direction
+        return type(mixture)(g_mean, g_cholesky, g_s.sum(1)), g_origin, g_direction
 
     closed_form = jax.custom_vjp(trace)
-    closed_form.defvjp(forward, backward)
+    closed_form.defvjp(forward, backward, symbolic_zeros=True)
     return closed_form
+
+
+def _second_moment(weights: Vector, z: Array, direction: Array) -> Array:
+    """M [mixture, 4, 4] of `with_closed_form`; of symmetric products only one half is summed."""
+
+    def summed(weight: Array, a: Array, b: Array) -> Array:
+        rows = [x * (b[i:] if a is b else b) for i, x in enumerate(a[:, None])]
+        return product("kr,ir->ki", weight, jnp.concatenate(rows))
+
+    def symmetric(values: Array, size: int) -> Array:
+        rows, columns = np.triu_indices(size)
+        place = np.zeros((size, size), int)
+        place[rows, columns] = place[columns, rows] = np.arange(len(rows))
+        return values[:, place]
+
+    zz = symmetric(summed(weights[0], z, z), 4)
+    zd = jnp.pad(summed(weights[1], z, direction).reshape(-1, 4, 3), ((0, 0), (0, 0), (1, 0)))
+    dd = jnp.pad(symmetric(summed(weights[2], direction, direction), 3), ((0, 0), (1, 0), (1, 0)))
+    return zz + zd + zd.mT + dd
 
 
 def _quadric(mean: Array, precision_cholesky: Array) -> Array:

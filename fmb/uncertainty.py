@@ -145,7 +145,7 @@ def ray_slopes(
     hits = Hits(distance + start, mixture.log_weight[:, None] - dot(rest, rest) / 2)
     value, pull = jax.vjp(blend, hits)
     (g_hits,) = pull(jnp.ones_like(value))  # each ray meets its own hits alone
-    g, h = CLOSED_FORMS[intersection](pairs, g_hits)
+    g, h = CLOSED_FORMS[intersection](pairs, *g_hits)
     slopes = [h * along[a] - g * rest[a] for a in range(3)]
     slopes += [h * (along[a] * rest[b] + along[b] * rest[a]) - g * rest[a] * rest[b] for a, b in LOWER]
     slopes += [g_hits.log_density]
