@@ -9,9 +9,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +36,6 @@ MARGIN, GAP, BAND, HEAD = 42, 12, 26, 104  # pixels: around the sheet, between t
 SIDE = 150  # pixels for one colour bar or legend
 INK, FAINT = "#1a1a1a", "#6b6b6b"
 FRAME = 208  # grey of the line around a tile, 0 to 255
-
-
-@contextmanager
-def painter() -> Iterator[Callable[..., None]]:
-    """Gives what to call with a function and its arguments, to have it done in a process of its own, in order.
-
-    At the end of the context all is waited for, and what went wrong is raised.
-    """
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        jobs = []
-        yield lambda function, *arguments: jobs.append(pool.submit(function, *arguments))
-        for job in jobs:
-            job.result()
 
 
 def draw_before(folder: Path, reference: Images, initial: Images, depth: Scale) -> list[Path]:

@@ -18,7 +18,7 @@ from fmb.carving import carve, look_at_volume
 from fmb.evaluation import look
 from fmb.fit import compile_fit
 from fmb.options import ModelOptions, OptimizationOptions
-from fmb.shape import RECIPES, RELEASED, Sample, ShapeProgram, compile_shape_fit, fit_shape
+from fmb.shape import RECIPES, Sample, ShapeProgram, compile_shape_fit, fit_options, fit_shape
 from fmb.sheets import Images
 from fmb.start import start_mixture
 from fmb.views import Pixels, Views
@@ -85,7 +85,8 @@ def prepare_predecessor(settings: Settings) -> Solve:
     count = int(np.prod(_shape(settings)))
     ray, number = jax.ShapeDtypeStruct((count, 3), jnp.float32), jax.ShapeDtypeStruct((count,), jnp.float32)
     sample = Sample(Pixels(Rays(ray, ray), number), number)
-    fit = compile_fit(loss, recipe.coordinates, jax.eval_shape(recipe.encode, start), sample, RELEASED)
+    released = fit_options(OptimizationOptions(recipe="predecessor"))
+    fit = compile_fit(loss, recipe.coordinates, jax.eval_shape(recipe.encode, start), sample, released)
     program = ShapeProgram(fit, recipe, OptimizationOptions().opt_shape_scale)
     return _solve_with(program, settings, "predecessor")
 

@@ -4,12 +4,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+BEGAN = time.perf_counter()  # when this was imported: near enough to when the program was started
+
 
 class Clock:
-    """Seconds since it was made, and by named part."""
+    """Seconds since `began` (now, if None) and by named part; what has passed already belongs to part "load"."""
 
-    def __init__(self):
-        self.start, self.parts = time.perf_counter(), {}
+    def __init__(self, began: float | None = None):
+        now = time.perf_counter()
+        self.began = now if began is None else began
+        self.parts = {"load": now - self.began}
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
@@ -20,4 +24,4 @@ class Clock:
 
     def seconds(self) -> dict[str, float]:
         """The total so far and the parts."""
-        return {"total": time.perf_counter() - self.start, **self.parts}
+        return {"total": time.perf_counter() - self.began, **self.parts}

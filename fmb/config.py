@@ -1,6 +1,7 @@
 """The options of a run from its flags and its YAML file, and back into a file."""
 
 import argparse
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 import yaml
 
 from fmb.options import (
+    RELEASED,
     Config,
     ConfigError,
     Option,
@@ -36,25 +38,39 @@ class Entry(NamedTuple):
 def load_config(argv: Sequence[str], tasks: Sequence[str] = (), default_file: Path | None = DEFAULT_FILE) -> Config:
     """The options of a command line (without the program): flags win over the file, the file over the defaults.
 
-    The first word may be one of `tasks`; without it the task is the first of them. `--help` prints and exits.
+    A relative mesh_file of the defaults or the default file, where it is not in the current folder, is beside that
+    file, as the program is.  The first word may be one of `tasks`; without it the task is the first of them. `--help` prints and exits.
     Raises ConfigError, a ValueError of one line.
     """
     flags = parse_flags(argv, tasks)
     entries = {name: Entry(declared.default, name) for name, declared in options().items()}
+    if default_file is not None:
+        if flags.config is None and default_file.exists():
+            entries |= read_file(default_file, default_file.name)
+        entries["mesh_file"] = found_from(default_file.parent, entries["mesh_file"])
     if flags.config is not None:
         entries |= read_file(Path(flags.config), flags.config)
-    elif default_file is not None and default_file.exists():
-        entries |= read_file(default_file, default_file.name)
     for name, declared in options().items():
         text = getattr(flags, name)
         if text is not None:
             entries[name] = Entry(parse_value(declared, text, declared.flag), declared.flag)
+    if entries["recipe"].value == "predecessor":
+        for name, value in RELEASED.items():
+            if entries[name].label.startswith("--"):
+                raise ConfigError(f"{entries[name].label}: recipe predecessor has its own {name}, {value}")
+            entries[name] = Entry(value, f"{name} of recipe predecessor")
     check_together(entries)
     values: dict[str, dict[str, Any]] = {}
     for name, declared in options().items():
         values.setdefault(declared.section, {})[name] = entries[name].value
     made = {name: kind(**values[name]) for name, kind in sections().items()}
     return Config(**made, **values[""], task=flags.task, cpu=flags.cpu)
+
+
+def found_from(folder: Path, entry: Entry) -> Entry:
+    """The entry of a file, which is looked for in `folder` where the current folder has none of that name."""
+    # not Path.exists, which raises for a name that is too long
+    return entry if os.path.exists(entry.value) else entry._replace(value=str(folder / entry.value))
 
 
 def check_together(entries: Mapping[str, Entry]) -> None:
@@ -123,6 +139,8 @@ def parse_flags(argv: Sequence[str], tasks: Sequence[str]) -> argparse.Namespace
     flags, extra = parser.parse_known_args(words)
     if extra:
         raise ConfigError(f"unexpected {quote(extra[0])}; options are given as flags such as --mesh-file FILE")
+    if flags.config is not None and not (flags.config.strip() and flags.config.isprintable()):
+        raise ConfigError(f"--config is {quote(flags.config)}; must be the name of a YAML file")
     flags.task = flags.task if tasks else ""
     if tasks and flags.task not in tasks:
         hint = did_you_mean(flags.task, tasks)

@@ -111,7 +111,8 @@ def adam(course: Course, coordinates: Coordinates, gradient: Any, rate: Array, o
         return jnp.where(rate > 0, full, 0)  # a gradient that is not finite would spoil the product with 0
 
     parameters = coordinates.move(course.parameters, jax.tree.map(change, mean, square))
-    keep = jnp.where(rate > 0, options.average_decay, 1.0)
+    young = (1 + count) / (10 + count)  # until the average is that old it follows faster, and forgets the start
+    keep = jnp.where(rate > 0, jnp.minimum(options.average_decay, young), 1.0)
     average = jax.tree.map(lambda a, x: keep * a + (1 - keep) * x, course.average, parameters)
     return Course(parameters, mean, square, average, step)
 

@@ -181,3 +181,8 @@ def _lower_factor(factor: np.ndarray) -> np.ndarray:
     lower = np.swapaxes(np.linalg.qr(np.swapaxes(factor, 1, 2), mode="r"), 1, 2)
     sign = np.sign(np.diagonal(lower, axis1=1, axis2=2))
     return lower * sign[:, None, :]
+
+
+def in_double(mixture: Mixture) -> Mixture:
+    """The same numbers in float64 NumPy arrays: far from the origin float32 would round them away."""
+    return Mixture(*(np.asarray(field, np.float64) for field in mixture))

@@ -87,6 +87,10 @@ class OptimizationOptions:
     )
 
 
+# What recipe "predecessor" uses, whatever config.yaml says; flags that say otherwise are refused.
+RELEASED = {"num_epochs": 10, "batch_size": 800, "initial_lr": 0.1, "schedule": "plateau", "early_stop": True}
+
+
 @dataclass(frozen=True)
 class IoOptions:
     """Files and folders."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from fm_render import Mixture, Rays, render
 from fmb.edges import EDGE_COORDINATES, PLAIN_COORDINATES, Edges, edges_from_mixture, mixture_from_edges
 from fmb.fit import Coordinates, Course, FitOptions, Program, begin, compile_fit, run_fit
 from fmb.losses import pixel_cross_entropy, silhouette_cross_entropy
-from fmb.options import OptimizationOptions
+from fmb.options import RELEASED, OptimizationOptions
 from fmb.relocation import Worth, believed, component_worth, relocate
 from fmb.sampling import Sampling, sample_all, sample_outlines
 from fmb.sheets import History
@@ -49,7 +50,6 @@ RECIPES = {
     "best": Recipe(edges_from_mixture, mixture_from_edges, EDGE_COORDINATES, sample_outlines, True),
     "predecessor": Recipe(lambda mixture: mixture, lambda mixture: mixture, PLAIN_COORDINATES, sample_all, False),
 }
-RELEASED = FitOptions(10, 800, 0.1, "plateau")  # what recipe "predecessor" uses, whatever the options say
 
 
 class ShapeProgram(NamedTuple):
@@ -71,8 +71,10 @@ class ShapeFit(NamedTuple):
 def fit_options(options: OptimizationOptions) -> FitOptions:
     """The numbers of the recipe that `options` names."""
     if options.recipe == "predecessor":
-        return RELEASED
+        options = replace(options, **RELEASED)
     numbers = options.num_epochs, options.batch_size, options.initial_lr, options.schedule, options.early_stop
+    if options.recipe == "predecessor":
+        return FitOptions(*numbers)
     return FitOptions(*numbers, square_decay=0.99, average_decay=0.98)
 
 

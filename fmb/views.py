@@ -80,3 +80,13 @@ def scene_cameras(generator: np.random.Generator, count: int, options: Rendering
     """Cameras in random directions around an object in its canonical frame, as `options` asks for them."""
     intrinsics = pinhole_intrinsics(options.image_height, options.image_width, options.vfov_degrees)
     return random_cameras(generator, count, options.camera_distance, intrinsics)
+
+
+def split_views(views: Views, count: int) -> dict[str, Views]:
+    """The first `count` views to fit to, "train", and the others, "novel".
+
+    Raises ValueError where no view to fit to shows the object.
+    """
+    if not np.any(np.asarray(views.silhouette[:count]) > 0.0):
+        raise ValueError(f"none of the {count} views to fit to shows the object; try a smaller camera_distance")
+    return {"train": select_views(views, slice(count)), "novel": select_views(views, slice(count, None))}

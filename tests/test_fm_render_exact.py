@@ -6,22 +6,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from reference import Form, gradient_reference, render_reference
 from scipy.spatial.transform import Rotation
 
-from fm_render import BLENDINGS, INTERSECTIONS, Mixture, Rays, Settings, render
+from fm_render import INTERSECTIONS, Mixture, Rays, Settings, render
 from fmb.losses import pixel_cross_entropy
 
 # each combination is compiled once; strict shapes keep it so
 draw = partial(jax.jit, static_argnames="setting")(
     lambda mixture, rays, scale, setting: render(mixture, rays, scale, ("alpha", "depth", "normal"), setting)
 )
-combinations = st.tuples(st.sampled_from(sorted(INTERSECTIONS)), st.sampled_from(sorted(BLENDINGS)))
+ONCE = list(zip(INTERSECTIONS, ("sorted", "five_parameter", "two_parameter"), strict=True))
+combinations = st.sampled_from(ONCE)  # each rule and each blend
 seeds = st.integers(0, 10**6)
-few_examples = settings(max_examples=20, deadline=None, derandomize=True)
+few_examples = settings(max_examples=12, deadline=None, derandomize=True)
 
 
 def random_scene(seed: int) -> tuple[Mixture, Rays]:
@@ -60,9 +61,9 @@ def test_unit_of_length(combination, seed, decades):
     factor, setting = 10.0**decades, Settings(*combination)
     scaled = Mixture(factor * mixture.mean, mixture.precision_cholesky / factor, mixture.log_weight)
     image = draw(scaled, rays._replace(origin=factor * rays.origin), factor, setting)
-    if stable(combination, (mixture, rays)):
-        # t counts in directions, which keep their length here, so depths grow with the unit
-        check_alike(draw(mixture, rays, 1.0, setting), image, factor)
+    assume(stable(combination, (mixture, rays)))
+    # t counts in directions, which keep their length here, so depths grow with the unit
+    check_alike(draw(mixture, rays, 1.0, setting), image, factor)
 
 
 @few_examples
@@ -76,9 +77,9 @@ def test_rigid_motion(combination, seed, shift):
         mixture.mean @ turn.T + move[None], jnp.linalg.cholesky(turn @ precision @ turn.T), mixture.log_weight
     )
     moved_rays = Rays(rays.origin @ turn.T + move[None], rays.direction @ turn.T)
-    if stable(combination, (mixture, rays)):
-        first, second = (draw(m, r, 1.0, Settings(*combination)) for m, r in ((mixture, rays), (moved, moved_rays)))
-        check_alike(first, second, turn=turn)
+    assume(stable(combination, (mixture, rays)))
+    first, second = (draw(m, r, 1.0, Settings(*combination)) for m, r in ((mixture, rays), (moved, moved_rays)))
+    check_alike(first, second, turn=turn)
 
 
 @few_examples
@@ -86,9 +87,9 @@ def test_rigid_motion(combination, seed, shift):
 def test_order_of_components(combination, seed, order):
     mixture, rays = random_scene(seed)
     permuted = jax.tree.map(lambda array: array[np.array(order)], mixture)
-    if stable(combination, (mixture, rays)):
-        first, second = (draw(m, rays, 1.0, Settings(*combination)) for m in (mixture, permuted))
-        check_alike(first, second)
+    assume(stable(combination, (mixture, rays)))
+    first, second = (draw(m, rays, 1.0, Settings(*combination)) for m in (mixture, permuted))
+    check_alike(first, second)
 
 
 AXES = {  # standard deviations of the components along their axes, in scales
@@ -120,30 +121,41 @@ def depth_loss(target, image) -> jax.Array:
     return jnp.mean(jnp.square(image.depth - target) * image.alpha)
 
 
+@partial(jax.jit, static_argnames="rule")
+def float32_images(mixture: Mixture, rays: Rays, rule: str):
+    return render(mixture, rays, 1.0, ("density", "alpha", "depth"), Settings(rule))
+
+
+@partial(jax.jit, static_argnames=("loss", "rule"))
+def graded_loss(mixture: Mixture, rays: Rays, target, loss, rule) -> tuple:
+    """Gradients of a loss by the mixture and the rays."""
+
+    def total(mixture, rays):
+        return loss(target, render(mixture, rays, 1.0, ("density", "alpha", "depth"), Settings(rule)))
+
+    return jax.grad(total, argnums=(0, 1))(mixture, rays)
+
+
 @pytest.mark.parametrize("distance", [3.0, 100.0])
 @pytest.mark.parametrize("kind", AXES)
 @pytest.mark.parametrize("rule", INTERSECTIONS)
 def test_float32_against_the_twin(rule, kind, distance):
     mixture, rays = thin_scene(kind, distance, 0)
     twin = render_reference(mixture, rays, 1.0, rule)
-    image = render(mixture, rays, 1.0, ("density", "alpha", "depth"), Settings(rule))
+    image = float32_images(mixture, rays, rule)
     assert np.abs(image.alpha - twin.alpha).max() < 1e-4
     assert np.abs(image.depth - twin.depth)[twin.alpha > 1e-3].max() < 1e-4
     moved = mixture._replace(mean=mixture.mean + jnp.float32(0.02))
     target = render_reference(moved, rays, 1.0, rule)
     losses = {
-        "silhouette": partial(silhouette_loss, jnp.asarray(target.alpha, jnp.float32)),
-        "depth": partial(depth_loss, jnp.asarray(target.depth, jnp.float32)),
+        "silhouette": (silhouette_loss, jnp.asarray(target.alpha, jnp.float32)),
+        "depth": (depth_loss, jnp.asarray(target.depth, jnp.float32)),
     }
-    for name, loss in losses.items():
-
-        def total(mixture, rays, loss=loss):
-            return loss(render(mixture, rays, 1.0, ("density", "alpha", "depth"), Settings(rule)))
-
+    for name, (loss, goal) in losses.items():
         wide = image._replace(**{n: jnp.asarray(getattr(twin, n)) for n in ("density", "alpha", "depth")})
-        worth = {n: np.asarray(g) for n, g in jax.grad(loss)(wide)._asdict().items() if g is not None}
+        worth = {n: np.asarray(g) for n, g in jax.grad(loss, argnums=1)(goal, wide)._asdict().items() if g is not None}
         expected = gradient_reference(mixture, rays, 1.0, worth, Form(rule))
-        found = jax.grad(total, argnums=(0, 1))(mixture, rays)
+        found = graded_loss(mixture, rays, goal, loss, rule)
         for field, exact, single in zip(expected._fields, expected, (*found[0], *found[1]), strict=True):
             error = np.abs(np.asarray(single, float) - exact).max() / np.abs(exact).max()
             assert error < 1e-3, f"{name} {field}"

@@ -36,6 +36,7 @@ ORDER = (
     "fmb.readers.mesh",
     "fmb.readers.model",
     "fmb.clock",
+    "fmb.painter",
     "fmb.device",
     "fmb.start",
     "fmb.evaluation",
@@ -50,7 +51,7 @@ ORDER = (
     "run_fmb",
 )
 RENDERER = ("fm_render", "fmb.numerics")  # what is lent to other projects: of others it needs these alone
-RENDERER_NEEDS = {"jax", "jaxtyping"}
+RENDERER_NEEDS = {"jax", "jaxtyping", "numpy"}
 
 
 def modules() -> dict[str, Path]:

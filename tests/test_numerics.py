@@ -43,7 +43,7 @@ def test_root_against_eigenvalues(decades, dtype):
     roots = np.linalg.eigvals(companion)
     smallest = np.where(np.abs(roots.imag) < 1e-9, roots.real, np.inf).min(axis=1)
     gaps = np.abs(roots[:, [0, 1, 2]] - roots[:, [1, 2, 0]]).min(axis=1)
-    found = np.asarray(smallest_root(jnp.asarray(beta), jnp.asarray(gamma)), float)
+    found = np.asarray(jax.jit(smallest_root)(jnp.asarray(beta), jnp.asarray(gamma)), float)
     error = np.abs(found - unit * smallest) / np.maximum(1.0, np.abs(unit * smallest))
     # a gap of 0.03 costs 1 / 0.03 of the rounding: 60 units in the last place were measured
     assert error[gaps > SEPARATE].max() < 100.0 * np.finfo(dtype).eps
@@ -54,7 +54,7 @@ def test_root_against_eigenvalues(decades, dtype):
 def test_root_fulfils_its_cubic_also_where_roots_meet(dtype):
     beta, gamma = cubics(100_000, 6.0, dtype)
     c2, c1, c0, unit = scaled(beta, gamma)
-    x = np.asarray(smallest_root(jnp.asarray(beta), jnp.asarray(gamma)), float) / unit
+    x = np.asarray(jax.jit(smallest_root)(jnp.asarray(beta), jnp.asarray(gamma)), float) / unit
     value = ((x + c2) * x + c1) * x + c0
     size = np.abs(x) ** 3 + np.abs(c2) * x**2 + np.abs(c1 * x) + np.abs(c0)
     # backward error: what is found is the root of a cubic whose coefficients differ by rounding
@@ -118,7 +118,7 @@ def test_cubic_against_the_twin():
     precision = factor @ np.swapaxes(factor, 1, 2)
     expected = HITS["cubic"](precision, origin.T[None] - mean[:, None], direction.T[None])
     mean, factor, log_weight, origin, direction = map(jnp.asarray, (mean, factor, np.zeros(30), origin, direction))
-    found = intersect_cubic(whiten(Mixture(mean, factor, log_weight), origin, direction))
+    found = jax.jit(lambda *x: intersect_cubic(whiten(*x)))(Mixture(mean, factor, log_weight), origin, direction)
     # both stand on one double root out of 6,000 where bisection and formula may fall to either side
     assert np.quantile(np.abs(found - expected), 0.999) < 1e-9
 
@@ -148,7 +148,7 @@ def test_rays_moved_near_keep_their_slopes():
 
 
 @pytest.mark.parametrize("closed", [True, False])
-@pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
+@pytest.mark.parametrize("count", [1, 64, 65, 200])
 def test_blocks_are_invisible(count, closed, monkeypatch):
     sizes = []
 

@@ -15,6 +15,7 @@ import run_fmb
 from fmb.readers.model import read_model
 
 ROOT = Path(__file__).resolve().parents[1]
+OFFSET = np.array([5e5, 4e6, 100.0])
 PICTURES = (
     "01_reference_colors",
     "02_reference_depths",
@@ -43,9 +44,9 @@ def lump(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mesh far from the origin, ten units long."""
     mesh = trimesh.creation.icosphere(subdivisions=2)
     mesh.apply_transform(np.diag([5.0, 3.0, 2.0, 1.0]))
-    mesh.apply_translation([100.0, -50.0, 20.0])
-    path = tmp_path_factory.mktemp("meshes") / "lump.ply"
-    mesh.export(path)
+    mesh.apply_translation(OFFSET)
+    path = tmp_path_factory.mktemp("meshes") / "lump.obj"
+    mesh.export(path, digits=17)
     return path
 
 
@@ -94,13 +95,26 @@ def test_fit_beats_its_start_and_an_ellipsoid_is_easy(finished: tuple[Path, subp
     )  # its outline is a fifth of its 150 or so pixels; a third of these may be wrong
 
 
-def test_model_is_in_the_frame_of_the_input(finished: tuple[Path, subprocess.CompletedProcess]) -> None:
+def test_model_is_in_the_frame_of_the_input(finished: tuple[Path, subprocess.CompletedProcess], lump: Path) -> None:
     model = read_model(finished[0] / "model.npz")
-    middle = np.asarray(model.mean).mean(axis=0)
-    assert np.abs(middle - [100.0, -50.0, 20.0]).max() < 2.0
-    deviation = 1 / np.linalg.svd(np.asarray(model.precision_cholesky), compute_uv=False)
-    assert 0.05 < np.median(deviation) < 5.0
+    mesh = trimesh.load(lump)
+    inside = np.abs((np.asarray(model.mean) - OFFSET) / mesh.extents)
+    assert np.median(inside) < 0.5 and np.ptp(np.asarray(model.mean), axis=0).min() > 0.1
+    # 4e6 away float32 knows quarters of a unit only
+    assert np.asarray(model.mean).dtype == np.float64
+    assert np.unique(np.asarray(model.mean)[:, 1] % 0.25).size == 6
     assert model.metadata["num_mixtures"] == 6
+
+
+def test_failed_fit_leaves_the_last_result(tmp_path: Path, lump: Path) -> None:
+    small = ["--cpu", "--mesh-file", str(lump), "--ground-truth", "raycast", "--output-dir", "out", *SMALL.split()]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "04_initial_masks.png").write_text("kept")
+    done = start(tmp_path, *small, "--initial-lr", "10", "--schedule", "constant", "--num-epochs", "200")
+    assert done.returncode == 2 and "not finite" in done.stderr or "the loss is" in done.stderr, done.stderr
+    assert [(path.name, path.read_text()) for path in (tmp_path / "out").iterdir()] == [
+        ("04_initial_masks.png", "kept")
+    ]
 
 
 def test_resolved_config_gives_the_same_result(
@@ -181,6 +195,7 @@ def test_predecessor_recipe_runs_by_name(tmp_path: Path, lump: Path) -> None:
         ("--num-vews 3", "unknown flag --num-vews (did you mean --num-views?)"),
         ("--config broken.yaml", "broken.yaml, line 3, column 1: not YAML"),
         ("teach", "unknown task 'teach'"),
+        ("--recipe predecessor --num-epochs 3", "--num-epochs: recipe predecessor has its own num_epochs, 10"),
     ],
 )
 def test_bad_input_gives_one_line_and_code_2(

@@ -16,7 +16,7 @@ from fmb.metrics import cross_entropy, iou
 from fmb.mixture import sphere_mixture
 from fmb.options import OptimizationOptions
 from fmb.sampling import sample_all
-from fmb.shape import RELEASED, Attendant, Sample, ShapeProgram, compile_shape_fit, fit_options, fit_shape
+from fmb.shape import Attendant, Sample, ShapeProgram, compile_shape_fit, fit_options, fit_shape
 from fmb.views import Views, flatten_views, select_views
 
 SIZE = (20, 20)
@@ -109,15 +109,15 @@ def test_a_good_state_on_the_way_is_not_lost(program, start, views, monkeypatch)
 
 def test_the_predecessor_ignores_the_options(start, views):
     options = OptimizationOptions(recipe="predecessor", num_epochs=3, batch_size=7, initial_lr=9.0, schedule="cosine")
-    assert fit_options(options) is RELEASED
-    assert (RELEASED.num_epochs, RELEASED.batch_size, RELEASED.learning_rate, RELEASED.schedule) == (
+    released = fit_options(options)
+    assert (released.num_epochs, released.batch_size, released.learning_rate, released.schedule) == (
         10,
         800,
         0.1,
         "plateau",
     )
     program = compile_shape_fit(start, (8, *SIZE), options)
-    assert program.fit.options is RELEASED
+    assert program.fit.options == released
     seen = select_views(views, slice(8))
     fit = fit_shape(program, start, seen, np.random.default_rng(0))
     assert len(fit.history.loss) == 10 * (8 * 400 // 800)

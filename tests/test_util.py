@@ -63,15 +63,6 @@ def draw_pictures(folder: Path, reference: Images, initial: Images, final: Image
     return [*before, *draw_after(folder, reference, final, fall(), depth)]
 
 
-def test_painter_draws_in_order_elsewhere_and_says_what_failed(tmp_path):
-    with util.painter() as draw:
-        draw(os.mkdir, tmp_path / "made")
-        draw(write_text, tmp_path / "made" / "note.txt", "dry")
-    assert (tmp_path / "made" / "note.txt").read_text() == "dry"
-    with pytest.raises(FileExistsError), util.painter() as draw:
-        draw(os.mkdir, tmp_path / "made")
-
-
 @pytest.mark.parametrize(("views", "height", "width"), [(1, 64, 64), (7, 64, 96), (20, 16, 16), (3, 96, 48)])
 def test_ten_pictures_can_be_opened(tmp_path, views, height, width):
     reference, initial, final = (ball_images(views, height, width, shift) for shift in (0.0, 0.2, 0.01))

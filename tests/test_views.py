@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from fmb.cameras import pinhole_intrinsics, pixel_rays, random_cameras
-from fmb.views import Views, check_views, flatten_views, select_views
+from fmb.cameras import Cameras, pinhole_intrinsics, pixel_rays, random_cameras
+from fmb.views import Views, check_views, flatten_views, select_views, split_views
 
 
 @pytest.fixture
@@ -53,3 +53,13 @@ def test_wrong_views_are_named(views):
     ):
         with pytest.raises(ValueError, match=message):
             check_views(wrong, "scan")
+
+
+def test_views_are_split_and_must_show_something():
+    cameras = Cameras(np.tile(np.eye(4), (3, 1, 1)), np.tile(np.eye(3), (3, 1, 1)))
+    silhouette = np.zeros((3, 2, 2))
+    silhouette[1] = 1.0
+    views = split_views(Views(cameras, silhouette), 2)
+    assert views["train"].silhouette.sum() == 4.0 and views["novel"].silhouette.shape == (1, 2, 2)
+    with pytest.raises(ValueError, match="none of the 1 views to fit to shows the object; try a smaller camera_dist"):
+        split_views(Views(cameras, silhouette), 1)

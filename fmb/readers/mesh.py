@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from fmb.readers.obj import parse_obj
+from fmb.readers.obj import BrokenMesh, parse_obj
 
 MERGE_TOLERANCE = 1e-8  # vertices closer than this, in units of the longest box side, are one vertex
 FEWEST_FACES = 4  # of a body: a tetrahedron
+EXTENTS = (1e-30, 1e30)  # of the longest box side: its square and its inverse are still float32 numbers, its cube float64
+STL_HEADER, STL_FACE = 80, 50  # bytes of a binary STL file, with the number of faces in 4 bytes between
 FORMATS = ("obj", "ply", "stl", "off", "glb", "gltf")
 
 
@@ -34,8 +36,9 @@ def read_mesh(path: str | Path) -> trimesh.Trimesh:
         with warnings.catch_warnings(action="ignore"):
             parts = [_part_obj(data)] if kind == "obj" else _parts(data, kind, path.parent)
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: not a readable {kind} file: {reason}") from error
+        # the words of a library about its own inside would mislead
+        reason = f": {error}" if isinstance(error, BrokenMesh) else ""
+        raise ValueError(f"{path}: not a readable {kind} file{reason}") from error
     parts = [part for part in parts if len(part.faces)]
     if not parts:
         raise ValueError(f"{path}: no triangles")
@@ -45,9 +48,9 @@ def read_mesh(path: str | Path) -> trimesh.Trimesh:
 
 
 def _file_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise ValueError(f"{path}: is a folder, expected a mesh file")
     try:
+        if path.is_dir():
+            raise ValueError(f"{path}: is a folder, expected a mesh file")
         data = path.read_bytes()
     except FileNotFoundError:
         raise ValueError(f"{path}: no such mesh file") from None
@@ -68,8 +71,11 @@ class _Buffers(trimesh.resolvers.Resolver):
     def get(self, key: str) -> bytes:
         path = (self.folder / key).resolve()
         if key not in self.allowed or not path.is_relative_to(self.folder):
-            raise ValueError(f"refers to '{key}', which is not a buffer beside it")
-        return path.read_bytes()
+            raise BrokenMesh(f"refers to {key!r}, which is not a buffer beside it")
+        try:
+            return path.read_bytes()
+        except OSError:
+            raise BrokenMesh(f"its buffer {key!r} cannot be read") from None
 
     def write(self, name: str, data: bytes) -> None:
         raise NotImplementedError
@@ -84,7 +90,8 @@ class _Buffers(trimesh.resolvers.Resolver):
 def _parts(data: bytes, kind: str, folder: Path) -> list[trimesh.Trimesh]:
     # process=False: the loader must not drop NaN or merge vertices before they were looked at
     resolver = _Buffers(data, folder) if kind == "gltf" else None
-    scene = trimesh.load_scene(io.BytesIO(data), file_type=kind, resolver=resolver, process=False, skip_materials=True)
+    stream = io.BytesIO(_without_stray_bytes(data, kind))
+    scene = trimesh.load_scene(stream, file_type=kind, resolver=resolver, process=False, skip_materials=True)
     parts = []
     for node in scene.graph.nodes_geometry:
         transform, name = scene.graph[node]
@@ -96,6 +103,27 @@ def _parts(data: bytes, kind: str, folder: Path) -> list[trimesh.Trimesh]:
                 part.faces = part.faces[:, ::-1]
             parts.append(part)
     return parts
+
+
+def _without_stray_bytes(data: bytes, kind: str) -> bytes:
+    """The file with text in UTF-8 throughout: trimesh refuses a name or a comment in another encoding."""
+    if kind == "stl":
+        if len(data) == STL_HEADER + 4 + STL_FACE * int.from_bytes(data[STL_HEADER : STL_HEADER + 4], "little"):
+            return bytes(STL_HEADER) + data[STL_HEADER:]
+        if b"solid" not in data.lower():
+            raise BrokenMesh("neither text nor of the length that a binary file would have")
+    elif kind == "ply":
+        header, end, body = data.partition(b"end_header")
+        if b"ascii" not in header:
+            return _utf8(header) + end + body
+    elif kind != "off":
+        return data
+    return _utf8(data)
+
+
+def _utf8(data: bytes) -> bytes:
+    # escapes, not one sign for all: two names that differ must not become the same
+    return data.decode(errors="backslashreplace").encode()
 
 
 def _part_obj(data: bytes) -> trimesh.Trimesh:
@@ -130,9 +158,12 @@ def _joined(parts: list[trimesh.Trimesh]) -> trimesh.Trimesh:
 def _clean(path: Path, mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     used = mesh.vertices[np.unique(mesh.faces)]
     lower, upper = used.min(axis=0), used.max(axis=0)
-    extent = np.max(upper - lower)
+    with np.errstate(over="ignore"):
+        extent = np.max(upper - lower)
     if not extent > 0.0:
         raise ValueError(f"{path}: all {len(mesh.faces)} triangles lie in one point")
+    if not EXTENTS[0] <= extent <= EXTENTS[1]:
+        raise ValueError(f"{path}: the mesh is {extent:.3g} long; must be from {EXTENTS[0]:g} to {EXTENTS[1]:g}")
     lattice = np.rint((mesh.vertices - lower) / (MERGE_TOLERANCE * extent))
     _, first, same = np.unique(lattice, axis=0, return_index=True, return_inverse=True)
     faces = first[same.ravel()][mesh.faces]

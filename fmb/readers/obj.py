@@ -8,6 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 
+class BrokenMesh(ValueError):
+    """What a reader of this project found wrong in a file, in words for its user."""
+
+
 class ObjText(NamedTuple):
     """What an OBJ file says about its surface; colour is None unless every vertex has one, 0 to 1."""
 
@@ -19,12 +23,12 @@ class ObjText(NamedTuple):
 def parse_obj(data: bytes) -> ObjText:
     """Vertices and triangles of an OBJ file; polygons become fans.
 
-    Raises ValueError, naming the line, for a face that is no list of three or more vertices that exist.
+    Raises BrokenMesh, a ValueError, naming the line, for a face that is no list of three or more vertices that exist.
     """
-    text = data.decode("utf-8", errors="replace").replace("\\\r\n", " ").replace("\\\n", " ")
+    text = data.decode("utf-8-sig", errors="replace").replace("\\\r\n", " ").replace("\\\n", " ")
     vertices, triangles, lines = [], [], []
     for number, line in enumerate(text.splitlines(), start=1):
-        kind, _, rest = line.strip().partition(" ")
+        kind, rest = [*line.split(maxsplit=1), "", ""][:2]
         if kind == "v":
             vertices.append(_numbers(rest, number))
         elif kind == "f":
@@ -42,9 +46,9 @@ def _numbers(rest: str, number: int) -> list[float]:
     try:
         vertex = [float(word) for word in rest.partition("#")[0].split()]
     except ValueError:
-        raise ValueError(f"line {number}: vertex '{rest.strip()[:40]}' is not made of numbers") from None
+        raise BrokenMesh(f"line {number}: vertex {rest.strip()[:40]!r} is not made of numbers") from None
     if len(vertex) < 3:
-        raise ValueError(f"line {number}: vertex with {len(vertex)} coordinates, needs 3")
+        raise BrokenMesh(f"line {number}: vertex with {len(vertex)} coordinates, needs 3")
     return vertex
 
 
@@ -52,11 +56,11 @@ def _polygon(rest: str, number: int, count: int) -> list[int]:
     try:
         index = [int(word.split("/")[0]) for word in rest.partition("#")[0].split()]
     except ValueError:
-        raise ValueError(f"line {number}: face '{rest.strip()[:40]}' is not made of vertex numbers") from None
+        raise BrokenMesh(f"line {number}: face {rest.strip()[:40]!r} is not made of vertex numbers") from None
     if len(index) < 3:
-        raise ValueError(f"line {number}: face with {len(index)} vertices, needs 3")
+        raise BrokenMesh(f"line {number}: face with {len(index)} vertices, needs 3")
     if min(index) < -count:
-        raise ValueError(f"line {number}: face refers to vertex {min(index)}, {count} stand above it")
+        raise BrokenMesh(f"line {number}: face refers to vertex {min(index)}, {count} stand above it")
     # 1 is the first vertex of the file, -1 the latest one above this line; 0 is left for the check at the end
     return [i - 1 if i >= 0 else count + i for i in index]
 
@@ -67,4 +71,4 @@ def _check_faces(face: np.ndarray, lines: list[int], count: int) -> None:
     if np.any(wrong):
         first = np.flatnonzero(np.any(wrong, axis=1))[0]
         vertex = face[first][wrong[first]][0] + 1
-        raise ValueError(f"line {lines[first]}: face refers to vertex {vertex}, the file has {count}")
+        raise BrokenMesh(f"line {lines[first]}: face refers to vertex {vertex}, the file has {count}")
