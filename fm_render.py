@@ -15,7 +15,7 @@ from jax import Array
 from jax.lax import stop_gradient
 from jaxtyping import Float
 
-from fmb.numerics import Vector, choose, dot, facing_normal, in_blocks, nearby, product, smooth_root, with_closed_form
+from fmb.numerics import Vector, check, dot, facing_normal, in_blocks, nearby, product, smooth_root, with_closed_form
 
 LEAST_LOG_WEIGHT = -1e30  # stands in for that of a weight 0, whose differences would be NaN
 RIM = 1e-6  # least 1 - d^2 that the slope of the one-sigma root sees
@@ -246,13 +246,12 @@ def render(
     `scale` is eta, the object's size in the rays' unit (3 x its mean standard deviation); `color` each component's.
     Measured in float32, components as thin as 1/200, cameras 3 to 100 scales away: alpha within 1e-5, depth 5e-5 of the
     scale (3e-4 where alpha < 1e-3), gradients 1.4e-3 of their field's largest entry at worst, 2e-5 in the median.
-    ValueError for an unknown output, rule, blend or gradient, and for "color" without `color`.
+    ValueError for an unknown output, rule, blend or gradient, "color" without `color`, shapes that do not fit.
     """
-    for name in outputs:
-        choose("output", name, Rendering._fields)
-    choose("intersection", settings.intersection, INTERSECTIONS)
-    choose("blending", settings.blending, BLENDINGS)
-    choose("gradient", settings.gradient, ("closed_form", "autodiff"))
+    outputs = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+    choices = [("output", name, Rendering._fields) for name in outputs]
+    choices += [("intersection", settings.intersection, INTERSECTIONS), ("blending", settings.blending, BLENDINGS)]
+    check(mixture, rays, [*choices, ("gradient", settings.gradient, ("closed_form", "autodiff"))])
     if "color" in outputs and color is None:
         raise ValueError("output 'color' needs the components' colors: render(..., color=...)")
     dtype = jnp.result_type(mixture.mean, rays.origin, rays.direction)

@@ -38,8 +38,8 @@ class Entry(NamedTuple):
 def load_config(argv: Sequence[str], tasks: Sequence[str] = (), default_file: Path | None = DEFAULT_FILE) -> Config:
     """The options of a command line (without the program): flags win over the file, the file over the defaults.
 
-    A relative mesh_file of the defaults or the default file, where it is not in the current folder, is beside that
-    file, as the program is.  The first word may be one of `tasks`; without it the task is the first of them. `--help` prints and exits.
+    The first word may be one of `tasks`; without it the task is the first of them. `--help` prints and exits.
+    A mesh_file that nobody chose is looked for in the current folder, then beside the default file.
     Raises ConfigError, a ValueError of one line.
     """
     flags = parse_flags(argv, tasks)

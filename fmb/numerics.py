@@ -206,6 +206,24 @@ def facing_normal(depth: Array, slope: Array, direction: Array) -> Array:
     return facing / jnp.sqrt(jnp.where(square > 0, square, 1))
 
 
+def check(mixture, rays, choices: list[tuple]) -> None:
+    """ValueError unless each (kind, name, allowed) is a choice, there are components, and shapes are as declared.
+
+    Broadcasting would hide wrong shapes.
+    """
+    for choice in choices:
+        choose(*choice)
+    count = mixture.mean.shape[0] if mixture.mean.ndim == 2 else 0
+    expected = {"mean": (count, 3), "precision_cholesky": (count, 3, 3), "log_weight": (count,)}
+    for name, shape in expected.items():
+        found = jnp.shape(getattr(mixture, name))
+        if found != shape or not count:
+            raise ValueError(f"mixture.{name} has shape {found}; must be {shape} for {count} components, at least 1")
+    for name, array in rays._asdict().items():
+        if not array.ndim or array.shape[-1] != 3:
+            raise ValueError(f"rays.{name} has shape {array.shape}; its last axis must be 3")
+
+
 def choose(kind: str, name: str, allowed) -> None:
     """ValueError that names what is allowed, if `name` is not."""
     if name not in allowed:

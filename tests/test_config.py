@@ -71,6 +71,57 @@ def test_default_mesh_is_shipped():
     assert (ROOT / Config().io.mesh_file).is_file()
 
 
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """An empty current folder, which is not the one of the program."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_default_mesh_is_found_from_any_folder(elsewhere):
+    mesh = load_config([], TASKS).io.mesh_file
+    assert mesh == str(ROOT / Config().io.mesh_file)
+    # as in a run whose own file says nothing of the mesh
+    (elsewhere / "mine.yaml").write_text("random_seed: 7\n")
+    assert load_config(["--config", "mine.yaml"], TASKS).io.mesh_file == mesh
+    # and the one in the current folder comes first
+    nearer = elsewhere / Config().io.mesh_file
+    nearer.parent.mkdir()
+    nearer.touch()
+    assert load_config([], TASKS).io.mesh_file == Config().io.mesh_file
+
+
+def test_a_mesh_of_the_default_file_is_beside_it(elsewhere, tmp_path):
+    default = tmp_path / "program" / "config.yaml"
+    default.parent.mkdir()
+    assert load_config([], TASKS, default).io.mesh_file == str(default.parent / Config().io.mesh_file)
+    default.write_text("io:\n  mesh_file: cow.obj\n")
+    config = load_config([], TASKS, default)
+    assert config.io.mesh_file == str(default.parent / "cow.obj")
+    assert config.io.output_dir == Config().io.output_dir
+    # what is written of the run tells the same mesh, wherever it is read
+    (elsewhere / "again.yaml").write_text(to_yaml(config), encoding="utf-8")
+    assert load_config(["--config", "again.yaml"], TASKS, default) == config
+    default.write_text(f"io:\n  mesh_file: {tmp_path / 'cow.obj'}\n")
+    assert load_config([], TASKS, default).io.mesh_file == str(tmp_path / "cow.obj")
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_mesh_that_the_user_names_is_where_the_user_says(write):
+    own = str(write("io:\n  mesh_file: cow.obj\n"))
+    assert load_config(["--config", own], TASKS).io.mesh_file == "cow.obj"
+    assert load_config(["--mesh-file", "data/ibex.ply"], TASKS).io.mesh_file == "data/ibex.ply"
+    assert load_config(["--mesh-file", "x" * 300], TASKS).io.mesh_file == "x" * 300
+
+
+def test_a_default_mesh_with_a_name_too_long_to_look_for(tmp_path):
+    default = tmp_path / "config.yaml"
+    default.write_text(f"io:\n  mesh_file: {'x' * 300}\n")
+    assert load_config([], TASKS, default).io.mesh_file == str(tmp_path / ("x" * 300))
+
+
 def test_shipped_file_means_the_same_to_another_reader():
     loaded = yaml.safe_load(DEFAULT_FILE.read_text(encoding="utf-8"))
     expected = dataclasses.asdict(Config())

@@ -62,6 +62,7 @@ BAD_FLAGS = {
     "--mesh-file=": "--mesh-file is ''; must be printable text",
     "--batch-size 81921": "--batch-size is 81921; must be at most 81920, the rays of 20 views of 64 x 64 pixels",
     "--num-mixtures 30000": "--num-mixtures is 30000; must be at most gmm_points, 20000",
+    "--config=": "--config is ''; must be the name of a YAML file",
     "--config nowhere.yaml": "nowhere.yaml: no such file or directory",
 }
 
@@ -71,6 +72,13 @@ def test_bad_flags(line):
     with pytest.raises(ConfigError) as error:
         load(*line.split())
     assert str(error.value) == BAD_FLAGS[line]
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb.yaml"])
+def test_a_name_that_no_file_has(name):
+    with pytest.raises(ConfigError) as error:
+        load("--config", name)
+    assert str(error.value) == f"--config is {name!r}; must be the name of a YAML file"
 
 
 def test_mixtures_beyond_points_are_fine_without_points():

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,21 @@ def test_cpu_means_the_cpu(path_with_gpu, tmp_path):
     environment = {"JAX_PLATFORMS": "none_of_these", "PATH": path_with_gpu, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     name, hint, place, _ = child(CHOOSE, "--cpu", **environment)
     assert (name, hint, place) == ("cpu", "", "cpu")
+
+
+# "cuda" only where there is none: JAX tells of the missing plugin by an AssertionError without words
+@pytest.mark.parametrize("platform", ["none_of_these", *([] if shutil.which("nvidia-smi") else ["cuda"])])
+def test_a_platform_that_is_not_here_is_told_in_one_line(platform, tmp_path):
+    program = """
+import json
+from fmb.device import choose_device
+try:
+    choose_device(False)
+except ValueError as error:
+    print(json.dumps([str(error)]))
+"""
+    (message,) = child(program, JAX_PLATFORMS=platform, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert message == f"JAX_PLATFORMS is '{platform}', which JAX cannot use here; unset it, or use --cpu"
 
 
 @pytest.mark.parametrize(("xdg", "expected"), [("", ".cache/fuzzy-metaballs"), ("else", "else/fuzzy-metaballs")])

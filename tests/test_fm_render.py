@@ -64,7 +64,7 @@ def images_and_gradients(mixture: Mixture, rays: Rays, color: jax.Array, worth: 
     return image, jax.grad(total, argnums=(0, 1))(mixture, rays, options(*fixed), worth)
 
 
-@pytest.mark.parametrize(("rule", "blend"), [*ONCE, *OTHERS])
+@every_combination
 def test_images_and_gradients_against_the_twin(rule, blend):
     mixture, rays = scene()
     color, worth = jnp.asarray(np.random.default_rng(2).random((6, 3))), upstream(9)
@@ -80,10 +80,13 @@ def test_images_and_gradients_against_the_twin(rule, blend):
         assert_allclose(found, wanted, rtol=0.0, atol=1e-9 * np.abs(wanted).max(), err_msg=name)
 
 
-def varied_loss(setting: Settings, mixture: Mixture, rays: Rays, scale, betas, color) -> jax.Array:
-    """A scalar of all that can be differentiated, by all that it can be differentiated by."""
-    image = render(mixture, rays, scale, ("density", "depth", "normal", "color"), replace(setting, betas=betas), color)
-    return jnp.sum(jnp.sin(image.density) + image.depth**2) + jnp.sum(image.normal[:, :2]) + jnp.sum(image.color**2)
+def varied_loss(setting: Settings, with_normal: bool, mixture: Mixture, rays: Rays, *rest) -> jax.Array:
+    """A scalar of all that can be differentiated, by all that it can be differentiated by: also scale, betas, color."""
+    scale, betas, color = rest
+    names = ("density", "depth", "color", *(["normal"] if with_normal else []))
+    image = render(mixture, rays, scale, names, replace(setting, betas=betas), color)
+    loss = jnp.sum(jnp.sin(image.density) + image.depth**2) + jnp.sum(image.color**2)
+    return loss + jnp.sum(image.normal[:, :2]) if with_normal else loss
 
 
 def varied_inputs(blend: str) -> tuple:
@@ -95,7 +98,7 @@ def varied_inputs(blend: str) -> tuple:
 @every_combination
 def test_gradients_against_finite_differences(rule, blend):
     leaves, tree = jax.tree.flatten(varied_inputs(blend))
-    graded = jax.jit(jax.value_and_grad(partial(varied_loss, options(rule, blend)), argnums=tuple(range(5))))
+    graded = jax.jit(jax.value_and_grad(partial(varied_loss, options(rule, blend), True), argnums=tuple(range(5))))
     gradient = jax.tree.leaves(graded(*tree.unflatten(leaves))[1])
     generator = np.random.default_rng(4)
     moves = [jnp.asarray(generator.normal(size=leaf.shape)) for leaf in leaves]
@@ -109,16 +112,12 @@ def test_gradients_against_finite_differences(rule, blend):
     assert slope == pytest.approx(float(ahead - behind) / (2.0 * step), rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("rule", "blend"),
-    [("linear", "two_parameter"), pytest.param("quadratic", "five_parameter", marks=pytest.mark.slow)],
-)
-def test_closed_form_against_autodiff(rule, blend):
+@pytest.mark.parametrize("with_normal", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("rule", "blend"), [("linear", "two_parameter"), ("quadratic", "five_parameter")])
+def test_closed_form_against_autodiff(rule, blend, with_normal):
     inputs = varied_inputs(blend)
-    closed, plain = (
-        jax.jit(jax.grad(partial(varied_loss, options(rule, blend, way)), argnums=tuple(range(5))))(*inputs)
-        for way in ("closed_form", "autodiff")
-    )
+    losses = (partial(varied_loss, options(rule, blend, way), with_normal) for way in ("closed_form", "autodiff"))
+    closed, plain = (jax.jit(jax.grad(loss, argnums=tuple(range(5))))(*inputs) for loss in losses)
     for found, wanted in zip(jax.tree.leaves(closed), jax.tree.leaves(plain), strict=True):
         assert_allclose(found, wanted, rtol=1e-9, atol=1e-9 * float(jnp.abs(wanted).max()))
 

@@ -7,9 +7,9 @@ import pytest
 from numpy.testing import assert_allclose
 from reference import HITS
 
-from fm_render import Mixture, intersect_cubic, whiten
+from fm_render import Mixture, Rays, intersect_cubic, whiten
 from fmb import numerics
-from fmb.numerics import choose, in_blocks, nearby, smallest_root
+from fmb.numerics import check, choose, in_blocks, nearby, smallest_root
 
 SEPARATE = 0.03  # of the longest root: roots nearer than that have lost digits before any solver sees them
 
@@ -175,3 +175,18 @@ def test_name_that_is_not_allowed():
     choose("rule", "linear", ("linear", "cubic"))
     with pytest.raises(ValueError, match=r"rule 'square' is not one of linear, cubic"):
         choose("rule", "square", ("linear", "cubic"))
+
+
+def test_shapes_that_broadcasting_would_hide_are_refused():
+    mixture = Mixture(jnp.zeros((2, 3)), jnp.tile(jnp.eye(3), (2, 1, 1)), jnp.zeros(2))
+    rays = Rays(jnp.zeros((1, 3)), jnp.ones((1, 3)))
+    check(mixture, rays, [])
+    for broken, message in (
+        (mixture._replace(log_weight=jnp.zeros(1)), "mixture.log_weight has shape"),
+        (mixture._replace(precision_cholesky=jnp.eye(3)[None]), "mixture.precision_cholesky has shape"),
+        (Mixture(jnp.zeros((0, 3)), jnp.zeros((0, 3, 3)), jnp.zeros(0)), "at least 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check(broken, rays, [])
+    with pytest.raises(ValueError, match="rays.direction has shape .* its last axis must be 3"):
+        check(mixture, rays._replace(direction=jnp.ones((1, 2))), [])

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -143,3 +144,17 @@ def test_git_ignores_what_must_not_be_committed():
     if result.returncode == 128:
         pytest.skip("not a git checkout")
     assert result.stdout.split() == names[:4]
+
+
+def test_readme_shows_what_exists_and_its_example_runs():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(((?!https?:)[^)]+)\)", text)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert re.findall(r"^[A-Z_]{4,}$", text, re.MULTILINE) == []
+    _, head, rest = text.partition("    import jax\n")
+    example = textwrap.dedent(head + rest.partition("\n\n`fm_render.py`")[0])
+    seen = {}
+    exec(example, seen)
+    assert seen["picture"].depth.shape == (64, 64)
+    assert seen["gradient"].mean.shape == (1, 3)

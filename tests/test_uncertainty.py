@@ -88,7 +88,12 @@ def refit(mixture: Mixture, cameras: Cameras, silhouettes: np.ndarray, weights: 
 
 
 @pytest.mark.parametrize(
-    ("rule", "blending"), [("linear", "two_parameter"), ("quadratic", "five_parameter"), ("linear", "sorted")]
+    ("rule", "blending"),
+    [
+        ("linear", "two_parameter"),
+        ("quadratic", "five_parameter"),
+        pytest.param("linear", "sorted", marks=pytest.mark.slow),
+    ],
 )
 def test_slopes_are_those_of_the_renderer(rule, blending):
     mixture, settings = some_mixture(3), Settings(rule, blending, "autodiff")
@@ -100,9 +105,12 @@ def test_slopes_are_those_of_the_renderer(rule, blending):
         sight = render(moved(mixture, step), rays, outputs=outputs, settings=settings)
         return [getattr(sight, name) for name in outputs]
 
-    expected = jax.jit(jax.jacfwd(images))(jnp.zeros((3, 10)))
-    for name, value, slope in zip(outputs, images(jnp.zeros((3, 10))), expected, strict=True):
-        found = ray_slopes(mixture, flat, blends(settings)[name], rule)
+    @jax.jit
+    def both(step: Array) -> tuple:
+        ours = [ray_slopes(mixture, flat, blends(settings)[name], rule) for name in outputs]
+        return images(step), jax.jacfwd(images)(step), ours
+
+    for value, slope, found in zip(*both(jnp.zeros((3, 10))), strict=True):
         assert_allclose(found[0], value, rtol=1e-12, atol=1e-14)
         assert_allclose(found[1].T, slope.reshape(len(value), -1), rtol=1e-9, atol=1e-9)
 
@@ -122,7 +130,7 @@ def test_information_and_score_of_one_view():
         return -jnp.sum(y * jnp.log(p) + (1 - y) * jnp.log1p(-p))
 
     step = jnp.zeros(20)
-    p, slope = np.asarray(probability(step)), np.asarray(jax.jit(jax.jacfwd(probability))(step))
+    p, slope = map(np.asarray, jax.jit(lambda step: (probability(step), jax.jacfwd(probability)(step)))(step))
     information, score = view_information(mixture, Views(cameras, silhouette), 1)
     assert_allclose(information, (slope / (p * (1 - p))[:, None]).T @ slope, rtol=1e-9, atol=1e-9)
     assert_allclose(score, jax.jit(jax.grad(loss))(step), rtol=1e-9, atol=1e-9)
@@ -175,6 +183,7 @@ def test_runs_are_in_single_precision():
     assert_allclose(looks.depth, look_deviation(mixture, expected, cameras, SIZE).depth, rtol=5e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_calibrated_where_the_model_is_true():
     # masks drawn pixel by pixel from a known mixture; each is fitted again, and says itself how sure it is
     truth, cameras, look = two_apart(), some_cameras(VIEWS), some_cameras(3, seed=9)

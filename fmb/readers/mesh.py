@@ -12,7 +12,7 @@ from fmb.readers.obj import BrokenMesh, parse_obj
 
 MERGE_TOLERANCE = 1e-8  # vertices closer than this, in units of the longest box side, are one vertex
 FEWEST_FACES = 4  # of a body: a tetrahedron
-EXTENTS = (1e-30, 1e30)  # of the longest box side: its square and its inverse are still float32 numbers, its cube float64
+EXTENTS = (1e-30, 1e30)  # of the longest box side: float32 holds it and its inverse, float64 its cube
 STL_HEADER, STL_FACE = 80, 50  # bytes of a binary STL file, with the number of faces in 4 bytes between
 FORMATS = ("obj", "ply", "stl", "off", "glb", "gltf")
 
@@ -109,7 +109,7 @@ def _without_stray_bytes(data: bytes, kind: str) -> bytes:
     """The file with text in UTF-8 throughout: trimesh refuses a name or a comment in another encoding."""
     if kind == "stl":
         if len(data) == STL_HEADER + 4 + STL_FACE * int.from_bytes(data[STL_HEADER : STL_HEADER + 4], "little"):
-            return bytes(STL_HEADER) + data[STL_HEADER:]
+            return data
         if b"solid" not in data.lower():
             raise BrokenMesh("neither text nor of the length that a binary file would have")
     elif kind == "ply":
