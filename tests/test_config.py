@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fmb.config import DEFAULT_FILE, load_config, to_yaml
-from fmb.options import Config, ConfigError, Option, description, options, sections
+from fmb.options import RELEASED, Config, ConfigError, Option, description, options, sections
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = ("shape", "pose")
@@ -241,13 +241,21 @@ def test_round_trip(tmp_path_factory, config, comments):
     # Rays and points enough for any batch and any mixture: those limits are met in tests of their own.
     config = dataclasses.replace(
         config,
-        optimization=dataclasses.replace(config.optimization, batch_size=config.rendering.num_views),
+        optimization=dataclasses.replace(config.optimization, batch_size=config.rendering.num_views, recipe="best"),
         model=dataclasses.replace(config.model, num_mixtures=10),
     )
     file = tmp_path_factory.getbasetemp() / "round.yaml"
     file.write_text(to_yaml(config, comments), encoding="utf-8", newline="\n")
     assert load(file=file) == config
     assert yaml.safe_load(file.read_text(encoding="utf-8"))["io"] == dataclasses.asdict(config.io)
+
+
+def test_predecessor_has_numbers_of_its_own(tmp_path):
+    config = load("--recipe", "predecessor")
+    assert {name: getattr(config.optimization, name) for name in RELEASED} == RELEASED
+    file = tmp_path / "released.yaml"
+    file.write_text(to_yaml(config), encoding="utf-8")
+    assert load(file=file) == config
 
 
 def reads(module: Path, declared: Option) -> bool:
