@@ -13,6 +13,7 @@ file, between two marks. Seconds are those after compilation, on whatever else t
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -160,7 +161,7 @@ def main(argv: list[str]) -> int:
             pictures.draw_curves(folder / "curves.png", curves)
             text = curve_table(curves, options.noises)
         run = [
-            f"Command: `python benchmarks/table3.py {' '.join(argv)}`. Seeds {', '.join(map(str, options.seeds))}; "
+            f"Command: `python benchmarks/table3.py {shlex.join(argv)}`. Seeds {', '.join(map(str, options.seeds))}; "
             f"{settings.views} views of {settings.size} x {settings.size}, {settings.components} components. "
             f"{date.today().isoformat()}. {machine()}."
         ]
