@@ -183,7 +183,6 @@ def test_runs_are_in_single_precision():
     assert_allclose(looks.depth, look_deviation(mixture, expected, cameras, SIZE).depth, rtol=5e-3, atol=1e-4)
 
 
-@pytest.mark.slow
 def test_calibrated_where_the_model_is_true():
     # masks drawn pixel by pixel from a known mixture; each is fitted again, and says itself how sure it is
     truth, cameras, look = two_apart(), some_cameras(VIEWS), some_cameras(3, seed=9)
