@@ -70,12 +70,11 @@ class ShapeFit(NamedTuple):
 
 def fit_options(options: OptimizationOptions) -> FitOptions:
     """The numbers of the recipe that `options` names."""
-    if options.recipe == "predecessor":
+    released = options.recipe == "predecessor"
+    if released:
         options = replace(options, **RELEASED)
     numbers = options.num_epochs, options.batch_size, options.initial_lr, options.schedule, options.early_stop
-    if options.recipe == "predecessor":
-        return FitOptions(*numbers)
-    return FitOptions(*numbers, square_decay=0.99, average_decay=0.98)
+    return FitOptions(*numbers) if released else FitOptions(*numbers, square_decay=0.99, average_decay=0.98)
 
 
 def compile_shape_fit(mixture: Mixture, shape: tuple[int, int, int], options: OptimizationOptions) -> ShapeProgram:
