@@ -1,0 +1,71 @@
+"""Videos: frames to MP4 (H.264), by the ffmpeg that imageio-ffmpeg brings or finds."""
+
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from util import replacing
+
+FASTEST = 120  # frames per second
+# yuv420p and an index in front: what every browser and slide program plays. The partial file's name has no .mp4.
+OUTPUT = ("-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4")
+
+
+def write_video(
+    path: Path,
+    frames: UInt8[np.ndarray, "frame height width 3"],
+    frames_per_second: float = 24.0,
+    on_progress: Callable[[int, int], None] = lambda frame, total: None,
+) -> Path:
+    """Writes the frames as MP4; odd sides get one more row or column, a copy of the last, as the format asks.
+
+    Raises ValueError without frames, for a speed outside (0, FASTEST], where there is no ffmpeg and where it fails.
+    """
+    if frames.size == 0:
+        raise ValueError(f"{path.name}: no frames, or empty ones: shape {frames.shape}")
+    if not 0.0 < frames_per_second <= FASTEST:
+        raise ValueError(f"{path.name}: {frames_per_second:g} frames per second; must be above 0, at most {FASTEST}")
+    even = np.pad(frames, [(0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)], mode="edge")
+    size = f"{even.shape[2]}x{even.shape[1]}"
+    source = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", f"{frames_per_second:.6g}", "-i", "-")
+
+    def pictures() -> Iterable[bytes]:
+        for number, picture in enumerate(even):
+            yield picture.tobytes()
+            on_progress(number + 1, len(even))
+
+    with replacing(path) as partial:
+        run_ffmpeg([*source, *OUTPUT, str(partial)], pictures(), path.name)
+    return path
+
+
+def run_ffmpeg(arguments: list[str], chunks: Iterable[bytes], name: str) -> None:
+    """Feeds the chunks to ffmpeg. Raises ValueError that begins with `name`, and has ffmpeg's words, where it fails."""
+    # Not imageio-ffmpeg's own writer: it forks, which JAX's threads do not survive, and is silent about a full disk.
+    command = [ffmpeg_program(name), "-y", "-loglevel", "error", "-nostdin", *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            for chunk in chunks:
+                process.stdin.write(chunk)
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # it has ended, and says why below
+        except BaseException:
+            process.kill()
+            raise
+        said = process.stderr.read().decode(errors="replace").strip().splitlines()
+    if process.returncode != 0:
+        raise ValueError(f"{name}: ffmpeg could not write it ({said[-1] if said else f'status {process.returncode}'})")
+
+
+def ffmpeg_program(name: str) -> str:
+    """Path of ffmpeg. Raises ValueError that begins with `name` where there is none."""
+    import imageio_ffmpeg
+
+    try:
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError:
+        raise ValueError(f"{name}: no ffmpeg to write it with; install it, or set IMAGEIO_FFMPEG_EXE") from None
