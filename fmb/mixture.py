@@ -10,6 +10,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Float
 
 from fm_render import Mixture
+from fmb.frames import SCALE_PER_DEVIATION, Frame
 
 SPHERE_SPREAD = 0.1  # of the means, released value
 SPHERE_PRECISION = 30.0  # diagonal of L times the object's scale, released value
@@ -18,6 +19,7 @@ SPHERE_PRECISION = 30.0  # diagonal of L times the object's scale, released valu
 FEWEST_WARM_POINTS, WARM_POINTS_PER_COMPONENT = 4_000, 50
 WARM_STEPS, FULL_STEPS = 15, 3
 COVARIANCE_FLOOR = 1e-5  # of the points' mean variance, added to each component's; keeps flat ones invertible
+SURFACE_SPREAD = np.sqrt(5.0 / 3.0)  # deviation of a ball's surface over that of its volume
 # Opacities that gave the best mean IoU of initial silhouettes over seven meshes, the same at 10, 40 and 160
 # components: volume 0.84, 0.90, 0.94; surface 0.82, 0.90, 0.95.  GMM weights as they are: almost nothing is seen.
 VOLUME_OPACITY, SURFACE_OPACITY = 4.7, 2.0
@@ -125,7 +127,7 @@ def from_sklearn(gmm: Any, kind: str = "volume", weight_factor: float = 1.0) -> 
     """
     if gmm.covariance_type != "full":
         raise ValueError(f"covariance_type {gmm.covariance_type!r} of the GaussianMixture: must be 'full'")
-    return _mixture(gmm.means_, _lower_factor(gmm.precisions_cholesky_), weight_factor * OPACITIES[kind](gmm))
+    return _mixture(gmm.means_, lower_factor(gmm.precisions_cholesky_), weight_factor * OPACITIES[kind](gmm))
 
 
 def to_sklearn(mixture: Mixture) -> Any:
@@ -139,7 +141,7 @@ def to_sklearn(mixture: Mixture) -> Any:
     gmm = GaussianMixture(len(factor), covariance_type="full")
     gmm.weights_ = _probability(mixture)
     gmm.means_ = np.asarray(mixture.mean, float)
-    gmm.precisions_cholesky_ = _lower_factor(factor[:, ::-1])[:, ::-1, ::-1]
+    gmm.precisions_cholesky_ = lower_factor(factor[:, ::-1])[:, ::-1, ::-1]
     gmm.precisions_ = factor @ np.swapaxes(factor, 1, 2)
     gmm.covariances_ = np.asarray(covariance(mixture), float)
     gmm.converged_, gmm.n_features_in_ = True, 3
@@ -152,6 +154,18 @@ def sample_mixture(mixture: Mixture, count: int, generator: np.random.Generator)
     factor = np.asarray(mixture.precision_cholesky, float)[chosen]
     offset = np.linalg.solve(np.swapaxes(factor, 1, 2), generator.normal(size=(count, 3, 1)))
     return np.asarray(mixture.mean, float)[chosen] + offset[..., 0]
+
+
+def mixture_frame(mixture: Mixture) -> Frame:
+    """The canonical frame as far as the mixture tells it: its centre of mass, and the scale of a surface around it.
+
+    The scale would be exact for a ball of even density; in float64, wherever the mixture lies.
+    """
+    share, mean = _probability(mixture), np.asarray(mixture.mean, float)
+    centre = mean[0] + share @ (mean - mean[0])
+    within = share @ np.diagonal(np.asarray(covariance(mixture), float), axis1=1, axis2=2)
+    deviation = np.sqrt(within + share @ (mean - centre) ** 2).mean()
+    return Frame(centre, np.asarray(SCALE_PER_DEVIATION * SURFACE_SPREAD * deviation))
 
 
 def covariance(mixture: Mixture) -> Float[Array, "mixture 3 3"]:
@@ -173,7 +187,7 @@ def _probability(mixture: Mixture) -> np.ndarray:
     return mass / mass.sum()
 
 
-def _lower_factor(factor: np.ndarray) -> np.ndarray:
+def lower_factor(factor: np.ndarray) -> np.ndarray:
     """L, lower triangular with a positive diagonal, such that L L' = F F' for the given F.
 
     By QR of F', which keeps the digits that squaring F would lose on thin components.
