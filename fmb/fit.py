@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from fmb.schedules import SCHEDULES, Plateau
+from fmb.schedules import Pace, Plateau
 
 CHUNK = 125  # steps between two looks at the progress
 MEAN_DECAY, EPSILON = 0.9, 1e-8  # Adam (Kingma & Ba 2015), its own defaults
@@ -128,30 +128,33 @@ def run_fit(
     """Runs the compiled program over its epochs.
 
     `on_chunk(course, data, step, total, loss)` sees, after each chunk, how far the fit is, and returns course and data
-    to go on with. Raises FloatingPointError, with the step, where the loss is no longer finite, or the parameters.
+    to go on with. A fit that will end early has passed step / total of its schedule: `total` shrinks then. Raises
+    FloatingPointError, with the step, where the loss is no longer finite, or the parameters.
     """
-    options, total = program.options, program.options.num_epochs * steps_per_epoch
-    plateau = Plateau(options.learning_rate, steps_per_epoch)
+    options, start = program.options, 0
+    pace = _pace(options, steps_per_epoch)
     dtype = jax.tree.leaves(course.parameters)[0].dtype
     losses, rates = [], []
-    for start in range(0, total, program.chunk):
+    while start < pace.end:
         steps = np.arange(start, start + program.chunk)
-        if options.schedule == "plateau":
-            rate = np.full(len(steps), plateau.learning_rate)
-        else:
-            rate = options.learning_rate * SCHEDULES[options.schedule](steps / total)
-        rate = np.where(steps < total, rate, 0.0)
+        rate, kept = pace.rate(steps), steps < pace.end
         index = np.stack([next(batches) for _ in steps])
         course, loss = program.run(course, data, jnp.asarray(index), jnp.asarray(rate, dtype))
-        loss = np.asarray(loss)[steps < total]
-        _check_finite(loss, course.parameters, start)
+        loss, start = np.asarray(loss)[kept], start + int(np.count_nonzero(kept))
+        _check_finite(loss, course.parameters, start - len(loss))
         losses.append(loss)
-        rates.append(rate[steps < total])
-        course, data = on_chunk(course, data, min(start + program.chunk, total), total, float(loss.mean()))
-        plateau.see(loss)
-        if options.schedule == "plateau" and options.early_stop and plateau.finished:
-            break
+        rates.append(rate[kept])
+        total = round(start / pace.progress(start))  # if it goes on at the pace it had so far
+        course, data = on_chunk(course, data, start, total, float(loss.mean()))
+        pace.see(loss, start)
     return Fit(course.average, np.concatenate(losses), np.concatenate(rates))
+
+
+def _pace(options: FitOptions, steps_per_epoch: int) -> Pace | Plateau:
+    total = options.num_epochs * steps_per_epoch
+    if options.schedule == "plateau":
+        return Plateau(options.learning_rate, steps_per_epoch, total, options.early_stop)
+    return Pace(options.learning_rate, options.schedule, total, options.early_stop)
 
 
 def _check_finite(loss: Float[np.ndarray, " step"], parameters: Any, start: int) -> None:

@@ -52,3 +52,8 @@ def relative_depth_loss(
     weight = seen.astype(depth.dtype) if weight is None else jnp.where(seen, weight, 0.0)
     error = jnp.where(weight > 0.0, depth - observed_depth, 0.0) / observed_depth
     return weighted_mean(error * error, weight)
+
+
+def robust(error: Float[Array, "*pixel"], width: float) -> Float[Array, "*pixel"]:
+    """Pseudo-Huber: error^2 / (2 width) where it is small against `width`, |error| - width where it is large."""
+    return width * (jnp.sqrt(1.0 + (error / width) ** 2) - 1.0)

@@ -9,10 +9,10 @@ from jax import Array
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from fm_render import Settings, trace
+from fm_render import Mixture, Rays, Settings, trace
 from fmb.edges import Edges, mixture_from_edges
 from fmb.losses import pixel_cross_entropy
-from fmb.numerics import nearby
+from fmb.numerics import LEAST_BLOCK, PAIRS_PER_BLOCK, nearby
 from fmb.views import Pixels
 
 GAIN = 0.6  # a component moves if what it is worth is less than this part of the error of the one it halves
@@ -30,16 +30,36 @@ class Worth(NamedTuple):
 
 
 @jax.jit
-def component_worth(edges: Edges, pixels: Pixels, weight: Float[Array, " ray"]) -> Worth:
+def component_worth(
+    edges: Edges, pixels: Pixels, weight: Float[Array, " ray"], settings: Settings = Settings()
+) -> Worth:
     """Worth of the components on some rays, the loss of a ray shared out in proportion to their density there."""
-    mixture, direction = mixture_from_edges(edges), pixels.rays.direction.T
-    start, near_mixture, near_rays = nearby(mixture, pixels.rays.origin.T, direction)
-    hits = trace(Settings(), near_mixture, *near_rays)
+    mixture, count = mixture_from_edges(edges), weight.shape[0]
+    block = max(LEAST_BLOCK, PAIRS_PER_BLOCK // len(mixture.mean))
+    blocks = -(-count // block)
+
+    def padded(x: Array) -> Array:
+        filled = jnp.pad(x, ((0, blocks * block - count), *((0, 0),) * (x.ndim - 1)), mode="edge")
+        return filled.reshape(blocks, block, *x.shape[1:])
+
+    weight = jnp.pad(weight, (0, blocks * block - count)).reshape(blocks, block)
+    rays, silhouette = jax.tree.map(padded, (pixels.rays, pixels.silhouette))
+
+    def add(total: Worth, part: tuple[Rays, Array, Array]) -> tuple[Worth, None]:
+        return jax.tree.map(jnp.add, total, _block_worth(mixture, *part, settings)), None
+
+    nothing = jnp.zeros(len(mixture.mean), weight.dtype)
+    return jax.lax.scan(add, Worth(nothing, nothing), (rays, silhouette, weight))[0]
+
+
+def _block_worth(mixture: Mixture, rays: Rays, silhouette: Array, weight: Array, settings: Settings) -> Worth:
+    start, near_mixture, near_rays = nearby(mixture, rays.origin.T, rays.direction.T)
+    hits = trace(settings, near_mixture, *near_rays)
     density = jnp.where(hits.distance + start > 0, jnp.exp(hits.log_density), 0)
     total = jnp.maximum(density.sum(0, keepdims=True), 1e-9)
 
     def loss(density: Array) -> Array:
-        return pixel_cross_entropy(density, jnp.broadcast_to(pixels.silhouette, density.shape))
+        return pixel_cross_entropy(density, jnp.broadcast_to(silhouette, density.shape))
 
     without, everything = (loss(jnp.maximum(x, LEAST_DENSITY)) for x in (total - density, total))
     value = weight[None] * (without - everything)

@@ -1,4 +1,4 @@
-"""Which rays a fit looks at: all alike, or those near an outline more often."""
+"""Which rays a fit looks at: all alike, or those near an outline, or on the object, more often."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -51,14 +51,24 @@ def sample_all(silhouette: np.ndarray, valid: np.ndarray | None, batch_size: int
 
 def sample_outlines(silhouette: np.ndarray, valid: np.ndarray | None, batch_size: int) -> Sampling:
     """Valid pixels near an outline in every epoch, of the others a part. Raises ValueError for too large a batch."""
-    return _sampling(outline_band(silhouette), valid, batch_size)
+    return _sampling(outline_band(silhouette, valid), valid, batch_size)
 
 
-def outline_band(silhouette: Float[np.ndarray, "view height width"]) -> Bool[np.ndarray, "view height width"]:
-    """Pixels with both object and background among those up to BAND away in row and column."""
-    size = (1, 2 * BAND + 1, 2 * BAND + 1)
-    inside = silhouette >= 0.5
-    return ndimage.maximum_filter(inside, size) != ndimage.minimum_filter(inside, size)
+def sample_objects(silhouette: np.ndarray, valid: np.ndarray | None, batch_size: int) -> Sampling:
+    """Valid pixels near an outline or on the object in every epoch, of the others a part: depth is seen inside.
+
+    Raises ValueError for too large a batch.
+    """
+    return _sampling(outline_band(silhouette, valid) | (np.asarray(silhouette) >= 0.5), valid, batch_size)
+
+
+def outline_band(
+    silhouette: Float[np.ndarray, "view height width"], valid: Bool[np.ndarray, "view height width"] | None = None
+) -> Bool[np.ndarray, "view height width"]:
+    """Pixels with both object and background among the valid ones up to BAND away in row and column."""
+    size, inside = (1, 2 * BAND + 1, 2 * BAND + 1), silhouette >= 0.5
+    object_there, background = (inside, ~inside) if valid is None else (inside & valid, ~inside & valid)
+    return ndimage.maximum_filter(object_there, size) & ndimage.maximum_filter(background, size)
 
 
 def _sampling(near: np.ndarray, valid: np.ndarray | None, batch_size: int) -> Sampling:

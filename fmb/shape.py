@@ -1,6 +1,8 @@
-"""Shape from silhouette: the fit of a mixture to views (section 7.2), by the recipe of that name."""
+"""Shape from silhouette: the fit of a mixture to views (section 7.2), by the recipe of that name.
 
-import math
+Depths and points of the surface can be fitted with them, each with a weight of its own.
+"""
+
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -12,28 +14,18 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
-from fm_render import Mixture, Rays, render
+from fm_render import Mixture, Settings
+from fmb.agreement import view_iou
+from fmb.attendant import Attendant, all_alpha
 from fmb.edges import EDGE_COORDINATES, PLAIN_COORDINATES, Edges, edges_from_mixture, mixture_from_edges
 from fmb.fit import Coordinates, Course, FitOptions, Program, begin, compile_fit, run_fit
-from fmb.losses import pixel_cross_entropy, silhouette_cross_entropy
 from fmb.options import RELEASED, OptimizationOptions
-from fmb.relocation import Worth, believed, component_worth, relocate
-from fmb.sampling import Sampling, sample_all, sample_outlines
+from fmb.sampling import Sampling, sample_all, sample_objects, sample_outlines
 from fmb.sheets import History
-from fmb.views import Pixels, Views, flatten_views
+from fmb.supervision import Sample, Supervision, spread_points
+from fmb.views import Views, flatten_views
 
-RELOCATIONS, FIRST_RELOCATION, LAST_RELOCATION = 9, 0.12, 0.63  # how often, and between which parts of the fit
-RELOCATED = 0.15  # of the components, at most, each time
-WORTH_RAYS = 16_384  # sample of rays that tells what components are worth
 CANDIDATES = 2  # states that are compared with the last one at the end
-FIRST_DOUBT = 0.25  # part of the fit after which masks may be doubted
-
-
-class Sample(NamedTuple):
-    """Pixels and how much each counts in the loss."""
-
-    pixels: Pixels
-    weight: Float[Array, " ray"]
 
 
 class Recipe(NamedTuple):
@@ -53,19 +45,25 @@ RECIPES = {
 
 
 class ShapeProgram(NamedTuple):
-    """A compiled fit, its recipe and the object's scale in its frame."""
+    """A compiled fit, its recipe, the object's scale in its frame, what it is fitted to and the loss at the end."""
 
     fit: Program
     recipe: Recipe
     shape_scale: float
+    supervision: Supervision = Supervision()
 
 
 class ShapeFit(NamedTuple):
-    """The mixture found, how, and which pixels were believed to the end."""
+    """The mixture found, how, and what was believed to the end: which pixels, and how much of each view.
+
+    `view_iou` is how well the mixture agrees with the believed pixels of each view.
+    """
 
     mixture: Mixture
     history: History
     believed: Bool[np.ndarray, "view height width"]
+    view_weight: Float[np.ndarray, " view"]
+    view_iou: Float[np.ndarray, " view"]
 
 
 def fit_options(options: OptimizationOptions) -> FitOptions:
@@ -77,19 +75,22 @@ def fit_options(options: OptimizationOptions) -> FitOptions:
     return FitOptions(*numbers) if released else FitOptions(*numbers, square_decay=0.99, average_decay=0.98)
 
 
-def compile_shape_fit(mixture: Mixture, shape: tuple[int, int, int], options: OptimizationOptions) -> ShapeProgram:
-    """The compiled fit of such a mixture to silhouettes of `shape` = (views, height, width); reads shapes only."""
-    recipe, count = RECIPES[options.recipe], int(np.prod(shape))
-    ray, number = jax.ShapeDtypeStruct((count, 3), jnp.float32), jax.ShapeDtypeStruct((count,), jnp.float32)
-    sample = Sample(Pixels(Rays(ray, ray), number), number)
+def compile_shape_fit(
+    mixture: Mixture, shape: tuple[int, int, int], options: OptimizationOptions, settings: Settings = Settings()
+) -> ShapeProgram:
+    """The compiled fit of such a mixture to views of `shape` = (views, height, width); reads shapes only.
+
+    What the fit renders with `settings` is to be rendered with them afterwards, depth above all: see DEPTH_SETTINGS.
+    """
+    recipe = RECIPES[options.recipe]
+    supervision = Supervision(options.depth_weight, options.point_weight, options.opt_shape_scale, settings)
 
     def loss(parameters: Mixture | Edges, batch: Sample) -> Float[Array, ""]:
-        density = render(recipe.decode(parameters), batch.pixels.rays, outputs=("density",)).density
-        return jnp.mean(batch.weight * pixel_cross_entropy(density, batch.pixels.silhouette))
+        return supervision.loss(recipe.decode(parameters), batch)
 
-    parameters = jax.eval_shape(recipe.encode, mixture)
+    parameters, sample = jax.eval_shape(recipe.encode, mixture), supervision.shapes(int(np.prod(shape)))
     program = compile_fit(loss, recipe.coordinates, parameters, sample, fit_options(options))
-    return ShapeProgram(program, recipe, options.opt_shape_scale)
+    return ShapeProgram(program, recipe, options.opt_shape_scale, supervision)
 
 
 def fit_shape(
@@ -97,86 +98,71 @@ def fit_shape(
     mixture: Mixture,
     views: Views,
     generator: np.random.Generator,
-    on_progress: Callable[[int, int, float], None] = lambda step, total, loss: None,
+    on_progress: Callable[[int, int, float, Mixture], None] = lambda step, total, loss, mixture: None,
+    point: Float[np.ndarray, "point 3"] | None = None,
 ) -> ShapeFit:
-    """The mixture after the fit to the silhouettes of `views`, in their frame, which is canonical.
+    """The mixture after the fit to the views, and to `point` of the surface, in their frame, which is canonical.
 
-    Invalid pixels do not count. The fit never ends worse than its best state: of its start, its end and the CANDIDATES
-    averages after chunks of least loss it returns what fits the believed pixels best. Raises ValueError for a batch
-    larger than the number of valid pixels, FloatingPointError, with the step, where the loss is not finite.
+    `on_progress` sees step, all steps, loss and mixture after each chunk of steps. Invalid pixels do not count. The fit
+    never ends worse than its best state: of its start, its end and the CANDIDATES averages after chunks of least loss
+    it returns what fits the believed pixels best. Raises ValueError for a batch larger than the number of valid pixels
+    or for what has a weight and is missing, FloatingPointError, with the step, where the loss is not finite.
     """
     scale, recipe, options = program.shape_scale, program.recipe, program.fit.options
-    sampling = recipe.choose_rays(views.silhouette, views.valid, options.batch_size)
-    pixels = flatten_views(Views(views.cameras, views.silhouette))
-    pixels = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), pixels)
-    pixels = pixels._replace(rays=pixels.rays._replace(origin=scale * pixels.rays.origin))
+    aims = replace(program.supervision, scale=scale)
+    choose_rays = sample_objects if aims.depth_weight and recipe.attends else recipe.choose_rays
+    sampling = choose_rays(views.silhouette, views.valid, options.batch_size)
+    sample = all_pixels(views, point, sampling, aims, generator)
     start = recipe.encode(resized(mixture, scale))
-    attendant, states = Attendant(views, sampling, generator), []
+    attendant, states = Attendant(views, sampling, generator, aims.settings), []
 
     def on_chunk(course: Course, sample: Sample, step: int, total: int, loss: float) -> tuple[Course, Sample]:
-        on_progress(step, total, loss)
+        on_progress(step, total, loss, resized(recipe.decode(course.average), 1 / scale))
         states.append((loss, course.average))
         return attendant.attend(course, sample, step / total) if recipe.attends else (course, sample)
 
-    sample = Sample(pixels, jnp.asarray(sampling.weight()))
     batches = sampling.batches(options.batch_size, generator)
     fit = run_fit(program.fit, begin(start), sample, batches, sampling.epoch // options.batch_size, on_chunk)
-    weight = jnp.asarray(attendant.believed.ravel(), jnp.float32)
+    whole = sample._replace(weight=jnp.asarray(attendant.trust().ravel()))
     low = [state for _, state in sorted(states, key=lambda state: state[0])[:CANDIDATES]]
-    end = min([fit.parameters, *low, start], key=lambda x: float(whole_loss(recipe.decode(x), pixels, weight)))
+    end = min([fit.parameters, *low, start], key=lambda x: float(whole_loss(aims, recipe.decode(x), whole)))
     history = History(np.arange(len(fit.loss)), fit.loss, fit.learning_rate)
-    return ShapeFit(resized(recipe.decode(end), 1 / scale), history, attendant.believed)
+    found = recipe.decode(end)
+    alpha = np.asarray(all_alpha(found, sample.pixels.rays, aims.settings)).reshape(views.silhouette.shape)
+    agreement = view_iou(alpha, attendant.silhouette, attendant.believed)
+    return ShapeFit(resized(found, 1 / scale), history, attendant.believed, attendant.view_weight, agreement)
 
 
-class Attendant:
-    """What recipe "best" does between chunks of steps: it moves idle components and stops believing false pixels."""
+def all_pixels(
+    views: Views,
+    point: Float[np.ndarray, "point 3"] | None,
+    sampling: Sampling,
+    aims: Supervision,
+    generator: np.random.Generator,
+) -> Sample:
+    """Every pixel of the views with its weight and a point beside it, in the frame of the fit; only what has a weight.
 
-    def __init__(self, views: Views, sampling: Sampling, generator: np.random.Generator):
-        self.silhouette, self.generator = np.asarray(views.silhouette), generator
-        self.believed = np.ones(self.silhouette.shape, bool) if views.valid is None else np.asarray(views.valid)
-        self.valid, self.weight = self.believed, sampling.weight()
-        self.rays = np.flatnonzero(self.weight)
-        self.due = list(np.linspace(FIRST_RELOCATION, LAST_RELOCATION, RELOCATIONS))
-
-    def attend(self, course: Course, sample: Sample, progress: float) -> tuple[Course, Sample]:
-        """Course and sample to go on with after the part `progress` of the fit."""
-        if progress >= FIRST_DOUBT:
-            alpha = np.asarray(all_alpha(mixture_from_edges(course.average), sample.pixels.rays))
-            self.believed = self.valid & believed(alpha.reshape(self.silhouette.shape), self.silhouette)
-            sample = sample._replace(weight=jnp.asarray(self.weight * self.believed.ravel()))
-        passed = [due for due in self.due if due <= progress]
-        self.due = self.due[len(passed) :]
-        if passed and progress < 1:  # what moves at the very end would never learn its place
-            course = self._relocate(course, sample)
-        return course, sample
-
-    def _relocate(self, course: Course, sample: Sample) -> Course:
-        chance = self.weight[self.rays] / self.weight[self.rays].sum()
-        index = self.generator.choice(self.rays, WORTH_RAYS, p=chance)
-        kept = sample.weight[index] > 0
-        part = jax.tree.map(lambda x: x[index], sample.pixels)
-        worth = Worth(*map(np.asarray, component_worth(course.parameters, part, kept.astype(jnp.float32))))
-        moved, changed = relocate(course.parameters, worth, math.ceil(RELOCATED * len(worth.value)))
-
-        def forget(moment: Array) -> Array:
-            return jnp.where(changed.reshape(-1, *(1,) * (moment.ndim - 1)), 0, moment)
-
-        mean, square = jax.tree.map(forget, (course.mean, course.square))
-        return Course(moved, mean, square, moved, course.step)
+    Raises ValueError where that is missing.
+    """
+    for weight, given, name in ((aims.depth_weight, views.depth, "depth"), (aims.point_weight, point, "point")):
+        if weight and (given is None or not len(given)):
+            raise ValueError(f"{name}_weight is {weight}; must be 0 where no {name} is given")
+    silhouette = views.silhouette if views.valid is None else np.where(views.valid, views.silhouette, 0)
+    pixels = flatten_views(Views(views.cameras, silhouette, views.depth if aims.depth_weight else None))
+    pixels = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), pixels)
+    pixels = pixels._replace(rays=pixels.rays._replace(origin=aims.scale * pixels.rays.origin))
+    if aims.depth_weight:
+        pixels = pixels._replace(depth=aims.scale * pixels.depth)
+    beside = None
+    if aims.point_weight:
+        beside = jnp.asarray(aims.scale * spread_points(point, sampling.total, generator), jnp.float32)
+    return Sample(pixels, jnp.asarray(sampling.weight()), beside)
 
 
-@jax.jit
-def all_alpha(mixture: Mixture, rays: Rays) -> Float[Array, " ray"]:
-    """Alpha along all rays."""
-    return render(mixture, rays, outputs=("alpha",)).alpha
-
-
-@jax.jit
-def whole_loss(mixture: Mixture, pixels: Pixels, weight: Float[Array, " ray"]) -> Float[Array, ""]:
-    """Cross-entropy over all pixels of positive weight."""
-    return silhouette_cross_entropy(
-        render(mixture, pixels.rays, outputs=("density",)).density, pixels.silhouette, weight
-    )
+@partial(jax.jit, static_argnums=0)
+def whole_loss(aims: Supervision, mixture: Mixture, sample: Sample) -> Float[Array, ""]:
+    """The loss over all pixels of the sample."""
+    return aims.loss(mixture, sample)
 
 
 def resized(mixture: Mixture, factor: float) -> Mixture:

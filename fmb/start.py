@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import trimesh
+from jaxtyping import Float
 
 from fm_render import Mixture
 from fmb.interior import sample_interior, sample_surface
@@ -26,14 +27,22 @@ class Start(NamedTuple):
     notice: str = ""
 
 
-def start_mixture(mesh: trimesh.Trimesh | None, options: ModelOptions, seed: int, recipe: str = "best") -> Start:
-    """The start that `options` asks for, in the canonical frame.
+def start_mixture(
+    mesh: trimesh.Trimesh | None,
+    options: ModelOptions,
+    seed: int,
+    recipe: str = "best",
+    inside: Float[np.ndarray, "point 3"] | None = None,
+) -> Start:
+    """The start that `options` asks for, in the canonical frame; without a mesh, a volume is where the points lie.
 
     The spheres of recipe "predecessor" weigh 1 / num_mixtures as released, others SPHERE_WEIGHT each. A mesh without
     an interior gets a surface GMM in place of a volumetric one, with a notice.
     Raises ValueError for a GMM without a mesh.
     """
-    kind = options.init if options.init != "auto" else ("sphere" if mesh is None else "volume_gmm")
+    kind = options.init
+    if kind == "auto":
+        kind = "sphere" if mesh is None and inside is None else "volume_gmm"
     generator = np.random.default_rng(seed)
     count, factor = options.num_mixtures, options.gmm_init_scale
     if kind == "sphere":
@@ -42,6 +51,8 @@ def start_mixture(mesh: trimesh.Trimesh | None, options: ModelOptions, seed: int
         factor *= 1.0 if released else SPHERE_WEIGHT * count
         start = sphere_mixture(generator, count, 1.0, spread, options.rand_sphere_size, factor)
         return Start(_single(start), kind)
+    if kind == "volume_gmm" and mesh is None and inside is not None:
+        return Start(_single(fit_gmm(inside, count, seed, "volume", factor)), kind)
     if mesh is None:
         raise ValueError(f"init is {kind}; without a mesh it must be sphere or auto")
     notice = ""

@@ -13,7 +13,12 @@ from fmb.options import RenderingOptions
 
 
 class Views(NamedTuple):
-    """Images of one object from several cameras; what was not observed is None."""
+    """Images of one object from several cameras; what was not observed is None.
+
+    Images of several sizes stand together in one array, each in the upper left corner, filled up to the right and below
+    with pixels that are not valid (any silhouette between 0 and 1; depth NaN). Their intrinsics stay as they were: the
+    origin of image coordinates is that corner.
+    """
 
     cameras: Cameras
     silhouette: Float[ANY_ARRAY, "view height width"]  # share of the pixel that the object covers, 0 to 1

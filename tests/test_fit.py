@@ -110,7 +110,7 @@ def test_average_is_exponential():
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "constant"])
 def test_chunks_leave_no_trace(schedule, monkeypatch):
-    options = FitOptions(3, 4, 0.2, schedule, average_decay=0.7)
+    options = FitOptions(3, 4, 0.2, schedule, early_stop=False, average_decay=0.7)
     whole, steps = fitted(options), []
 
     def on_chunk(course: Course, data, step: int, total: int, mean_loss: float):

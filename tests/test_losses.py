@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.special import xlog1py, xlogy
 
-from fmb.losses import pixel_cross_entropy, relative_depth_loss, silhouette_cross_entropy, weighted_mean
+from fmb.losses import pixel_cross_entropy, relative_depth_loss, robust, silhouette_cross_entropy, weighted_mean
 
 SLOPE = jax.jit(jax.vmap(jax.grad(pixel_cross_entropy), in_axes=(0, 0)))
 
@@ -85,3 +85,9 @@ def test_relative_depth_loss_leaves_out_the_background():
     assert np.all(np.isfinite(slope))
     value, slope = loss(depth, jnp.full(5, jnp.nan))
     assert value == 0.0 and np.array_equal(slope, np.zeros(5))
+
+
+def test_robust_is_a_square_within_its_width_and_a_line_beyond():
+    small, large = jnp.array([0.0, 1e-4, -1e-4]), jnp.array([5.0, -7.0])
+    assert_allclose(robust(small, 0.1), small**2 / 0.2, rtol=1e-5)
+    assert_allclose(robust(large, 0.1), jnp.abs(large) - 0.1, rtol=1e-3)

@@ -57,6 +57,16 @@ def test_worth_is_what_the_loss_would_gain(edges, pixels):
     assert_allclose(worth.error, (pixel * shares / shares.sum(axis=0)).sum(axis=1), rtol=1e-4)
 
 
+def test_worth_is_the_same_in_blocks(edges, pixels, monkeypatch):
+    weight = jnp.array(np.random.default_rng(0).uniform(size=128))
+    whole = component_worth(edges, pixels, weight)
+    monkeypatch.setattr("fmb.relocation.LEAST_BLOCK", 50)
+    monkeypatch.setattr("fmb.relocation.PAIRS_PER_BLOCK", 1)
+    blocks = component_worth.__wrapped__(edges, pixels, weight)
+    for one, other in zip(whole, blocks, strict=True):
+        assert_allclose(one, other, rtol=1e-10)
+
+
 def test_worth_of_what_is_nowhere_to_be_seen_is_nothing(edges, pixels):
     # one far to the side, one behind the only camera that is left; the ray of the second is under the silhouette
     pixels = jax.tree.map(lambda x: x[:64], pixels)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from fmb.sampling import BAND, FAR_EPOCHS, Sampling, outline_band, sample_all, sample_outlines
+from fmb.sampling import BAND, FAR_EPOCHS, Sampling, outline_band, sample_all, sample_objects, sample_outlines
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_all_pixels_alike(silhouette):
     assert np.array_equal(sampling.weight(), np.ones(960, np.float32))
 
 
-@pytest.mark.parametrize("choose", [sample_all, sample_outlines])
+@pytest.mark.parametrize("choose", [sample_all, sample_objects, sample_outlines])
 def test_pixels_that_say_nothing_never_come(choose, silhouette):
     valid = np.random.default_rng(3).uniform(size=silhouette.shape) > 0.4
     sampling, count = choose(silhouette, valid, 8), int(np.count_nonzero(valid))
@@ -137,3 +137,16 @@ def test_even_few_far_pixels_come_now_and_then():
     batches = sampling.batches(7, np.random.default_rng(0))
     assert_allclose(sampling.weight()[next(batches)].mean(), 1.0, rtol=1e-6)
     assert set(np.concatenate([next(batches) for _ in range(40)])) == set(range(9))
+
+
+def test_the_object_comes_whole_where_depth_is_seen(silhouette):
+    sampling = sample_objects(silhouette, None, 16)
+    assert np.array_equal(sampling.near, np.flatnonzero(outline_band(silhouette) | (silhouette > 0.5)))
+    assert sampling.far_count < len(sampling.far)
+
+
+def test_the_edge_of_what_is_valid_is_no_outline(silhouette):
+    room = ((0, 0), (0, 4), (5, 0))
+    filled, valid = np.pad(silhouette, room), np.pad(np.ones((2, 20, 24), bool), room)
+    band = outline_band(filled, valid)[:, :20, 5:]
+    assert np.array_equal(band, outline_band(silhouette)) and outline_band(filled)[0, 0, 5] and not band[0, 0, 0]

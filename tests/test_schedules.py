@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from fmb.schedules import SCHEDULES, Plateau
+from fmb.schedules import FEWEST_STEPS, HURRY, SCHEDULES, Pace, Plateau, cosine
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,43 @@ def test_only_the_window_counts():
     plateau.see(np.array([1.5, 2.0]))  # 2, 1, 1.5, 2: rises
     assert plateau.drops == 1
     assert Plateau(1.0, 1).window == 3, "a line needs more than two points"
+
+
+def see_all(pace: Pace, loss: np.ndarray) -> int:
+    """The steps of a fit with these losses, 100 at a time."""
+    start = 0
+    while start < pace.end:
+        part = loss[start : min(start + 100, pace.end)]
+        start += len(part)
+        pace.see(part, start)
+    return start
+
+
+def test_a_stalled_loss_hurries_the_rest_of_the_schedule():
+    pace = Pace(0.1, "cosine", 10_000, True)
+    loss = 1.0 + np.exp(-np.arange(10_000) / 200) + 0.05 * np.random.default_rng(0).normal(size=10_000)
+    steps = see_all(pace, loss)
+    # flat to 2 % from step 2000 on; it may be cut short from 3000 on, and seven tenths pass three times as fast
+    assert steps == pace.end == 3000 + -(-7000 // HURRY)
+    place = np.arange(steps)
+    progress = np.where(place < 3000, place / 10_000, 0.3 + 0.7 * (place - 3000) / (steps - 3000))
+    assert_allclose(pace.rate(place)[3000:], 0.1 * cosine(progress)[3000:], rtol=1e-12)
+    assert pace.progress(steps) == 1.0 and pace.rate(np.array([steps, steps + 5])).tolist() == [0.0, 0.0]
+    # where it was, it goes on from: no jump
+    assert pace.rate(np.array([3000]))[0] == pytest.approx(0.1 * cosine(np.array([0.3]))[0])
+
+
+def test_a_loss_that_goes_on_falling_is_left_alone():
+    loss = 0.97 ** (np.arange(10_000) / 1000)  # 3 % in each window
+    noise = 1.0 + 0.05 * np.random.default_rng(0).normal(size=10_000)
+    assert see_all(Pace(0.1, "cosine", 10_000, True), loss * noise) == 10_000
+
+
+@pytest.mark.parametrize(("total", "early_stop"), [(10_000, False), (2 * FEWEST_STEPS - 1, True)])
+def test_what_is_not_to_stop_does_not(total, early_stop):
+    assert see_all(Pace(0.1, "one_cycle", total, early_stop), np.ones(total)) == total
+
+
+def test_a_late_stall_saves_nothing():
+    loss = np.r_[0.9 ** (np.arange(8500) / 1000), np.full(1500, 0.4)]
+    assert see_all(Pace(0.1, "constant", 10_000, True), loss) == 10_000

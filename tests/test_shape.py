@@ -5,18 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
 
 import fmb.fit
 from fm_render import Mixture
+from fmb.attendant import Attendant
 from fmb.cameras import pinhole_intrinsics, random_cameras
 from fmb.edges import Edges, mixture_from_edges
-from fmb.evaluation import look
+from fmb.evaluation import Bystander, look
 from fmb.fit import Course, Fit, begin, run_fit
 from fmb.metrics import cross_entropy, iou
 from fmb.mixture import sphere_mixture
 from fmb.options import OptimizationOptions
 from fmb.sampling import sample_all
-from fmb.shape import Attendant, Sample, ShapeProgram, compile_shape_fit, fit_options, fit_shape
+from fmb.shape import Sample, ShapeProgram, compile_shape_fit, fit_options, fit_shape
 from fmb.views import Views, flatten_views, select_views
 
 SIZE = (20, 20)
@@ -59,8 +62,13 @@ def loss_of(mixture: Mixture, views: Views) -> float:
 
 def test_two_spheres_are_found_from_their_silhouettes(program, start, views):
     seen, unseen = select_views(views, slice(8)), select_views(views, slice(8, None))
-    progress = []
-    fit = fit_shape(program, start, seen, np.random.default_rng(2), lambda *now: progress.append(now))
+    progress, bystander = [], Bystander(unseen)
+
+    def on_progress(step: int, total: int, loss: float, mixture: Mixture) -> None:
+        progress.append((step, total, mixture))
+        bystander(step, total, loss, mixture)
+
+    fit = fit_shape(program, start, seen, np.random.default_rng(2), on_progress)
     assert iou(look(fit.mixture, unseen.cameras, SIZE).alpha, unseen.silhouette) > 0.9
     assert loss_of(fit.mixture, unseen) < 0.25 * loss_of(start, unseen)
     assert fit.believed.all() and fit.believed.shape == seen.silhouette.shape
@@ -69,6 +77,11 @@ def test_two_spheres_are_found_from_their_silhouettes(program, start, views):
         history.loss
     )
     assert progress[-1][:2] == (len(history.loss),) * 2 and len(progress) == -(-len(history.loss) // fmb.fit.CHUNK)
+    assert loss_of(progress[-1][2], unseen) == pytest.approx(loss_of(fit.mixture, unseen), rel=0.5)
+    measured = bystander.fill(history).novel_loss
+    assert np.isfinite(measured).sum() == min(8, len(progress)) and np.isfinite(measured[-1])
+    assert measured[np.isfinite(measured)][0] > measured[-1]
+    assert np.array_equal(fit.view_weight, np.ones(8)) and fit.view_iou.min() > 0.85
     assert all(x.dtype == np.float32 and np.all(np.isfinite(x)) for x in fit.mixture)
     again = fit_shape(program, start, seen, np.random.default_rng(2))
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(fit.mixture, again.mixture, strict=True))
@@ -173,6 +186,60 @@ def test_removed_parts_are_doubted(program, start, views):
     assert np.mean(~fit.believed[~removed]) < 0.01
 
 
+def test_padding_changes_nothing(program, start, views):
+    seen = select_views(views, slice(8))
+    seen = seen._replace(silhouette=np.roll(seen.silhouette, -6, axis=2))  # some touch the edge
+    larger = compile_shape_fit(start, (8, SIZE[0] + 3, SIZE[1] + 5), OPTIONS)
+    fit = fit_shape(program, start, seen, np.random.default_rng(2))
+    padded = fit_shape(larger, start, in_larger_images(seen, 3, 5), np.random.default_rng(2))
+    # batch by batch the same rays
+    assert_allclose(padded.history.loss, fit.history.loss, rtol=1e-4)
+    assert all(np.allclose(ours, theirs, atol=1e-3) for ours, theirs in zip(fit.mixture, padded.mixture, strict=True))
+    assert np.array_equal(padded.believed[:, : SIZE[0], : SIZE[1]], fit.believed)
+    assert not padded.believed[:, SIZE[0] :].any() and not padded.believed[:, :, SIZE[1] :].any()
+    assert_allclose(padded.view_iou, fit.view_iou, atol=0.02)
+
+
+def in_larger_images(views: Views, rows: int, columns: int) -> Views:
+    """The views with pixels that are not valid below and to the right, and the intrinsics they had."""
+    room = ((0, 0), (0, rows), (0, columns))
+    valid = np.pad(np.ones(views.silhouette.shape, bool), room)
+    return Views(views.cameras, np.pad(views.silhouette, room), valid=valid)
+
+
+def test_soft_masks(program, start, views):
+    seen = select_views(views, slice(8))
+    soft = seen._replace(silhouette=gaussian_filter(seen.silhouette, (0, 0.7, 0.7)))
+    assert np.any((soft.silhouette > 0.1) & (soft.silhouette < 0.9))
+    fit = fit_shape(program, start, soft, np.random.default_rng(2))
+    seen_again = look(fit.mixture, views.cameras, SIZE).alpha
+    assert iou(seen_again, views.silhouette) > 0.88
+    # half covered is rendered half opaque: as good as the best constant for each value, and better
+    assert np.mean(np.abs(seen_again[:8] - soft.silhouette)) < 0.03
+    assert fit.believed.mean() > 0.995
+
+
+def test_views_that_disagree_lose_their_weight(program, start, views, monkeypatch):
+    seen, unseen = select_views(views, slice(8)), select_views(views, slice(8, None))
+    pose, silhouette = seen.cameras.world_from_camera.copy(), seen.silhouette.copy()
+    pose[2] = turned(pose[2], np.deg2rad(60.0))
+    silhouette[5] = np.roll(silhouette[5], 5, axis=1)
+    odd = Views(seen.cameras._replace(world_from_camera=pose), silhouette)
+    fit = fit_shape(program, start, odd, np.random.default_rng(2))
+    assert np.all(fit.view_weight[[2, 5]] < 0.7) and np.all(np.delete(fit.view_weight, [2, 5]) == 1.0)
+    assert fit.view_iou[[2, 5]].max() < np.delete(fit.view_iou, [2, 5]).min()
+    monkeypatch.setattr("fmb.attendant.view_weight", lambda error: np.ones(len(error)))
+    believing = fit_shape(program, start, odd, np.random.default_rng(2))
+    assert loss_of(fit.mixture, unseen) < 0.9 * loss_of(believing.mixture, unseen)
+
+
+def turned(pose: np.ndarray, angle: float) -> np.ndarray:
+    """The camera elsewhere on its circle around the object's y axis."""
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_rotvec([0.0, angle, 0.0]).as_matrix()
+    return turn @ pose
+
+
 @pytest.fixture
 def attendant(start, views) -> tuple[Attendant, Sample, list]:
     """An attendant, its sample, and a list of the times at which it relocates."""
@@ -191,12 +258,22 @@ def test_components_move_early_enough_to_learn(attendant, chunks, expected, monk
         return course
 
     monkeypatch.setattr(attendant, "_relocate", relocate)
-    monkeypatch.setattr("fmb.shape.FIRST_DOUBT", 2.0)
+    monkeypatch.setattr(attendant, "_doubt", lambda course, sample, progress: sample)
     course = begin(jnp.zeros(1))
     for chunk in range(1, chunks + 1):
         attendant.attend(course._replace(step=jnp.array(chunk, jnp.int32)), sample, chunk / chunks)
     assert len(moved) == expected
     assert all(0.12 <= progress < min(1.0, 0.63 + 1.0 / chunks) for progress in moved)
+
+
+@pytest.mark.parametrize(("chunks", "expected"), [(10, 8), (1000, 40), (1, 1)])
+def test_all_rays_are_looked_at_now_and_then(attendant, chunks, expected, monkeypatch):
+    attendant, sample, looked = attendant
+    monkeypatch.setattr(attendant, "_doubt", lambda course, sample, progress: looked.append(progress) or sample)
+    attendant.due, course = [], begin(jnp.zeros(1))
+    for chunk in range(1, chunks + 1):
+        attendant.attend(course, sample, chunk / chunks)
+    assert abs(len(looked) - expected) <= (chunks == 1000) and looked[-1] == 1.0
 
 
 def test_moved_components_forget_their_moments(attendant, monkeypatch):
@@ -206,7 +283,7 @@ def test_moved_components_forget_their_moments(attendant, monkeypatch):
     lower = np.tile(np.eye(3, dtype=np.float32) * np.float32(3.0), (4, 1, 1))
     course = begin(Edges(jnp.array(mean), jnp.array(lower), jnp.ones(4, jnp.float32)))
     ones = jax.tree.map(jnp.ones_like, course.parameters)
-    monkeypatch.setattr("fmb.shape.WORTH_RAYS", 512)
+    monkeypatch.setattr("fmb.attendant.WORTH_RAYS", 512)
     after = attendant._relocate(course._replace(mean=ones, square=ones, step=jnp.array(5, jnp.int32)), sample)
     changed = np.any(np.asarray(after.parameters.mean) != mean, axis=1)
     assert changed.sum() == 2 and (changed[2] or changed[3]) and int(after.step) == 5
