@@ -1,22 +1,24 @@
 """Table 3 of the paper: shape from silhouette on a folder of meshes, clean and damaged, by every method.
 
     uv run python benchmarks/table3.py --models ../shared/data/models [--names arma ...] [--seeds 0 1 2]
-        [--methods ...] [--views 32] [--size 64] [--components 40] [--output output/table3] [--curves]
-        [--results RESULTS.md] [--noise-figure docs/figures/noise.png]
+        [--methods ...] [--views 32] [--size 64] [--components 40] [--output output/table3]
+        [--results RESULTS.md] [--figures docs/figures] [--curves [--minutes 20]] [--noise-figure noise.png]
 
 Each mesh NAME.ply (obj, stl, off, glb) is brought into the canonical frame and seen by random cameras, others for each
 seed; damage hits half of these views. What a method makes of them is judged on 32 unseen views of 64 x 64, the same for
 all. No method sees the mesh. Rows go to OUTPUT/results.jsonl one by one: a run that was stopped goes on where it was,
 and one with other settings, another mesh or a changed source is made anew. OUTPUT also gets table3.md and pictures:
-bars.png, clean.png and damaged.png (Figs. 6 and 8), worst.png, curves.png. With --results the table goes into that
-file, between two marks. Seconds are those after compilation, on whatever else the machine does: leave it alone.
+bars.png, clean.png and damaged.png (Figs. 6 and 8), worst.png. With --results the table goes into that file, between
+two marks. With --curves it is curves.md and curves.png, a section of its own. Seconds are those after compilation, on
+whatever else the machine does: leave it alone; each is kept with the load at its end. Methods of other people's
+packages (PyTorch3D, Open3D) are skipped, and named, where the package is missing.
 """
 
 import argparse
-import shlex
+import shutil
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -27,19 +29,15 @@ from tqdm import tqdm
 import util
 from benchmarks import table3_pictures as pictures
 from benchmarks.measure import machine
-from benchmarks.report import table, write_section
-from benchmarks.table3_methods import METHODS, OURS, Settings
-from benchmarks.table3_report import DAMAGED, Rows, chosen, section, spread
-from benchmarks.table3_runs import CLEAN, Run, clean_data, perform_all, silhouettes
+from benchmarks.report import write_section
+from benchmarks.table3_curves import curve_runs, curve_section, curves_of
+from benchmarks.table3_methods import OURS, Settings
+from benchmarks.table3_optional import missing_packages
+from benchmarks.table3_report import DAMAGED, Rows, chosen, section
+from benchmarks.table3_runs import CLEAN, METHODS, Run, clean_data, perform_all, silhouettes
 
 PAPER_NAMES = ("arma", "buddha", "dragon", "lucy", "bunny", "gear", "eiffel", "human", "yoga", "plane")
 KINDS = (".ply", ".obj", ".stl", ".off", ".glb")
-CURVES: dict[str, tuple[str, tuple[float, ...]]] = {  # name on the axis: (setting, its values)
-    "components": ("components", (10, 20, 40, 80, 160, 320, 640)),
-    "views": ("views", (4, 8, 16, 32, 64)),
-    "side of an image (pixels)": ("size", (32, 64, 128, 256)),
-    "seconds": ("effort", (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)),
-}
 
 
 def find_meshes(folder: Path, names: Sequence[str]) -> list[Path]:
@@ -70,8 +68,9 @@ def plan(
     ]
 
 
-def rows_of(runs: Sequence[Run], folder: Path, title: str) -> list[Mapping]:
-    """Their rows, with a bar."""
+def rows_of(runs: Sequence[Run], folder: Path, title: str, minutes: float | None = None) -> list[Mapping]:
+    """Their rows, with a bar; after so many minutes no further run is begun, and the rows are those of the first."""
+    end = None if minutes is None else time.monotonic() + 60.0 * minutes
     with tqdm(desc=title, total=len(runs), unit="fit", leave=False) as bar:
 
         def name(run: Run) -> None:
@@ -81,45 +80,42 @@ def rows_of(runs: Sequence[Run], folder: Path, title: str) -> list[Mapping]:
         for row in perform_all(runs, folder, name):
             rows.append(row)
             bar.update()
+            if end is not None and time.monotonic() > end:
+                break
     return rows
 
 
-def curve_rows(meshes: Sequence[Path], seeds: Sequence[int], noises: Sequence[str], folder: Path, settings: Settings):
-    """For each curve its points: place on the axis, and rows of our method there. Seconds are measured."""
-    curves = {}
-    for name, (field, values) in CURVES.items():
-        points = []
-        for value in values:
-            changed = replace(settings, **{field: value})
-            rows = rows_of(plan(meshes, seeds, noises, [OURS], changed), folder, f"{name} {value:g}")
-            points.append((spread(rows, "seconds").mean if name == "seconds" else value, rows))
-        curves[name] = sorted(points, key=lambda point: point[0])
-    return curves
+def runnable(methods: Sequence[str]) -> tuple[list[str], str]:
+    """Those of the methods whose packages are there, and a sentence about the others, empty where there are none.
+
+    Raises ValueError where none is left.
+    """
+    absent = missing_packages([METHODS[method] for method in methods])
+    skipped = [method for method in methods if METHODS[method].package in absent]
+    left = [method for method in methods if method not in skipped]
+    if not skipped:
+        return left, ""
+    reasons = "; ".join(absent.values())
+    said = f"Skipped, for want of a package ({reasons}): {', '.join(skipped)}."
+    if not left:
+        raise ValueError(said + " No method is left")
+    return left, said
 
 
-def curve_table(curves: Mapping[str, Sequence[tuple[float, Rows]]], noises: Sequence[str]) -> str:
-    """Error and time at each point of each curve."""
-    lines = [
-        (
-            f"{name} {place:.3g}",
-            *(f"{spread(chosen(rows, noise=noise), 'cross_entropy').mean:.4f}" for noise in noises),
-            f"{spread(rows, 'seconds').mean:.2f}",
-        )
-        for name, points in curves.items()
-        for place, rows in points
-    ]
-    return f"Curves, {OURS}: one setting changed, all others as in the table.\n\n" + table(
-        ("", *noises, "seconds"), lines
-    )
-
-
-def draw(folder: Path, rows: Rows, noises: Sequence[str]) -> None:
-    """All pictures of the table."""
-    pictures.draw_bars(folder / "bars.png", rows)
-    for noise in noises:
-        pictures.draw_reconstructions(folder / f"{noise}.png", folder, rows, noise)
+def draw(folder: Path, rows: Rows, noises: Sequence[str]) -> list[Path]:
+    """All pictures of the table, in the folder where the runs left theirs."""
+    drawn = [pictures.draw_bars(folder / "bars.png", rows)]
+    drawn += [pictures.draw_reconstructions(folder / f"{noise}.png", folder, rows, noise) for noise in noises]
     if CLEAN in noises and chosen(rows, method=OURS):
-        pictures.draw_worst(folder / "worst.png", folder, rows)
+        drawn.append(pictures.draw_worst(folder / "worst.png", folder, rows))
+    return drawn
+
+
+def copy(drawn: Sequence[Path], folder: Path | None, prefix: str = "") -> None:
+    """Puts the pictures into the folder too, where one is given."""
+    for picture in drawn if folder else ():
+        with util.replacing(util.prepare_output_dir(folder) / f"{prefix}{picture.name}") as partial:
+            shutil.copyfile(picture, partial)
 
 
 def flags() -> argparse.ArgumentParser:
@@ -134,15 +130,62 @@ def flags() -> argparse.ArgumentParser:
     for name in ("views", "size", "components", "grid"):
         parser.add_argument(f"--{name}", type=int, default=getattr(usual, name), help="default: %(default)s")
     parser.add_argument("--effort", type=float, default=usual.effort, help="factor on our epochs; default: %(default)s")
-    parser.add_argument("--curves", action="store_true", help="error against components, views, size, seconds (slow)")
+    parser.add_argument(
+        "--curves",
+        action="store_true",
+        help="in place of the table: error against components, views, "
+        "size, seconds (slow: take few models and one seed)",
+    )
+    parser.add_argument("--minutes", type=float, help="begin no further point of the curves after so many minutes")
     parser.add_argument("--output", type=Path, default=Path("output/table3"))
-    parser.add_argument("--results", type=Path, help="Markdown file whose section table3 is replaced")
+    parser.add_argument("--results", type=Path, help="Markdown file whose section is replaced")
+    parser.add_argument("--figures", type=Path, help="folder that gets the pictures too, as table3_*.png, curves.png")
     parser.add_argument("--noise-figure", type=Path, help="draw the kinds of noise on the first mesh there, and stop")
     return parser
 
 
+def run_line(options: argparse.Namespace, settings: Settings, argv: list[str]) -> str:
+    """With what, when and where it ran."""
+    words = " ".join(f'"{word}"' if set(word) & set(" '") else word for word in argv)
+    return (
+        f"Command: `python benchmarks/table3.py {words}`. Seeds {', '.join(map(str, options.seeds))}; "
+        f"{settings.views} views of {settings.size} x {settings.size}, {settings.components} components. "
+        f"{date.today().isoformat()}. {machine()}."
+    )
+
+
+def write_table(options: argparse.Namespace, meshes: Sequence[Path], settings: Settings, argv: list[str]) -> str:
+    """Runs what is missing of the table, writes it and draws its pictures; the section's text comes back."""
+    methods, skipped = runnable(options.methods)
+    if skipped:
+        print(skipped, file=sys.stderr)
+    folder = util.prepare_output_dir(options.output)
+    rows = rows_of(plan(meshes, options.seeds, options.noises, methods, settings), folder, "table 3")
+    copy(draw(folder, rows, options.noises), options.figures, "table3_")
+    text = section(rows, list(filter(None, (run_line(options, settings, argv), skipped))))
+    util.write_text(folder / "table3.md", text + "\n")
+    if options.results:
+        write_section(options.results, text, "table3")
+    return text
+
+
+def write_curves(options: argparse.Namespace, meshes: Sequence[Path], settings: Settings, argv: list[str]) -> str:
+    """Runs what is missing of the curves, writes and draws them; the section's text comes back."""
+    folder = util.prepare_output_dir(options.output)
+    runs = curve_runs(meshes, options.seeds, options.noises, settings)
+    curves = curves_of(runs, rows_of(runs, folder, "curves", options.minutes), settings)
+    if not curves:
+        raise ValueError(f"curves: no point was ready after {options.minutes:g} minutes; the same command goes on")
+    copy([pictures.draw_curves(folder / "curves.png", curves, settings)], options.figures)
+    text = curve_section(curves, [run_line(options, settings, argv)], options.noises)
+    util.write_text(folder / "curves.md", text + "\n")
+    if options.results:
+        write_section(options.results, text, "table3_curves")
+    return text
+
+
 def main(argv: list[str]) -> int:
-    """Runs what is missing, then writes the table and the pictures; 2 and one line for what the user can mend."""
+    """The table, or what is asked for instead; 2 and one line for what the user can mend."""
     options = flags().parse_args(argv)
     settings = Settings(options.views, options.size, options.components, options.grid, options.effort)
     try:
@@ -152,23 +195,7 @@ def main(argv: list[str]) -> int:
             train = clean_data(meshes[0], options.seeds[0], settings).train
             pictures.draw_noises(options.noise_figure, train, lambda cameras: silhouettes(meshes[0], cameras, settings))
             return 0
-        folder = util.prepare_output_dir(options.output)
-        rows = rows_of(plan(meshes, options.seeds, options.noises, options.methods, settings), folder, "table 3")
-        draw(folder, rows, options.noises)
-        text = ""
-        if options.curves:
-            curves = curve_rows(meshes, options.seeds[:1], options.noises, folder, settings)
-            pictures.draw_curves(folder / "curves.png", curves)
-            text = curve_table(curves, options.noises)
-        run = [
-            f"Command: `python benchmarks/table3.py {shlex.join(argv)}`. Seeds {', '.join(map(str, options.seeds))}; "
-            f"{settings.views} views of {settings.size} x {settings.size}, {settings.components} components. "
-            f"{date.today().isoformat()}. {machine()}."
-        ]
-        text = section(rows, run, text)
-        util.write_text(folder / "table3.md", text + "\n")
-        if options.results:
-            write_section(options.results, text, "table3")
+        text = (write_curves if options.curves else write_table)(options, meshes, settings, argv)
     except (ValueError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

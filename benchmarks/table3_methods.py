@@ -12,16 +12,17 @@ import numpy as np
 from jax import Array
 
 from benchmarks.naive import render_naive
-from fm_render import Mixture, Rays
+from fm_render import Mixture
 from fmb.cameras import Cameras
 from fmb.carving import carve, look_at_volume
 from fmb.evaluation import look
 from fmb.fit import compile_fit
 from fmb.options import ModelOptions, OptimizationOptions
-from fmb.shape import RECIPES, Sample, ShapeProgram, compile_shape_fit, fit_options, fit_shape
+from fmb.shape import RECIPES, ShapeProgram, compile_shape_fit, fit_options, fit_shape
 from fmb.sheets import Images
 from fmb.start import start_mixture
-from fmb.views import Pixels, Views
+from fmb.supervision import Sample, Supervision
+from fmb.views import Views
 
 ROOT = Path(__file__).resolve().parents[1]
 RELEASED_MARGIN = 3e-8  # alpha is clipped to [3e-8, 1 - 3e-8] in the released loss
@@ -52,10 +53,14 @@ Solve = Callable[[Views, int], Outcome]  # (training views, seed)
 
 
 class Method(NamedTuple):
-    """`prepare(settings)` compiles; `sources` are the files whose change makes old results void."""
+    """`prepare(settings)` compiles; `sources` are the files whose change makes old results void.
+
+    `package`: what it needs beside our own environment; where that is missing the method is skipped.
+    """
 
     prepare: Callable[[Settings], Solve]
     sources: tuple[str, ...]
+    package: str | None = None
 
 
 def prepare_metaballs(settings: Settings) -> Solve:
@@ -63,7 +68,7 @@ def prepare_metaballs(settings: Settings) -> Solve:
     usual = OptimizationOptions()
     epochs = max(1, round(settings.effort * usual.num_epochs))
     # a batch larger than a pass (all rays near an outline, a quarter of the others) is refused: matters to tiny data
-    batch = min(usual.batch_size, int(np.prod(_shape(settings))) // 4)
+    batch = min(usual.batch_size, _rays(settings) // 4)
     options = replace(usual, num_epochs=epochs, batch_size=batch)
     program = compile_shape_fit(_sphere(settings, 0, options.recipe), _shape(settings), options)
     return _solve_with(program, settings, options.recipe)
@@ -82,12 +87,10 @@ def prepare_predecessor(settings: Settings) -> Solve:
         seen = batch.pixels.silhouette
         return -jnp.mean(batch.weight * (seen * jnp.log(alpha) + (1 - seen) * jnp.log1p(-alpha)))
 
-    count = int(np.prod(_shape(settings)))
-    ray, number = jax.ShapeDtypeStruct((count, 3), jnp.float32), jax.ShapeDtypeStruct((count,), jnp.float32)
-    sample = Sample(Pixels(Rays(ray, ray), number), number)
-    released = fit_options(OptimizationOptions(recipe="predecessor"))
+    supervision = Supervision(scale=OptimizationOptions().opt_shape_scale)
+    released, sample = fit_options(OptimizationOptions(recipe="predecessor")), supervision.shapes(_rays(settings))
     fit = compile_fit(loss, recipe.coordinates, jax.eval_shape(recipe.encode, start), sample, released)
-    program = ShapeProgram(fit, recipe, OptimizationOptions().opt_shape_scale)
+    program = ShapeProgram(fit, recipe, supervision.scale, supervision)
     return _solve_with(program, settings, "predecessor")
 
 
@@ -108,12 +111,22 @@ def prepare_forgiving_carving(settings: Settings) -> Solve:
     return prepare_carving(settings, DISSENT)
 
 
-FIT_SOURCES = ("fm_render.py", "fmb/numerics.py", "fmb/fit.py", "fmb/shape.py", "fmb/start.py", "fmb/schedules.py")
+FIT_SOURCES = (
+    "fm_render.py",
+    "fmb/numerics.py",
+    "fmb/fit.py",
+    "fmb/shape.py",
+    "fmb/supervision.py",
+    "fmb/attendant.py",
+    "fmb/losses.py",
+    "fmb/start.py",
+    "fmb/schedules.py",
+)
 OURS = "fuzzy metaballs"
-METHODS: dict[str, Method] = {
+OWN: dict[str, Method] = {  # those that need no other package; METHODS of table3_runs.py are all
     OURS: Method(
         prepare_metaballs,
-        (*FIT_SOURCES, "fmb/options.py", "fmb/edges.py", "fmb/relocation.py", "fmb/sampling.py", "fmb/losses.py"),
+        (*FIT_SOURCES, "fmb/edges.py", "fmb/relocation.py", "fmb/sampling.py"),
     ),
     "predecessor's recipe": Method(prepare_predecessor, (*FIT_SOURCES, "benchmarks/naive.py")),
     "voxel carving": Method(prepare_carving, ("fmb/carving.py",)),
@@ -123,6 +136,10 @@ METHODS: dict[str, Method] = {
 
 def _shape(settings: Settings) -> tuple[int, int, int]:
     return settings.views, settings.size, settings.size
+
+
+def _rays(settings: Settings) -> int:
+    return int(np.prod(_shape(settings)))
 
 
 def _sphere(settings: Settings, seed: int, recipe: str) -> Mixture:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 import util
-from benchmarks.table3_methods import OURS
+from benchmarks.table3_curves import CURVES, Point
+from benchmarks.table3_methods import OURS, Settings
 from benchmarks.table3_report import DAMAGED, PAPER, WORST, Rows, chosen, methods_of, order_of_merit, spread
 from benchmarks.table3_runs import CLEAN, KEPT_VIEWS
 from fmb.cameras import Cameras
@@ -17,6 +18,7 @@ from fmb.views import Views, select_views
 
 NOISE_VIEWS = 4  # in the picture of the kinds of noise
 CAMERA_SHOWN = 5.0  # there; degrees, and percent of the scale
+THIN = {"color": util.INK, "markersize": 3.5, "linewidth": 1.2}
 PANEL = 180  # least pixels on the side of a reconstruction
 
 
@@ -40,7 +42,8 @@ def draw_bars(path: Path, rows: Rows) -> Path:
             low = min(deviation, 0.9 * mean)
             style = {"ecolor": util.FAINT, "capsize": 2, "error_kw": {"linewidth": 0.8}}
             axes.barh(place + offset, mean, 0.38, color=color, alpha=fade, xerr=[[low], [deviation]], **style)
-            axes.text(mean * 1.05, place + offset - 0.24, f"{mean:.3f}", size=6, color=util.INK)
+            words = {"size": 7, "color": util.INK, "va": "center"}
+            axes.text((mean + deviation) * 1.06, place + offset, f"{mean:.3f}", **words)
         axes.barh(np.nan, np.nan, color=color, label=noise)
     axes.set_yticks(range(len(names)), names, size=8)
     axes.invert_yaxis()
@@ -52,25 +55,37 @@ def draw_bars(path: Path, rows: Rows) -> Path:
     return util.write_picture(path, util.pixels_of(figure))
 
 
-def draw_curves(path: Path, curves: Mapping[str, Sequence[tuple[float, Rows]]]) -> Path:
-    """Error against each quantity, and, beside it, the seconds that it takes."""
+def draw_curves(path: Path, curves: Mapping[str, Sequence[Point]], settings: Settings) -> Path:
+    """Error against each quantity, models faint, their mean strong; below, the seconds of a fit there.
+
+    A dotted line marks the setting that the other curves have.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.2 * len(curves), 3.4), dpi=util.DOTS_PER_INCH)
-    for axes, (name, points) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
+    figure = Figure(figsize=(3.1 * max(len(curves), 2), 5.4), dpi=util.DOTS_PER_INCH)
+    grid = figure.subplots(2, len(curves), sharey="row", squeeze=False, height_ratios=(2, 1))
+    for (upper, lower), (name, points) in zip(grid.T, curves.items(), strict=True):
         for noise, color in ((CLEAN, BLUE), (DAMAGED, ORANGE)):
-            known = [(x, spread(chosen(rows, noise=noise), "cross_entropy").mean) for x, rows in points]
-            known = [(x, y) for x, y in known if np.isfinite(y)]
-            if known:
-                axes.plot(*zip(*known, strict=True), color=color, marker="o", markersize=3.5, label=noise)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.set_xticks([x for x, _ in points], [f"{x:.3g}" for x, _ in points], size=7)
-        axes.minorticks_off()
-        axes.set_xlabel(name, size=8)
-        axes.set_ylabel("cross-entropy (nats per pixel)", size=8)
-        _plain(axes)
-        axes.legend(frameon=False, fontsize=7)
+            _draw_errors(upper, points, noise, color)
+        places = [point.place for point in points]
+        panels = [upper, lower]
+        if name == "seconds":
+            panels = [upper]  # seconds against seconds would say nothing
+            lower.set_axis_off()
+            words = "strong: mean over models\nfaint: each model\ndotted: as in the table"
+            lower.text(0.05, 0.9, words, transform=lower.transAxes, size=8, color=util.FAINT, va="top", linespacing=1.6)
+        else:
+            lower.plot(places, [point.mean("seconds") for point in points], "o-", **THIN)
+        usual = [point.place for point in points if point.value == getattr(settings, CURVES[name][0])]
+        for axes in panels:
+            _logarithmic(axes, None if name == "seconds" else places)
+            for place in usual:
+                axes.axvline(place, color=util.FAINT, linewidth=0.8, linestyle=":", zorder=0)
+        panels[-1].set_xlabel(name, size=9, color=util.INK)
+    grid[0, 0].set_ylabel("cross-entropy (nats per pixel)", size=9, color=util.INK)
+    grid[1, 0].set_ylabel("a fit (seconds)", size=9, color=util.INK)
+    grid[0, 0].legend(frameon=False, fontsize=8)
+    figure.align_ylabels()
     figure.tight_layout()
     return util.write_picture(path, util.pixels_of(figure))
 
@@ -159,6 +174,34 @@ def _row(panels: Sequence[np.ndarray]) -> np.ndarray:
     """Pictures side by side, a white seam between them."""
     seam = np.full((len(panels[0]), SEAM, 3), 255, np.uint8)
     return np.concatenate([part for panel in panels for part in (seam, panel)][1:], axis=1)
+
+
+def _draw_errors(axes: Any, points: Sequence[Point], noise: str, color: str) -> None:
+    """One kind of noise: a faint line for each model, and their mean."""
+    known = [(point.place, chosen(point.rows, noise=noise)) for point in points]
+    known = [(place, rows) for place, rows in known if rows]
+    for model in sorted({row["model"] for _, rows in known for row in rows}):
+        errors = [spread(chosen(rows, model=model), "cross_entropy").mean for _, rows in known]
+        axes.plot([place for place, _ in known], errors, color=color, linewidth=0.8, alpha=0.3)
+    means = [spread(rows, "cross_entropy").mean for _, rows in known]
+    if known:
+        axes.plot([place for place, _ in known], means, "o-", color=color, markersize=4, linewidth=1.6, label=noise)
+
+
+def _logarithmic(axes: Any, places: Sequence[float] | None) -> None:
+    """Both axes, in plain numbers; a tick at each place where these are given."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
+        axis.set_tick_params(which="minor", length=0)
+    if places is not None:
+        axes.set_xticks(places, [f"{place:g}" for place in places])
+    _plain(axes)
 
 
 def _plain(axes: Any) -> None:

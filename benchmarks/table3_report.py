@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.report import table
-from benchmarks.table3_methods import METHODS, OURS
-from benchmarks.table3_runs import CLEAN
+from benchmarks.table3_methods import OURS
+from benchmarks.table3_runs import CLEAN, METHODS
 
 Rows = Sequence[Mapping[str, Any]]
 DAMAGED = "damaged"
 WORST = 3
+QUIET = 1.0  # load below which nothing else of weight ran
 
 
 class Published(NamedTuple):
@@ -95,6 +96,20 @@ def summary_table(rows: Rows) -> str:
     return table(head, lines)
 
 
+def load_line(rows: Rows) -> str:
+    """How busy the machine was while the seconds were taken, and each method's seconds where it was quiet."""
+    loads = [row["load"] for row in rows if "load" in row]
+    if not loads:
+        return ""
+    text = f"Meanwhile {min(loads):.1f} to {max(loads):.1f} processes wanted to run (mean {np.mean(loads):.1f})"
+    quiet = [row for row in rows if row.get("load", np.inf) < QUIET]
+    parts = []
+    for method in methods_of(quiet):
+        seconds = [row["seconds"] for row in chosen(quiet, method=method)]
+        parts.append(f"{method} {np.mean(seconds):.2f} s ({len(seconds)} of {len(chosen(rows, method=method))} fits)")
+    return f"{text}; below {QUIET:g}: {', '.join(parts)}." if parts else f"{text}, never fewer than {QUIET:g}."
+
+
 def published(error: tuple[float, float | None]) -> str:
     """Mean and deviation as printed."""
     return f"{error[0]:.3f}" + ("" if error[1] is None else f" ± {error[1]:.3f}")
@@ -157,9 +172,9 @@ def section(rows: Rows, run: Sequence[str], curves: str = "") -> str:
         *run,
         "Cross-entropy (alpha clipped to [1e-6, 1 - 1e-6]), IoU and depth error (% of the object's scale, where both "
         "see it) on unseen views, the same for all. Mean ± standard deviation over models (in brackets: over seeds, "
-        "of the mean over models). Seconds per model after compilation, mean. Damaged: in half of the training views "
-        "one of 8 clusters of the silhouette is missing. The same settings for every model and both columns; rows "
-        "marked paper are from its table 3, on other hardware.",
+        "of the mean over models). Damaged: in half of the training views one of 8 clusters of the silhouette is "
+        "missing. The same settings for every model and both columns; rows marked paper are from its table 3, on other "
+        "hardware. Seconds per model after compilation, mean. " + load_line(rows),
         summary_table(rows),
     ]
     if OURS in methods_of(rows):

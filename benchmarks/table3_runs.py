@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -13,19 +14,21 @@ import numpy as np
 import trimesh
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from benchmarks.table3_methods import METHODS, ROOT, Settings, Solve
+from benchmarks.table3_methods import OWN, ROOT, Method, Settings, Solve
+from benchmarks.table3_optional import OPTIONAL
 from fmb.cameras import Cameras
 from fmb.evaluation import measure
 from fmb.frames import canonical_frame
 from fmb.ground_truth import render_ground_truth
 from fmb.metrics import ALPHA_MARGIN
 from fmb.noise import NOISES, changed_views
-from fmb.options import RenderingOptions
+from fmb.options import ModelOptions, OptimizationOptions, RenderingOptions
 from fmb.readers.mesh import read_mesh
 from fmb.sheets import Images
 from fmb.views import Views, scene_cameras
 from util import plain
 
+METHODS: dict[str, Method] = OWN | OPTIONAL
 CLEAN = "clean"
 UNSEEN_SEED = 7_2  # section 7.2; the same unseen cameras for every model, method and seed
 KEPT_VIEWS = 4  # of the unseen ones, whose pictures are kept
@@ -46,6 +49,8 @@ class Run:
     def key(self) -> str:
         """Of everything that the result depends on: a changed mesh, setting or source makes it another run."""
         parts = [asdict(self.settings), self.noise, self.method, self.seed, digest(self.mesh)]
+        # of fmb/options.py what is set there, not its text: options of other tasks come and go
+        parts += [repr(options()) for options in (ModelOptions, OptimizationOptions, RenderingOptions)]
         sources = (*METHODS[self.method].sources, *DATA_SOURCES, "benchmarks/table3_methods.py")
         parts += [digest(ROOT / source) for source in sources]
         name = f"{self.mesh.stem}-{self.noise}-{re.sub('[^a-z0-9]+', '_', self.method)}-{self.seed}"
@@ -127,6 +132,7 @@ def perform(run: Run, solve: Solve, folder: Path) -> dict[str, Any]:
         "iou": errors["iou"],
         "depth_percent": 100.0 * errors["depth_mae"],
         "seconds": outcome.seconds,
+        "load": os.getloadavg()[0],
         **where_wrong(images, unseen),
     }
 

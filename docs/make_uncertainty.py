@@ -1,4 +1,4 @@
-"""Draws the README's picture of the uncertainty: depth, its standard deviation, and how far it really is off.
+"""Draws the README's picture of the uncertainty: of the rendered depth, beside its error, and of each component.
 
     python docs/make_uncertainty.py [FOLDER]
 
@@ -12,6 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from fm_render import Mixture
+from fmb.cameras import Cameras
 from fmb.evaluation import VISIBLE, look
 from fmb.frames import canonical_frame
 from fmb.ground_truth import render_ground_truth
@@ -21,12 +23,13 @@ from fmb.readers.mesh import read_mesh
 from fmb.shape import compile_shape_fit, fit_shape
 from fmb.sheets import SEAM, Images, Scale, Sheet, fit_tiles, paint, sheet_note, view_labels
 from fmb.start import start_mixture
-from fmb.uncertainty import fit_covariance, look_deviation
-from fmb.views import scene_cameras, select_views
+from fmb.uncertainty import Uncertainty, fit_covariance, look_deviation
+from fmb.views import Views, scene_cameras, select_views
 from util import draw_sheet, prepare_output_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 VIEWS, SHOWN, SIDE, SEED = 32, 4, 64, 0
+GROUND, RIM, RIM_WIDTH = 0xE4, (250, 250, 250), 1.0  # greys of the ground and of ellipses' rims; pixels
 
 
 def main(folder: Path) -> None:
@@ -43,31 +46,91 @@ def main(folder: Path) -> None:
     start = start_mixture(None, ModelOptions(init="sphere"), SEED).mixture
     program = compile_shape_fit(start, views.silhouette.shape, Config().optimization)
     mixture = fit_shape(program, start, views, fit_generator).mixture
-    deviation = look_deviation(mixture, fit_covariance(mixture, views), unseen.cameras, (SIDE, SIDE))
-    sheet = deviation_sheet(look(mixture, unseen.cameras, (SIDE, SIDE)), deviation, unseen.depth)
+    uncertainty = fit_covariance(mixture, views)
+    deviation = look_deviation(mixture, uncertainty, unseen.cameras, (SIDE, SIDE))
+    sheet = deviation_sheet(look(mixture, unseen.cameras, (SIDE, SIDE)), deviation, unseen, mixture, uncertainty)
     print(draw_sheet(folder / "uncertainty.png", sheet))
 
 
-def deviation_sheet(seen: Images, deviation: Images, depth: np.ndarray) -> Sheet:
-    """Depth, its standard deviation and its error side by side for each view.
+def deviation_sheet(
+    seen: Images, deviation: Images, unseen: Views, mixture: Mixture, uncertainty: Uncertainty
+) -> Sheet:
+    """Depth, its standard deviation and its error, and the components by the deviation of their means, for each view.
 
-    Each has its own range: the error is several times the deviation, which knows nothing of the model's own bias.
+    Each has its own range: the error is several times the deviation, which knows nothing of the model's bias.
     """
     visible = seen.alpha >= VISIBLE
-    error = np.where(visible, np.abs(seen.depth - depth), np.nan)
+    error = np.where(visible, np.abs(seen.depth - unseen.depth), np.nan)
     expected = np.where(visible, deviation.depth, np.nan)
     shown = np.where(visible, seen.depth, np.nan)
+    own = mean_deviation(uncertainty)
     depths = Scale("viridis", (float(np.nanmin(shown)), float(np.nanmax(shown))), "depth (object scales)")
-    deviations, errors = (
+    deviations, owns, errors = (
         Scale("magma", (0.0, float(np.nanpercentile(values, 95))), f"{name} (object scales)", "max")
-        for values, name in ((expected, "standard deviation"), (error, "error"))
+        for values, name in (
+            (expected, "standard deviation of the depth"),
+            (own, "standard deviation of a component's mean"),
+            (error, "error of the depth"),
+        )
     )
-    panels = [fit_tiles(paint(v, s), 3) for v, s in ((shown, depths), (expected, deviations), (error, errors))]
+    panels = [fit_tiles(paint(v, s), 4) for v, s in ((shown, depths), (expected, deviations), (error, errors))]
+    side, color = panels[0].shape[1], paint(own, owns)
+    cameras = [Cameras(*(np.asarray(field[view], float) for field in unseen.cameras)) for view in range(len(panels[0]))]
+    panels.insert(2, np.stack([ellipse_panel(mixture, camera, side, color) for camera in cameras]))
     seam = np.full((*panels[0].shape[:2], SEAM, 3), 255, np.uint8)
-    tiles = np.concatenate([panels[0], seam, panels[1], seam, panels[2]], axis=2)
-    note = f"{sheet_note(depth)}; median deviation {np.nanmedian(expected):.3f}, median error {np.nanmedian(error):.3f}"
-    names = ("depth", "its standard deviation", "its error")
-    return Sheet("How sure the depth is", note, tiles, view_labels(len(tiles)), (depths, deviations, errors), {}, names)
+    rows = np.concatenate([part for panel in panels for part in (seam, panel)][1:], axis=2)
+    note = (
+        f"{sheet_note(unseen.depth)}; medians: deviation of the depth {np.nanmedian(expected):.3f}, its error "
+        f"{np.nanmedian(error):.3f}, deviation of a component's mean {np.median(own):.3f} (largest {own.max():.3f})"
+    )
+    names = ("depth", "its standard deviation", "components by that of their means", "error of the depth")
+    return Sheet(
+        "How sure the fit is", note, rows, view_labels(len(rows)), (depths, deviations, owns, errors), {}, names
+    )
+
+
+def mean_deviation(uncertainty: Uncertainty) -> np.ndarray:
+    """How far each component's mean may be off along an axis, root mean square over the three axes."""
+    return np.sqrt(np.mean(np.square(uncertainty.mean_deviation), axis=1))
+
+
+def projected(mixture: Mixture, camera: Cameras) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centre [mixture, 2] and covariance [mixture, 2, 2] of each component's image, in pixels, and its depth.
+
+    To first order in the component's size; `camera` is one, without an axis of views.
+    """
+    rotation, position = camera.world_from_camera[:3, :3], camera.world_from_camera[:3, 3]
+    x, y, depth = ((np.asarray(mixture.mean, float) - position) @ rotation).T
+    one, none = np.ones_like(depth), np.zeros_like(depth)
+    slope = np.stack([one, none, -x / depth, none, one, -y / depth], axis=1).reshape(-1, 2, 3) / depth[:, None, None]
+    slope = camera.intrinsics[:2, :2] @ slope
+    # the covariance is the square of this, which has an axis for each of the component's own
+    spread = np.linalg.inv(np.asarray(mixture.precision_cholesky, float)) @ rotation @ slope.mT
+    centre = np.stack([x / depth, y / depth, one])
+    return (camera.intrinsics[:2] @ centre).T, spread.mT @ spread, depth
+
+
+def ellipse_panel(mixture: Mixture, camera: Cameras, side: int, color: np.ndarray) -> np.ndarray:
+    """A tile of `side` pixels: each component in its colour, the nearest on top, out to where it alone has alpha 1/2.
+
+    A component that nowhere has as much is drawn at one standard deviation.
+    """
+    panel = np.full((side, side, 3), GROUND, float)
+    centre, covariance, depth = projected(mixture, camera)
+    reach = 2.0 * (np.asarray(mixture.log_weight, float) - np.log(np.log(2.0)))
+    covariance = np.where(reach > 0.0, reach, 1.0)[:, None, None] * covariance
+    zoom = side / SIDE
+    row, column = np.mgrid[:side, :side] + 0.5
+    for component in np.argsort(-depth):
+        offset = np.stack([column, row], axis=-1) - zoom * centre[component]
+        pull = offset @ np.linalg.inv(zoom**2 * covariance[component])
+        radius = np.sqrt(np.maximum((offset * pull).sum(axis=-1), 1e-12))
+        # pixels to the ellipse, to first order, negative inside
+        away = (radius - 1.0) * radius / np.maximum(np.linalg.norm(pull, axis=-1), 1e-12)
+        for edge, shade in ((0.0, RIM), (-RIM_WIDTH, color[component])):
+            cover = np.clip(edge + 0.5 - away, 0.0, 1.0)[..., None]
+            panel += cover * (np.asarray(shade, float) - panel)
+    return panel.round().astype(np.uint8)
 
 
 if __name__ == "__main__":

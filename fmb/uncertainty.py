@@ -60,7 +60,8 @@ def fit_covariance(
     Views are taken for independent, pixels of one view are not. Give the masks as they were seen: without the pixels
     that a fit stopped believing they agree too well. Neither other local minima are in it, nor what no silhouette
     shows (hollows, bias of the rendered depth): on a real mesh these were 4 and 7 times as large.
-    Two passes over the views: memory is that of the square matrix and one block.
+    Two passes over the views; memory is that of one block and five square matrices, of 10 rows a component in double
+    precision: 6 MB for 40 components, 4 GB for 1,000.
 
     Raises ValueError for fewer than two views, a prior that is not positive, or a rule without closed form.
     """

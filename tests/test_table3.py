@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from benchmarks import table3, table3_methods, table3_report, table3_runs
-from benchmarks.table3_methods import METHODS, OURS, Settings
-from benchmarks.table3_runs import CLEAN, Run
-from fmb.options import RenderingOptions
+from benchmarks import table3, table3_curves, table3_methods, table3_optional, table3_report, table3_runs
+from benchmarks.table3_methods import OURS, OWN, Method, Settings
+from benchmarks.table3_runs import CLEAN, METHODS, Run
+from fmb.options import OptimizationOptions, RenderingOptions
 from fmb.sheets import Images
 from fmb.views import Views, scene_cameras
 
@@ -28,11 +28,12 @@ def meshes(tmp_path_factory):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Four unseen views, and carving in place of all fits."""
+    """Four unseen views, carving in place of all fits, and no method of other people's."""
     monkeypatch.setattr(table3, "Settings", lambda *given: Settings(*given, unseen=4, unseen_size=16))
-    carving = METHODS["voxel carving"]
-    monkeypatch.setitem(METHODS, OURS, carving)
-    monkeypatch.setitem(METHODS, "predecessor's recipe", carving)
+    for name in METHODS.keys() - OWN.keys():
+        monkeypatch.setitem(METHODS, name, METHODS[name]._replace(package="no_such_package"))
+    for name in (OURS, "predecessor's recipe"):
+        monkeypatch.setitem(METHODS, name, METHODS["voxel carving"])
 
 
 def row(model: str, seed: int, error: float, **fields) -> dict:
@@ -42,19 +43,24 @@ def row(model: str, seed: int, error: float, **fields) -> dict:
 def test_the_whole_table_and_its_continuation(meshes, quick, tmp_path, monkeypatch, capsys):
     argv = ["--models", str(meshes), *TINY, "--seeds", "0", "1", "--output", str(tmp_path / "out")]
     argv += ["--results", str(tmp_path / "RESULTS.md")]
-    monkeypatch.setattr(table3, "CURVES", {"components": ("components", (2, 4)), "seconds": ("effort", (0.01, 0.02))})
-    assert table3.main([*argv, "--curves"]) == 0
-    printed = capsys.readouterr().out
-    assert "paper: NeRF" in printed and "0.062 ± 0.063" in printed and "components 4" in printed
-    names = {path.name for path in (tmp_path / "out").glob("*.png")}
-    assert names == {"bars.png", "clean.png", "damaged.png", "worst.png", "curves.png"}
+    assert table3.main([*argv, "--figures", str(tmp_path / "figures")]) == 0
+    printed, warned = capsys.readouterr()
+    assert "paper: NeRF" in printed and "0.062 ± 0.063" in printed and "processes wanted to run" in printed
+    skipped = (
+        "Skipped, for want of a package (No module named 'no_such_package'): Open3D voxel carving, PyTorch3D points, "
+        "PyTorch3D mesh (SoftRas)."
+    )
+    assert skipped in warned.splitlines() and skipped in printed
+    drawn = {"bars.png", "clean.png", "damaged.png", "worst.png"}
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == drawn
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {f"table3_{name}" for name in drawn}
     path = tmp_path / "out" / "results.jsonl"
     whole = path.read_text()
     rows = [json.loads(line) for line in whole.splitlines()]
-    # two meshes, two seeds, clean and damaged, every method; curves for one seed, one of four points is in the table
-    assert len(rows) == 2 * 2 * 2 * len(METHODS) + 3 * 2 * 2 == len({entry["key"] for entry in rows})
-    # killed while it wrote the last line of the table: that run alone is made again
-    lines = whole.splitlines()[: 8 * len(METHODS)]
+    # two meshes, two seeds, clean and damaged, every method
+    assert len(rows) == 2 * 2 * 2 * len(OWN) == len({entry["key"] for entry in rows})
+    # killed while it wrote the last line: that run alone is made again
+    lines = whole.splitlines()
     path.write_text("\n".join([*lines[:-1], lines[-1][:40]]))
     made = []
     perform = table3_runs.perform
@@ -65,6 +71,66 @@ def test_the_whole_table_and_its_continuation(meshes, quick, tmp_path, monkeypat
     assert again.keys() == {json.loads(line)["key"] for line in lines}
     text = (tmp_path / "RESULTS.md").read_text()
     assert text.count("<!-- table3:begin -->") == text.count("<!-- table3:end -->") == 1
+
+
+def test_curves_begin_with_what_is_quick_and_go_on_where_they_were(meshes, quick, tmp_path, monkeypatch, capsys):
+    argv = ["--models", str(meshes), *TINY, "--seeds", "0", "--output", str(tmp_path), "--curves"]
+    argv += ["--results", str(tmp_path / "RESULTS.md")]
+    curves = {"components": ("components", (3, 2, 4)), "seconds": ("effort", (0.02, 0.01))}
+    monkeypatch.setattr(table3_curves, "CURVES", curves)
+    assert table3.main([*argv, "--minutes", "0"]) == 2
+    assert "error: curves: no point was ready after 0 minutes; the same command goes on" in capsys.readouterr().err
+    assert len(table3_runs.read_rows(tmp_path / "results.jsonl")) == 1
+    assert table3.main(argv) == 0
+    printed = capsys.readouterr().out
+    assert "components 2" in printed and "components 4" in printed and "0.02 x the epochs" in printed
+    # four settings, of which one is on both curves, two meshes, clean and damaged
+    assert len(table3_runs.read_rows(tmp_path / "results.jsonl")) == 4 * 2 * 2
+    assert {path.name for path in tmp_path.glob("*.*")} >= {"curves.png", "curves.md"}
+    assert "<!-- table3_curves:begin -->\n## Shape from silhouette: curves" in (tmp_path / "RESULTS.md").read_text()
+
+
+def test_points_of_a_curve(meshes):
+    settings = Settings(4, 16, 40, 8, 1.0)
+    runs = table3_curves.curve_runs([meshes / "ball.ply", meshes / "brick.ply"], [0], [CLEAN, "damaged"], settings)
+    assert len(set(runs)) == len(runs) and [run.noise for run in runs] == sorted(run.noise for run in runs)
+    costs = [table3_curves._cost(run.settings) for run in runs[: len(runs) // 2]]
+    assert costs == sorted(costs)
+    rows = [row(run.mesh.stem, 0, 1.0, noise=run.noise, seconds=run.settings.effort, load=0.0) for run in runs]
+    whole = table3_curves.curves_of(runs, rows, settings)
+    assert list(whole) == list(table3_curves.CURVES)
+    assert [point.place for point in whole["components"]] == [10, 20, 40, 80, 160, 320, 640]
+    assert [point.place for point in whole["seconds"]] == [0.05, 0.1, 0.25, 0.5, 1.0, 2.0]  # as measured
+    assert all(len(point.rows) == 4 for points in whole.values() for point in points)
+    # the second model of the last setting was not reached: clean it has, damaged it has not
+    last = table3_curves.curves_of(runs, rows[:-1], settings)
+    lengths = {len(point.rows) for points in last.values() for point in points}
+    assert lengths == {2, 4}
+    assert table3_curves.curves_of(runs, [], settings) == {}
+
+
+def test_methods_without_their_package_are_skipped_and_named(capsys, meshes, monkeypatch):
+    absent = Method(lambda settings: None, (), "no_such_package")
+    assert table3_optional.missing_packages([absent, METHODS[OURS]]) == {
+        "no_such_package": "No module named 'no_such_package'"
+    }
+    monkeypatch.setitem(METHODS, "theirs", absent)
+    said = "Skipped, for want of a package (No module named 'no_such_package'): theirs."
+    assert table3.runnable([OURS, "theirs"]) == ([OURS], said)
+    assert table3.runnable([OURS]) == ([OURS], "")
+    assert table3.main(["--models", str(meshes), "--methods", "theirs"]) == 2
+    assert "error: " + said + " No method is left" in capsys.readouterr().err
+
+
+def test_open3d_carves_as_we_do_but_for_a_pixel(meshes):
+    pytest.importorskip("open3d", reason="open3d is not installed")
+    run = Run(meshes / "brick.ply", CLEAN, "Open3D voxel carving", 0, Settings(24, 32, 3, 32, 1.0, 4, 32))
+    train, unseen = table3_runs.data(run)
+    theirs, ours = (
+        METHODS[name].prepare(run.settings)(train, 0).look(unseen.cameras, (32, 32)).alpha > 0.5
+        for name in (run.method, "voxel carving")
+    )
+    assert np.mean(theirs[ours]) > 0.99 and np.sum(theirs) < 2 * np.sum(ours)
 
 
 @pytest.mark.parametrize("name", [OURS, "predecessor's recipe"])
@@ -95,8 +161,20 @@ def test_a_key_tells_settings_meshes_and_sources(meshes, monkeypatch):
     others.append(replace(run, mesh=meshes / "brick.ply"))
     assert len({entry.key for entry in (run, *others)}) == 5
     before = run.key
+    with monkeypatch.context() as other:
+        other.setattr(table3_runs, "OptimizationOptions", lambda: OptimizationOptions(num_epochs=1))
+        assert run.key != before
+    assert run.key == before
     monkeypatch.setattr(table3_runs, "digest", lambda path: "changed" if path.name == "shape.py" else "same")
     assert run.key != before
+
+
+def test_the_load_beside_the_seconds():
+    rows = [row("a", seed, 1.0, seconds=seconds, load=load) for seed, seconds, load in ((0, 2.0, 0.5), (1, 4.0, 3.5))]
+    said = f"Meanwhile 0.5 to 3.5 processes wanted to run (mean 2.0); below 1: {OURS} 2.00 s (1 of 2 fits)."
+    assert table3_report.load_line(rows) == said
+    assert table3_report.load_line(rows[1:]).endswith("(mean 3.5), never fewer than 1.")
+    assert table3_report.load_line([row("a", 0, 1.0)]) == ""
 
 
 def test_spread_over_models_and_seeds():

@@ -11,8 +11,9 @@ from jax import Array
 from numpy.testing import assert_allclose
 
 import fmb.uncertainty
+from docs.make_uncertainty import GROUND, SIDE, ellipse_panel, projected
 from fm_render import Mixture, Rays, Settings, render
-from fmb.cameras import Cameras, pinhole_intrinsics, pixel_rays, random_cameras
+from fmb.cameras import Cameras, pinhole_intrinsics, pixel_rays, project, random_cameras
 from fmb.losses import silhouette_cross_entropy
 from fmb.noise import damaged
 from fmb.uncertainty import blends, fit_covariance, look_deviation, moved, ray_slopes, view_information
@@ -220,6 +221,34 @@ def test_calibrated_on_damaged_silhouettes():
         scatter = getattr(again, name).std(axis=0, ddof=1)[where]
         # 16 draws know a standard deviation to 18 %
         assert 0.7 < np.median(scatter / getattr(sure, name)[where]) < 1.4
+
+
+def test_the_picture_shows_components_where_the_camera_sees_them():
+    mixture = some_mixture(3)
+    camera = jax.tree.map(lambda field: np.asarray(field[0], float), some_cameras(1))
+    one = jax.tree.map(lambda field: field[None], camera)
+    centre, covariance, depth = projected(mixture, camera)
+    image, distance = project(one, mixture.mean)
+    assert_allclose(centre, image[0], rtol=1e-12)
+    assert_allclose(depth, distance[0], rtol=1e-12)
+    for component, (mean, factor) in enumerate(zip(mixture.mean, mixture.precision_cholesky, strict=True)):
+        slope = jax.jacfwd(lambda point: project(one, point[None])[0][0, 0])(mean)
+        assert_allclose(covariance[component], slope @ jnp.linalg.inv(factor @ factor.T) @ slope.T, rtol=1e-10)
+
+
+def test_an_ellipse_of_the_picture_ends_where_its_component_has_alpha_a_half():
+    # on the axis at distance 3; 2 (log_weight - ln ln 2) is 4, so the ball ends at two standard deviations
+    mixture = Mixture(jnp.array([[0.0, 0.0, 3.0]]), 10.0 * jnp.eye(3)[None], jnp.array([2.0 + np.log(np.log(2.0))]))
+    camera = Cameras(np.eye(4), pinhole_intrinsics(SIDE, SIDE, 45.0))
+    side = 4 * SIDE
+    panel = ellipse_panel(mixture, camera, side, np.array([[200, 30, 40]]))
+    rays = pixel_rays(jax.tree.map(lambda field: field[None], camera), side // 4, side // 4)
+    alpha = np.asarray(render(mixture, rays, 1.0, ("alpha",)).alpha[0])
+    drawn = (panel != GROUND).any(axis=2).reshape(SIDE, 4, SIDE, 4).mean(axis=(1, 3))
+    # the picture is of first order: a ball of this size is seen 0.2 % larger
+    assert np.sum(drawn) == pytest.approx(np.sum(alpha > 0.5), rel=0.05)
+    assert np.all(drawn[alpha > 0.6] == 1) and np.all(drawn[alpha < 0.3] == 0)
+    assert tuple(panel[side // 2, side // 2]) == (200, 30, 40)
 
 
 def test_errors():
