@@ -118,7 +118,7 @@ def draw_convergence(path: Path, history: History) -> Path:
     figure = Figure(figsize=(8.4, 5.6), dpi=DOTS_PER_INCH)
     loss, rate = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     figure.subplots_adjust(left=0.1, right=0.97, top=0.865, bottom=0.09, hspace=0.1)
-    smooth = history.smoothed_loss if history.smoothed_loss is not None else moving_mean(history.loss)
+    smooth = moving_mean(history.loss)
     note = f"{len(history.step)} steps; training loss {smooth[0]:.4f} at the start, {smooth[-1]:.4f} at the end"
     figure.text(0.032, 0.94, "Convergence of the fit", size=12, weight="bold", color=INK)
     figure.text(0.032, 0.9, note, size=8, color=FAINT)
@@ -216,9 +216,11 @@ def write_model(
     precision_cholesky: Float[np.ndarray, "mixture 3 3"],
     log_weight: Float[np.ndarray, " mixture"],
     metadata: Mapping[str, Any],
+    color: Float[np.ndarray, "mixture 3"] | None = None,
 ) -> Path:
-    """Writes a mixture as npz, its metadata as a text of JSON: nothing in it needs pickle."""
+    """Writes a mixture, with its colours if it has some, as npz, its metadata as a text of JSON: no pickle."""
     arrays = {"mean": mean, "precision_cholesky": precision_cholesky, "log_weight": log_weight}
+    arrays |= {} if color is None else {"color": color}
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, **arrays, metadata=np.array(json.dumps(plain(metadata), allow_nan=False)), allow_pickle=False)
     return path
@@ -275,10 +277,14 @@ def summary(metrics: Mapping[str, Any], folder: Path) -> str:
     """What a run says at its end: errors before and after, where the time went, where the files are."""
     lines = []
     for part, name in (("train", "training views"), ("novel", "unseen views  ")):
-        old, new = metrics["initial"][part], metrics[part]
+        old, new = metrics["initial"].get(part), metrics.get(part)
+        if new is None:
+            continue
         errors = f"cross-entropy {old['cross_entropy']:.4f} -> {new['cross_entropy']:.4f}, "
-        errors += f"IoU {old['iou']:.3f} -> {new['iou']:.3f}, "
-        lines.append(f"{name}  {errors}depth error {old['depth_mae']:.4g} -> {new['depth_mae']:.4g} {UNIT}")
+        errors += f"IoU {old['iou']:.3f} -> {new['iou']:.3f}"
+        if "depth_mae" in new:
+            errors += f", depth error {old['depth_mae']:.4g} -> {new['depth_mae']:.4g} {UNIT}"
+        lines.append(f"{name}  {errors}")
     seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")
     where = f"{metrics['seconds']['total']:.1f} s on {metrics['device']}: {seconds}"
     return "\n".join([*lines, where, f"pictures, model and numbers in {folder}/"])

@@ -21,6 +21,7 @@ from fmb.options import (
     parse_value,
     quote,
     sections,
+    switches,
 )
 
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "config.yaml"
@@ -38,7 +39,8 @@ class Entry(NamedTuple):
 def load_config(argv: Sequence[str], tasks: Sequence[str] = (), default_file: Path | None = DEFAULT_FILE) -> Config:
     """The options of a command line (without the program): flags win over the file, the file over the defaults.
 
-    The first word may be one of `tasks`; without it the task is the first of them. `--help` prints and exits.
+    The first word may be one of `tasks`; without it the task is the first of them. A second word stands for the flag of
+    the file or folder to work on, see `subject_option`. `--help` prints and exits.
     A mesh_file that nobody chose is looked for in the current folder, then beside the default file.
     Raises ConfigError, a ValueError of one line.
     """
@@ -64,13 +66,20 @@ def load_config(argv: Sequence[str], tasks: Sequence[str] = (), default_file: Pa
     for name, declared in options().items():
         values.setdefault(declared.section, {})[name] = entries[name].value
     made = {name: kind(**values[name]) for name, kind in sections().items()}
-    return Config(**made, **values[""], task=flags.task, cpu=flags.cpu)
+    return Config(**made, **values[""], task=flags.task, **{name: getattr(flags, name) for name in switches()})
 
 
 def found_from(folder: Path, entry: Entry) -> Entry:
     """The entry of a file, which is looked for in `folder` where the current folder has none of that name."""
     # not Path.exists, which raises for a name that is too long
     return entry if os.path.exists(entry.value) else entry._replace(value=str(folder / entry.value))
+
+
+def subject_option(task: str, word: str) -> str:
+    """The option that a file or folder named after the task stands for."""
+    if os.path.isdir(word):
+        return "data"
+    return "model_file" if task == "export" or word.lower().endswith((".npz", ".pkl")) else "mesh_file"
 
 
 def check_together(entries: Mapping[str, Entry]) -> None:
@@ -96,7 +105,7 @@ def flag_parser(tasks: Sequence[str]) -> FlagParser:
     """A flag for each option, grouped by section; every value is kept as text."""
     parser = FlagParser(
         prog="run_fmb.py",
-        usage=f"run_fmb.py {'[task] ' if tasks else ''}[--flag value ...]",
+        usage=f"run_fmb.py {'[task [FILE]] ' if tasks else ''}[--flag value ...]",
         description="Fit fuzzy metaballs, a mixture of Gaussians, to the silhouettes of an object.",
         allow_abbrev=False,
         add_help=False,
@@ -104,10 +113,13 @@ def flag_parser(tasks: Sequence[str]) -> FlagParser:
     )
     if tasks:
         parser.add_argument("task", nargs="?", default=tasks[0], help=f"{', '.join(tasks)} (default {tasks[0]})")
+        text = "what to work on, in place of --mesh-file, --model-file or (a folder) --data"
+        parser.add_argument("subject", nargs="?", metavar="FILE", help=text)
     general = parser.add_argument_group("run")
     general.add_argument("-h", "--help", action="help", help="show this text")
     general.add_argument("--config", metavar="FILE", help="YAML file of options (default config.yaml)")
-    general.add_argument("--cpu", action="store_true", help="use the CPU even where there is a GPU")
+    for name, text in switches().items():
+        general.add_argument(switch_flag(name), dest=name, action="store_true", help=text)
     groups = {name: parser.add_argument_group(name, kind.__doc__) for name, kind in sections().items()}
     for name, declared in options().items():
         default = str(declared.default).lower() if declared.type is bool else declared.default
@@ -118,10 +130,16 @@ def flag_parser(tasks: Sequence[str]) -> FlagParser:
     return parser
 
 
+def switch_flag(name: str) -> str:
+    """The flag without a value, as it is typed."""
+    return "--" + name.replace("_", "-")
+
+
 def parse_flags(argv: Sequence[str], tasks: Sequence[str]) -> argparse.Namespace:
-    """The text of each flag, None where it is not given; with `config`, `cpu` and `task`."""
+    """The text of each flag, None where it is not given; with `config`, `task` and the switches."""
     parser = flag_parser(tasks)
     valued = [declared.flag for declared in options().values()] + ["--config"]
+    bare = [switch_flag(name) for name in switches()]
     words = list(argv)
     position = 0
     while position < len(words):
@@ -130,13 +148,15 @@ def parse_flags(argv: Sequence[str], tasks: Sequence[str]) -> argparse.Namespace
         if name in valued and not equals and follower and not follower[0].startswith("--"):
             # One word, so that argparse takes -1e-4 for a value and not for a flag.
             words[position : position + 2] = [f"{name}={follower[0]}"]
-        elif name == "--cpu" and equals:
-            raise ConfigError("--cpu takes no value")
-        elif name.startswith("-") and name not in [*valued, "--cpu", "--help", "-h"]:
-            hint = did_you_mean(name, [*valued, "--cpu"]) or "; --help lists all flags"
+        elif name in bare and equals:
+            raise ConfigError(f"{name} takes no value")
+        elif name.startswith("-") and name not in [*valued, *bare, "--help", "-h"]:
+            hint = did_you_mean(name, [*valued, *bare]) or "; --help lists all flags"
             raise ConfigError(f"unknown flag {name}{hint}")
         position += 1
-    flags, extra = parser.parse_known_args(words)
+    # argparse would take both of two words that may be left out from the first place where one stands
+    bare_words = [word for word in words if not word.startswith("-")]
+    flags, extra = parser.parse_known_args([*bare_words, *(word for word in words if word.startswith("-"))])
     if extra:
         raise ConfigError(f"unexpected {quote(extra[0])}; options are given as flags such as --mesh-file FILE")
     if flags.config is not None and not (flags.config.strip() and flags.config.isprintable()):
@@ -145,6 +165,11 @@ def parse_flags(argv: Sequence[str], tasks: Sequence[str]) -> argparse.Namespace
     if tasks and flags.task not in tasks:
         hint = did_you_mean(flags.task, tasks)
         raise ConfigError(f"unknown task {quote(flags.task)}{hint}; must be one of {', '.join(tasks)}")
+    if tasks and flags.subject is not None:
+        name = subject_option(flags.task, flags.subject)
+        if getattr(flags, name) is not None:
+            raise ConfigError(f"unexpected {quote(flags.subject)}: {options()[name].flag} is given, too")
+        setattr(flags, name, flags.subject)
     return flags
 
 
@@ -221,7 +246,7 @@ def read_leaf(key: str, node: yaml.Node, section: str, place: str) -> Entry:
 
 def misplaced(key: str, section: str, declared: Option | None) -> str:
     """What is wrong with a key that the section does not have."""
-    if key in ("cpu", "config", "task"):
+    if key in ("config", "task", *switches()):
         return f"{key} is of the command line alone, not of a file"
     if declared is not None:
         right = f"section {declared.section}" if declared.section else "the top level"

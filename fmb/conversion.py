@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import trimesh
 
-from fm_render import Mixture, Settings
+from fm_render import Mixture
 from fmb.ground_truth import render_ground_truth
 from fmb.options import OptimizationOptions, RenderingOptions
 from fmb.shape import ShapeFit, compile_shape_fit, fit_shape
@@ -23,16 +23,16 @@ def refine_mixture(
     start: Mixture,
     generator: np.random.Generator,
     options: OptimizationOptions = CONVERSION,
-    settings: Settings = DEPTH_SETTINGS,
+    rendering: RenderingOptions = CONVERSION_VIEWS,
     on_progress: Callable[[int, int, float], None] = lambda step, total, loss: None,
 ) -> ShapeFit:
     """The mixture that began as `start` after a fit to what the mesh, in its canonical frame, looks like.
 
-    To be rendered with `settings`; 40 components take 2 seconds. `on_progress` sees step, total and loss.
+    Its depths are best with DEPTH_SETTINGS; 40 components take 2 seconds. `on_progress` sees step, total and loss.
     """
     views_generator, fit_generator = generator.spawn(2)
-    views = conversion_views(mesh, views_generator)
-    program = compile_shape_fit(start, views.silhouette.shape, options, settings)
+    views = conversion_views(mesh, views_generator, rendering)
+    program = compile_shape_fit(start, views.silhouette.shape, options, DEPTH_SETTINGS)
     return fit_shape(program, start, views, fit_generator, lambda *now: on_progress(*now[:3]))
 
 

@@ -5,9 +5,8 @@ from functools import partial
 
 import jax
 import numpy as np
-from jax import Array
 
-from fm_render import Mixture, render
+from fm_render import Mixture, Settings, render
 from fmb.cameras import Cameras, pixel_rays
 from fmb.metrics import cross_entropy, depth_mae, iou
 from fmb.sheets import History, Images
@@ -16,20 +15,21 @@ from fmb.views import Views, select_views
 VISIBLE = 0.5  # alpha from which a pixel belongs to the object
 
 
-@partial(jax.jit, static_argnums=(2, 3))
-def _look_once(mixture: Mixture, cameras: Cameras, height: int, width: int) -> tuple[Array, Array]:
-    sight = render(mixture, pixel_rays(cameras, height, width))
+@partial(jax.jit, static_argnums=2)
+def _look_once(mixture: Mixture, cameras: Cameras, image_size: tuple[int, int], settings: Settings):
+    sight = render(mixture, pixel_rays(cameras, *image_size), settings=settings)
     return sight.alpha, sight.depth
 
 
-def look(mixture: Mixture, cameras: Cameras, image_size: tuple[int, int]) -> Images:
+def look(mixture: Mixture, cameras: Cameras, image_size: tuple[int, int], settings: Settings = Settings()) -> Images:
     """The mixture as the cameras see it, images of (height, width); in the canonical frame, view after view.
 
     Depth is smooth everywhere; see `shown` for where it means something.
     """
     cameras = jax.tree.map(partial(np.asarray, dtype=mixture.mean.dtype), cameras)
     count = len(cameras.intrinsics)
-    seen = [_look_once(mixture, jax.tree.map(lambda x, i=i: x[i : i + 1], cameras), *image_size) for i in range(count)]
+    each = (jax.tree.map(lambda x, i=i: x[i : i + 1], cameras) for i in range(count))
+    seen = [_look_once(mixture, camera, image_size, settings) for camera in each]
     return Images(*(np.concatenate([np.asarray(image) for image in images]) for images in zip(*seen, strict=True)))
 
 
@@ -54,10 +54,10 @@ def measure(images: Images, views: Views, unit: float) -> dict[str, float]:
 
 
 def evaluate(
-    mixture: Mixture, views: Mapping[str, Views], unit: float
+    mixture: Mixture, views: Mapping[str, Views], unit: float, settings: Settings = Settings()
 ) -> tuple[dict[str, Images], dict[str, dict[str, float]]]:
     """What the mixture looks like from each set of views, by its name, and the errors of that."""
-    seen = {name: look(mixture, part.cameras, part.silhouette.shape[1:]) for name, part in views.items()}
+    seen = {name: look(mixture, part.cameras, part.silhouette.shape[1:], settings) for name, part in views.items()}
     return seen, {name: measure(seen[name], part, unit) for name, part in views.items()}
 
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 NOT_FINITE = re.compile(r"[+-]?\.?(inf|infinity|nan)", re.IGNORECASE)
+NONE = "none"  # stands for no file
+FORMATS = ("auto", "transforms", "colmap", "co3d", "idr", "projections", "krt", "plain")
 EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "printable text"}
 
 
@@ -29,6 +31,11 @@ def option(
     """A dataclass field; `text` is its help, its comment in config.yaml and its only documentation."""
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "choices": choices}
     return field(default=default, metadata={"text": text, **limits})
+
+
+def switch(text: str) -> Any:
+    """A field of the command line alone: a flag without a value; `text` is its help."""
+    return field(default=False, metadata={"switch": text})
 
 
 @dataclass(frozen=True)
@@ -81,9 +88,15 @@ class OptimizationOptions:
     schedule: str = option(
         "cosine", "course of the learning rate", choices=("cosine", "one_cycle", "plateau", "constant")
     )
-    early_stop: bool = option(True, "end a plateau schedule at its last drop")
+    early_stop: bool = option(True, "end sooner once the loss has stalled")
     opt_shape_scale: float = option(
         2.2, "scale of the object while it is fitted; matters to recipe predecessor alone", above=0, at_most=1000
+    )
+    depth_weight: float = option(
+        0.0, "of depth errors, in object scales, beside the silhouettes'; needs depths", at_least=0, at_most=1000
+    )
+    point_weight: float = option(
+        0.0, "of how far given points of the surface are off it, likewise; needs points", at_least=0, at_most=1000
     )
 
 
@@ -92,24 +105,87 @@ RELEASED = {"num_epochs": 10, "batch_size": 800, "initial_lr": 0.1, "schedule": 
 
 
 @dataclass(frozen=True)
+class CaptureOptions:
+    """A capture, photographs with masks and cameras, to fit to in place of a mesh."""
+
+    data: str = option(NONE, "folder of the capture, or none")
+    format: str = option("auto", "of capture; auto finds out", choices=FORMATS)
+    longest_side: int = option(
+        160, "longest side of an image once it is thinned; 0 keeps all pixels", at_least=0, at_most=65_536
+    )
+    hold_out: int = option(
+        5, "one view in so many is left out of the fit and measures it; 0 leaves out none", at_least=0, at_most=10_000
+    )
+    fit_color: bool = option(True, "give each component a colour, where the images have some")
+
+
+@dataclass(frozen=True)
+class PoseTaskOptions:
+    """The camera's pose from depth and mask, simulated or from files (tasks pose and track)."""
+
+    method: str = option(
+        "levenberg_marquardt",
+        "way to the pose; first_order is the paper's",
+        choices=("levenberg_marquardt", "first_order"),
+    )
+    evidence: str = option("both", "what the pose is found from", choices=("both", "depth", "mask"))
+    num_starts: int = option(24, "poses around the given one that are tried; 0 tries none", at_least=0, at_most=200)
+    depth_file: str = option(NONE, "depth image (png of 16 bits, npy or exr), or none")
+    depth_unit: float = option(0.001, "length of 1 in a depth image, in the model's unit", above=0, at_most=1e6)
+    mask_file: str = option(NONE, "mask, or none; without depth and mask a random view is simulated")
+    intrinsics_file: str = option(NONE, "focal lengths and principal point (json or a 3 x 3 matrix in txt)")
+    initial_pose_file: str = option(NONE, "pose to start from (json, npy or txt)")
+    perturb_degrees: float = option(45.0, "largest turn of a simulated start", at_least=0, at_most=180)
+    perturb_size: float = option(0.5, "largest move of a simulated start, in object scales", at_least=0, at_most=10)
+    sensor_noise: float = option(0.0, "strength of a depth camera's noise; 1 is a common one", at_least=0, at_most=10)
+    num_frames: int = option(90, "frames of a simulated track", at_least=2, at_most=10_000)
+    bop_dir: str = option(NONE, "scene in BOP's format: all its objects are looked for, from starts near the truth")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What a run leaves beside its model, in the input's frame and unit (task export: of a model made earlier)."""
+
+    mesh: str = option("ply", "closed surface", choices=(NONE, "ply", "obj", "glb", "stl"))
+    mesh_field: str = option(
+        "hull", "its surface: what all silhouettes allow, or a level of the density", choices=("hull", "density")
+    )
+    mesh_resolution: int = option(128, "cells along the longest side of it", at_least=16, at_most=1024)
+    mesh_faces: int = option(0, "triangles of it, at most; 0 keeps all", at_least=0, at_most=10**8)
+    points: str = option(NONE, "points in the volume, and on the surface with normals", choices=(NONE, "ply", "npy"))
+    num_points: int = option(20_000, "points in the volume", at_least=1, at_most=10**8)
+    splats: bool = option(False, "Gaussian splats, for their viewers")
+    turntable: str = option(NONE, "the mixture turning", choices=(NONE, "gif", "mp4"))
+    film: str = option(NONE, "the masks in the course of the fit", choices=(NONE, "gif", "mp4"))
+    report: bool = option(True, "page of everything, with a view to turn")
+
+
+@dataclass(frozen=True)
 class IoOptions:
     """Files and folders."""
 
-    mesh_file: str = option("data/ibex.ply", "mesh to fit to (obj, ply, stl, off or glb)")
-    output_dir: str = option("output", "folder of the pictures, the model and the numbers")
+    mesh_file: str = option("data/ibex.ply", "mesh to fit to (obj, ply, stl, off, glb or gltf)")
+    model_file: str = option("none", "mixture to go on from: model.npz, splats (ply) or a released pkl; or none")
+    output_dir: str = option("output", "folder of the results; pose, track and convert have one of their own in it")
 
 
 @dataclass(frozen=True)
 class Config:
-    """All options of a run; `task` and `cpu` belong to the command line alone."""
+    """All options of a run; `task` and the switches belong to the command line alone."""
 
     model: ModelOptions = ModelOptions()
     rendering: RenderingOptions = RenderingOptions()
     optimization: OptimizationOptions = OptimizationOptions()
+    capture: CaptureOptions = CaptureOptions()
+    pose: PoseTaskOptions = PoseTaskOptions()
+    export: ExportOptions = ExportOptions()
     io: IoOptions = IoOptions()
     random_seed: int = option(42, "seed of every random choice", at_least=0, at_most=2**32 - 1)
     task: str = ""
-    cpu: bool = False
+    cpu: bool = switch("use the CPU even where there is a GPU")
+    overwrite: bool = switch("export into the folder of another run")
+    view: bool = switch("show the fit in a browser while it runs (needs the extra `view`)")
+    check_cameras: bool = switch("only tell whether the cameras and masks of --data agree")
 
 
 class Option(NamedTuple):
@@ -135,8 +211,13 @@ def sections() -> dict[str, type]:
 def options() -> dict[str, Option]:
     """Every option by name, in order; names are unique over all sections, as flags must be."""
     declared = [(section, entry) for section, kind in sections().items() for entry in fields(kind)]
-    declared += [("", entry) for entry in fields(Config) if entry.metadata]
+    declared += [("", entry) for entry in fields(Config) if "text" in entry.metadata]
     return {e.name: Option(section, e.name, e.type, e.default, e.metadata) for section, e in declared}
+
+
+def switches() -> dict[str, str]:
+    """The help of every flag without a value, by name."""
+    return {entry.name: entry.metadata["switch"] for entry in fields(Config) if "switch" in entry.metadata}
 
 
 def parse_value(declared: Option, text: str, label: str) -> Any:

@@ -129,7 +129,7 @@ def error_table(errors: Mapping[str, Mapping[str, str]]) -> str:
 
 def convergence(history: History) -> str:
     """The loss over the steps: lines that fill the width there is, words that keep their size; "" if none is known."""
-    smooth = history.smoothed_loss if history.smoothed_loss is not None else moving_mean(history.loss)
+    smooth = moving_mean(history.loss)
     curves = {"raw": history.loss, "smooth": smooth}
     names = {"raw": ("each batch of rays", "--grey"), "smooth": ("training views, smoothed", "--blue")}
     if history.novel_loss is not None:

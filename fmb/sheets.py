@@ -28,7 +28,6 @@ class History(NamedTuple):
     step: np.ndarray
     loss: np.ndarray
     learning_rate: np.ndarray
-    smoothed_loss: np.ndarray | None = None
     novel_loss: np.ndarray | None = None
 
 

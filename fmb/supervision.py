@@ -1,6 +1,5 @@
 """What a fit can be told and how it is held to it: silhouettes, depths, points of the surface, each with a weight."""
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,16 +10,16 @@ from jax import Array
 from jaxtyping import Float
 
 from fm_render import Mixture, Rays, Settings, TwoBetas, render, whiten
+from fmb.edges import HALF_OPAQUE
 from fmb.losses import pixel_cross_entropy, robust
 from fmb.numerics import dot
 from fmb.views import Pixels
 
 DEPTH_WIDTH, POINT_WIDTH = 0.05, 0.02  # of the object's scale: errors beyond it count linearly, not squared
-HALF_OPAQUE = math.log(math.log(2))  # log density of the surface: a ray of that density has alpha 1/2
 LEAST_SLOPE = 1.0  # per scale, of the log density: bounds the offset of a point where the field is flat
-# For depths: hits count by how near they are three times as much as released. Over five meshes of 40 components, fitted
-# with depth_weight 3, that halves the error in the mean, at the same cross-entropy; the rules of INTERSECTIONS differ
-# by less than a tenth, and "sorted" takes twenty times as long.
+# For depths: nearness counts three times as much as released. On unseen views of five meshes, 40 components fitted
+# with depth_weight 3, depth is then 2.4 % of the scale too far in the mean, not 5.6 %, and off by 6.7 %, not 7.5 %.
+# Quadratic hits give the same; without depths cubic ones do too, in ten times the time; "sorted" takes twenty times.
 DEPTH_SETTINGS = Settings(betas=TwoBetas(near=20.0))
 
 

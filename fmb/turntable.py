@@ -22,7 +22,7 @@ LIGHT = np.array([-0.45, 0.7, 0.55]) / np.linalg.norm([-0.45, 0.7, 0.55])  # rig
 AMBIENT = 0.4
 SHARPNESS = 10.0  # factor on both betas at which the component of largest weight, the same, has almost all of it
 VISIBLE = 0.5  # alpha from which a pixel counts for the range of depths
-AGREEMENT = 0.3  # length of the mean of the cameras' up axes from which they have one in common
+AGREEMENT = 0.5  # length of the mean of the cameras' up axes from which they have one in common
 
 
 class Look(NamedTuple):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fmb.config import DEFAULT_FILE, load_config, to_yaml
-from fmb.options import RELEASED, Config, ConfigError, Option, description, options, sections
+from fmb.options import RELEASED, Config, ConfigError, Option, description, options, sections, switches
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = ("shape", "pose")
@@ -125,7 +125,8 @@ def test_a_default_mesh_with_a_name_too_long_to_look_for(tmp_path):
 def test_shipped_file_means_the_same_to_another_reader():
     loaded = yaml.safe_load(DEFAULT_FILE.read_text(encoding="utf-8"))
     expected = dataclasses.asdict(Config())
-    del expected["task"], expected["cpu"]
+    for name in ("task", *switches()):
+        del expected[name]
     assert loaded == expected
 
 
@@ -183,8 +184,9 @@ def test_flag_forms():
     assert load("--num-views=3") == load("--num-views", "3") == load("--num-views", "9", "--num-views", "3")
     assert not load("--early-stop", "false").optimization.early_stop
     assert load("--early-stop", "True").optimization.early_stop
-    assert load("--cpu").cpu
-    assert not load().cpu
+    for name in switches():
+        assert getattr(load("--" + name.replace("_", "-")), name)
+        assert not getattr(load(), name)
 
 
 def test_task_is_the_first_word_and_defaults_to_the_first():
@@ -192,6 +194,14 @@ def test_task_is_the_first_word_and_defaults_to_the_first():
     assert load("pose", "--num-views", "3").task == "pose"
     assert load("--num-views", "3", "pose").task == "pose"
     assert load_config([], default_file=None).task == ""
+
+
+def test_a_second_word_is_what_to_work_on(tmp_path):
+    assert load("pose", "cow.obj").io.mesh_file == "cow.obj"
+    assert load("pose", "--num-views", "3", "out/model.npz").io.model_file == "out/model.npz"
+    assert load("--cpu", "pose", "released.pkl").io.model_file == "released.pkl"
+    assert load_config(["export", "splats.ply"], ("shape", "export"), None).io.model_file == "splats.ply"
+    assert load("shape", str(tmp_path)).capture.data == str(tmp_path)
 
 
 def test_help_names_every_flag_with_its_text_and_default(capsys):
@@ -221,7 +231,7 @@ def values(declared: Option) -> st.SearchStrategy:
     if declared.type is float:
         lowest = low if low is not None else above
         return st.floats(lowest, high, exclude_min=above is not None, allow_nan=False, allow_infinity=False)
-    return st.text(min_size=1).filter(lambda text: text.strip() and text.isprintable())
+    return st.text(st.characters(categories=("L", "N", "P", "S")), min_size=1)  # all printable
 
 
 CONFIGS = st.builds(
@@ -274,7 +284,7 @@ def test_no_option_is_unread():
     if not entry.exists():
         pytest.skip("run_fmb.py, which reads the options, does not exist yet")
     modules = [entry, *(path for path in (ROOT / "fmb").rglob("*.py") if path.name not in ("config.py", "options.py"))]
-    flags_alone = [Option("", name, type(default), default, {}) for name, default in (("cpu", False), ("task", ""))]
+    flags_alone = [Option("", name, bool, False, {}) for name in switches()] + [Option("", "task", str, "", {})]
     unread = [o.name for o in [*options().values(), *flags_alone] if not any(reads(m, o) for m in modules)]
     assert not unread, "read as config.<section>.<option>, <section>.<option> or options.<option>, or remove"
 

@@ -53,7 +53,7 @@ def fall(steps: int = 200) -> History:
     """A loss that falls, with unseen views measured every fifty steps."""
     step = np.arange(steps)
     loss = 0.02 + 0.3 * np.exp(-step / 30)
-    return History(step, loss, np.full(steps, 0.1), None, np.where(step % 50 == 49, 1.1 * loss, np.nan))
+    return History(step, loss, np.full(steps, 0.1), np.where(step % 50 == 49, 1.1 * loss, np.nan))
 
 
 def draw_pictures(folder: Path, reference: Images, initial: Images, final: Images) -> list[Path]:
@@ -132,8 +132,8 @@ def test_convergence_of_any_length(tmp_path, steps):
         assert picture.size == (1260, 840)
 
 
-def test_convergence_of_negative_and_smoothed_losses(tmp_path):
-    history = fall()._replace(loss=-fall().loss, smoothed_loss=-fall().loss, novel_loss=None)
+def test_convergence_of_negative_losses(tmp_path):
+    history = fall()._replace(loss=-fall().loss, novel_loss=None)
     assert draw_convergence(tmp_path / "c.png", history).exists()
 
 

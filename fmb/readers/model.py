@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+NEEDED = ("mean", "precision_cholesky", "log_weight", "metadata")
+
 
 class SavedModel(NamedTuple):
     """A mixture as it was written, in the frame its metadata tells of."""
@@ -17,6 +19,7 @@ class SavedModel(NamedTuple):
     precision_cholesky: Float[np.ndarray, "mixture 3 3"]
     log_weight: Float[np.ndarray, " mixture"]
     metadata: dict[str, Any]
+    color: Float[np.ndarray, "mixture 3"] | None = None  # 0 to 1
 
 
 def read_model(path: str | Path) -> SavedModel:
@@ -26,9 +29,12 @@ def read_model(path: str | Path) -> SavedModel:
     """
     path = Path(path)
     arrays = read_arrays(path)
-    mean, precision_cholesky, log_weight = (arrays[name] for name in SavedModel._fields[:3])
+    mean, precision_cholesky, log_weight = (arrays[name] for name in NEEDED[:3])
     count = len(log_weight) if log_weight.ndim == 1 else 0
-    for name, shape in (("log_weight", (count,)), ("mean", (count, 3)), ("precision_cholesky", (count, 3, 3))):
+    shapes = {"log_weight": (count,), "mean": (count, 3), "precision_cholesky": (count, 3, 3), "color": (count, 3)}
+    for name, shape in shapes.items():
+        if name not in arrays:
+            continue
         if arrays[name].shape != shape or count == 0:
             raise ValueError(f"{path}: {name} has shape {arrays[name].shape}; must be {expected_shape(name)}")
         if arrays[name].dtype.kind != "f":
@@ -37,7 +43,10 @@ def read_model(path: str | Path) -> SavedModel:
             raise ValueError(f"{path}: {name} has {np.sum(~np.isfinite(arrays[name]))} values that are not finite")
     if np.triu(precision_cholesky, 1).any() or (np.diagonal(precision_cholesky, axis1=1, axis2=2) <= 0).any():
         raise ValueError(f"{path}: precision_cholesky must be lower triangular with a positive diagonal")
-    return SavedModel(mean, precision_cholesky, log_weight, read_metadata(path, arrays["metadata"]))
+    color = arrays.get("color")
+    if color is not None and (color.min() < 0.0 or color.max() > 1.0):
+        raise ValueError(f"{path}: color must lie between 0 and 1")
+    return SavedModel(mean, precision_cholesky, log_weight, read_metadata(path, arrays["metadata"]), color)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -47,9 +56,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError(f"{path}: one array; must be an npz archive of {', '.join(SavedModel._fields)}")
-            missing = [name for name in SavedModel._fields if name not in archive.files]
-            arrays = {} if missing else {name: archive[name] for name in SavedModel._fields}
+                raise ValueError(f"{path}: one array; must be an npz archive of {', '.join(NEEDED)}")
+            missing = [name for name in NEEDED if name not in archive.files]
+            present = [name for name in (*NEEDED, "color") if name in archive.files]
+            arrays = {} if missing else {name: archive[name] for name in present}
     except OSError as error:
         raise ValueError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
     except (EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -59,7 +69,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             raise ValueError(f"{path}: not a model.npz, or one that holds pickled objects") from None
         raise
     if missing:
-        raise ValueError(f"{path}: {', '.join(missing)} missing; a model has {', '.join(SavedModel._fields)}")
+        raise ValueError(f"{path}: {', '.join(missing)} missing; a model has {', '.join(NEEDED)}")
     return arrays
 
 
@@ -76,4 +86,5 @@ def read_metadata(path: Path, text: np.ndarray) -> dict[str, Any]:
 
 def expected_shape(name: str) -> str:
     """The shape of an array of a model, in words."""
-    return {"mean": "(n, 3)", "precision_cholesky": "(n, 3, 3)", "log_weight": "(n,)"}[name] + " with the same n > 0"
+    shapes = {"mean": "(n, 3)", "precision_cholesky": "(n, 3, 3)", "log_weight": "(n,)", "color": "(n, 3)"}
+    return f"{shapes[name]} with the same n > 0"

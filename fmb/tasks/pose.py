@@ -1,0 +1,161 @@
+"""The camera's pose from one image (`pose`): simulated, from files, or all of a scene in BOP's format."""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+import util
+from fm_render import Mixture
+from fmb.cameras import Cameras
+from fmb.clock import Clock
+from fmb.config import to_yaml
+from fmb.device import choose_device
+from fmb.evaluation import VISIBLE, look
+from fmb.metrics import object_pose_error
+from fmb.options import NONE, Config
+from fmb.pose import PoseFit, compile_pose, estimate_pose
+from fmb.pose_observation import Observation, check_observation, image_size
+from fmb.pose_sheets import Course, FilmText, Trace, as_images, convergence_page, film, pose_sheets
+from fmb.readers.observation import ObservationFiles, read_observation, read_pose
+from fmb.sheets import ORANGE, Images
+from fmb.simulation import Perturbation, perturbed, simulated
+from fmb.surface_depth import surface_depth
+from fmb.tasks.bop import bop
+from fmb.tasks.models import PoseModel, pose_model, solver
+from fmb.tasks.shell import say, task_folder
+from fmb.views import scene_cameras
+from fmb.writers.film import write_gif
+from fmb.writers.pose import PoseResult, covariance_to_world, standard_deviation, write_pose
+
+FILM_SECONDS = 0.12  # a step
+
+
+class Case(NamedTuple):
+    """An image, where to start, and the truth where it is known; canonical, poses world_from_camera."""
+
+    observation: Observation
+    start: Float[np.ndarray, "4 4"]
+    truth: Float[np.ndarray, "4 4"] | None = None
+
+
+def pose(config: Config, clock: Clock) -> None:
+    """Model -> image, simulated or from files -> the camera's pose and how sure it is (section 7.1) -> files."""
+    if config.pose.bop_dir != NONE:
+        return bop(config, clock)
+    with clock("load"):
+        device = choose_device(config.cpu)
+        folder = util.prepare_output_dir(task_folder(config))
+    with clock("gmm"):
+        model = pose_model(config)
+        files = given(config.pose.depth_file), given(config.pose.mask_file)
+        case = simulated_case(config, model) if from_nothing(config) else case_of_files(config, model, *files)
+    say(device.hint)
+    mixture = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), model.mixture)
+    with clock("compile"):
+        program = compile_pose(mixture, image_size(case.observation), solver(config))
+    with clock("optimize"):
+        began = time.perf_counter()
+        fit = estimate_pose(program, mixture, case.observation, case.start, 1.0)
+        seconds = time.perf_counter() - began
+    with clock("figures"):
+        draw(folder, mixture, case, fit)
+    errors = described(case, fit)
+    camera = model.frame.cameras_to_world(Cameras(fit.world_from_camera[None], case.observation.intrinsics[None]))
+    residual = {"cross_entropy": fit.residual[0], "depth_rms": float(model.frame.scale) * fit.residual[1]}
+    covariance = covariance_to_world(fit.covariance, model.frame.scale)
+    result = PoseResult(camera.world_from_camera[0], covariance, residual, fit.success, fit.iterations, seconds)
+    write_pose(
+        folder / "pose.json", result, {**errors, "scale": float(model.frame.scale), "seconds_by_part": clock.seconds()}
+    )
+    util.write_text(folder / "config.yaml", to_yaml(config))
+    say(summary(fit, errors, seconds), f"pose, pictures and film in {folder}/")
+
+
+def from_nothing(config: Config) -> bool:
+    """Whether no image is given. Raises ValueError where one is given without what it needs."""
+    given = [name for name in ("depth_file", "mask_file") if getattr(config.pose, name) != NONE]
+    if given and config.pose.intrinsics_file == NONE:
+        raise ValueError(f"--{given[0].replace('_', '-')} is given, but no --intrinsics-file")
+    if given and config.pose.initial_pose_file == NONE:
+        raise ValueError(f"--{given[0].replace('_', '-')} is given, but no --initial-pose-file")
+    return not given
+
+
+def simulated_case(config: Config, model: PoseModel) -> Case:
+    """A random view of the model's mesh, and a start beside its pose."""
+    view_generator, start_generator, sensor_generator = np.random.default_rng(config.random_seed).spawn(3)
+    camera = scene_cameras(view_generator, 1, config.rendering)
+    size = (config.rendering.image_height, config.rendering.image_width)
+    (observation,) = simulated(model.mesh, camera, size, sensor_generator, config.pose.sensor_noise)
+    truth = np.asarray(camera.world_from_camera[0], float)
+    largest = Perturbation(config.pose.perturb_degrees, config.pose.perturb_size)
+    start = np.linalg.inv(perturbed(np.linalg.inv(truth), start_generator, largest))
+    return Case(observation, start, truth)
+
+
+def case_of_files(config: Config, model: PoseModel, depth: Path | None, mask: Path | None) -> Case:
+    """An image of the user's and the start, canonical; what is wrong with them is said in the user's unit."""
+    scale = float(model.frame.scale)
+    files = ObservationFiles(Path(config.pose.intrinsics_file), depth, mask, config.pose.depth_unit)
+    found = read_observation(files)
+    check_observation(str(depth or mask), Observation(found.intrinsics, found.depth, found.silhouette), scale)
+    start = read_pose(Path(config.pose.initial_pose_file))
+    start = model.frame.cameras_to_canonical(Cameras(start[None], found.intrinsics[None])).world_from_camera[0]
+    measured = None if found.depth is None else found.depth / scale
+    return Case(Observation(found.intrinsics, measured, found.silhouette), start)
+
+
+def given(name: str) -> Path | None:
+    """The file of that name, if there is one."""
+    return None if name == NONE else Path(name)
+
+
+def depth_at(mixture: Mixture, cameras: Cameras, seen: Images, at: slice) -> Float[np.ndarray, "view height width"]:
+    """Depth of the mixture's surface, as a depth camera would see it, where its mask is."""
+    depth = surface_depth(mixture, Cameras(*(field[at] for field in cameras)), seen.alpha.shape[1:])
+    return np.where(seen.alpha[at] >= VISIBLE, depth, np.nan)
+
+
+def draw(folder: Path, mixture: Mixture, case: Case, fit: PoseFit) -> None:
+    """Pictures of start and end, of the convergence, and the film of the descent."""
+    observed = as_images(case.observation.depth, case.observation.silhouette)
+    path = np.concatenate([fit.path, fit.world_from_camera[None]])
+    cameras = Cameras(path, np.repeat(np.asarray(case.observation.intrinsics, float)[None], len(path), axis=0))
+    seen = look(mixture, cameras, image_size(case.observation))
+    ends = [Images(seen.alpha[at], depth_at(mixture, cameras, seen, at)) for at in (slice(0, 1), slice(-1, None))]
+    util.draw_sheets(folder, pose_sheets(observed, *ends, "object scales"))
+    course, traces, up = Course(fit.loss), [Trace("loss", np.append(fit.loss, fit.loss[-1]))], "loss"
+    if case.truth is not None:
+        errors = [object_pose_error(np.linalg.inv(step), np.linalg.inv(case.truth), 1.0) for step in path]
+        degrees, percent = (np.array([error[part] for error in errors]) for part in (0, 1))
+        course, up = Course(fit.loss, degrees[:-1], percent[:-1]), "error"
+        traces = [Trace("rotation (degrees)", degrees), Trace("translation (% of the size)", percent, ORANGE)]
+    util.write_picture(folder / "convergence.png", convergence_page(course))
+    text = FilmText("Descent to the pose", f"{fit.iterations} steps, coarse to fine", "step", up)
+    write_gif(folder / "descent.gif", film(observed, seen, traces, text), FILM_SECONDS)
+
+
+def described(case: Case, fit: PoseFit) -> dict:
+    """Errors at start and end, where the truth is known."""
+    if case.truth is None:
+        return {}
+    truth = np.linalg.inv(case.truth)
+    parts = {"start": case.start, "end": fit.world_from_camera}
+    errors = {name: object_pose_error(np.linalg.inv(at), truth, 1.0)._asdict() for name, at in parts.items()}
+    return {"error": errors}
+
+
+def summary(fit: PoseFit, errors: dict, seconds: float) -> str:
+    """What a run says at its end."""
+    found = "found" if fit.success else "NOT found for sure"
+    deviation = standard_deviation(fit.covariance)
+    sure = f"{deviation['rotation_degrees']:.2g} degrees and {100 * deviation['camera_position']:.2g} % of the size"
+    words = f"pose {found} in {seconds:.2f} s and {fit.iterations} steps, standard deviation {sure}"
+    for name, error in errors.get("error", {}).items():
+        words += f"; {error['rotation_degrees']:.2f} degrees and {error['translation_percent']:.2f} % off at the {name}"
+    return words

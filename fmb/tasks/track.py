@@ -1,0 +1,167 @@
+"""The camera's pose in a sequence of images (`track`): simulated, or from folders of depth images and masks."""
+
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+import util
+from fm_render import Mixture
+from fmb.cameras import Cameras, orbit_cameras, pinhole_intrinsics
+from fmb.clock import Clock
+from fmb.config import to_yaml
+from fmb.device import choose_device
+from fmb.evaluation import look, shown
+from fmb.metrics import object_pose_error
+from fmb.options import NONE, Config
+from fmb.pose import PoseFit, PoseOptions, compile_pose, estimate_pose
+from fmb.pose_observation import image_size
+from fmb.pose_sheets import FilmText, Trace, as_images, film
+from fmb.sheets import ORANGE, Images
+from fmb.simulation import Perturbation, perturbed, simulated
+from fmb.tasks.models import PoseModel, pose_model, solver
+from fmb.tasks.pose import Case, case_of_files, from_nothing
+from fmb.tasks.shell import say, task_folder
+from fmb.tracking import track as follow
+from fmb.writers.film import write_gif
+from fmb.writers.pose import Track, write_track
+
+NOD = 0.35  # radians: how far a simulated camera rises and sinks on its way around
+FILM_FRAMES, FILM_SECONDS = 90, 0.05  # at most, and each
+
+
+def track(config: Config, clock: Clock) -> None:
+    """Model -> a sequence, simulated or from files -> the pose in each frame, started from the last -> files."""
+    with clock("load"):
+        device = choose_device(config.cpu)
+        folder = util.prepare_output_dir(task_folder(config))
+    with clock("gmm"):
+        model = pose_model(config)
+        cases = simulated_cases(config, model) if from_nothing(config) else cases_of_files(config, model)
+    say(device.hint)
+    mixture = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), model.mixture)
+    size, first = image_size(cases[0].observation), cases[0]
+    with clock("compile"):
+        search = compile_pose(mixture, size, solver(config))
+        program = compile_pose(mixture, size, PoseOptions(evidence=config.pose.evidence, starts=0))
+    with clock("optimize"):
+        start = estimate_pose(search, mixture, first.observation, first.start, 1.0).world_from_camera
+        fits, seconds = timed(follow(program, mixture, [case.observation for case in cases], start, 1.0))
+    found = tracked(model, cases, fits, seconds)
+    with clock("figures"):
+        draw(folder, mixture, cases, fits, found)
+    write_track(folder / "track.csv", found)
+    facts = {"task": "track", "frames": len(fits), "hertz": float(1 / np.median(seconds)), **errors_of(found)}
+    facts |= {"lost": int(np.count_nonzero(~found.success)), "image": f"{size[1]} x {size[0]}", "device": device.name}
+    util.write_metrics(folder / "metrics.json", {**facts, "seconds": clock.seconds()})
+    util.write_text(folder / "config.yaml", to_yaml(config))
+    say(summary(facts), f"poses and film in {folder}/")
+
+
+def simulated_cases(config: Config, model: PoseModel) -> list[Case]:
+    """A camera that goes around the model's mesh and nods, and a start beside its first pose."""
+    start_generator, sensor_generator = np.random.default_rng(config.random_seed).spawn(2)
+    height, width, count = config.rendering.image_height, config.rendering.image_width, config.pose.num_frames
+    lens = pinhole_intrinsics(height, width, config.rendering.vfov_degrees)
+    tilt = NOD * np.sin(4.0 * np.pi * np.arange(count) / count)
+    rings = [orbit_cameras(count, config.rendering.camera_distance, lens, float(angle)) for angle in tilt]
+    pose = np.stack([ring.world_from_camera[frame] for frame, ring in enumerate(rings)])
+    cameras = Cameras(pose, rings[0].intrinsics)
+    seen = simulated(model.mesh, cameras, (height, width), sensor_generator, config.pose.sensor_noise)
+    largest = Perturbation(config.pose.perturb_degrees, config.pose.perturb_size)
+    start = np.linalg.inv(perturbed(np.linalg.inv(pose[0]), start_generator, largest))
+    return [Case(image, start, truth) for image, truth in zip(seen, pose, strict=True)]
+
+
+def cases_of_files(config: Config, model: PoseModel) -> list[Case]:
+    """The images of the folders that depth_file and mask_file name, in the order of their names.
+
+    Raises ValueError where one is no folder, is empty, or they differ in number.
+    """
+    named = {"depth_file": [], "mask_file": []}
+    for name, paths in named.items():
+        folder = Path(getattr(config.pose, name))
+        if str(folder) == NONE:
+            continue
+        if not folder.is_dir():
+            raise ValueError(f"{folder}: track takes a folder of images, in the order of their names")
+        paths += sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        if not paths:
+            raise ValueError(f"{folder}: no images")
+    lengths = {len(paths) for paths in named.values() if paths}
+    if len(lengths) > 1:
+        raise ValueError(
+            f"{len(named['depth_file'])} depth images and {len(named['mask_file'])} masks; must be as many"
+        )
+    (count,) = lengths
+    each = [[paths[frame] if paths else None for paths in named.values()] for frame in range(count)]
+    return [case_of_files(config, model, *pair) for pair in each]
+
+
+def timed(fits) -> tuple[list[PoseFit], Float[np.ndarray, " frame"]]:
+    """The fits, and the seconds that each took."""
+    found, seconds, began = [], [], time.perf_counter()
+    for fit in fits:
+        seconds.append(time.perf_counter() - began)
+        found.append(fit)
+        began = time.perf_counter()
+    return found, np.array(seconds)
+
+
+def tracked(model: PoseModel, cases: list[Case], fits: list[PoseFit], seconds: Float[np.ndarray, " frame"]) -> Track:
+    """The track in the input's frame and unit."""
+    lens = np.stack([np.asarray(case.observation.intrinsics, float) for case in cases])
+    pose = model.frame.cameras_to_world(Cameras(np.stack([fit.world_from_camera for fit in fits]), lens))
+    residual, success = np.array([fit.loss[-1] for fit in fits]), np.array([fit.success for fit in fits])
+    steps = np.array([fit.iterations for fit in fits])
+    found = Track(np.asarray(pose.world_from_camera), residual, success, steps, seconds)
+    if cases[0].truth is None:
+        return found
+    pairs = zip(fits, cases, strict=True)
+    errors = [object_pose_error(*map(np.linalg.inv, (fit.world_from_camera, case.truth)), 1.0) for fit, case in pairs]
+    degrees, percent = (np.array([error[part] for error in errors]) for part in (0, 1))
+    return found._replace(rotation_error_degrees=degrees, translation_error_percent=percent)
+
+
+def errors_of(found: Track) -> dict[str, float]:
+    """Medians and largest errors, where the truth is known."""
+    if found.rotation_error_degrees is None:
+        return {}
+    degrees, percent = found.rotation_error_degrees, found.translation_error_percent
+    return {
+        "median_degrees": float(np.median(degrees)),
+        "median_percent": float(np.median(percent)),
+        "largest_degrees": float(degrees.max()),
+        "largest_percent": float(percent.max()),
+    }
+
+
+def draw(folder: Path, mixture: Mixture, cases: list[Case], fits: list[PoseFit], found: Track) -> None:
+    """The film of the track: what was seen, what is rendered, and the errors or residuals below."""
+    chosen = np.unique(np.linspace(0, len(cases) - 1, min(len(cases), FILM_FRAMES)).astype(int))
+    parts = [as_images(cases[frame].observation.depth, cases[frame].observation.silhouette) for frame in chosen]
+    observed = Images(*(None if fields[0] is None else np.concatenate(fields) for fields in zip(*parts, strict=True)))
+    lens = np.stack([np.asarray(cases[frame].observation.intrinsics, float) for frame in chosen])
+    path = np.stack([fits[frame].world_from_camera for frame in chosen])
+    seen = shown(look(mixture, Cameras(path, lens), image_size(cases[0].observation)), 1.0)
+    traces, up = [Trace("residual", found.residual[chosen])], "residual"
+    if found.rotation_error_degrees is not None:
+        traces = [
+            Trace("rotation (degrees)", found.rotation_error_degrees[chosen]),
+            Trace("translation (% of the model's size)", found.translation_error_percent[chosen], ORANGE),
+        ]
+        up = "error"
+    text = FilmText("Track", f"{len(cases)} frames, each started from the last", "frame", up)
+    write_gif(folder / "track.gif", film(observed, seen, traces, text), FILM_SECONDS)
+
+
+def summary(facts: dict) -> str:
+    """What a run says at its end."""
+    words = f"{facts['frames']} frames of {facts['image']} at {facts['hertz']:.0f} Hz, {facts['lost']} lost"
+    if "median_degrees" in facts:
+        words += f"; off by {facts['median_degrees']:.2f} degrees and {facts['median_percent']:.2f} % in the median, "
+        words += f"{facts['largest_degrees']:.2f} and {facts['largest_percent']:.2f} at most"
+    return words

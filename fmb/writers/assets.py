@@ -1,0 +1,125 @@
+"""What a mixture is exported as: one function and one line in EXPORTS for each kind of file."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import trimesh
+from jaxtyping import Float
+
+from fm_render import Mixture
+from fmb.cameras import ANY_ARRAY, orbit_cameras, pinhole_intrinsics
+from fmb.frames import Frame
+from fmb.meshing import MeshOptions, mesh_mixture, vertex_colors
+from fmb.mixture import in_double
+from fmb.options import NONE, ExportOptions
+from fmb.points import Cloud, cloud_to_world, surface_points, volume_points
+from fmb.splats import splats_from_mixture
+from fmb.turntable import Look, common_up, side_by_side, turntable
+from fmb.views import Views
+from fmb.writers.film import write_gif
+from fmb.writers.mesh import write_mesh
+from fmb.writers.points import write_points
+from fmb.writers.splats import write_splats
+from fmb.writers.video import write_video
+
+TURN_FRAMES, TURN_SIDE = 48, 256
+TURN_SECONDS = 4.0
+ROUND = 24  # cameras around the object that see its surface, where it comes without views
+ROUND_SIDE, ROUND_DISTANCE, ROUND_FIELD = 96, 3.0, 45.0  # pixels, object scales, degrees
+ELEVATIONS = (-0.9, -0.3, 0.3, 0.9)  # radians
+
+
+class Subject(NamedTuple):
+    """A mixture in the canonical frame, what is known of it, and where that frame lies in the input's."""
+
+    mixture: Mixture
+    frame: Frame
+    color: Float[ANY_ARRAY, "mixture 3"] | None = None
+    views: Views | None = None  # whose silhouettes the mesh should have
+    mesh: trimesh.Trimesh | None = None  # its surface, see `with_mesh`
+    seed: int = 0
+
+
+def export(
+    subject: Subject,
+    options: ExportOptions,
+    folder: Path,
+    on_progress: Callable[[int, int, float], None] = lambda step, total, loss: None,
+) -> list[Path]:
+    """Writes into `folder` whatever `options` name; the files written. Raises ValueError as the writers do."""
+    return [path for write in EXPORTS.values() for path in write(subject, options, folder, on_progress)]
+
+
+def export_mesh(subject: Subject, options: ExportOptions, folder: Path, on_progress: Callable) -> list[Path]:
+    """The closed surface."""
+    if options.mesh == NONE:
+        return []
+    mesh = with_mesh(subject, options).mesh
+    return [write_mesh(folder / f"mesh.{options.mesh}", subject.frame.mesh_to_world(mesh))]
+
+
+def with_mesh(subject: Subject, options: ExportOptions) -> Subject:
+    """The subject with its closed surface, coloured where the mixture is, unless it has one or none is wanted."""
+    if options.mesh == NONE or subject.mesh is not None:
+        return subject
+    wanted = MeshOptions(options.mesh_field, options.mesh_resolution, faces=options.mesh_faces)
+    mesh = mesh_mixture(subject.mixture, wanted, subject.views).mesh
+    if subject.color is not None:
+        colors = vertex_colors(subject.mixture, subject.color, np.asarray(mesh.vertices))
+        mesh.visual.vertex_colors = np.rint(255.0 * np.clip(colors, 0.0, 1.0)).astype(np.uint8)
+    return subject._replace(mesh=mesh)
+
+
+def export_points(subject: Subject, options: ExportOptions, folder: Path, on_progress: Callable) -> list[Path]:
+    """Points drawn from the volume, and those of the surface that cameras all around see."""
+    if options.points == NONE:
+        return []
+    generator, size = np.random.default_rng(subject.seed), (ROUND_SIDE, ROUND_SIDE)
+    lens = pinhole_intrinsics(*size, ROUND_FIELD)
+    rings = [orbit_cameras(ROUND // len(ELEVATIONS), ROUND_DISTANCE, lens, tilt) for tilt in ELEVATIONS]
+    cameras = jax.tree.map(lambda *parts: np.concatenate(parts), *rings)
+    clouds: dict[str, Cloud] = {
+        "points": volume_points(in_double(subject.mixture), options.num_points, generator),
+        "surface_points": surface_points(subject.mixture, cameras, size, subject.color),
+    }
+    return [
+        write_points(folder / f"{name}.{options.points}", cloud_to_world(cloud, subject.frame))
+        for name, cloud in clouds.items()
+    ]
+
+
+def export_splats(subject: Subject, options: ExportOptions, folder: Path, on_progress: Callable) -> list[Path]:
+    """Gaussian splats that look alike."""
+    if not options.splats:
+        return []
+    mixture = subject.frame.mixture_to_world(in_double(subject.mixture))
+    return [write_splats(folder / "splats.ply", splats_from_mixture(mixture, subject.color))]
+
+
+def export_turntable(subject: Subject, options: ExportOptions, folder: Path, on_progress: Callable) -> list[Path]:
+    """Colour, depth, normals and components, turning once."""
+    if options.turntable == NONE:
+        return []
+    up = (0.0, 1.0, 0.0) if subject.views is None else common_up(subject.views.cameras)
+    turn = turntable(
+        subject.mixture, TURN_FRAMES, TURN_SIDE, Look(subject.color, up), lambda n, total: on_progress(n, total, np.nan)
+    )
+    return [write_moving(folder / f"turntable.{options.turntable}", side_by_side(turn), TURN_SECONDS)]
+
+
+def write_moving(path: Path, frames: np.ndarray, seconds: float) -> Path:
+    """Writes frames as a GIF or MP4 that lasts so long, by the suffix."""
+    if path.suffix == ".gif":
+        return write_gif(path, frames, seconds / len(frames), 0.0)
+    return write_video(path, frames, len(frames) / seconds)
+
+
+EXPORTS: dict[str, Callable[[Subject, ExportOptions, Path, Callable], list[Path]]] = {
+    "mesh": export_mesh,
+    "points": export_points,
+    "splats": export_splats,
+    "turntable": export_turntable,
+}

@@ -1,0 +1,163 @@
+"""The tasks beside shape, small: what they write, and what they say to input that makes no sense."""
+
+import json
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import trimesh
+
+import run_fmb
+from fmb.readers.mixtures import read_mixture
+from tests.capture_makers import write_plain
+from tests.capture_scene import make_scene
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = "--cpu --num-mixtures 12 --gmm-points 1000 --image-width 32 --image-height 24"
+MIDDLE = np.array([300.0, -50.0, 1000.0])
+
+
+def run(*words: object) -> int:
+    """The program, in this process."""
+    return run_fmb.main([str(word) for part in words for word in (part.split() if isinstance(part, str) else [part])])
+
+
+@pytest.fixture(scope="module")
+def animal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default mesh, in a unit and at a place of its own."""
+    mesh = trimesh.load(ROOT / "data" / "ibex.ply")
+    mesh.apply_scale(60.0)
+    mesh.apply_translation(MIDDLE - mesh.bounds.mean(axis=0))
+    path = tmp_path_factory.mktemp("meshes") / "animal.ply"
+    mesh.export(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory, animal: Path) -> Path:
+    """Folder of a model made of the animal."""
+    folder = tmp_path_factory.mktemp("converted")
+    assert run("convert", animal, SMALL, "--num-views 8 --num-epochs 60 --batch-size 512 --output-dir", folder) == 0
+    return folder / "convert"
+
+
+def test_convert_makes_a_model_in_the_mesh_s_frame(converted: Path, animal: Path) -> None:
+    model = read_mixture(converted / "model.npz")
+    mesh = trimesh.load(animal)
+    np.testing.assert_allclose(model.frame.centre, MIDDLE, atol=0.3 * float(model.frame.scale))
+    assert np.abs(model.mixture.mean).max() < 1.5
+    made = trimesh.load(converted / "mesh.ply")
+    assert made.is_watertight
+    assert made.volume == pytest.approx(mesh.volume, rel=0.4)
+    metrics = json.loads((converted / "metrics.json").read_text())
+    assert metrics["novel"]["depth_mae"] < metrics["initial"]["novel"]["depth_mae"]
+    assert metrics["task"] == "convert"
+
+
+def test_export_writes_what_is_asked_for_beside_the_model(converted: Path, tmp_path: Path) -> None:
+    asked = "--mesh glb --mesh-faces 500 --points npy --num-points 300 --splats true --turntable gif"
+    assert run("export", converted / "model.npz", "--cpu", asked, "--output-dir", tmp_path) == 0
+    names = {"mesh.glb", "points.npy", "surface_points.npy", "splats.ply", "turntable.gif"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert len(np.load(tmp_path / "points.npy")) == 300
+    assert len(trimesh.load(tmp_path / "mesh.glb", force="mesh").faces) <= 520
+    back = read_mixture(tmp_path / "splats.ply")
+    np.testing.assert_allclose(back.frame.centre, MIDDLE, atol=0.4 * float(back.frame.scale))
+    assert iio.improps(tmp_path / "turntable.gif").n_images > 20
+
+
+def test_export_spares_another_run(converted: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "metrics.json").write_text("{}")
+    words = ("export", converted / "model.npz", "--cpu --mesh none --points npy --num-points 9 --output-dir", tmp_path)
+    assert run(*words) == 2
+    assert "holds another run; choose a different --output-dir, or --overwrite" in capsys.readouterr().err
+    assert run(*words, "--overwrite") == 0
+
+
+def test_simulated_pose_is_found(converted: Path, tmp_path: Path) -> None:
+    words = "--num-starts 4 --perturb-degrees 20 --perturb-size 0.2 --output-dir"
+    assert run("pose", converted / "model.npz", SMALL, words, tmp_path) == 0
+    found = json.loads((tmp_path / "pose" / "pose.json").read_text())
+    assert np.array(found["world_from_camera"]).shape == (4, 4)
+    assert np.all(np.linalg.eigvalsh(np.array(found["covariance"])) > 0)
+    assert found["error"]["end"]["translation_percent"] < 10
+    for name in ("pose_masks.png", "pose_depths.png", "convergence.png", "descent.gif"):
+        assert (tmp_path / "pose" / name).stat().st_size > 1000
+
+
+def test_pose_from_files(converted: Path, animal: Path, tmp_path: Path) -> None:
+    model = read_mixture(converted / "model.npz")
+    scale = float(model.frame.scale)
+    pose = np.eye(4)
+    pose[:3, 3] = MIDDLE - [0, 0, 3 * scale]
+    column, row = np.meshgrid(np.arange(40) + 0.5, np.arange(30) + 0.5)
+    direction = np.stack([(column - 20) / 36, (row - 15) / 36, np.ones_like(row)], -1).reshape(-1, 3)
+    origin = np.broadcast_to(pose[:3, 3], direction.shape)
+    hits, rays, _ = trimesh.load(animal).ray.intersects_location(origin, direction, multiple_hits=False)
+    depth = np.zeros(1200)
+    depth[rays] = hits[:, 2] - pose[2, 3]
+    iio.imwrite(tmp_path / "depth.png", np.rint(depth * 100).astype(np.uint16).reshape(30, 40))
+    iio.imwrite(tmp_path / "mask.png", np.where(depth > 0, 255, 0).astype(np.uint8).reshape(30, 40))
+    (tmp_path / "lens.json").write_text(json.dumps({"fx": 36, "fy": 36, "cx": 20, "cy": 15, "width": 40, "height": 30}))
+    start = pose.copy()
+    start[:3, 3] += [0.1 * scale, 0, -0.2 * scale]
+    np.savetxt(tmp_path / "start.txt", start)
+    files = ["--depth-file", tmp_path / "depth.png", "--mask-file", tmp_path / "mask.png"]
+    files += ["--intrinsics-file", tmp_path / "lens.json", "--initial-pose-file", tmp_path / "start.txt"]
+    words = (SMALL, "--num-starts 0 --output-dir", tmp_path)
+    assert run("pose", converted / "model.npz", *files, "--depth-unit 0.01", *words) == 0
+    found = json.loads((tmp_path / "pose" / "pose.json").read_text())
+    off = np.array(found["world_from_camera"])[:3, 3] - pose[:3, 3]
+    assert np.linalg.norm(off) < 0.16 * scale  # 12 components; the start was 0.22 away
+    assert "error" not in found
+
+
+def test_a_wrong_unit_is_named(converted: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    np.save(tmp_path / "depth.npy", np.full((30, 40), 60_000.0))
+    (tmp_path / "lens.json").write_text(json.dumps({"fx": 36, "fy": 36, "cx": 20, "cy": 15}))
+    np.savetxt(tmp_path / "start.txt", np.eye(4))
+    files = ["--depth-file", tmp_path / "depth.npy"]
+    files += ["--intrinsics-file", tmp_path / "lens.json", "--initial-pose-file", tmp_path / "start.txt"]
+    assert run("pose", converted / "model.npz", *files, SMALL, "--depth-unit 1 --output-dir", tmp_path) == 2
+    shown = capsys.readouterr().err
+    assert "times the model's size" in shown
+    assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("export", "export needs a model"),
+        ("export --mesh none --model-file {model}", "nothing is asked for"),
+        ("export model.txt", "'.txt' is no kind of model"),
+        ("pose --depth-file d.png", "--depth-file is given, but no --intrinsics-file"),
+        ("pose --mask-file d.png --intrinsics-file k.json", "--mask-file is given, but no --initial-pose-file"),
+        ("pose --bop-dir nowhere", "nowhere"),
+        ("--check-cameras", "name its folder with --data"),
+        ("--data nowhere", "nowhere: no such folder"),
+    ],
+)
+def test_bad_input_gives_one_line(
+    words: str, message: str, converted: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert run(words.format(model=converted / "model.npz"), "--cpu --output-dir", tmp_path / "out") == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.count("\n") == 1
+
+
+def test_a_capture_is_checked_and_reconstructed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_plain(tmp_path / "data", make_scene())
+    assert run("--cpu --check-cameras --data", tmp_path / "data", "--output-dir", tmp_path / "check") == 0
+    assert {path.name for path in (tmp_path / "check").iterdir()} == {
+        "cameras.png",
+        "cameras_masks.png",
+        "cameras_report.json",
+    }
+    words = "--num-mixtures 6 --num-epochs 10 --batch-size 256 --gmm-points 500"
+    assert run("shape --cpu --data", tmp_path / "data", words, "--output-dir", tmp_path / "out") == 0
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"model.npz", "cameras.json", "mesh.ply", "report.html", "07_mask_overlay.png"} <= written
+    assert read_mixture(tmp_path / "out" / "model.npz").color is not None
+    assert "unseen views" in capsys.readouterr().out
