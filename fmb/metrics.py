@@ -84,6 +84,45 @@ def pose_error(
     return PoseError(float(degrees), float(percent), float(np.sqrt(degrees * percent)))
 
 
+def object_pose_error(
+    camera_from_object: Float[ANY_ARRAY, "4 4"],
+    reference: Float[ANY_ARRAY, "4 4"],
+    size: float,
+    centre: Float[ANY_ARRAY, "3"] | None = None,
+) -> PoseError:
+    """Angle between two poses of an object before a camera, and how far apart they put its `centre`, in % of `size`.
+
+    Without `centre` the object's own origin. A turn about the centre moves nothing, which it does in `pose_error`.
+
+    Raises ValueError for a size that is not positive.
+    """
+    at_centre = np.eye(4)
+    at_centre[:3, 3] = 0.0 if centre is None else np.asarray(centre, float)
+    return pose_error(np.asarray(camera_from_object) @ at_centre, np.asarray(reference) @ at_centre, size)
+
+
+def average_distance(
+    camera_from_object: Float[ANY_ARRAY, "4 4"], reference: Float[ANY_ARRAY, "4 4"], points: Float[ANY_ARRAY, "point 3"]
+) -> float:
+    """ADD: mean distance between where two poses put the object's points, in their unit (Hinterstoisser et al. 2012).
+
+    Raises ValueError if there are no points.
+    """
+    here, there = _placed(camera_from_object, reference, points)
+    return float(np.mean(np.linalg.norm(here - there, axis=1)))
+
+
+def average_nearest_distance(
+    camera_from_object: Float[ANY_ARRAY, "4 4"], reference: Float[ANY_ARRAY, "4 4"], points: Float[ANY_ARRAY, "point 3"]
+) -> float:
+    """ADD-S, for symmetric objects: from each point of the reference to the nearest of the estimate, mean.
+
+    Raises ValueError if there are no points.
+    """
+    here, there = _placed(camera_from_object, reference, points)
+    return float(np.mean(cKDTree(here).query(there)[0]))
+
+
 def chamfer_distance(points: Float[ANY_ARRAY, "point 3"], reference: Float[ANY_ARRAY, "other 3"]) -> float:
     """Mean distance to the nearest point of the other cloud, averaged over both directions.
 
@@ -110,6 +149,15 @@ def _valid(valid: ANY_ARRAY | None, *images: ANY_ARRAY) -> list[np.ndarray]:
     if not keep.any():
         raise ValueError("no valid pixel to measure")
     return [image[keep] for image in images]
+
+
+def _placed(pose: ANY_ARRAY, reference: ANY_ARRAY, points: ANY_ARRAY) -> list[np.ndarray]:
+    points = np.asarray(points, float)
+    if not len(points):
+        raise ValueError("no points of the object to measure with")
+    return [
+        points @ matrix[:3, :3].T + matrix[:3, 3] for matrix in (np.asarray(pose, float), np.asarray(reference, float))
+    ]
 
 
 def _nearest(points: ANY_ARRAY, reference: ANY_ARRAY) -> tuple[np.ndarray, np.ndarray]:

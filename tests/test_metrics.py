@@ -5,7 +5,17 @@ from scipy.spatial.distance import directed_hausdorff
 from scipy.spatial.transform import Rotation
 from sklearn.metrics import jaccard_score, log_loss
 
-from fmb.metrics import chamfer_distance, cross_entropy, depth_mae, hausdorff_distance, iou, pose_error
+from fmb.metrics import (
+    average_distance,
+    average_nearest_distance,
+    chamfer_distance,
+    cross_entropy,
+    depth_mae,
+    hausdorff_distance,
+    iou,
+    object_pose_error,
+    pose_error,
+)
 
 
 @pytest.fixture
@@ -69,6 +79,42 @@ def test_pose_error(degrees):
     assert error.combined == pytest.approx(np.sqrt(25.0 * error.rotation_degrees), rel=1e-13)
 
 
+def moved(rotation: list[float], shift: list[float]) -> np.ndarray:
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = Rotation.from_rotvec(rotation).as_matrix(), shift
+    return pose
+
+
+def test_object_pose_error_is_measured_at_the_centre():
+    reference, centre = moved([0.3, -1.0, 0.4], [0.1, 0.2, 3.0]), np.array([0.5, -0.2, 0.1])
+    to, back = moved([0.0, 0.0, 0.0], centre), moved([0.0, 0.0, 0.0], -centre)
+    turned = reference @ to @ moved([0.0, 0.2, 0.0], [0.0, 0.0, 0.0]) @ back  # about the centre: it stays in place
+    error = object_pose_error(turned, reference, 2.0, centre)
+    assert error.rotation_degrees == pytest.approx(np.rad2deg(0.2), rel=1e-12)
+    assert error.translation_percent == pytest.approx(0.0, abs=1e-12)
+    turned[:3, 3] += [0.0, 0.03, 0.04]
+    error = object_pose_error(turned, reference, 2.0, centre)
+    assert error.translation_percent == pytest.approx(2.5, rel=1e-12)
+    assert error.combined == pytest.approx(np.sqrt(2.5 * np.rad2deg(0.2)), rel=1e-12)
+    assert object_pose_error(reference, reference, 2.0).combined == 0.0
+
+
+def test_average_distances():
+    points = np.random.default_rng(0).normal(size=(200, 3))
+    reference, shifted = moved([0.0, 0.5, 0.0], [0.0, 0.0, 3.0]), moved([0.0, 0.5, 0.0], [0.3, 0.4, 3.0])
+    assert average_distance(shifted, reference, points) == pytest.approx(0.5, rel=1e-12)
+    far, pose = np.array([[0.0, 0.0, 0.0], [9.0, 0.0, 0.0], [0.0, 7.0, 0.0]]), moved([0.1, 0.2, 0.3], [1.0, 0.0, 0.0])
+    there, here = far, far @ pose[:3, :3].T + pose[:3, 3]
+    table = np.linalg.norm(there[:, None] - here, axis=-1)
+    assert average_distance(pose, np.eye(4), far) == pytest.approx(np.diag(table).mean(), rel=1e-12)
+    assert average_nearest_distance(pose, np.eye(4), far) == pytest.approx(table.min(axis=1).mean(), rel=1e-12)
+    # a square turned by a right angle is the same square to ADD-S, and another one to ADD
+    square = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+    quarter = moved([0.0, 0.0, np.pi / 2], [0.0, 0.0, 0.0])
+    assert average_nearest_distance(quarter, np.eye(4), square) == pytest.approx(0.0, abs=1e-15)
+    assert average_distance(quarter, np.eye(4), square) == pytest.approx(np.sqrt(2.0), rel=1e-12)
+
+
 def test_cloud_distances_against_scipy():
     generator = np.random.default_rng(0)
     points, reference = generator.normal(size=(50, 3)), generator.normal(size=(70, 3))
@@ -92,3 +138,9 @@ def test_nothing_to_measure_is_an_error():
             distance(np.zeros((0, 3)), np.zeros((4, 3)))
     with pytest.raises(ValueError, match="model size 0.0: must be positive"):
         pose_error(np.eye(4), np.eye(4), 0.0)
+    with pytest.raises(ValueError, match="no points of the object to measure with"):
+        average_distance(np.eye(4), np.eye(4), np.zeros((0, 3)))
+    with pytest.raises(ValueError, match="no points of the object to measure with"):
+        average_nearest_distance(np.eye(4), np.eye(4), np.zeros((0, 3)))
+    with pytest.raises(ValueError, match="model size -1.0: must be positive"):
+        object_pose_error(np.eye(4), np.eye(4), -1.0)

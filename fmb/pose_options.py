@@ -1,0 +1,72 @@
+"""How a pose is found: the options, and the stages of the search that they mean."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fm_render import Settings
+from fmb.numerics import choose
+from fmb.pose_residuals import KERNELS
+
+METHODS = ("levenberg_marquardt", "first_order")
+EVIDENCES = ("both", "depth", "mask")
+DEPTHS = ("surface", "projective")
+FEW, FEWER = 8, 3  # poses that are worth the second and the third stage
+MOST_RAYS = 2_048  # near the mask, and at most so many points: what the finest image comes down to
+
+
+class Stage(NamedTuple):
+    """A round of the search: pixels pooled, poses that enter, trials (the first only looks), residuals to expect.
+
+    `far`: depth by the level of the mixture's field, whose slope is exact anywhere, not by distance. `most`: rays.
+    """
+
+    pooling: int
+    poses: int
+    trials: int
+    depth: float
+    mislabelled: float
+    blur: float
+    far: bool = False
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class PoseOptions:
+    """How a pose is found. `starts` 0: from the given start alone, as when tracking.
+
+    method: "levenberg_marquardt", or the paper's "first_order". evidence: "both", "depth" or "mask". depth: distance of
+    seen points from the mixture's "surface", or "projective", rendered depth as `settings` say. kernel: of KERNELS.
+    """
+
+    method: str = "levenberg_marquardt"
+    evidence: str = "both"
+    depth: str = "surface"
+    starts: int = 24
+    spread_degrees: float = 50.0  # how far from the given start the others are turned
+    iterations: int = 10  # of the last stage, at most
+    kernel: str = "cauchy"
+    tolerance: float = 1e-4  # radians and scales: a shorter step ends the search
+    settings: Settings = Settings()
+
+    def check(self) -> None:
+        """ValueError for an unknown name or a number out of range."""
+        choices = {"method": METHODS, "evidence": EVIDENCES, "depth": DEPTHS, "kernel": tuple(KERNELS)}
+        for field, allowed in choices.items():
+            choose(field, getattr(self, field), allowed)
+        least = {"starts": 0, "iterations": 1, "spread_degrees": 0.0, "tolerance": 0.0}
+        for field, bound in least.items():
+            if not getattr(self, field) >= bound:
+                raise ValueError(f"{field} {getattr(self, field)}; must be at least {bound}")
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Coarse to fine; each ends where nothing moves any more."""
+        last = Stage(1, 1, self.iterations, 0.02, 0.03, 0.0, False, MOST_RAYS)
+        if self.starts == 0:
+            return (Stage(2, 1, self.iterations, 0.05, 0.05, 0.0, True), last)
+        few, fewer = min(FEW, self.starts), min(FEWER, self.starts)
+        return (
+            Stage(4, self.starts + 1, 13, 0.1, 0.05, 0.5, True),
+            Stage(2, few, 15, 0.1, 0.05, 0.3, True),
+            Stage(1, fewer, 9, 0.05, 0.03, 0.0, True, MOST_RAYS),
+            last,
+        )
