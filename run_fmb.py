@@ -4,28 +4,29 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 import util
-from fm_render import Settings
+from fm_render import Mixture, Settings
 from fmb.clock import BEGAN, Clock
 from fmb.color import fit_color
 from fmb.config import load_config, to_yaml
 from fmb.device import choose_device
 from fmb.evaluation import evaluate, shown
-from fmb.film import film
+from fmb.film import Snapshot, film
+from fmb.joint import fit_shape_and_cameras
 from fmb.mixture import in_double
 from fmb.options import NONE, Config
 from fmb.painter import Painter
 from fmb.report import Report, shape_numbers
 from fmb.report_scene import Scene as PageScene
 from fmb.scenes import Scene, Seen, open_scene
-from fmb.shape import compile_shape_fit, fit_shape
-from fmb.sheets import History, Images, depth_scale
-from fmb.start import start_mixture
+from fmb.shape import ShapeFit, ShapeProgram, compile_shape_fit, fit_shape
+from fmb.sheets import History, Images, Scale, depth_scale
+from fmb.start import Start, start_mixture
 from fmb.supervision import DEPTH_SETTINGS
 from fmb.tasks.assets import convert, export_model
 from fmb.tasks.cameras import check_capture
@@ -40,15 +41,56 @@ from fmb.writers.report import read_pictures, write_report
 FILM_VIEWS, FILM_SECONDS = 6, 5.0
 
 
+class Run(NamedTuple):
+    """What a reconstruction works with; `settings` are those of the renderer, in the fit and afterwards."""
+
+    config: Config
+    clock: Clock
+    folder: Path
+    device: str
+    scene: Scene
+    start: Start
+    program: ShapeProgram
+    settings: Settings
+    seen: Seen
+
+
 def shape(config: Config, clock: Clock) -> None:
     """Views of a mesh or a capture -> mixture to start from -> fit to them (sections 4.3 and 7.2) -> files."""
     if config.check_cameras:
         return check_capture(config)
+    run = begin(config, clock)
+    # the painter draws in a process of its own, beside the fit
+    with Painter(run.folder) as painter, Followers(config, run.seen.views) as followers:
+        initial, depth = show_start(run, painter)
+        with clock("optimize"):
+            run, fit = fitted(run, followers)
+        history = followers.filled(fit.history)
+        errors = show_end(run, painter, fit.mixture, history, depth)
+        facts = {"task": "shape", **errors, "initial": initial, "steps": len(history.step), "init": run.start.kind}
+        facts |= {"scale": float(run.scene.frame.scale), "device": run.device, "ground_truth_backend": run.seen.source}
+        facts |= {"view_iou": fit.view_iou, "view_weight": fit.view_weight, **circumstances(config)}
+        with clock("export"):
+            subject = subject_of(run, fit.mixture)
+            util.write_history(run.folder / "history.csv", history)
+            write_files(run, subject, facts)
+            write_film(run, followers.recorder.snapshots)
+        with clock("figures"):
+            painter.finish()
+        metrics = {**facts, "seconds": clock.seconds()}
+        util.write_metrics(run.folder / "metrics.json", metrics)
+        if config.export.report:
+            write_page(run, subject, history, metrics)
+        say(util.summary(metrics, run.folder))
+        followers.wait()
+
+
+def begin(config: Config, clock: Clock) -> Run:
+    """Reads, starts the drawing of a mesh's views, and meanwhile makes the start and compiles the fit."""
     with clock("load"):
         device = choose_device(config.cpu)
-        views_generator, fit_generator = np.random.default_rng(config.random_seed).spawn(2)
-        scene = open_scene(config, views_generator)
-        folder, unit = util.prepare_output_dir(config.io.output_dir), float(scene.frame.scale)
+        scene = open_scene(config, streams(config)[0])
+        folder = util.prepare_output_dir(config.io.output_dir)
     with clock("gmm"):
         recipe = config.optimization.recipe
         start = start_mixture(scene.mesh, config.model, config.random_seed, recipe, scene.inside)
@@ -58,42 +100,53 @@ def shape(config: Config, clock: Clock) -> None:
     with clock("ground_truth"):
         seen = scene.look()
     say(device.hint, start.notice, *seen.notices)
-    train = seen.views["train"]
+    return Run(config, clock, folder, device.name, scene, start, program, settings, seen)
 
-    # the painter draws in a process of its own, beside the fit
-    with Painter(folder) as painter, Followers(config, train, seen.views.get("novel")) as followers:
-        with clock("evaluate"):
-            before, initial_errors = evaluate(start.mixture, seen.views, unit, settings)
-        reference, initial = images_of(train, unit), shown(before["train"], unit)
-        depth = depth_scale([reference.depth, initial.depth], util.UNIT)
-        painter.draw(util.draw_before, reference, initial, depth)
-        with clock("optimize"):
-            fit = fit_shape(program, start.mixture, train, fit_generator, followers, scene.surface)
-        with clock("evaluate"):
-            after, errors = evaluate(fit.mixture, seen.views, unit, settings)
-        history = followers.filled(fit.history)
-        painter.draw(util.draw_after, reference, shown(after["train"], unit), history, depth)
-        facts = {"task": "shape", **errors, "initial": initial_errors, "steps": len(history.step)}
-        facts |= {"init": start.kind, "scale": unit, "device": device.name, "ground_truth_backend": seen.source}
-        facts |= {"view_iou": fit.view_iou, "view_weight": fit.view_weight, **circumstances(config)}
-        with clock("export"):
-            color = fit_color(fit.mixture, train) if config.capture.fit_color and train.color is not None else None
-            subject = with_mesh(Subject(fit.mixture, scene.frame, color, train), config.export)
-            util.write_history(folder / "history.csv", history)
-            write_files(config, folder, subject, seen, facts)
-            if config.export.film != NONE:
-                few = select_views(train, np.arange(min(FILM_VIEWS, len(train.silhouette))))
-                write_moving(
-                    folder / f"film.{config.export.film}", film(followers.recorder.snapshots, few), FILM_SECONDS
-                )
-        with clock("figures"):
-            painter.finish()
-        metrics = {**facts, "seconds": clock.seconds()}
-        util.write_metrics(folder / "metrics.json", metrics)
-        if config.export.report:
-            write_page(folder, scene, subject, history, metrics)
-        say(util.summary(metrics, folder))
-        followers.wait()
+
+def streams(config: Config) -> list[np.random.Generator]:
+    """Random numbers for the scene and for the fit, each its own: one moves nothing of the other."""
+    return np.random.default_rng(config.random_seed).spawn(2)
+
+
+def show_start(run: Run, painter: Painter) -> tuple[dict[str, Any], Scale]:
+    """Errors of the start, and the range of the depths that all pictures share."""
+    unit, train = float(run.scene.frame.scale), run.seen.views["train"]
+    with run.clock("evaluate"):
+        seen, errors = evaluate(run.start.mixture, run.seen.views, unit, run.settings)
+    reference, initial = images_of(train, unit), shown(seen["train"], unit)
+    depth = depth_scale([reference.depth, initial.depth], util.UNIT)
+    painter.draw(util.draw_before, reference, initial, depth)
+    return errors, depth
+
+
+def fitted(run: Run, followers: Followers) -> tuple[Run, ShapeFit]:
+    """The fit; where cameras were fitted, too, the run has the new ones."""
+    generator, train = streams(run.config)[1], run.seen.views["train"]
+    if not run.config.capture.refine_cameras:
+        return run, fit_shape(run.program, run.start.mixture, train, generator, followers, run.scene.surface)
+    joint = fit_shape_and_cameras(run.program, run.start.mixture, train, generator)
+    turn, shift = np.rad2deg(joint.moved[-1, 0]), 100.0 * joint.moved[-1, 1]
+    say(f"cameras moved by {turn:.2f} degrees and {shift:.2f} % of the size (root mean squares)")
+    views = {**run.seen.views, "train": train._replace(cameras=joint.cameras)}
+    return run._replace(seen=run.seen._replace(views=views)), joint.shape
+
+
+def show_end(run: Run, painter: Painter, mixture: Mixture, history: History, depth: Scale) -> dict[str, Any]:
+    """Errors of the fit."""
+    unit = float(run.scene.frame.scale)
+    with run.clock("evaluate"):
+        seen, errors = evaluate(mixture, run.seen.views, unit, run.settings)
+    reference = images_of(run.seen.views["train"], unit)
+    painter.draw(util.draw_after, reference, shown(seen["train"], unit), history, depth)
+    return errors
+
+
+def subject_of(run: Run, mixture: Mixture) -> Subject:
+    """The mixture as it is exported: with its colours, where the views have some, and its surface."""
+    train, color = run.seen.views["train"], None
+    if run.config.capture.fit_color and train.color is not None:
+        color = fit_color(mixture, train, run.settings)
+    return with_mesh(Subject(mixture, run.scene.frame, color, train), run.config.export)
 
 
 def images_of(views: Views, unit: float) -> Images:
@@ -101,29 +154,37 @@ def images_of(views: Views, unit: float) -> Images:
     return Images(views.silhouette, None if views.depth is None else unit * views.depth, views.color)
 
 
-def write_files(config: Config, folder: Path, subject: Subject, seen: Seen, facts: dict[str, Any]) -> None:
+def write_files(run: Run, subject: Subject, facts: dict[str, Any]) -> None:
     """The model, its cameras and what else the options name, in the input's frame and unit."""
-    parts = list(seen.views.values())
+    parts = list(run.seen.views.values())
     cameras = jax.tree.map(lambda *fields: np.concatenate(fields), *(part.cameras for part in parts))
-    held_out = np.arange(len(seen.names)) >= len(parts[0].silhouette)
-    write_mixture(folder / "model.npz", subject, facts)
-    util.write_text(folder / "config.yaml", to_yaml(config))
+    held_out = np.arange(len(run.seen.names)) >= len(parts[0].silhouette)
+    write_mixture(run.folder / "model.npz", subject, facts)
+    util.write_text(run.folder / "config.yaml", to_yaml(run.config))
     size, cameras = parts[0].silhouette.shape[1:], subject.frame.cameras_to_world(cameras)
-    write_cameras(folder / "cameras.json", cameras, size, seen.names, held_out)
-    export(subject, config.export, folder)
+    write_cameras(run.folder / "cameras.json", cameras, size, run.seen.names, held_out)
+    export(subject, run.config.export, run.folder)
 
 
-def write_page(folder: Path, scene: Scene, subject: Subject, history: History, metrics: dict[str, Any]) -> None:
+def write_film(run: Run, snapshots: list[Snapshot]) -> None:
+    """The masks in the course of the fit, if they are asked for."""
+    kind, train = run.config.export.film, run.seen.views["train"]
+    if kind != NONE and snapshots:
+        few = select_views(train, np.arange(min(FILM_VIEWS, len(train.silhouette))))
+        write_moving(run.folder / f"film.{kind}", film(snapshots, few), FILM_SECONDS)
+
+
+def write_page(run: Run, subject: Subject, history: History, metrics: dict[str, Any]) -> None:
     """The page of numbers and pictures, with a view to turn, in the input's frame and unit."""
     frame, views = subject.frame, subject.views
     views = views._replace(cameras=frame.cameras_to_world(views.cameras))
-    made, given = (None if mesh is None else frame.mesh_to_world(mesh) for mesh in (subject.mesh, scene.mesh))
+    made, given = (None if mesh is None else frame.mesh_to_world(mesh) for mesh in (subject.mesh, run.scene.mesh))
     page = PageScene(frame.mixture_to_world(in_double(subject.mixture)), subject.color, views, made, given)
     highlights, errors = shape_numbers(metrics)
     note = f"{metrics['num_mixtures']} components from {len(views.silhouette)} silhouettes"
-    pictures = read_pictures(folder)
-    report = Report(scene.name, note, page, highlights, errors, history, pictures, metrics)
-    write_report(folder / "report.html", report)
+    pictures = read_pictures(run.folder)
+    report = Report(run.scene.name, note, page, highlights, errors, history, pictures, metrics)
+    write_report(run.folder / "report.html", report)
 
 
 TASKS: dict[str, Callable[[Config, Clock], None]] = {

@@ -1,6 +1,7 @@
 """Pictures of table 2: errors model by model (Fig. 5), sensitivity to fidelity (Fig. 4), the sensor's noise."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from fmb.pose_sheets import joined
 from fmb.sensor import SENSOR_NOISES, Exposure, simulate_sensor
 from fmb.sheets import OPACITY, Scale, Sheet, depth_scale, fit_tiles, paint
 
-COLORS = ("#0072b2", "#d55e00", "#e69f00", "#009e73", "#56b4e9", "#cc79a7", "#8c8c8c")  # Okabe and Ito's
+# Okabe and Ito's, and two more
+COLORS = ("#0072b2", "#d55e00", "#e69f00", "#009e73", "#56b4e9", "#cc79a7", "#8c8c8c", "#6f4e37", "#b8b000")
 RIM = 6  # pixels around the object in the picture of the sensor's noise
 FLOOR = 1e-2  # errors below are drawn there: ICP on clean data reaches the last digit
 
@@ -29,7 +31,7 @@ def draw_models(path: Path, rows: Rows) -> Path:
     panels = figure.subplots(len(noises), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     width = 0.8 / len(methods)
     for axes, noise in zip(panels, noises, strict=True):
-        for place, (method, color) in enumerate(zip(methods, COLORS, strict=False)):
+        for place, (method, color) in enumerate(zip(methods, cycle(COLORS), strict=False)):
             axes.axhline(
                 max(summary(chosen(rows, method=method, noise=noise)).mean, FLOOR), color=color, ls="--", lw=0.9
             )
@@ -65,7 +67,7 @@ def draw_fidelity(path: Path, curves: Mapping[str, Sequence[tuple[float, Rows]]]
 
     figure = Figure(figsize=(7.4, 4.8), dpi=util.DOTS_PER_INCH)
     axes = figure.subplots()
-    for (name, points), color in zip(curves.items(), COLORS, strict=False):
+    for (name, points), color in zip(curves.items(), cycle(COLORS), strict=False):
         found = [(numbers, summary(rows)) for numbers, rows in points]
         axes.plot(
             [numbers for numbers, _ in found],

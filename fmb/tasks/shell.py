@@ -41,10 +41,10 @@ def circumstances(config: Config) -> dict[str, Any]:
 class Followers:
     """Whoever looks on while a fit runs, called after each chunk: progress bar, unseen views, recorder, live page."""
 
-    def __init__(self, config: Config, train: Views, novel: Views | None):
-        self.config, self.train, self.recorder, self.bar = config, train, Recorder(), None
+    def __init__(self, config: Config, views: dict[str, Views]):
+        self.config, self.train, self.recorder, self.bar = config, views["train"], Recorder(), None
         self.stack, self.bars = ExitStack(), ExitStack()
-        self.bystander = None if novel is None else Bystander(novel)
+        self.bystander = Bystander(views["novel"]) if "novel" in views else None
 
     def __enter__(self) -> "Followers":
         """Raises ValueError where the live page is asked for and cannot be."""
