@@ -17,7 +17,7 @@ from fmb.config import load_config, to_yaml
 from fmb.device import choose_device
 from fmb.evaluation import evaluate, shown
 from fmb.film import Snapshot, film
-from fmb.joint import fit_shape_and_cameras
+from fmb.joint import JointOptions, fit_shape_and_cameras
 from fmb.mixture import in_double
 from fmb.options import NONE, Config
 from fmb.painter import Painter
@@ -34,7 +34,7 @@ from fmb.tasks.pose import pose
 from fmb.tasks.shell import Followers, circumstances, say, write_mixture
 from fmb.tasks.track import track
 from fmb.views import Views, select_views
-from fmb.writers.assets import Subject, export, with_mesh, write_moving
+from fmb.writers.assets import Subject, export, surface_facts, with_mesh, write_moving
 from fmb.writers.cameras import write_cameras
 from fmb.writers.report import read_pictures, write_report
 
@@ -65,14 +65,18 @@ def shape(config: Config, clock: Clock) -> None:
         initial, depth = show_start(run, painter)
         with clock("optimize"):
             run, fit = fitted(run, followers)
+            followers.finish(fit)
         history = followers.filled(fit.history)
         errors = show_end(run, painter, fit.mixture, history, depth)
         facts = {"task": "shape", **errors, "initial": initial, "steps": len(history.step), "init": run.start.kind}
         facts |= {"scale": float(run.scene.frame.scale), "device": run.device, "ground_truth_backend": run.seen.source}
         facts |= {"view_iou": fit.view_iou, "view_weight": fit.view_weight, **circumstances(config)}
         with clock("export"):
-            subject = subject_of(run, fit.mixture)
+            # before anything that may fail: what the fit has found
             util.write_history(run.folder / "history.csv", history)
+            write_mixture(run.folder / "model.npz", Subject(fit.mixture, run.scene.frame), facts)
+            subject = subject_of(run, fit.mixture)
+            facts |= surface_facts(subject, run.scene.mesh, config.random_seed)
             write_files(run, subject, facts)
             write_film(run, followers.recorder.snapshots)
         with clock("figures"):
@@ -124,9 +128,12 @@ def fitted(run: Run, followers: Followers) -> tuple[Run, ShapeFit]:
     generator, train = streams(run.config)[1], run.seen.views["train"]
     if not run.config.capture.refine_cameras:
         return run, fit_shape(run.program, run.start.mixture, train, generator, followers, run.scene.surface)
-    joint = fit_shape_and_cameras(run.program, run.start.mixture, train, generator)
+    if run.config.optimization.point_weight:
+        raise ValueError("point_weight and refine_cameras cannot be had together")
+    on_round = followers.on_round(JointOptions().rounds)
+    joint = fit_shape_and_cameras(run.program, run.start.mixture, train, generator, JointOptions(), on_round)
     turn, shift = np.rad2deg(joint.moved[-1, 0]), 100.0 * joint.moved[-1, 1]
-    say(f"cameras moved by {turn:.2f} degrees and {shift:.2f} % of the size (root mean squares)")
+    say(f"cameras moved by {turn:.2f} degrees and {shift:.2f} % of the size (root mean squares); unseen ones did not")
     views = {**run.seen.views, "train": train._replace(cameras=joint.cameras)}
     return run._replace(seen=run.seen._replace(views=views)), joint.shape
 
@@ -163,7 +170,8 @@ def write_files(run: Run, subject: Subject, facts: dict[str, Any]) -> None:
     util.write_text(run.folder / "config.yaml", to_yaml(run.config))
     size, cameras = parts[0].silhouette.shape[1:], subject.frame.cameras_to_world(cameras)
     write_cameras(run.folder / "cameras.json", cameras, size, run.seen.names, held_out)
-    export(subject, run.config.export, run.folder)
+    with util.progress_bar("export") as on_progress:
+        export(subject, run.config.export, run.folder, on_progress)
 
 
 def write_film(run: Run, snapshots: list[Snapshot]) -> None:
@@ -171,7 +179,9 @@ def write_film(run: Run, snapshots: list[Snapshot]) -> None:
     kind, train = run.config.export.film, run.seen.views["train"]
     if kind != NONE and snapshots:
         few = select_views(train, np.arange(min(FILM_VIEWS, len(train.silhouette))))
-        write_moving(run.folder / f"film.{kind}", film(snapshots, few), FILM_SECONDS)
+        with util.progress_bar("film") as on_progress:
+            frames = film(snapshots, few, lambda frame, total: on_progress(frame, total, np.nan))
+        write_moving(run.folder / f"film.{kind}", frames, FILM_SECONDS)
 
 
 def write_page(run: Run, subject: Subject, history: History, metrics: dict[str, Any]) -> None:

@@ -267,7 +267,8 @@ def progress_bar(name: str) -> Iterator[Callable[[int, int, float], None]]:
 
         def move(step: int, total: int, loss: float) -> None:
             bar.total = total
-            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+            if math.isfinite(loss):
+                bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             bar.update(step - bar.n)
 
         yield move

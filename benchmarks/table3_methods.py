@@ -114,10 +114,12 @@ def prepare_forgiving_carving(settings: Settings) -> Solve:
 FIT_SOURCES = (
     "fm_render.py",
     "fmb/numerics.py",
+    "fmb/mixture.py",
     "fmb/fit.py",
     "fmb/shape.py",
     "fmb/supervision.py",
     "fmb/attendant.py",
+    "fmb/agreement.py",
     "fmb/losses.py",
     "fmb/start.py",
     "fmb/schedules.py",

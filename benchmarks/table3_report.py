@@ -165,7 +165,7 @@ def explanation(rows: Rows, method: str) -> str:
     return " ".join(parts)
 
 
-def section(rows: Rows, run: Sequence[str], curves: str = "") -> str:
+def section(rows: Rows, run: Sequence[str]) -> str:
     """The section's text; `run` says with what, when and where."""
     parts = [
         "## Shape from silhouette: table 3",
@@ -183,4 +183,4 @@ def section(rows: Rows, run: Sequence[str], curves: str = "") -> str:
             model_table(rows, OURS),
         ]
         parts.append(explanation(rows, OURS))
-    return "\n\n".join([*parts, *filter(None, [curves])])
+    return "\n\n".join(parts)

@@ -33,6 +33,7 @@ CLEAN = "clean"
 UNSEEN_SEED = 7_2  # section 7.2; the same unseen cameras for every model, method and seed
 KEPT_VIEWS = 4  # of the unseen ones, whose pictures are kept
 DATA_SOURCES = ("fmb/noise.py", "fmb/ground_truth.py", "fmb/cameras.py", "fmb/frames.py", "benchmarks/table3_runs.py")
+MEASURING_SOURCES = ("fmb/evaluation.py", "fmb/metrics.py")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Run:
         parts = [asdict(self.settings), self.noise, self.method, self.seed, digest(self.mesh)]
         # of fmb/options.py what is set there, not its text: options of other tasks come and go
         parts += [repr(options()) for options in (ModelOptions, OptimizationOptions, RenderingOptions)]
-        sources = (*METHODS[self.method].sources, *DATA_SOURCES, "benchmarks/table3_methods.py")
+        sources = (*METHODS[self.method].sources, *DATA_SOURCES, *MEASURING_SOURCES, "benchmarks/table3_methods.py")
         parts += [digest(ROOT / source) for source in sources]
         name = f"{self.mesh.stem}-{self.noise}-{re.sub('[^a-z0-9]+', '_', self.method)}-{self.seed}"
         return f"{name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"

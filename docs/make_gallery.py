@@ -37,8 +37,8 @@ CLAY = np.array([0.80, 0.72, 0.62])
 UP = (0.0, 1.0, 0.0)
 HEAD = """# Gallery
 
-Ten shapes, each 40 Gaussians (400 numbers), fitted to 20 silhouettes of 64 x 64 pixels and to nothing else. From above:
-the mesh that the silhouettes are of; the fit, every component in a colour of its own; its normals (red to the right,
+Ten shapes, each 40 Gaussians (400 numbers), started from points of the mesh's volume and fitted to 20 silhouettes of
+64 x 64 pixels. From above: the mesh that the silhouettes are of; the fit, every component in a colour of its own; its normals (red to the right,
 green up, blue towards the camera). Numbers are of 32 views that the fit has not seen, depth errors in percent of the
 object's scale: silhouettes alone leave depth to the blend, whose hits lie inside the body.
 

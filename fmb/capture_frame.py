@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from fmb.carving import Volume
 from fmb.frames import SCALE_PER_DEVIATION, Frame
-from fmb.hull import cast_votes, hull, hull_box, sighted_frame
+from fmb.hull import cast_votes, hull, hull_box, object_pixels, sighted_frame
 from fmb.views import Views
 
 GRID = 64  # voxels on an edge of the box around the hull
@@ -19,6 +19,7 @@ def frame_from_views(views: Views) -> Frame:
     As `fmb.frames.canonical_frame` of the hull's surface would be. What lies outside an image is unknown, not empty,
     and a voxel goes only where more views than `fmb.hull` forgives are against it; so neither damaged masks nor views
     cut by the border matter much. In the input's unit, wherever its origin is.
+    Views that show no object count only where most are so (`fmb.hull`).
     Raises ValueError for fewer than 2 views that show the object and for silhouettes that have no volume in common.
     """
     return framed_hull(views, GRID)[0]
@@ -30,9 +31,9 @@ def framed_hull(views: Views, grid: int) -> tuple[Frame, Volume]:
     seen = views._replace(cameras=sighted.cameras_to_canonical(views.cameras))
     volume = hull(cast_votes(seen, hull_box(seen), grid))
     if not volume.occupied.any():
-        raise ValueError(
-            f"the silhouettes of {len(views.silhouette)} views have no volume in common; check the cameras"
-        )
+        empty = np.count_nonzero(~np.any(object_pixels(views), axis=(1, 2)))
+        check = "check the cameras" + (f" and the masks, of which {empty} are empty" if empty else "")
+        raise ValueError(f"the silhouettes of {len(views.silhouette)} views have no volume in common; {check}")
     inner = surface_frame(volume)
     frame = Frame(sighted.to_world(inner.centre), np.asarray(sighted.scale * inner.scale))
     box = volume.box._replace(lower=inner.to_canonical(volume.box.lower), edge=float(volume.box.edge / inner.scale))

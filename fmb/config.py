@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, NoReturn
 import yaml
 
 from fmb.options import (
+    NONE,
+    READS,
     RELEASED,
     Config,
     ConfigError,
@@ -61,7 +63,7 @@ def load_config(argv: Sequence[str], tasks: Sequence[str] = (), default_file: Pa
             if entries[name].label.startswith("--"):
                 raise ConfigError(f"{entries[name].label}: recipe predecessor has its own {name}, {value}")
             entries[name] = Entry(value, f"{name} of recipe predecessor")
-    check_together(entries)
+    check_together(entries, flags.task)
     values: dict[str, dict[str, Any]] = {}
     for name, declared in options().items():
         values.setdefault(declared.section, {})[name] = entries[name].value
@@ -82,11 +84,16 @@ def subject_option(task: str, word: str) -> str:
     return "model_file" if task == "export" or word.lower().endswith((".npz", ".pkl")) else "mesh_file"
 
 
-def check_together(entries: Mapping[str, Entry]) -> None:
-    """Raises ConfigError where values are allowed alone but not together."""
+def check_together(entries: Mapping[str, Entry], task: str) -> None:
+    """Raises ConfigError where values are allowed alone but not together, or not with the task."""
+    unread = {name for names in READS.values() for name in names} - set(READS.get(task, options()))
+    for name in sorted(unread):
+        if entries[name].label.startswith("--") and entries[name].value != options()[name].default:
+            works_on = " or ".join(READS[task])
+            raise ConfigError(f"{entries[name].label}: task {task} does not work on it, but on {works_on}")
     views, width, height = (entries[name].value for name in ("num_views", "image_width", "image_height"))
     batch, points, mixtures = (entries[name] for name in ("batch_size", "gmm_points", "num_mixtures"))
-    if batch.value > views * width * height:
+    if task in ("", "shape", "convert") and entries["data"].value == NONE and batch.value > views * width * height:
         rays = f"{views * width * height}, the rays of {views} views of {width} x {height} pixels"
         raise ConfigError(f"{batch.label} is {batch.value}; must be at most {rays}")
     if entries["init"].value != "sphere" and mixtures.value > points.value:
@@ -169,7 +176,7 @@ def parse_flags(argv: Sequence[str], tasks: Sequence[str]) -> argparse.Namespace
         name = subject_option(flags.task, flags.subject)
         if getattr(flags, name) is not None:
             raise ConfigError(f"unexpected {quote(flags.subject)}: {options()[name].flag} is given, too")
-        setattr(flags, name, flags.subject)
+        setattr(flags, name, flags.subject)  # where the task does not read it, check_together says so
     return flags
 
 

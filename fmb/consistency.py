@@ -120,7 +120,7 @@ def measured(views: Views, grid: int, side: int, trusted: Bool[np.ndarray, " vie
         return None
     views = views._replace(cameras=frame.cameras_to_canonical(views.cameras))
     votes = cast_votes(views, hull_box(select_views(views, np.flatnonzero(trusted))), grid)
-    votes = counted(votes.sees, votes.against, trusted, votes.box)
+    votes = counted(votes.sees, votes.against, trusted & votes.trusted, votes.box)
     world = Box(frame.to_world(votes.box.lower), float(frame.scale * votes.box.edge))
     small = thinned(views, side)
     seen = look_at_volume(hull(votes), small.cameras, small.silhouette.shape[1:]).alpha

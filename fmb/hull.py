@@ -5,7 +5,8 @@ kept, so that the hull of all views but one costs nothing more, and nothing is k
 
 The rule is that of `fmb.carving` with a memory for small numbers: of fewer than FEW views none may be against a voxel,
 of FEW or more always one, so that one bad view does not carve away what all others see; and a voxel needs the votes of
-half of the views, but of LEAST in any case (of all, if they are fewer): what one camera alone sees has no end.
+half of the views, but of LEAST in any case (of all, if they are fewer): what one camera alone sees has no end.  A mask
+without any object is a failure of whatever made it and does not vote, unless most of them are so.
 """
 
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from fmb.views import Views
 DISSENT = 0.1  # share of the views that may be against a voxel
 FEW = 5  # views from which one may always be against
 LEAST = 4  # votes without which nothing is kept, as far as there are so many views
+AGREED, LEAST_AGREED = 0.8, 2  # share and number of the views that must see a point on the object to keep it
 MOST_VOTES = 60_000_000  # views times voxels, two bytes each: more views are asked about larger voxels
 SIGHT_STEPS, SIGHT_FLOOR = 25, 1e-3  # of reweighted least squares; the floor in parts of the median distance
 PARALLEL = 1e-6  # least mean square sine between lines of sight and any one direction
@@ -36,31 +38,56 @@ class Votes(NamedTuple):
     against: Bool[np.ndarray, "view grid grid grid"]
     seen_by: Int[np.ndarray, "grid grid grid"]
     refused_by: Int[np.ndarray, "grid grid grid"]
-    trusted: Bool[np.ndarray, " view"]  # these alone are counted
+    trusted: Bool[np.ndarray, " view"]  # these alone are counted; none without object, see `voting_views`
     box: Box
 
 
 def cast_votes(views: Views, box: Box, grid: int) -> Votes:
     """The votes on grid^3 voxels, or fewer where they would not fit into MOST_VOTES, each by its centre."""
-    count, height, width = views.silhouette.shape
+    count = len(views.silhouette)
     grid = max(1, min(grid, int((MOST_VOTES / count) ** (1 / 3))))
     matrix = projections(views)
     ticks = box.lower + box.edge / grid * (np.arange(grid)[:, None] + 0.5)
     along_x, along_y, along_z = ticks[:, 0, None, None], ticks[None, :, 1, None], ticks[None, None, :, 2]
     sees, against = np.zeros((2, count, grid, grid, grid), bool)
     for view in range(count):
-        x, y, depth = (row[3] + row[0] * along_x + row[1] * along_y + row[2] * along_z for row in matrix[view])
-        seen = (depth > 0) & (x >= 0) & (x < width * depth) & (y >= 0) & (y < height * depth)
-        row, column = ((value[seen] / depth[seen]).astype(np.intp) for value in (y, x))
-        # the quotient may round up to the border
-        row, column = np.minimum(row, height - 1), np.minimum(column, width - 1)
-        if views.valid is not None:
-            valid = np.asarray(views.valid[view])[row, column]
-            seen[seen] = valid
-            row, column = row[valid], column[valid]
-        sees[view] = seen
-        against[view][seen] = np.asarray(views.silhouette[view])[row, column] < FOREGROUND
-    return counted(sees, against, np.ones(count, bool), box)
+        places = (row[3] + row[0] * along_x + row[1] * along_y + row[2] * along_z for row in matrix[view])
+        sees[view], against[view] = _vote(views, view, *places)
+    return counted(sees, against, voting_views(views), box)
+
+
+def _vote(
+    views: Views, view: int, x: np.ndarray, y: np.ndarray, depth: np.ndarray
+) -> tuple[Bool[np.ndarray, "*place"], Bool[np.ndarray, "*place"]]:
+    """Which places, in pixels times depth, the view sees, and which of these it is against."""
+    height, width = views.silhouette.shape[1:]
+    seen = (depth > 0) & (x >= 0) & (x < width * depth) & (y >= 0) & (y < height * depth)
+    row, column = ((value[seen] / depth[seen]).astype(np.intp) for value in (y, x))
+    # the quotient may round up to the border
+    row, column = np.minimum(row, height - 1), np.minimum(column, width - 1)
+    if views.valid is not None:
+        valid = np.asarray(views.valid[view])[row, column]
+        seen[seen] = valid
+        row, column = row[valid], column[valid]
+    against = np.zeros(seen.shape, bool)
+    against[seen] = np.asarray(views.silhouette[view])[row, column] < FOREGROUND
+    return seen, against
+
+
+def voting_views(views: Views) -> Bool[np.ndarray, " view"]:
+    """The views that show an object; all, where most or all but one show none."""
+    shown = np.any(object_pixels(views), axis=(1, 2))
+    return shown if shown.sum() >= max(2, 0.5 * len(shown)) else np.ones(len(shown), bool)
+
+
+def points_in_masks(views: Views, points: Float[np.ndarray, "point 3"]) -> Bool[np.ndarray, " point"]:
+    """Which points lie on the object in AGREED of the views that see them, and in LEAST_AGREED at least."""
+    seen_by, shown_by = np.zeros((2, len(points)), np.int32)
+    for view, matrix in enumerate(projections(views)):
+        seen, against = _vote(views, view, *(matrix[:, :3] @ points.T + matrix[:, 3:]))
+        seen_by += seen
+        shown_by += seen & ~against
+    return shown_by >= np.maximum(LEAST_AGREED, AGREED * seen_by)
 
 
 def counted(
@@ -154,12 +181,13 @@ def hull_box(views: Views) -> Box:
     """
     start = box = Box(np.full(3, -0.5 * START_EDGE), START_EDGE)
     for _ in range(SEARCH_ROUNDS):
-        left = np.argwhere(hull(cast_votes(views, box, SEARCH_GRID)).occupied)
+        occupied = hull(cast_votes(views, box, SEARCH_GRID)).occupied
+        left, grid = np.argwhere(occupied), len(occupied)  # less than SEARCH_GRID for very many views
         if not len(left):
             return start
-        voxel = box.edge / SEARCH_GRID
+        voxel = box.edge / grid
         low, high = left.min(0), left.max(0) + 1
-        open_ended = (low.min() == 0 or high.max() == SEARCH_GRID) and box.edge < LARGEST_EDGE
+        open_ended = (low.min() == 0 or high.max() == grid) and box.edge < LARGEST_EDGE
         edge = 1.6 * box.edge if open_ended else ((high - low).max() + 2 * MARGIN) * voxel
         middle = box.lower + voxel * (low + high) / 2.0
         done = not open_ended and edge > 0.8 * box.edge

@@ -39,11 +39,11 @@ class LiveView:
                 self.server = viser.ViserServer(host=HOST, port=self.port, label="fuzzy metaballs", verbose=False)
         except OSError as error:
             raise ValueError(f"--view: no server on port {self.port} ({(error.strerror or 'error').lower()})") from None
-        self.server.gui.configure_theme(show_share_button=False)  # it would open the page to the world
-        self.words = self.server.gui.add_markdown("waiting for the fit")
-        if self.views is not None:
-            self.server.scene.set_up_direction(common_up(self.views.cameras))
-            self._add_cameras(self.views)
+        try:
+            self._fill()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *reason: Any) -> None:
@@ -70,6 +70,13 @@ class LiveView:
             self.server.sleep_forever()
         except KeyboardInterrupt:
             return
+
+    def _fill(self) -> None:
+        self.server.gui.configure_theme(show_share_button=False)  # it would open the page to the world
+        self.words = self.server.gui.add_markdown("waiting for the fit")
+        if self.views is not None:
+            self.server.scene.set_up_direction(common_up(self.views.cameras))
+            self._add_cameras(self.views)
 
     def _show(self, mixture: Mixture) -> None:
         shapes = component_ellipsoids(mixture)

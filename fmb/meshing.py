@@ -174,7 +174,7 @@ def mesh_iou(mesh: trimesh.Trimesh, views: Views) -> float:
 def decimate(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
     """The mesh with about `faces` triangles, by quadric edge collapse; as it is if it has no more.
 
-    Raises ValueError for fewer than 4 faces and where fast-simplification, an optional package, is missing.
+    Raises ValueError for fewer than 4 faces and where the package fast-simplification cannot be imported.
     """
     if faces < 4:
         raise ValueError(f"faces of a mesh {faces}: must be at least 4")
@@ -183,7 +183,7 @@ def decimate(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
     try:
         return mesh.simplify_quadric_decimation(face_count=faces)
     except ImportError:
-        raise ValueError("fewer faces need the package fast-simplification; install it, or ask for all faces") from None
+        raise ValueError("fewer faces need the package fast-simplification, which cannot be imported") from None
 
 
 def vertex_colors(
@@ -197,9 +197,10 @@ def vertex_colors(
 
 def _level_iou(grid: Grid, level: float, views: Views) -> float:
     try:
-        return mesh_iou(tidy(contour(grid, -np.log(level)), LEAST_PIECE), views)
+        mesh = contour(grid, -np.log(level))
     except ValueError:  # nothing is that dense
         return 0.0
+    return mesh_iou(tidy(mesh, LEAST_PIECE), views)
 
 
 def _arrays(mixture: Mixture, level: float) -> tuple[Mixture, Array]:

@@ -12,6 +12,14 @@ WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 NOT_FINITE = re.compile(r"[+-]?\.?(inf|infinity|nan)", re.IGNORECASE)
 NONE = "none"  # stands for no file
+# What each task may be told to work on.
+READS = {
+    "shape": ("mesh_file", "data"),
+    "pose": ("mesh_file", "model_file"),
+    "track": ("mesh_file", "model_file"),
+    "export": ("model_file",),
+    "convert": ("mesh_file",),
+}
 FORMATS = ("auto", "transforms", "colmap", "co3d", "idr", "projections", "krt", "plain")
 EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "printable text"}
 
@@ -45,7 +53,7 @@ class ModelOptions:
     num_mixtures: int = option(40, "components of the mixture", at_least=1, at_most=100_000)
     init: str = option(
         "auto",
-        "start; auto is volume_gmm with a mesh, else sphere",
+        "start; auto is volume_gmm, of mesh or hull",
         choices=("auto", "volume_gmm", "surface_gmm", "sphere"),
     )
     gmm_points: int = option(20_000, "points of the mesh that a GMM start is fitted to", at_least=10, at_most=10**7)
@@ -93,7 +101,7 @@ class OptimizationOptions:
         2.2, "scale of the object while it is fitted; matters to recipe predecessor alone", above=0, at_most=1000
     )
     depth_weight: float = option(
-        0.0, "of depth errors, in object scales, beside the silhouettes'; needs depths", at_least=0, at_most=1000
+        0.0, "of depth errors, in object scales, beside silhouettes'; convert takes 3 for 0", at_least=0, at_most=1000
     )
     point_weight: float = option(
         0.0, "of how far given points of the surface are off it, likewise; needs points", at_least=0, at_most=1000
@@ -131,8 +139,8 @@ class PoseTaskOptions:
     )
     evidence: str = option("both", "what the pose is found from", choices=("both", "depth", "mask"))
     num_starts: int = option(24, "poses around the given one that are tried; 0 tries none", at_least=0, at_most=200)
-    depth_file: str = option(NONE, "depth image (png of 16 bits, npy or exr), or none")
-    depth_unit: float = option(0.001, "length of 1 in a depth image, in the model's unit", above=0, at_most=1e6)
+    depth_file: str = option(NONE, "depth image (png of 16 bits or npy), or none")
+    depth_unit: float = option(0.001, "length of 1 in a png of depth, in the model's unit", above=0, at_most=1e6)
     mask_file: str = option(NONE, "mask, or none; without depth and mask a random view is simulated")
     intrinsics_file: str = option(NONE, "focal lengths and principal point (json or a 3 x 3 matrix in txt)")
     initial_pose_file: str = option(NONE, "pose to start from (json, npy or txt)")
@@ -166,7 +174,7 @@ class IoOptions:
     """Files and folders."""
 
     mesh_file: str = option("data/ibex.ply", "mesh to fit to (obj, ply, stl, off, glb or gltf)")
-    model_file: str = option("none", "mixture to go on from: model.npz, splats (ply) or a released pkl; or none")
+    model_file: str = option("none", "mixture to work on: model.npz, splats (ply), a released pkl; or none")
     output_dir: str = option("output", "folder of the results; pose, track and convert have one of their own in it")
 
 
@@ -184,7 +192,7 @@ class Config:
     random_seed: int = option(42, "seed of every random choice", at_least=0, at_most=2**32 - 1)
     task: str = ""
     cpu: bool = switch("use the CPU even where there is a GPU")
-    overwrite: bool = switch("export into the folder of another run")
+    overwrite: bool = switch("export into a folder that is neither empty nor the model's")
     view: bool = switch("show the fit in a browser while it runs (needs the extra `view`)")
     check_cameras: bool = switch("only tell whether the cameras and masks of --data agree")
 

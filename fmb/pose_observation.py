@@ -9,7 +9,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from fm_render import Mixture
-from fmb.cameras import ANY_ARRAY, Cameras, project
+from fmb.cameras import ANY_ARRAY
 from fmb.pose_residuals import Pose, Sight
 
 FOREGROUND = 0.5  # silhouette from which a pixel's depth is the object's
@@ -100,10 +100,10 @@ def pooled(pixels: Pixels, factor: int, most: int | None = None) -> Sight:
     number = jnp.arange(height * width)
     if most is None or most >= height * width:
         return Sight(direction, silhouette, mask_weight, number, point, depth_weight, number)
-    window = (2 * NEAR + 1,) * 2
-    image = (silhouette * mask_weight > 0).astype(point.dtype).reshape(height, width)
-    near = jax.lax.reduce_window(image, jnp.zeros((), image.dtype), jax.lax.max, window, (1, 1), "SAME").reshape(-1)
-    ray, mask_weight = _chosen(mask_weight * near, most)
+    near = (silhouette * mask_weight > 0).astype(point.dtype).reshape(height, width)
+    for window in ((2 * NEAR + 1, 1), (1, 2 * NEAR + 1)):
+        near = jax.lax.reduce_window(near, jnp.zeros((), near.dtype), jax.lax.max, window, (1, 1), "SAME")
+    ray, mask_weight = _chosen(mask_weight * near.reshape(-1), most)
     index, depth_weight = _chosen(depth_weight, most)
     return Sight(direction[:, ray], silhouette[ray], mask_weight, ray, point[:, index], depth_weight, index)
 
@@ -198,10 +198,11 @@ def check_start(name: str, start: Float[ANY_ARRAY, "4 4"], mixture: Mixture, obs
     rigid = np.all(np.isfinite(start)) and np.allclose(start[3], [0, 0, 0, 1], atol=RIGID)
     if not rigid or not np.allclose(turn @ turn.T, np.eye(3), atol=RIGID) or np.linalg.det(turn) < 0:
         raise ValueError(f"{name}: not a rigid motion: 4 x 4, its upper left a rotation, its last row 0 0 0 1")
-    camera = Cameras(start[None], np.asarray(observation.intrinsics, float)[None])
-    place, depth = (np.asarray(x)[0] for x in project(camera, np.asarray(mixture.mean, float)))
+    x, y, depth = (
+        np.asarray(observation.intrinsics, float) @ turn.T @ (np.asarray(mixture.mean, float) - start[:3, 3]).T
+    )
     height, width = image_size(observation)
-    inside = (depth > 0) & np.all((place > 0) & (place < np.array([[width, height]])), axis=1)
+    inside = (depth > 0) & (x > 0) & (x < width * depth) & (y > 0) & (y < height * depth)
     if not inside.any():
         raise ValueError(f"{name}: nothing of the object is in the image from there")
     return start
@@ -220,9 +221,11 @@ def pose_of(world_from_camera: Float[np.ndarray, "4 4"], middle: Float[np.ndarra
 
 
 def camera_of(pose: Pose, middle: Float[np.ndarray, "3"], scale: float) -> Float[np.ndarray, "*pose 4 4"]:
-    """world_from_camera of canonical poses, the inverse of `pose_of`; rotations made exact."""
-    left, _, right = np.linalg.svd(np.asarray(pose.rotation, float))
-    turn = np.swapaxes(left @ right, -1, -2)
+    """world_from_camera of canonical poses, the inverse of `pose_of`; rotations made exact, NaN where they are none."""
+    rotation = np.asarray(pose.rotation, float)
+    finite = np.isfinite(rotation).all((-2, -1), keepdims=True)
+    left, _, right = np.linalg.svd(np.where(finite, rotation, 0.0))
+    turn = np.where(finite, np.swapaxes(left @ right, -1, -2), np.nan)
     camera = np.zeros((*turn.shape[:-2], 4, 4))
     camera[..., :3, :3], camera[..., 3, 3] = turn, 1
     camera[..., :3, 3] = middle - scale * np.einsum("...ij,...j->...i", turn, np.asarray(pose.translation, float))

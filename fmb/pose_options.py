@@ -11,6 +11,8 @@ METHODS = ("levenberg_marquardt", "first_order")
 EVIDENCES = ("both", "depth", "mask")
 DEPTHS = ("surface", "projective")
 FEW, FEWER = 8, 3  # poses that are worth the second and the third stage
+ENDING = 1e-3  # radians and scales, from one start alone: ten times below what the noise of an image leaves open
+FEW_RAYS, TRACKING_RAYS = 512, 1_024  # of the two stages from one start alone, and as many points
 MOST_RAYS = 2_048  # near the mask, and at most so many points: what the finest image comes down to
 
 
@@ -18,6 +20,7 @@ class Stage(NamedTuple):
     """A round of the search: pixels pooled, poses that enter, trials (the first only looks), residuals to expect.
 
     `far`: depth by the level of the mixture's field, whose slope is exact anywhere, not by distance. `most`: rays.
+    `ending`: a step shorter than that, in radians and scales, ends it.
     """
 
     pooling: int
@@ -28,6 +31,7 @@ class Stage(NamedTuple):
     blur: float
     far: bool = False
     most: int | None = None
+    ending: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class PoseOptions:
         """Coarse to fine; each ends where nothing moves any more."""
         last = Stage(1, 1, self.iterations, 0.02, 0.03, 0.0, False, MOST_RAYS)
         if self.starts == 0:
-            return (Stage(2, 1, self.iterations, 0.05, 0.05, 0.0, True), last)
+            first = Stage(2, 1, self.iterations, 0.05, 0.05, 0.0, True, FEW_RAYS, 100 * ENDING)
+            return (first, last._replace(most=TRACKING_RAYS, ending=ENDING))
         few, fewer = min(FEW, self.starts), min(FEWER, self.starts)
         return (
             Stage(4, self.starts + 1, 13, 0.1, 0.05, 0.5, True),

@@ -38,7 +38,7 @@ def start_mixture(
 
     The spheres of recipe "predecessor" weigh 1 / num_mixtures as released, others SPHERE_WEIGHT each. A mesh without
     an interior gets a surface GMM in place of a volumetric one, with a notice.
-    Raises ValueError for a GMM without a mesh.
+    Raises ValueError for a GMM of a surface without a mesh, or of a volume without either.
     """
     kind = options.init
     if kind == "auto":
@@ -54,7 +54,7 @@ def start_mixture(
     if kind == "volume_gmm" and mesh is None and inside is not None:
         return Start(_single(fit_gmm(inside, count, seed, "volume", factor)), kind)
     if mesh is None:
-        raise ValueError(f"init is {kind}; without a mesh it must be sphere or auto")
+        raise ValueError(f"init is {kind}; without a mesh it must be sphere, volume_gmm or auto")
     notice = ""
     if kind == "volume_gmm":
         try:

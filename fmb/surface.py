@@ -131,7 +131,7 @@ def attached(field: Field, vertices: Float[ANY_ARRAY, "vertex 3"]) -> Float[Arra
     """The same points, on the field's zero, with the gradient they have as points that stay on it.
 
     They move along the normal as whatever the field depends on changes: x - (f - sg f) sg(grad f / |grad f|^2), with sg
-    the stop-gradient.
+    the stop-gradient. For those who fit through vertices; no task of this program does.
     """
     points = stop_gradient(jnp.asarray(vertices))
     value, pull = jax.vjp(field, points)
@@ -141,7 +141,10 @@ def attached(field: Field, vertices: Float[ANY_ARRAY, "vertex 3"]) -> Float[Arra
 
 
 def field_normals(field: Field, points: Float[np.ndarray, "point 3"]) -> Float[np.ndarray, "point 3"]:
-    """Unit normals of the field's level sets, outward (towards larger values); 0 where it is flat."""
+    """Unit normals of the field's level sets, outward (towards larger values); 0 where it is flat.
+
+    For vertices that are `attached`; no task of this program needs them.
+    """
     slope = _sloped(field, points)[1]
     length = np.linalg.norm(slope, axis=1, keepdims=True)
     return slope / np.where(length > 0.0, length, 1.0)

@@ -22,7 +22,6 @@ def load(*argv: str, file: Path | None = None) -> Config:
 
 
 def value_of(config: Config, declared: Option) -> object:
-    """The option's value in a config."""
     return getattr(getattr(config, declared.section) if declared.section else config, declared.name)
 
 
@@ -194,14 +193,6 @@ def test_task_is_the_first_word_and_defaults_to_the_first():
     assert load("pose", "--num-views", "3").task == "pose"
     assert load("--num-views", "3", "pose").task == "pose"
     assert load_config([], default_file=None).task == ""
-
-
-def test_a_second_word_is_what_to_work_on(tmp_path):
-    assert load("pose", "cow.obj").io.mesh_file == "cow.obj"
-    assert load("pose", "--num-views", "3", "out/model.npz").io.model_file == "out/model.npz"
-    assert load("--cpu", "pose", "released.pkl").io.model_file == "released.pkl"
-    assert load_config(["export", "splats.ply"], ("shape", "export"), None).io.model_file == "splats.ply"
-    assert load("shape", str(tmp_path)).capture.data == str(tmp_path)
 
 
 def test_help_names_every_flag_with_its_text_and_default(capsys):

@@ -41,6 +41,8 @@ BAD_FLAGS = {
     "pse": "unknown task 'pse' (did you mean pose?); must be one of shape, pose",
     "pose cow.obj hen.obj": "unexpected 'hen.obj'; options are given as flags such as --mesh-file FILE",
     "pose cow.obj --mesh-file hen.obj": "unexpected 'cow.obj': --mesh-file is given, too",
+    "pose --data photographs": "--data: task pose does not work on it, but on mesh_file or model_file",
+    "shape model.npz": "--model-file: task shape does not work on it, but on mesh_file or data",
     "--view=true": "--view takes no value",
     "--num-mixtures 0": "--num-mixtures is 0; must be at least 1",
     "--num-views -3": "--num-views is -3; must be at least 1",
@@ -165,3 +167,11 @@ def test_aliases_do_not_multiply(write):
     lines += [f"{n}: &{n} [{', '.join([f'*{p}'] * 9)}]" for p, n in zip("abcdefgh", "bcdefghi", strict=True)]
     with pytest.raises(ConfigError, match="line 1: unknown key 'a'"):
         load(file=write("\n".join(lines)))
+
+
+def test_a_second_word_is_what_to_work_on(tmp_path):
+    assert load("pose", "cow.obj").io.mesh_file == "cow.obj"
+    assert load("pose", "--num-views", "3", "out/model.npz").io.model_file == "out/model.npz"
+    assert load("--cpu", "pose", "released.pkl").io.model_file == "released.pkl"
+    assert load_config(["export", "splats.ply"], ("shape", "export"), None).io.model_file == "splats.ply"
+    assert load("shape", str(tmp_path)).capture.data == str(tmp_path)

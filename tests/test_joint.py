@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,11 +7,13 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from fm_render import render
-from fmb.cameras import Cameras, pixel_rays
-from fmb.joint import JointOptions, aligned, compiled_refinement, mean_motion, prior
+from fmb.cameras import Cameras, pinhole_intrinsics, pixel_rays, random_cameras
+from fmb.joint import JointOptions, aligned, compiled_refinement, fit_shape_and_cameras, mean_motion, prior
 from fmb.noise import camera as wrong_cameras
+from fmb.options import OptimizationOptions
 from fmb.pose_observation import pose_of
 from fmb.pose_search import moved
+from fmb.shape import compile_shape_fit
 from fmb.views import Views
 from tests.pose_scene import IMAGE_SIZE, INTRINSICS, camera_at, lopsided_mixture
 
@@ -56,6 +60,27 @@ def test_gradient_of_the_prior():
     np.testing.assert_allclose(normal.information, hessian, rtol=5e-3, atol=10)
 
 
-def test_wrong_options():
-    with pytest.raises(ValueError, match="rounds 0: must be positive"):
-        JointOptions(rounds=0).check()
+def test_shape_and_cameras_from_wrong_cameras():
+    generator, size = np.random.default_rng(0), (24, 24)
+    truth = jax.tree.map(lambda x: x[:4], lopsided_mixture())
+    cameras = random_cameras(generator, 6, 3.0, pinhole_intrinsics(*size, 45.0))
+    double = jax.tree.map(lambda x: x.astype(jnp.float64), truth)
+    alpha = np.asarray(render(double, pixel_rays(cameras, *size), outputs=("alpha",)).alpha)
+    views = wrong_cameras(Views(cameras, (alpha > 0.5).astype(np.float32)), np.random.default_rng(1), 4.0)
+    program = compile_shape_fit(truth, (6, *size), OptimizationOptions(num_epochs=8, batch_size=256))
+    rounds = []
+    fit = fit_shape_and_cameras(
+        program, truth, views, generator, JointOptions(2, 4.0, 4.0), lambda number, *_: rounds.append(number)
+    )
+    assert rounds == [0, 1]
+    assert fit.moved.shape == (2, 2)
+    wanted, given = cameras.world_from_camera, views.cameras.world_from_camera
+    before, after = (mean_motion(aligned(x, wanted), wanted) for x in (given, fit.cameras.world_from_camera))
+    assert after[0] < before[0]
+    assert np.isfinite(fit.shape.mixture.mean).all()
+
+
+@pytest.mark.parametrize("name", ["rounds", "degrees", "percent"])
+def test_wrong_options(name):
+    with pytest.raises(ValueError, match=f"{name} 0: must be positive"):
+        dataclasses.replace(JointOptions(), **{name: 0}).check()

@@ -48,6 +48,25 @@ def test_no_server_is_one_line(monkeypatch):
         pass
 
 
+def test_a_server_that_cannot_be_filled_is_stopped(monkeypatch):
+    class Server:
+        stopped = False
+
+        def __init__(self, **options):
+            pass
+
+        def stop(self) -> None:
+            Server.stopped = True
+
+    class Module:
+        ViserServer = Server
+
+    monkeypatch.setattr(live, "load_viser", lambda: Module)
+    with pytest.raises(AttributeError, match="gui"), LiveView():  # the stand-in has none
+        pass
+    assert Server.stopped
+
+
 def test_server_answers_on_this_machine_alone(viser):
     with LiveView(some_views()) as view:
         port = view.server.get_port()

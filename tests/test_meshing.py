@@ -166,7 +166,6 @@ def test_fewer_faces(monkeypatch):
 
 
 def test_fewer_faces_by_the_package():
-    pytest.importorskip("fast_simplification", reason="optional package")
     mesh = mesh_mixture(ball(), MeshOptions(resolution=32, faces=500)).mesh
     assert mesh.is_watertight and 400 <= len(mesh.faces) <= 500
     assert_allclose(mesh.volume, 4 / 3 * np.pi * radius(3.0) ** 3, rtol=0.05)

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -106,6 +107,19 @@ def test_covariance_is_calibrated(local_program):
         normalised.append(xi @ np.linalg.solve(fit.covariance, xi))
     assert 4 < np.mean(normalised) < 9  # 6 degrees of freedom
     assert 3.5 < np.median(normalised) < 8  # 5.3 for chi squared
+
+
+def test_a_search_that_lost_itself_is_no_success(local_program):
+    def lost(*inputs):
+        outcome = local_program.run(*inputs)
+        return jax.tree.map(lambda x: np.full_like(x, np.nan), outcome._replace(steps=np.ones(())))._replace(
+            steps=outcome.steps
+        )
+
+    mixture = lopsided_mixture()
+    fit = estimate_pose(local_program._replace(run=lost), mixture, observe(mixture, TRUTH), TRUTH, 1.0)
+    assert np.isnan(fit.world_from_camera[:3]).all()
+    assert not fit.success
 
 
 def test_a_pose_that_explains_nothing_is_no_success(local_program):

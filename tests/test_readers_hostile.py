@@ -5,6 +5,7 @@ import io
 import json
 import os
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
@@ -27,6 +28,7 @@ from PIL import Image
 
 from fmb.readers import assembly, safe_files
 from fmb.readers.captures import read_capture
+from fmb.readers.png import lacks_rows
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,7 @@ def test_pipes_and_folders_are_no_files(folder, scene):
 def test_bombs(folder, scene, monkeypatch):
     """What is small on disk and large in memory is refused before it is unpacked."""
     write_co3d(folder, scene)
-    monkeypatch.setattr(safe_files, "LARGEST_TEXT", 2**20)
+    monkeypatch.setattr(safe_files, "LARGEST_JSON", 2**20)
     (folder / "frame_annotations.jgz").write_bytes(gzip.compress(b" " * 2**21))
     assert "frame_annotations.jgz: more than 1 MiB, at most that is read" in refusal(folder)
     (folder / "frame_annotations.jgz").unlink()
@@ -96,6 +98,22 @@ def test_bombs(folder, scene, monkeypatch):
     assert "cameras_sphere.npz: 4 MiB of arrays; at most 1 MiB are read" in refusal(folder)
     (folder / "cameras_sphere.npz").write_bytes(bytes(2**20 + 1))
     assert "cameras_sphere.npz: more than 1 MiB" in refusal(folder, "idr")
+
+
+def test_brackets_are_counted_before_they_become_objects(folder, scene, monkeypatch):
+    write_transforms(folder, scene)
+    monkeypatch.setattr(safe_files, "MOST_BRACKETS", 1000)
+    (folder / "transforms.json").write_text('{"frames": [' + ",".join(["{}"] * 999) + "]}")
+    assert refusal(folder) == "transforms.json: 1001 lists and objects; at most 1000 are read"
+
+
+@pytest.mark.parametrize("content", ["[]", '[{"id": 0, "img_name": "000"}]', '{"views": []}', "broken", "{}"])
+def test_another_cameras_json_beside_a_good_data_set(folder, scene, content):
+    """The released splatting code writes a list of that name; alone, it is told what is wrong with it."""
+    (folder / "cameras.json").write_text(content)
+    assert refusal(folder).startswith("cameras.json: ")
+    write_transforms(folder, scene)
+    assert read_capture(folder).kind == "transforms"
 
 
 def npy(shape: str, data: bytes = b"", version: int = 1) -> bytes:
@@ -143,6 +161,27 @@ def test_images_that_lie_about_their_size(folder, scene, size, words):
     write_krt(folder, scene)
     (folder / "masks" / "000.png").write_bytes(png(*size, b"\0" * 25))
     assert words in refusal(folder)
+
+
+def test_images_that_unpack_to_more_than_their_size(folder):
+    """One pixel, and 64 MiB of what the header does not speak of."""
+    content = png(1, 1, b"\0" * 2**26)
+    (folder / "x.png").write_bytes(content)
+    assert safe_files.read_image(folder / "x.png").size == (1, 1)
+    tracemalloc.start()
+    assert not lacks_rows(content)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**23
+
+
+def test_wide_masks_of_narrow_values_tell_how_dark_they_are(folder, scene):
+    write_plain(folder, scene)
+    for view, name in enumerate(scene.names):
+        wide = 255 * (scene.views.silhouette[view] > 0.5).astype(np.uint16)
+        save(folder / "masks" / f"{name}.png", wide)
+    words = "none of the 2 masks shows the object, their largest value is 0.0039 of 1; expected it white on black"
+    assert refusal(folder) == f"masks/000.png: {words}"
 
 
 def test_too_many_pixels(folder, scene, monkeypatch):

@@ -82,6 +82,8 @@ def payloads() -> dict[str, bytes]:
         "an object outside the file": b"Pharmed\n.",
         "an array of unknown form": array % (b"I-3\n", b"C\x00"),
         "an array of shape (9,) with 0 bytes": array % (b"I9\n", b"C\x00"),
+        "'os\\nos.system'": b"\x80\x04\x8c\x05os\nos\x8c\x06system\x93.",
+        "a change of a function": b"\x80\x02c_codecs\nencode\nN}U\x0c__defaults__U\x04utf8\x85s\x86b.",
         "a text in another encoding than latin1": b"c_codecs\nencode\n(S'a'\nS'utf_16'\ntR.",
     }
 
@@ -99,13 +101,29 @@ def test_nothing_else_is_run(tmp_path, monkeypatch, reason):
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.pkl"]
 
 
+def test_a_refused_file_leaves_no_trace(tmp_path):
+    """The state of an object may be any attributes of it; those of what the reader itself calls stay."""
+    before = released.encode.__defaults__
+    (tmp_path / "model.pkl").write_bytes(payloads()["a change of a function"])
+    with pytest.raises(ValueError, match="a change of a function"):
+        read_released(tmp_path / "model.pkl")
+    assert released.encode.__defaults__ == before
+    check(tmp_path / "model.pkl", pickle.dumps(arrays(), 2))
+
+
+def test_names_in_a_message_stay_in_one_line(tmp_path):
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps({"a\nb": arrays()[0], 3: 1}))
+    with pytest.raises(ValueError, match=r"log_weight missing in a dict of 'a\\nb'$"):
+        read_released(tmp_path / "model.pkl")
+
+
 def broken_models() -> dict[str, object]:
     """What is pickled, by the message that it gives."""
     mean, upper, log_weight = arrays()
     return {
         "no model; must be means, precision factors and log weights": 3,
         "no model; means, precision factors and log weights must be arrays": [1, 2, 3],
-        "log_weight missing in a dict of mean, prec": {"mean": mean, "prec": upper},
+        "log_weight missing in a dict of 'mean', 'prec'": {"mean": mean, "prec": upper},
         "precision factors of shape (3, 3, 3); must be (4, 3, 3) for 4 components": (mean, upper[:3], log_weight),
         "means of shape (); must be (0, 3)": (np.zeros((), np.float32).view(), upper, log_weight),
         "log weights have 4 values that are not finite": (mean, upper, log_weight * np.nan),

@@ -222,7 +222,7 @@ def test_round_steps_are_few_and_inside(low, high):
 
 
 def test_convergence_shows_unseen_views_where_they_were_measured():
-    history = History(np.arange(3), np.array([1.0, 0.5, 0.4]), np.ones(3), None, np.array([1.0, np.nan, 0.5]))
+    history = History(np.arange(3), np.array([1.0, 0.5, 0.4]), np.ones(3), np.array([1.0, np.nan, 0.5]))
     assert "unseen views" in convergence(history)
     assert "unseen views" not in convergence(history._replace(novel_loss=None))
     assert convergence(History(np.zeros(1), np.array([np.nan]), np.ones(1))) == ""

@@ -71,7 +71,7 @@ def test_export_spares_another_run(converted: Path, tmp_path: Path, capsys: pyte
     (tmp_path / "metrics.json").write_text("{}")
     words = ("export", converted / "model.npz", "--cpu --mesh none --points npy --num-points 9 --output-dir", tmp_path)
     assert run(*words) == 2
-    assert "holds another run; choose a different --output-dir, or --overwrite" in capsys.readouterr().err
+    assert "is neither empty nor the model's folder; choose another, or --overwrite" in capsys.readouterr().err
     assert run(*words, "--overwrite") == 0
 
 

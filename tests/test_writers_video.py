@@ -76,6 +76,17 @@ def test_what_ffmpeg_says_is_told_and_the_old_file_stays(tmp_path, monkeypatch, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "ffmpeg"]
 
 
+@pytest.mark.parametrize("count", [1, 40])
+def test_an_ffmpeg_that_ends_early_with_much_to_say(tmp_path, monkeypatch, count):
+    """Frames that fit in the pipe and its buffer, and more of them; more words than a pipe holds."""
+    said = "head -c 300000 /dev/zero | tr '\\0' '\\n' >&2"
+    (tmp_path / "ffmpeg").write_text(f"#!/bin/sh\nexec 0<&-\n{said}\necho no space left >&2\nexit 1\n")
+    (tmp_path / "ffmpeg").chmod(stat.S_IRWXU)
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: os.fspath(tmp_path / "ffmpeg"))
+    with pytest.raises(ValueError, match=r"a.mp4: ffmpeg could not write it \(no space left\)"):
+        write_video(tmp_path / "a.mp4", moving_square(count, 16, 32))
+
+
 def test_a_stop_in_the_middle_leaves_the_old_file(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"old")
 

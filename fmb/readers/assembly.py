@@ -190,7 +190,8 @@ def _warnings(plans: Sequence[_Plan], views: Views) -> list[str]:
     full = sum(bool(view[: plan.height, : plan.width].all()) for view, plan in zip(inside, plans, strict=True))
     first = plans[0].shot.mask or plans[0].shot.image
     if empty == count:
-        raise ValueError(f"{first}: none of the {count} masks shows the object; expected it white on black")
+        what = f"none of the {count} masks shows the object, their largest value is {views.silhouette.max():.2g} of 1"
+        raise ValueError(f"{first}: {what}; expected it white on black")
     if full == count:
         raise ValueError(f"{first}: all {count} masks are white everywhere; expected the object white on black")
     told = {

@@ -57,6 +57,8 @@ def read_capture(folder: str | Path, format: str = AUTO, longest_side: int = 0) 
 
 def _recognised(folder: Path) -> tuple[str, str]:
     kinds = [name for name, source in SOURCES.items() if source.recognise(folder)]
+    if not kinds and (folder / plain.FILE).is_file():
+        kinds = ["plain"]  # which says what is wrong with it
     if not kinds:
         needs = "; ".join(f"{name}: {source.needs}" for name, source in SOURCES.items())
         raise ValueError(f"{folder}: no data set that is known. Expected one of: {needs}")

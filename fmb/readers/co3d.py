@@ -14,7 +14,7 @@ import numpy as np
 
 from fmb.readers.images import DepthFile
 from fmb.readers.point_files import read_points
-from fmb.readers.safe_files import entry, numbers, path_inside, read_json
+from fmb.readers.safe_files import entry, numbers, path_inside, positive, read_json
 from fmb.readers.shots import Listing, Shot, camera_to_world, focal_intrinsics
 
 FILE, CLOUD = "frame_annotations.jgz", "pointcloud.ply"
@@ -93,7 +93,7 @@ def _shot(category: Path, frame: dict, where: str) -> Shot | None:
     pose = camera_to_world(flip @ turn.T, flip @ shift, f"{where}: R")
     depth, depth_file = None, _file(category, records["depth"], "path", where)
     if depth_file is not None:
-        scale = float(numbers(entry(records["depth"], "scale_adjustment", where), (), f"{where}: scale_adjustment"))
+        scale = positive(entry(records["depth"], "scale_adjustment", where), f"{where}: scale_adjustment")
         depth = DepthFile(depth_file, scale, True, _file(category, records["depth"], "mask_path", where))
     return Shot(
         str(entry(picture, "path", where)),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fmb.readers.images import DepthFile
-from fmb.readers.safe_files import entry, files_below, is_name, numbers, path_inside, read_json
+from fmb.readers.safe_files import entry, files_below, is_name, numbers, path_inside, positive, read_json, read_text
 from fmb.readers.shots import Companions, Listing, Shot, ignored_of, masks_of, pinhole, rigid
 
 FILE = "cameras.json"
@@ -24,14 +24,11 @@ LARGEST_SIDE = 2**20
 
 
 def recognise(folder: Path) -> bool:
-    """True where there is a cameras.json of ours, or a broken one."""
-    if not (folder / FILE).is_file():
-        return False
+    """True where there is a cameras.json that names our format, whole or broken: others have files of that name."""
     try:
-        content = read_json(folder / FILE)
-    except ValueError:  # `read` says what is wrong with it
-        return True
-    return "format" in content or "views" in content
+        return FORMAT in read_text(folder / FILE)
+    except ValueError:
+        return False
 
 
 def read(folder: Path) -> Listing:
@@ -59,7 +56,7 @@ def _shot(folder: Path, view: Any, where: str, beside: dict[str, Companions]) ->
     for key, companions in beside.items():
         given = view.get(key)
         files[key] = companions.of(name) if given is None else path_inside(folder, given, where)
-    scale = float(numbers(view.get("depth_scale", 1.0), (), f"{where}: depth_scale"))
+    scale = positive(view.get("depth_scale", 1.0), f"{where}: depth_scale")
     width, height = (numbers(entry(view, key, where), (), f"{where}: {key}") for key in ("width", "height"))
     if not all(1 <= side <= LARGEST_SIDE and side == int(side) for side in (width, height)):
         raise ValueError(f"{where}: {width:g} x {height:g} pixels; must be whole numbers from 1")

@@ -28,7 +28,8 @@ def lacks_rows(data: bytes) -> bool:
         while name == b"IDAT" and packed and found < wanted:
             found += len(unpacker.decompress(packed, AT_ONCE))
             packed = unpacker.unconsumed_tail
-    return found + len(unpacker.flush()) < wanted
+    # only where nothing packed is left: all of the rest may be as large as it likes
+    return found < wanted and found + len(unpacker.flush()) < wanted
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

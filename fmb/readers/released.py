@@ -2,7 +2,7 @@
 
 A pickle calls what it names. Here every name that NumPy and JAX write for arrays stands for a function of ours, which
 checks what it is given and makes plain arrays of numbers; any other name is an error. NumPy's own constructors are
-never reached.
+never reached, and what stands for them cannot be changed by a file.
 """
 
 import pickle
@@ -27,6 +27,21 @@ NAMES = {  # of the fields in a dict
 
 class Refused(Exception):
     """What a pickle asks for and does not get."""
+
+
+class Allowed:
+    """A function that a pickle may call. It may not set attributes of it, which for a plain function it may."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable):
+        self.function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise Refused("a change of a function")
 
 
 class Type:
@@ -79,7 +94,8 @@ def from_buffer(data: Any, kind: Any, shape: Any, order: Any, *_: Any) -> Number
 
 def from_jax(make: Any, arguments: Any, state: Any, *_: Any) -> Numbers:
     """In place of JAX's _reconstruct_array, which holds the parts of a NumPy array."""
-    if make not in (empty_array, from_buffer) or not isinstance(arguments, tuple):
+    known = isinstance(make, Allowed) and make.function in (empty_array, from_buffer)
+    if not known or not isinstance(arguments, tuple):
         raise Refused("an array of unknown form")
     numbers = make(*arguments)
     if numbers.array is None:
@@ -95,12 +111,12 @@ def encode(text: Any, encoding: Any = "latin1") -> bytes:
 
 
 ALLOWED: dict[tuple[str, str], Callable] = {
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): empty_array for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): from_buffer for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): Allowed(empty_array) for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): Allowed(from_buffer) for core in ("core", "_core")},
     ("numpy", "ndarray"): Numbers,
     ("numpy", "dtype"): Type,
-    ("jax._src.array", "_reconstruct_array"): from_jax,
-    ("_codecs", "encode"): encode,
+    ("jax._src.array", "_reconstruct_array"): Allowed(from_jax),
+    ("_codecs", "encode"): Allowed(encode),
 }
 
 
@@ -113,7 +129,7 @@ class ArraysOnly(pickle.Unpickler):
         Raises Refused for everything else.
         """
         if (module, name) not in ALLOWED:
-            raise Refused(f"{module}.{name}"[:80])
+            raise Refused(f"{f'{module}.{name}'[:80]!r}")
         return ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
@@ -135,7 +151,8 @@ def read_released(path: str | Path) -> Mixture:
         found = {field: [values[name] for name in names if name in values] for field, names in NAMES.items()}
         missing = [field for field, entries in found.items() if not entries]
         if missing:
-            raise ValueError(f"{path}: {', '.join(missing)} missing in a dict of {', '.join(map(str, values))[:80]}")
+            names = ", ".join(repr(name[:40]) for name in values if isinstance(name, str))
+            raise ValueError(f"{path}: {', '.join(missing)} missing in a dict of {names[:80] or 'no names'}")
         values = [entries[0] for entries in found.values()]
     if not isinstance(values, (list, tuple)) or len(values) < 3:
         raise ValueError(f"{path}: no model; must be means, precision factors and log weights")

@@ -20,7 +20,9 @@ from PIL import Image, UnidentifiedImageError
 from fmb.readers.png import lacks_rows
 
 LARGEST_FILE = 2**30  # bytes
-LARGEST_TEXT = 2**29  # bytes of JSON, also after decompression: a whole CO3D category is a quarter of it
+LARGEST_TEXT = 2**29  # bytes of text that is read line by line
+LARGEST_JSON = 2**28  # bytes, also after decompression: a whole CO3D category is half of it
+MOST_BRACKETS = 2**22  # that open in JSON: each makes an object of up to 25 times the bytes, a view of CO3D has 15
 LARGEST_ARRAYS = 2**28  # bytes of all arrays of one npz archive, after decompression: cameras take some thousands
 LARGEST_IMAGE = 2**26  # pixels: more than any one camera takes
 IMAGE_FORMATS = ("PNG", "JPEG", "PPM", "BMP", "TIFF", "WEBP")
@@ -74,7 +76,10 @@ def read_text(path: Path) -> str:
 
 def read_json(path: Path, kind: type = dict) -> Any:
     """What the JSON file holds, an object or whatever else `kind` says; `.jgz` and `.gz` are decompressed."""
-    data = _opened(path, LARGEST_TEXT, gzip.open if path.suffix in (".jgz", ".gz") else open)
+    data = _opened(path, LARGEST_JSON, gzip.open if path.suffix in (".jgz", ".gz") else open)
+    brackets = data.count(b"[") + data.count(b"{")
+    if brackets > MOST_BRACKETS:
+        raise ValueError(f"{path}: {brackets} lists and objects; at most {MOST_BRACKETS} are read")
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -177,6 +182,14 @@ def numbers(value: Any, shape: tuple[int, ...], where: str) -> Float[np.ndarray,
     if not np.all(np.isfinite(array)):
         raise ValueError(f"{where}: not finite")
     return array
+
+
+def positive(value: Any, where: str) -> float:
+    """The number above 0 that `value` is.  Raises ValueError that begins with `where` for everything else."""
+    number = float(numbers(value, (), where))
+    if number <= 0.0:
+        raise ValueError(f"{where} {number:g}: must be above 0")
+    return number
 
 
 def entry(record: Any, key: str, where: str) -> Any:

@@ -107,11 +107,11 @@ class Companions(NamedTuple):
 
 
 def short_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The names of images without suffix, and without folders where that leaves them distinct."""
+    """The names of images without folders and suffix, where that leaves them distinct; else without suffix, else whole."""
     paths = [PurePosixPath(name) for name in names]
     bare = [path.with_suffix("") if path.suffix in SUFFIXES else path for path in paths]
-    short = [path.name for path in bare]
-    return tuple(short if len(set(short)) == len(short) else map(str, bare))
+    shorter = ([path.name for path in bare], [str(path) for path in bare], [str(path) for path in paths])
+    return tuple(next((found for found in shorter if len(set(found)) == len(found)), names))
 
 
 def masks_of(folder: Path) -> Companions:

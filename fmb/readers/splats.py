@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fm_render import Mixture
+from fmb.readers.safe_files import read_bytes
 from fmb.splats import MARK, Splats, mixture_from_splats
 
 TYPES = {
@@ -47,10 +48,7 @@ def read_splats(path: str | Path) -> SplatModel:
     Raises ValueError that names the file where it is missing, is no such file, or holds numbers that make no mixture.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
+    data = read_bytes(path)
     header = read_header(path, data)
     present = len(data) - header.start
     if present < header.count * header.row.itemsize:
@@ -64,7 +62,8 @@ def read_splats(path: str | Path) -> SplatModel:
     if not np.all(np.any(columns["quaternion"] != 0.0, axis=1)):
         raise ValueError(f"{path}: a quaternion of length 0")
     splats = Splats(**{**columns, "opacity": columns["opacity"][:, 0]})
-    mixture, color = mixture_from_splats(splats, header.ours)
+    with np.errstate(all="ignore"):  # what comes out as not finite is refused
+        mixture, color = mixture_from_splats(splats, header.ours)
     if not all(np.isfinite(field).all() for field in mixture):
         raise ValueError(f"{path}: scales or opacities beyond what numbers hold")
     return SplatModel(mixture, color)

@@ -15,7 +15,7 @@ import numpy as np
 
 from fmb.readers.images import DepthFile
 from fmb.readers.point_files import read_points
-from fmb.readers.safe_files import SUFFIXES, entry, image_header, numbers, path_inside, read_json
+from fmb.readers.safe_files import SUFFIXES, entry, image_header, numbers, path_inside, positive, read_json
 from fmb.readers.shots import Companions, Listing, Shot, focal_intrinsics, ignored_of, masks_of, rigid
 
 WHOLE, TRAIN, TEST, OTHER = "transforms.json", "transforms_train.json", "transforms_test.json", "transforms_val.json"
@@ -94,7 +94,7 @@ def _shot(folder: Path, frame: Any, content: dict, where: str, masks: Companions
     depth = None
     if frame.get("depth_file_path") is not None:
         scale = settings.get("integer_depth_scale", settings.get("depth_unit_scale_factor", MILLIMETRE))
-        scale = float(numbers(scale, (), f"{where}: scale of depth"))
+        scale = positive(scale, f"{where}: scale of depth")
         depth = DepthFile(path_inside(folder, frame["depth_file_path"], where), scale)
     return Shot(_plain_name(name), pose, _intrinsics(settings, size, where), mask, image, None, depth, size)
 

@@ -18,11 +18,11 @@ from fmb.readers.mixtures import read_mixture
 from fmb.start import start_mixture
 from fmb.supervision import DEPTH_SETTINGS
 from fmb.tasks.shell import circumstances, say, task_folder, write_mixture
-from fmb.writers.assets import Subject, export
+from fmb.writers.assets import Subject, export, surface_facts, with_mesh
 
 
 def export_model(config: Config, clock: Clock) -> None:
-    """Model -> files for other programs, beside it, or in output_dir where that was chosen.
+    """Model -> files for other programs, in output_dir.
 
     Raises ValueError where no model is named, or nothing is asked for.
     """
@@ -32,7 +32,8 @@ def export_model(config: Config, clock: Clock) -> None:
         choose_device(config.cpu)
         model = read_mixture(config.io.model_file)
         folder = util.prepare_output_dir(export_folder(config))
-    subject = Subject(model.mixture, model.frame, model.color, seed=config.random_seed)
+    level = float(model.facts.get("mesh", {}).get("level", 0.0))  # as the masks chose it when the model was made
+    subject = Subject(model.mixture, model.frame, model.color, seed=config.random_seed, level=level)
     with clock("export"), util.progress_bar("export") as on_progress:
         written = export(subject, config.export, folder, on_progress)
     if not written:
@@ -41,11 +42,14 @@ def export_model(config: Config, clock: Clock) -> None:
 
 
 def export_folder(config: Config) -> Path:
-    """Where to export to. Raises ValueError where another run left its results there, unless they may go."""
+    """Where to export to: the model's own folder, or one that is empty or new.
+
+    Raises ValueError for another, unless what lies there may be replaced.
+    """
     folder = Path(config.io.output_dir)
     other = folder.resolve() != Path(config.io.model_file).resolve().parent
-    if other and (folder / "metrics.json").exists() and not config.overwrite:
-        raise ValueError(f"{folder}: holds another run; choose a different --output-dir, or --overwrite")
+    if other and not config.overwrite and folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder}: is neither empty nor the model's folder; choose another, or --overwrite")
     return folder
 
 
@@ -66,9 +70,9 @@ def convert(config: Config, clock: Clock) -> None:
     with clock("evaluate"):
         novel = {"novel": conversion_views(mesh, novel_generator, config.rendering)}
         before, after = (evaluate(mixture, novel, unit, DEPTH_SETTINGS)[1] for mixture in (start.mixture, fit.mixture))
-    subject = Subject(fit.mixture, frame, views=novel["novel"], seed=config.random_seed)
+    subject = with_mesh(Subject(fit.mixture, frame, views=novel["novel"], seed=config.random_seed), config.export)
     facts = {"task": "convert", **after, "initial": before, "scale": unit, "init": start.kind}
-    facts |= {"device": device.name, **circumstances(config)}
+    facts |= {"device": device.name, **circumstances(config), **surface_facts(subject, mesh, config.random_seed)}
     write_mixture(folder / "model.npz", subject, facts)
     util.write_text(folder / "config.yaml", to_yaml(config))
     with clock("export"):

@@ -1,5 +1,7 @@
 """What tasks share: lines on the screen, what follows a fit, the model as a file."""
 
+import math
+from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -9,11 +11,13 @@ import numpy as np
 
 import util
 from fm_render import Mixture
+from fmb.cameras import Cameras
 from fmb.evaluation import Bystander
 from fmb.film import Recorder
 from fmb.live import LiveView
 from fmb.mixture import in_double
 from fmb.options import NONE, Config
+from fmb.shape import ShapeFit
 from fmb.sheets import History
 from fmb.views import Views
 from fmb.writers.assets import Subject
@@ -58,9 +62,27 @@ class Followers:
         if self.bar is None:
             self.bar = self.bars.enter_context(util.progress_bar("fit"))
         self.bar(step, total, loss)
-        if step >= total:
-            self.bars.close()
-        if self.bystander is not None:
+        self._show(step, total, loss, mixture)
+
+    def on_round(self, rounds: int) -> Callable[[int, Mixture, Cameras], None]:
+        """What to call after each round of shape and cameras: the bar, the recorder and the page see it."""
+
+        def see(number: int, mixture: Mixture, cameras: Cameras) -> None:
+            if self.bar is None:
+                self.bar = self.bars.enter_context(util.progress_bar("rounds"))
+            self.bar(number + 1, rounds + 1, math.nan)
+            self._show(number + 1, rounds + 1, math.nan, mixture, unseen=False)
+
+        return see
+
+    def finish(self, fit: ShapeFit) -> None:
+        """Shows the end of the fit, which may be another state than the last that was seen."""
+        self.bars.close()
+        steps = len(fit.history.step)
+        self._show(steps, steps, float(fit.history.loss[-1]), fit.mixture)
+
+    def _show(self, step: int, total: int, loss: float, mixture: Mixture, unseen: bool = True) -> None:
+        if unseen and self.bystander is not None:
             self.bystander(step, total, loss, mixture)
         if self.config.export.film != NONE:
             self.recorder(step, total, loss, mixture)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,14 +10,16 @@ import trimesh
 from jaxtyping import Float
 
 from fm_render import Mixture
-from fmb.cameras import ANY_ARRAY, orbit_cameras, pinhole_intrinsics
+from fmb.cameras import ANY_ARRAY, Cameras, orbit_cameras, pinhole_intrinsics
+from fmb.ellipsoids import Ball, enclosing_ball
+from fmb.fidelity import mesh_errors
 from fmb.frames import Frame
 from fmb.meshing import MeshOptions, mesh_mixture, vertex_colors
 from fmb.mixture import in_double
 from fmb.options import NONE, ExportOptions
 from fmb.points import Cloud, cloud_to_world, surface_points, volume_points
 from fmb.splats import splats_from_mixture
-from fmb.turntable import Look, common_up, side_by_side, turntable
+from fmb.turntable import ROOM, Look, common_up, side_by_side, turntable
 from fmb.views import Views
 from fmb.writers.film import write_gif
 from fmb.writers.mesh import write_mesh
@@ -28,7 +30,7 @@ from fmb.writers.video import write_video
 TURN_FRAMES, TURN_SIDE = 48, 256
 TURN_SECONDS = 4.0
 ROUND = 24  # cameras around the object that see its surface, where it comes without views
-ROUND_SIDE, ROUND_DISTANCE, ROUND_FIELD = 96, 3.0, 45.0  # pixels, object scales, degrees
+ROUND_SIDE, ROUND_LARGEST, ROUND_FIELD = 96, 256, 45.0  # pixels of an object of radius 1, most pixels, degrees
 ELEVATIONS = (-0.9, -0.3, 0.3, 0.9)  # radians
 
 
@@ -40,6 +42,8 @@ class Subject(NamedTuple):
     color: Float[ANY_ARRAY, "mixture 3"] | None = None
     views: Views | None = None  # whose silhouettes the mesh should have
     mesh: trimesh.Trimesh | None = None  # its surface, see `with_mesh`
+    level: float = 0.0  # of the surface; 0: to be searched for, where there are views
+    iou: float | None = None  # of the surface's silhouettes and the views'
     seed: int = 0
 
 
@@ -65,22 +69,32 @@ def with_mesh(subject: Subject, options: ExportOptions) -> Subject:
     """The subject with its closed surface, coloured where the mixture is, unless it has one or none is wanted."""
     if options.mesh == NONE or subject.mesh is not None:
         return subject
-    wanted = MeshOptions(options.mesh_field, options.mesh_resolution, faces=options.mesh_faces)
-    mesh = mesh_mixture(subject.mixture, wanted, subject.views).mesh
+    wanted = MeshOptions(options.mesh_field, options.mesh_resolution, subject.level, options.mesh_faces)
+    mesh, level, overlap = mesh_mixture(subject.mixture, wanted, subject.views)
     if subject.color is not None:
         colors = vertex_colors(subject.mixture, subject.color, np.asarray(mesh.vertices))
         mesh.visual.vertex_colors = np.rint(255.0 * np.clip(colors, 0.0, 1.0)).astype(np.uint8)
-    return subject._replace(mesh=mesh)
+    return subject._replace(mesh=mesh, level=level, iou=overlap)
+
+
+def surface_facts(subject: Subject, reference: trimesh.Trimesh | None, seed: int) -> dict[str, Any]:
+    """How good the surface is: its level, IoU with the views, errors against a reference in percent of the scale."""
+    if subject.mesh is None:
+        return {}
+    facts = {"level": subject.level, "train_iou": subject.iou, "faces": len(subject.mesh.faces)}
+    if reference is not None:
+        found = mesh_errors(subject.mesh, reference, np.random.default_rng(seed))
+        facts |= {"chamfer_percent": 100 * found.chamfer, "chamfer_floor_percent": 100 * found.floor}
+        facts |= {"normal_degrees": found.normal_degrees}
+    return {"mesh": facts}
 
 
 def export_points(subject: Subject, options: ExportOptions, folder: Path, on_progress: Callable) -> list[Path]:
     """Points drawn from the volume, and those of the surface that cameras all around see."""
     if options.points == NONE:
         return []
-    generator, size = np.random.default_rng(subject.seed), (ROUND_SIDE, ROUND_SIDE)
-    lens = pinhole_intrinsics(*size, ROUND_FIELD)
-    rings = [orbit_cameras(ROUND // len(ELEVATIONS), ROUND_DISTANCE, lens, tilt) for tilt in ELEVATIONS]
-    cameras = jax.tree.map(lambda *parts: np.concatenate(parts), *rings)
+    generator = np.random.default_rng(subject.seed)
+    cameras, size = cameras_around(enclosing_ball(subject.mixture))
     clouds: dict[str, Cloud] = {
         "points": volume_points(in_double(subject.mixture), options.num_points, generator),
         "surface_points": surface_points(subject.mixture, cameras, size, subject.color),
@@ -89,6 +103,19 @@ def export_points(subject: Subject, options: ExportOptions, folder: Path, on_pro
         write_points(folder / f"{name}.{options.points}", cloud_to_world(cloud, subject.frame))
         for name, cloud in clouds.items()
     ]
+
+
+def cameras_around(ball: Ball) -> tuple[Cameras, tuple[int, int]]:
+    """Cameras on rings around the ball, which fills their images, and the images' height and width."""
+    side = int(np.clip(np.ceil(ROUND_SIDE * ball.radius), ROUND_SIDE, ROUND_LARGEST))
+    lens, distance = (
+        pinhole_intrinsics(side, side, ROUND_FIELD),
+        ROOM * ball.radius / np.sin(np.deg2rad(ROUND_FIELD) / 2.0),
+    )
+    rings = [orbit_cameras(ROUND // len(ELEVATIONS), distance, lens, tilt) for tilt in ELEVATIONS]
+    cameras = jax.tree.map(lambda *parts: np.concatenate(parts), *rings)
+    cameras.world_from_camera[:, :3, 3] += ball.centre
+    return cameras, (side, side)
 
 
 def export_splats(subject: Subject, options: ExportOptions, folder: Path, on_progress: Callable) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fmb.views import Views
-from util import replacing, write_picture
+from util import prepare_output_dir, replacing, write_picture
 
 FILE = "frame_annotations.jgz"
 PYTORCH3D_FROM_OPENCV = np.diag([-1.0, -1.0, 1.0])  # x left, y up, z forward
@@ -22,12 +22,12 @@ def write_co3d(folder: Path, views: Views, sequence: str = "made") -> Path:
     count, height, width = views.silhouette.shape
     if min(height, width) < 2:
         raise ValueError(f"{folder}: images of {width} x {height} pixels; both sides must be at least 2")
-    frames = []
+    frames, category = [], folder.resolve().name
     for view in range(count):
         name = f"frame{view + 1:06d}"
         paths = {"mask": f"{sequence}/masks/{name}.png", "image": f"{sequence}/images/{name}.png"}
         for path in paths.values():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            prepare_output_dir((folder / path).parent)
         grey = as_bytes(np.asarray(views.silhouette[view]))
         write_picture(folder / paths["mask"], np.repeat(grey[..., None], 3, axis=-1))
         if views.color is not None:
@@ -36,8 +36,8 @@ def write_co3d(folder: Path, views: Views, sequence: str = "made") -> Path:
             {
                 "sequence_name": sequence,
                 "frame_number": view,
-                "image": {"path": f"{folder.name}/{paths['image']}", "size": [height, width]},
-                "mask": {"path": f"{folder.name}/{paths['mask']}"},
+                "image": {"path": f"{category}/{paths['image']}", "size": [height, width]},
+                "mask": {"path": f"{category}/{paths['mask']}"},
                 "viewpoint": viewpoint(views, view),
             }
         )

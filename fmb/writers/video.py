@@ -1,7 +1,9 @@
 """Videos: frames to MP4 (H.264), by the ffmpeg that imageio-ffmpeg brings or finds."""
 
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -46,17 +48,20 @@ def run_ffmpeg(arguments: list[str], chunks: Iterable[bytes], name: str) -> None
     """Feeds the chunks to ffmpeg. Raises ValueError that begins with `name`, and has ffmpeg's words, where it fails."""
     # Not imageio-ffmpeg's own writer: it forks, which JAX's threads do not survive, and is silent about a full disk.
     command = [ffmpeg_program(name), "-y", "-loglevel", "error", "-nostdin", *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        try:
-            for chunk in chunks:
-                process.stdin.write(chunk)
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # it has ended, and says why below
-        except BaseException:
-            process.kill()
-            raise
-        said = process.stderr.read().decode(errors="replace").strip().splitlines()
+    with tempfile.TemporaryFile() as errors:  # a pipe would be full before anybody reads it
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors) as process:
+            try:
+                with suppress(BrokenPipeError):  # it has ended, and says why below
+                    for chunk in chunks:
+                        process.stdin.write(chunk)
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                with suppress(BrokenPipeError):  # closing writes what is left
+                    process.stdin.close()
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").strip().splitlines()
     if process.returncode != 0:
         raise ValueError(f"{name}: ffmpeg could not write it ({said[-1] if said else f'status {process.returncode}'})")
 
