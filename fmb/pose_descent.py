@@ -1,8 +1,9 @@
 """The paper's way to a pose (section 7.1): momentum on the images' gradient, as its program was released.
 
 Loss 50 |z - z_seen| / mean z_seen (Eq. 12) + cross-entropy (Eq. 11), both summed and divided by the number of all
-pixels, as the released program does; SGD with momentum; the slope of the translation times |t|^2. The rate falls to a tenth when a line through the last 50 losses has not fallen by 1e-4 a
-step for 10 steps: our reading of the released rule's numbers (3e-4, 0.1, 50, 10, -1e-4).
+pixels, as the released program does; SGD with momentum; the slope of the translation times |t|^2. The rate falls to a
+tenth when a line through the last 50 losses has not fallen by 1e-4 a step for 10 steps: our reading of the released
+rule's numbers (3e-4, 0.1, 50, 10, -1e-4).
 """
 
 from collections.abc import Callable

@@ -198,9 +198,8 @@ def check_start(name: str, start: Float[ANY_ARRAY, "4 4"], mixture: Mixture, obs
     rigid = np.all(np.isfinite(start)) and np.allclose(start[3], [0, 0, 0, 1], atol=RIGID)
     if not rigid or not np.allclose(turn @ turn.T, np.eye(3), atol=RIGID) or np.linalg.det(turn) < 0:
         raise ValueError(f"{name}: not a rigid motion: 4 x 4, its upper left a rotation, its last row 0 0 0 1")
-    x, y, depth = (
-        np.asarray(observation.intrinsics, float) @ turn.T @ (np.asarray(mixture.mean, float) - start[:3, 3]).T
-    )
+    place = (np.asarray(mixture.mean, float) - start[None, :3, 3]) @ turn
+    x, y, depth = np.asarray(observation.intrinsics, float) @ place.T
     height, width = image_size(observation)
     inside = (depth > 0) & (x > 0) & (x < width * depth) & (y > 0) & (y < height * depth)
     if not inside.any():

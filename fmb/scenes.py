@@ -94,7 +94,8 @@ def scene_of_capture(config: Config, generator: np.random.Generator) -> Scene:
 def held_out(capture: Capture, every: int) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of the views to fit to, and of those to leave out: the capture's own choice, else one in `every`.
 
-    For `every` 0 nothing is left out, not even what the capture would. Raises ValueError where fewer than 2 views would be left to fit to.
+    For `every` 0 nothing is left out, not even what the capture would leave out. Raises ValueError where fewer than 2
+    views would be left to fit to.
     """
     out = np.array(capture.held_out) & (every > 0)
     if every and not out.any():
@@ -119,7 +120,7 @@ def without_empty(capture: Capture, train: np.ndarray) -> tuple[np.ndarray, tupl
 
 def points_of_object(
     views: Views, points: Float[np.ndarray, "point 3"]
-) -> tuple[Float[np.ndarray, "point 3"] | None, tuple[str, ...]]:
+) -> tuple[Float[np.ndarray, "kept 3"] | None, tuple[str, ...]]:
     """Those of the points that the masks take for the object's, None if there are none; and a notice of how many.
 
     The points of a reconstruction are those of the background, too.

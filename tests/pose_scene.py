@@ -1,5 +1,7 @@
 """A small mixture and what a depth camera would see of it, for the tests of pose, tracking and joint fits."""
 
+from functools import lru_cache
+
 import jax.numpy as jnp
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -7,7 +9,9 @@ from scipy.spatial.transform import Rotation
 from fm_render import Mixture
 from fmb.cameras import pinhole_intrinsics
 from fmb.edges import HALF_OPAQUE
+from fmb.pose import PoseProgram, compile_pose
 from fmb.pose_observation import Observation
+from fmb.pose_options import PoseOptions
 
 IMAGE_SIZE = (30, 40)
 INTRINSICS = pinhole_intrinsics(*IMAGE_SIZE, 30.0)
@@ -21,6 +25,12 @@ def lopsided_mixture() -> Mixture:
     lower = np.sqrt(2 * sharpness) / radius[:, None, None] * np.eye(3)
     weight = np.full(5, sharpness + HALF_OPAQUE)
     return Mixture(*(jnp.asarray(x, jnp.float32) for x in (mean, lower, weight)))
+
+
+@lru_cache(maxsize=1)
+def tracking_program() -> PoseProgram:
+    """The search from one start alone, compiled once for all tests."""
+    return compile_pose(lopsided_mixture(), IMAGE_SIZE, PoseOptions(starts=0))
 
 
 def camera_at(turn: np.ndarray, distance: float = 3.0) -> np.ndarray:

@@ -9,6 +9,7 @@ from fmb.capture_frame import frame_from_views, framed_hull, hull_points, surfac
 from fmb.carving import Box, Volume
 from fmb.frames import Frame, canonical_frame
 from fmb.ground_truth import render_ground_truth
+from fmb.hull import SEARCH_GRID, cast_votes, hull_box
 from fmb.noise import damaged
 from fmb.views import Views, select_views
 
@@ -103,3 +104,35 @@ def test_silhouettes_that_never_meet(torus):
     pose[:, :3, 3] += 8.0 * np.eye(5, 3) - 8.0 * np.eye(5, 3, -2)
     with pytest.raises(ValueError, match="the silhouettes of 5 views have no volume in common; check the cameras"):
         frame_from_views(views._replace(cameras=views.cameras._replace(world_from_camera=pose)))
+
+
+@pytest.mark.parametrize(("count", "empty"), [(12, [3, 7]), (30, [0, 4, 11, 29]), (4, [2]), (12, [0, 1, 2, 3, 4, 5])])
+def test_empty_masks_do_not_vote(torus, count, empty):
+    """The frame is that of the other views."""
+    views = seen(torus, count)
+    silhouette = views.silhouette.copy()
+    silhouette[empty] = 0.0
+    others = select_views(views, np.setdiff1d(np.arange(count), empty))
+    frame, wanted = frame_from_views(views._replace(silhouette=silhouette)), frame_from_views(others)
+    assert np.allclose(frame.centre, wanted.centre) and np.isclose(frame.scale, wanted.scale)
+
+
+def test_most_masks_are_empty(torus):
+    views = seen(torus, 12)
+    silhouette = np.where(np.arange(12)[:, None, None] < 7, 0.0, views.silhouette)
+    words = (
+        "the silhouettes of 12 views have no volume in common; check the cameras and the masks, of which 7 are empty"
+    )
+    with pytest.raises(ValueError, match=words):
+        frame_from_views(views._replace(silhouette=silhouette))
+
+
+def test_many_views_look_for_the_box_in_larger_voxels(torus, monkeypatch):
+    """What is found must hold what finer voxels find, and not be much larger."""
+    views = seen(torus, 12)
+    fine = hull_box(views)
+    monkeypatch.setattr("fmb.hull.MOST_VOTES", 12 * 20**3)
+    assert len(cast_votes(views, fine, SEARCH_GRID).seen_by) < SEARCH_GRID
+    coarse = hull_box(views)
+    assert np.allclose(coarse.lower + coarse.edge / 2, fine.lower + fine.edge / 2, atol=0.1)
+    assert 0.95 < coarse.edge / fine.edge < 1.3

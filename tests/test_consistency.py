@@ -123,6 +123,14 @@ def test_a_view_of_nothing_is_named(scene):
     assert "explain nothing of its mask" in report.faults[0].text
 
 
+def test_views_of_nothing_do_not_speak_for_the_others(scene):
+    silhouette = scene.silhouette.copy()
+    silhouette[[2, 5, 9]] = 0.0
+    report = check_cameras(scene._replace(silhouette=silhouette))
+    assert sorted((fault.view, fault.kind) for fault in report.faults) == [(2, "empty"), (5, "empty"), (9, "empty")]
+    assert report.agreement > 0.85 and "in 11 of 14 views" in report.verdict
+
+
 @pytest.mark.parametrize("noise", [damaged, over_segmented, flipped])
 def test_bad_masks_do_not_blame_cameras(scene, noise):
     report = check_cameras(noise(scene, np.random.default_rng(0)))

@@ -60,6 +60,7 @@ def test_gradient_of_the_prior():
     np.testing.assert_allclose(normal.information, hessian, rtol=5e-3, atol=10)
 
 
+@pytest.mark.slow  # compiles a fit and a refinement
 def test_shape_and_cameras_from_wrong_cameras():
     generator, size = np.random.default_rng(0), (24, 24)
     truth = jax.tree.map(lambda x: x[:4], lopsided_mixture())
@@ -80,7 +81,7 @@ def test_shape_and_cameras_from_wrong_cameras():
     assert np.isfinite(fit.shape.mixture.mean).all()
 
 
-@pytest.mark.parametrize("name", ["rounds", "degrees", "percent"])
-def test_wrong_options(name):
-    with pytest.raises(ValueError, match=f"{name} 0: must be positive"):
-        dataclasses.replace(JointOptions(), **{name: 0}).check()
+@pytest.mark.parametrize(("name", "value"), [("rounds", 0), ("degrees", 0.0), ("percent", -1.0)])
+def test_wrong_options(name, value):
+    with pytest.raises(ValueError, match=f"{name} {value}: must be positive"):
+        dataclasses.replace(JointOptions(), **{name: value}).check()

@@ -85,6 +85,19 @@ def test_views_written_as_co3d_come_back(tmp_path):
     assert np.allclose(capture.views.color, color, atol=1e-6)
 
 
+def test_co3d_in_the_current_folder(tmp_path, monkeypatch):
+    """Paths in the annotations begin with the folder's name, which "." does not say."""
+    silhouette = np.ones((2, 8, 8))
+    silhouette[:, :, :2] = 0.0
+    views = Views(orbit_cameras(2, 4.0, pinhole_intrinsics(8, 8, 40.0)), silhouette)
+    monkeypatch.chdir(tmp_path)
+    write_co3d(Path("."), views)
+    assert np.allclose(read_capture(tmp_path).views.silhouette, silhouette)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file"):
+        write_co3d(tmp_path / "file", views)
+
+
 def test_co3d_without_colours_or_pixels(tmp_path):
     cameras = orbit_cameras(2, 4.0, pinhole_intrinsics(8, 8, 40.0))
     silhouette = np.ones((2, 8, 8))

@@ -66,7 +66,8 @@ def test_run_writes_ten_pictures(finished: tuple[Path, subprocess.CompletedProce
             assert min(picture.size) > 200, name
             assert len(picture.convert("L").getcolors(256) or range(257)) > 2, name
     written = {path.name for path in folder.iterdir()}
-    assert written == {f"{name}.png" for name in PICTURES} | {"model.npz", "config.yaml", "history.csv", "metrics.json"}
+    others = {"model.npz", "config.yaml", "history.csv", "metrics.json", "mesh.ply", "cameras.json", "report.html"}
+    assert written == {f"{name}.png" for name in PICTURES} | others
 
 
 def test_run_reports_what_was_asked_for(finished: tuple[Path, subprocess.CompletedProcess]) -> None:
@@ -74,7 +75,7 @@ def test_run_reports_what_was_asked_for(finished: tuple[Path, subprocess.Complet
     metrics = json.loads((folder / "metrics.json").read_text())
     for errors in (metrics["train"], metrics["novel"], metrics["initial"]["train"], metrics["initial"]["novel"]):
         assert set(errors) == {"cross_entropy", "iou", "depth_mae"}
-    parts = ("total", "load", "ground_truth", "gmm", "compile", "optimize", "evaluate", "figures")
+    parts = ("total", "load", "ground_truth", "gmm", "compile", "optimize", "evaluate", "export", "figures")
     assert set(metrics["seconds"]) == set(parts)
     assert metrics["seconds"]["total"] >= sum(metrics["seconds"][part] for part in parts[1:])
     assert metrics["num_mixtures"] == 6
@@ -83,6 +84,8 @@ def test_run_reports_what_was_asked_for(finished: tuple[Path, subprocess.Complet
     assert set(metrics["versions"]) >= {"jax", "numpy", "trimesh"}
     rows = (folder / "history.csv").read_text().splitlines()
     assert len(rows) == 1 + metrics["steps"]
+    assert metrics["mesh"]["chamfer_percent"] < 20 and 0.8 < metrics["mesh"]["train_iou"] <= 1
+    assert len(metrics["view_iou"]) == len(metrics["view_weight"]) == 4
     assert "unseen views" in done.stdout
     assert f"{metrics['seconds']['total']:.1f} s on cpu" in done.stdout
 

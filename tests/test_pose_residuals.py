@@ -55,6 +55,7 @@ def test_slopes_of_the_density():
     np.testing.assert_allclose(density_slopes(mixture, pose, direction)[1], expected, atol=1e-10)
 
 
+@pytest.mark.slow  # compiles the renderer and its slopes by autodiff
 def test_slopes_of_levels_and_of_rendered_depth():
     mixture, pose, direction = scene()
     point = direction * jnp.linspace(2.5, 3.5, 40)[None]

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from fmb.cameras import Cameras
 from fmb.ground_truth import render_ground_truth
-from fmb.readers.bop import bop_targets, read_bop_model, read_bop_results, read_bop_view
+from fmb.readers.bop import bop_targets, read_bop_model, read_bop_records, read_bop_results, read_bop_view
 
 HEIGHT, WIDTH = 24, 32
 K = np.array([[40.0, 0.0, 15.5], [0.0, 40.0, 11.5], [0.0, 0.0, 1.0]])  # BOP: centre of pixel (0, 0) at (0, 0)
@@ -18,6 +18,11 @@ K = np.array([[40.0, 0.0, 15.5], [0.0, 40.0, 11.5], [0.0, 0.0, 1.0]])  # BOP: ce
 
 @pytest.fixture
 def dataset(tmp_path):
+    """A scene of a data set."""
+    return make_dataset(tmp_path)
+
+
+def make_dataset(tmp_path):
     """Two models, one scene of one image with both in it; masks for the first alone."""
     models, scene = tmp_path / "models", tmp_path / "test" / "000003"
     for folder in (models, scene / "depth", scene / "mask_visib"):
@@ -53,7 +58,10 @@ def test_targets_views_and_models(dataset):
     targets = bop_targets(dataset)
     assert [tuple(target) for target in targets] == [(3, 5, 0, 1), (3, 5, 1, 2)]
     for target in targets:
-        view, model = read_bop_view(dataset, target), read_bop_model(dataset.parents[1] / "models", target.object)
+        view, model = (
+            read_bop_view(read_bop_records(dataset), target),
+            read_bop_model(dataset.parents[1] / "models", target.object),
+        )
         assert view.intrinsics[0, 2] == 16.0 and view.intrinsics[1, 2] == 12.0  # the middle of the image
         # what the model shows from the pose that was read is what was read, to the 0.1 mm that the file keeps
         cameras = Cameras(np.linalg.inv(view.camera_from_object)[None], view.intrinsics[None])
@@ -62,7 +70,7 @@ def test_targets_views_and_models(dataset):
         assert seen.sum() > 20
         np.testing.assert_allclose(view.depth[seen], drawn[seen], atol=0.0501)
         assert model.symmetric == (target.object == 2)
-    box, ball = (read_bop_view(dataset, target) for target in targets)
+    box, ball = (read_bop_view(read_bop_records(dataset), target) for target in targets)
     assert ball.silhouette is None and np.isfinite(ball.depth).sum() > box.silhouette.sum()
     np.testing.assert_array_equal(np.isfinite(box.depth), box.silhouette > 0)
     assert read_bop_model(dataset.parents[1] / "models", 1).diameter == pytest.approx(np.sqrt(6100.0))
@@ -70,13 +78,15 @@ def test_targets_views_and_models(dataset):
 
 def test_without_a_depth_scale_it_is_1(dataset):
     write(dataset / "scene_camera.json", {"5": {"cam_K": K.ravel().tolist()}})
-    assert np.nanmedian(read_bop_view(dataset, bop_targets(dataset)[0]).depth) == pytest.approx(2850, rel=0.05)
+    assert np.nanmedian(read_bop_view(read_bop_records(dataset), bop_targets(dataset)[0]).depth) == pytest.approx(
+        2850, rel=0.05
+    )
 
 
 def test_what_is_wrong_with_a_scene(dataset):
     target = bop_targets(dataset)[0]
     with pytest.raises(ValueError, match="image 5, object 9: not there"):
-        read_bop_view(dataset, target._replace(instance=9))
+        read_bop_view(read_bop_records(dataset), target._replace(instance=9))
     for camera, words in (
         ({}, "scene_camera.json: '5' missing"),
         ({"5": {}}, "image 5: 'cam_K' missing"),
@@ -86,7 +96,7 @@ def test_what_is_wrong_with_a_scene(dataset):
     ):
         write(dataset / "scene_camera.json", camera)
         with pytest.raises(ValueError, match=words):
-            read_bop_view(dataset, target)
+            read_bop_view(read_bop_records(dataset), target)
     write(dataset / "scene_gt.json", {"5": {"obj_id": 1}})
     with pytest.raises(ValueError, match="image 5: must be a list of objects"):
         bop_targets(dataset)
@@ -106,16 +116,16 @@ def test_paths_stay_in_the_scene(dataset, tmp_path_factory):
     depth.rename(outside)
     depth.symlink_to(outside)
     with pytest.raises(ValueError, match="leaves the data set; paths must stay inside"):
-        read_bop_view(dataset, bop_targets(dataset)[0])
+        read_bop_view(read_bop_records(dataset), bop_targets(dataset)[0])
     depth.unlink()
     with pytest.raises(ValueError, match="000005.png: no such image"):
-        read_bop_view(dataset, bop_targets(dataset)[0])
+        read_bop_view(read_bop_records(dataset), bop_targets(dataset)[0])
 
 
 def test_a_mask_of_another_size(dataset):
     Image.fromarray(np.full((4, 4), 255, np.uint8)).save(dataset / "mask_visib" / "000005_000000.png")
     with pytest.raises(ValueError, match="000005_000000.png: 4 x 4 pixels, its depth map has 32 x 24"):
-        read_bop_view(dataset, bop_targets(dataset)[0])
+        read_bop_view(read_bop_records(dataset), bop_targets(dataset)[0])
 
 
 def test_what_is_wrong_with_models(dataset):

@@ -69,6 +69,7 @@ def test_companions_are_found_by_name(tmp_path):
 def test_names_are_as_short_as_they_can_be():
     assert short_names(["images/a.png", "images/b.PNG"]) == ("a", "b")
     assert short_names(["l/a.png", "r/a.png", "b.01"]) == ("l/a", "r/a", "b.01")
+    assert short_names(["x/a.png", "x/a.jpg", "x/b.png"]) == ("x/a.png", "x/a.jpg", "x/b.png")
 
 
 def test_our_cameras_keep_all_digits(tmp_path):

@@ -107,7 +107,7 @@ CASES = [
     (
         write_plain,
         lambda folder: [save(path, np.zeros((18, 24), np.uint8)) for path in folder.glob("masks/*")],
-        "masks/000.png: none of the 2 masks shows the object; expected it white on black",
+        "masks/000.png: none of the 2 masks shows the object, their largest value is 0 of 1; expected it",
     ),
     (
         write_plain,

@@ -52,7 +52,9 @@ def test_the_whole_observation(folder):
 def test_depth_as_array(tmp_path):
     depth = np.array([[1.0, np.nan], [0.0, 3.0]])
     np.save(tmp_path / "depth.npy", depth)
-    np.testing.assert_array_equal(read_depth_map(tmp_path / "depth.npy", 2.0), [[2.0, np.nan], [np.nan, 6.0]])
+    Image.fromarray(depth.astype(np.float32)).save(tmp_path / "depth.tiff")
+    for name in ("depth.npy", "depth.tiff"):  # floating numbers are in the model's unit
+        np.testing.assert_array_equal(read_depth_map(tmp_path / name, 2.0), [[1.0, np.nan], [np.nan, 3.0]])
     np.save(tmp_path / "counts.npy", np.array([[1000, 0]], np.uint16))
     np.testing.assert_array_equal(read_depth_map(tmp_path / "counts.npy", 0.001), [[1.0, np.nan]])
 
@@ -116,6 +118,16 @@ def test_what_is_wrong_with_an_observation(folder):
     write(folder / "camera.json", {"fx": 70, "fy": 71, "cx": 6.5, "cy": 4.5, "width": 640, "height": 480})
     with pytest.raises(ValueError, match="camera.json: intrinsics for 640 x 480 pixels, depth.png has 12 x 8"):
         read_observation(files)
+
+
+def test_a_frame_of_a_sequence_may_be_empty(folder):
+    Image.fromarray(np.zeros((8, 12), np.uint16)).save(folder / "depth.png")
+    Image.fromarray(np.zeros((8, 12), np.uint8)).save(folder / "mask.png")
+    files = ObservationFiles(folder / "camera.json", folder / "depth.png", folder / "mask.png", may_be_empty=True)
+    found = read_observation(files)
+    assert np.isnan(found.depth).all() and not found.silhouette.any()
+    with pytest.raises(ValueError, match="no depth above 0"):
+        read_observation(files._replace(may_be_empty=False))
 
 
 def test_what_is_wrong_with_depth(tmp_path):

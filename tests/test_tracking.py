@@ -2,15 +2,13 @@ import numpy as np
 import pytest
 
 from fmb.metrics import pose_error
-from fmb.pose import compile_pose
-from fmb.pose_options import PoseOptions
 from fmb.tracking import track
-from tests.pose_scene import IMAGE_SIZE, camera_at, lopsided_mixture, observe
+from tests.pose_scene import IMAGE_SIZE, camera_at, lopsided_mixture, observe, tracking_program
 
 
 @pytest.fixture(scope="module")
 def program():
-    return compile_pose(lopsided_mixture(), IMAGE_SIZE, PoseOptions(starts=0))
+    return tracking_program()
 
 
 def test_follows_a_turning_object_and_survives_an_empty_frame(program):

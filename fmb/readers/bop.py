@@ -30,6 +30,14 @@ class BopTarget(NamedTuple):
     object: int
 
 
+class BopRecords(NamedTuple):
+    """What scene_camera.json and scene_gt.json say, by image; `folder` is the scene's."""
+
+    folder: Path
+    cameras: dict[str, Any]
+    truth: dict[str, Any]
+
+
 class BopView(NamedTuple):
     """What a scene knows of a target; depth NaN where not measured and outside the mask, None: no such file."""
 
@@ -76,13 +84,19 @@ def bop_targets(scene: Path) -> list[BopTarget]:
     return sorted(targets)
 
 
-def read_bop_view(scene: Path, target: BopTarget) -> BopView:
+def read_bop_records(scene: Path) -> BopRecords:
+    """Both files of the scene, read once for all its targets."""
+    files = (path_inside(scene, name, scene) for name in ("scene_camera.json", "scene_gt.json"))
+    return BopRecords(scene, *map(_by_number, files))
+
+
+def read_bop_view(records: BopRecords, target: BopTarget) -> BopView:
     """The target's image.
 
     Raises ValueError, one line that names the file, where something is missing or does not fit.
     """
-    cameras, truth = (path_inside(scene, name, scene) for name in ("scene_camera.json", "scene_gt.json"))
-    camera = entry(_by_number(cameras), str(target.image), f"{cameras}")
+    scene, cameras = records.folder, records.folder / "scene_camera.json"
+    camera = entry(records.cameras, str(target.image), f"{cameras}")
     where = f"{cameras}: image {target.image}"
     matrix = numbers(entry(camera, "cam_K", where), (9,), f"{where}: cam_K").reshape(3, 3)
     scale = float(numbers(camera.get("depth_scale", 1.0), (), f"{where}: depth_scale"))
@@ -94,7 +108,7 @@ def read_bop_view(scene: Path, target: BopTarget) -> BopView:
         if silhouette.shape != depth.shape:
             raise ValueError(f"{mask_path}: {size_of(silhouette)} pixels, its depth map has {size_of(depth)}")
         depth = np.where(silhouette > 0.0, depth, np.nan)
-    pose = _true_pose(truth, target)
+    pose = _true_pose(records, target)
     return BopView(target, pinhole(matrix, f"{where}: cam_K") + CENTRE_OF_FIRST_PIXEL, depth, silhouette, pose)
 
 
@@ -133,8 +147,9 @@ def read_bop_results(path: Path) -> list[BopResult]:
     return results
 
 
-def _true_pose(path: Path, target: BopTarget) -> np.ndarray:
-    instances = entry(_by_number(path), str(target.image), f"{path}")
+def _true_pose(records: BopRecords, target: BopTarget) -> np.ndarray:
+    path = records.folder / "scene_gt.json"
+    instances = entry(records.truth, str(target.image), f"{path}")
     where = f"{path}: image {target.image}, object {target.instance}"
     if not isinstance(instances, list) or not target.instance < len(instances):
         raise ValueError(f"{where}: not there")

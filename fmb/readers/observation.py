@@ -1,6 +1,7 @@
 """One image of an object to be found in it: depth, mask, intrinsics and a first guess of the pose, from files.
 
-Depth     16-bit PNG or TIFF, or .npy; stored values times `depth_scale`, in the model's unit; 0 and NaN: not measured.
+Depth     PNG or TIFF of 16 bits, or .npy: whole numbers times `depth_scale` are in the model's unit; floating ones, of
+          .npy and TIFF, are so as they are. 0 and NaN: not measured. EXR is refused.
 Mask      any picture (white or coloured: object), soft where it is grey, or .npy of 0 to 1 or true and false.
 Intrinsics  .json {"fx", "fy", "cx", "cy", optionally "width", "height"}, or 3 x 3 numbers in .json, .txt or .npy.
 Pose      .json {"world_from_camera": 4 x 4} or {"camera_from_world": 4 x 4}, or world_from_camera alone in .json,
@@ -33,6 +34,7 @@ class ObservationFiles(NamedTuple):
     depth_scale: float = 1.0
     mask_threshold: float | None = None  # None: the mask stays soft
     pixel_centre: str = "half"
+    may_be_empty: bool = False  # nothing to see is no error, as in a frame of a sequence
 
 
 class Measurement(NamedTuple):
@@ -51,14 +53,14 @@ class Pinhole(NamedTuple):
 
 
 def read_observation(files: ObservationFiles) -> Measurement:
-    """The image, its parts of one size and something to see in it.
+    """The image, its parts of one size and, unless it may be empty, something to see in it.
 
     Raises ValueError, one line that names the file.
     """
     if files.depth is None and files.mask is None:
         raise ValueError("neither a depth map nor a mask: a pose needs one of them")
-    depth = None if files.depth is None else read_depth_map(files.depth, files.depth_scale)
-    mask = None if files.mask is None else read_mask(files.mask, files.mask_threshold)
+    depth = None if files.depth is None else read_depth_map(files.depth, files.depth_scale, files.may_be_empty)
+    mask = None if files.mask is None else read_mask(files.mask, files.mask_threshold, files.may_be_empty)
     if depth is not None and mask is not None and depth.shape != mask.shape:
         raise ValueError(f"{files.mask}: mask of {size_of(mask)} pixels, {files.depth.name} has {size_of(depth)}")
     pixels, path = (mask, files.mask) if depth is None else (depth, files.depth)
@@ -66,10 +68,13 @@ def read_observation(files: ObservationFiles) -> Measurement:
     return Measurement(fitting_intrinsics(intrinsics, pixels.shape, files.intrinsics, path), depth, mask)
 
 
-def read_depth_map(path: Path, depth_scale: float = 1.0) -> Float[np.ndarray, "height width"]:
+def read_depth_map(
+    path: Path, depth_scale: float = 1.0, may_be_empty: bool = False
+) -> Float[np.ndarray, "height width"]:
     """Depth along the optical axis in the model's unit; NaN where nothing was measured.
 
-    Raises ValueError where nothing was measured at all.
+    `depth_scale` is the length of 1 in images of whole numbers; floating ones are taken as they are. Raises ValueError
+    where nothing was measured at all, unless it may be empty.
     """
     if not (np.isfinite(depth_scale) and depth_scale > 0.0):
         raise ValueError(f"depth_scale {depth_scale}; must be a positive number")
@@ -79,22 +84,25 @@ def read_depth_map(path: Path, depth_scale: float = 1.0) -> Float[np.ndarray, "h
         stored = read_npy(path)
         if stored.ndim != 2 or stored.dtype.kind not in "fiu":
             raise ValueError(f"{path}: {stored.dtype} of shape {stored.shape}; a depth map is (height, width) numbers")
-        depth = stored.astype(float) * depth_scale
+        depth = stored.astype(float) * (1.0 if stored.dtype.kind == "f" else depth_scale)
     else:
         with image_header(path) as image:
             if image.mode not in (*WIDE_MODES, "F"):
                 raise ValueError(f"{path}: pixels of mode {image.mode}; depth needs 16 bits in one channel")
-        depth = read_depth(DepthFile(path, depth_scale)).astype(float)
+            unit = 1.0 if image.mode == "F" else depth_scale
+        depth = read_depth(DepthFile(path, unit)).astype(float)
     known = np.isfinite(depth) & (depth > 0.0)
-    if not known.any():
+    if not (known.any() or may_be_empty):
         raise ValueError(f"{path}: no depth above 0 in {size_of(depth)} pixels")
     return np.where(known, depth, np.nan)
 
 
-def read_mask(path: Path, threshold: float | None = None) -> Float[np.ndarray, "height width"]:
+def read_mask(
+    path: Path, threshold: float | None = None, may_be_empty: bool = False
+) -> Float[np.ndarray, "height width"]:
     """Share of each pixel that the object covers, or, with a threshold, 1 from there on and else 0.
 
-    Raises ValueError for a mask without object.
+    Raises ValueError for a mask without object, unless it may be empty.
     """
     if path.suffix.lower() == ".npy":
         stored = read_npy(path)
@@ -107,7 +115,7 @@ def read_mask(path: Path, threshold: float | None = None) -> Float[np.ndarray, "
         mask = silhouette_of(read_image(path)).astype(float)
     if threshold is not None:
         mask = (mask >= threshold).astype(float)
-    if not mask.any():
+    if not (mask.any() or may_be_empty):
         raise ValueError(f"{path}: the mask is empty: no object in {size_of(mask)} pixels")
     return mask
 

@@ -107,7 +107,7 @@ class Companions(NamedTuple):
 
 
 def short_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The names of images without folders and suffix, where that leaves them distinct; else without suffix, else whole."""
+    """The names of images without folders and suffix; with folders, then whole, where they would not be distinct."""
     paths = [PurePosixPath(name) for name in names]
     bare = [path.with_suffix("") if path.suffix in SUFFIXES else path for path in paths]
     shorter = ([path.name for path in bare], [str(path) for path in bare], [str(path) for path in paths])

@@ -1,12 +1,15 @@
 """Poses of all objects of a scene in BOP's format, from starts near the truth, and how far off they are."""
 
+import math
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import trimesh
 from jaxtyping import Float
 
 import util
@@ -16,89 +19,135 @@ from fmb.device import choose_device
 from fmb.frames import Frame
 from fmb.metrics import average_distance, average_nearest_distance, object_pose_error
 from fmb.options import Config
-from fmb.pose import PoseProgram, compile_pose, estimate_pose
+from fmb.pose import PoseFit, PoseProgram, compile_pose, estimate_pose
 from fmb.pose_observation import Observation
-from fmb.readers.bop import BopModel, BopResult, BopView, bop_targets, read_bop_model, read_bop_view
+from fmb.readers.bop import (
+    BopModel,
+    BopResult,
+    BopView,
+    bop_targets,
+    read_bop_model,
+    read_bop_records,
+    read_bop_view,
+)
 from fmb.simulation import Perturbation, perturbed
 from fmb.tasks.models import model_of_mesh, solver
 from fmb.tasks.shell import say, task_folder
 from fmb.writers.pose import write_bop_results
 
 SAMPLES = 2_000  # points of a model that ADD and ADD-S are measured on
+MEASURED = ("success", "degrees", "percent", "combined", "add", "adds", "seconds")
 
 
 class Known(NamedTuple):
-    """An object of the data set: its file, its mixture in the canonical frame, and that frame."""
+    """An object of the data set: its file, its mixture in the canonical frame, that frame, points of its surface."""
 
     model: BopModel
     mixture: Mixture
     frame: Frame
+    points: Float[np.ndarray, "point 3"]
 
 
 def bop(config: Config, clock: Clock) -> None:
-    """Scene -> mixtures of its models -> pose of every object in every image -> results in BOP's CSV, and errors."""
+    """Scene -> mixtures of its models -> pose of every object in every image -> results in BOP's CSV, and errors.
+
+    Raises ValueError where none of them can be looked for.
+    """
     scene = Path(config.pose.bop_dir)
     with clock("load"):
         device = choose_device(config.cpu)
         folder = util.prepare_output_dir(task_folder(config))
-        targets = bop_targets(scene)
+        targets, records = bop_targets(scene), read_bop_records(scene)
     say(device.hint)
     generator = np.random.default_rng(config.random_seed)
     known: dict[int, Known] = {}
-    programs: dict[tuple[int, int], PoseProgram] = {}
+    programs: dict[tuple[int, ...], PoseProgram] = {}
     results, rows = [], []
     with util.progress_bar("poses") as on_progress:
         for done, target in enumerate(targets):
-            view = read_bop_view(scene, target)
+            view = read_bop_view(records, target)
             if target.object not in known:
                 with clock("gmm"):
                     known[target.object] = read_known(scene, target.object, config)
-            size = view.depth.shape
-            if size not in programs:
+            mixture, size = known[target.object].mixture, view.depth.shape
+            kind = (*size, len(mixture.mean))
+            if kind not in programs:
                 with clock("compile"):
-                    programs[size] = compile_pose(known[target.object].mixture, size, solver(config))
+                    programs[kind] = compile_pose(mixture, size, solver(config))
             with clock("optimize"):
-                result, row = solved(programs[size], known[target.object], view, generator, config)
-            results.append(result)
+                result, row = solved(programs[kind], known[target.object], view, generator, config)
+            results += [] if result is None else [result]
             rows.append(row)
-            on_progress(done + 1, len(targets), row["combined"])
-    write_bop_results(folder / "bop_results.csv", results)
-    means = {name: float(np.median([row[name] for row in rows])) for name in rows[0] if name != "symmetric"}
-    metrics = {"task": "pose", "median": means, "objects": rows, "seconds": clock.seconds()}
+            on_progress(done + 1, len(targets), row.get("combined", math.nan))
+    medians, skipped = medians_of(rows), [row["skipped"] for row in rows if "skipped" in row]
+    if not results:
+        raise ValueError(f"{scene}: no object can be looked for{': ' + skipped[0] if skipped else ''}")
+    write_bop_results(folder / "bop_results.csv", with_image_times(results))
+    metrics = {"task": "pose", "median": medians, "objects": rows, "seconds": clock.seconds()}
     util.write_metrics(folder / "bop_errors.json", metrics)
-    words = f"{len(rows)} poses: in the median {means['degrees']:.2f} degrees, {means['percent']:.2f} % of the diameter"
-    say(words, f"results and errors in {folder}/")
+    words = f"{len(results)} poses: in the median {medians['degrees']:.2f} degrees, {medians['percent']:.2f} % of the "
+    notice = f"{len(skipped)} of {len(rows)} objects skipped, the first: {skipped[0]}" if skipped else ""
+    say(words + "diameter", notice, f"results and errors in {folder}/")
 
 
 def read_known(scene: Path, number: int, config: Config) -> Known:
     """An object of the data set that the scene belongs to, models/ beside the folder of scenes."""
     model = read_bop_model(scene.resolve().parent.parent / "models", number)
     made = model_of_mesh(model.mesh, config.model, config.random_seed)
-    return Known(model, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), made.mixture), made.frame)
+    points = np.asarray(trimesh.sample.sample_surface(model.mesh, SAMPLES, seed=0)[0], float)
+    return Known(model, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), made.mixture), made.frame, points)
 
 
 def solved(
     program: PoseProgram, known: Known, view: BopView, generator: np.random.Generator, config: Config
-) -> tuple[BopResult, dict[str, Any]]:
-    """The pose of one target, and its errors; lengths in millimetres, as everything in BOP."""
+) -> tuple[BopResult | None, dict[str, Any]]:
+    """The pose of one target, and its errors; lengths in millimetres, as everything in BOP.
+
+    None, and the reason under "skipped", where its image shows too little of it or the search loses itself.
+    """
     scale, truth = float(known.frame.scale), to_canonical(view.camera_from_object, known.frame)
     largest = Perturbation(config.pose.perturb_degrees, config.pose.perturb_size)
     start = np.linalg.inv(perturbed(truth, generator, largest))
+    row = {"scene": view.target.scene, "image": view.target.image, "object": view.target.object, "success": False}
     began = time.perf_counter()
-    fit = estimate_pose(
-        program, known.mixture, Observation(view.intrinsics, view.depth / scale, view.silhouette), start, 1.0
-    )
+    try:
+        fit = searched(program, known, Observation(view.intrinsics, view.depth / scale, view.silhouette), start)
+    except ValueError as error:
+        return None, row | {"skipped": str(error)}
     seconds = time.perf_counter() - began
     pose = from_canonical(np.linalg.inv(fit.world_from_camera), known.frame)
     centre = np.asarray(known.frame.centre, float)
     error = object_pose_error(pose, view.camera_from_object, known.model.diameter, centre)
-    points = np.asarray(known.model.mesh.sample(SAMPLES, seed=0))
-    row = {"scene": view.target.scene, "image": view.target.image, "object": view.target.object, "success": fit.success}
+    row |= {"success": fit.success, "symmetric": known.model.symmetric, "seconds": seconds}
     row |= {"degrees": error.rotation_degrees, "percent": error.translation_percent, "combined": error.combined}
-    row |= {"add": average_distance(pose, view.camera_from_object, points), "seconds": seconds}
-    row |= {"adds": average_nearest_distance(pose, view.camera_from_object, points), "symmetric": known.model.symmetric}
+    row |= {"add": average_distance(pose, view.camera_from_object, known.points)}
+    row |= {"adds": average_nearest_distance(pose, view.camera_from_object, known.points)}
     result = BopResult(*view.target[:2], view.target.object, float(fit.success), pose, seconds)
     return result, row
+
+
+def searched(program: PoseProgram, known: Known, seen: Observation, start: Float[np.ndarray, "4 4"]) -> PoseFit:
+    """The pose found; canonical. Raises ValueError where there is too little to find it from."""
+    if program.options.evidence == "mask" and seen.silhouette is None:
+        raise ValueError("no mask, and the evidence is the mask alone")
+    fit = estimate_pose(program, known.mixture, seen, start, 1.0)
+    if not np.isfinite(fit.world_from_camera).all():
+        raise ValueError("the search lost itself")
+    return fit
+
+
+def medians_of(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Of each number, over the objects that were looked for."""
+    found = [row for row in rows if "skipped" not in row]
+    return {name: float(np.median([row[name] for row in found])) for name in MEASURED if found}
+
+
+def with_image_times(results: list[BopResult]) -> list[BopResult]:
+    """The results, each with the seconds of its whole image, as BOP wants them."""
+    total = Counter()
+    for result in results:
+        total[result[:2]] += result.seconds
+    return [result._replace(seconds=total[result[:2]]) for result in results]
 
 
 def to_canonical(camera_from_object: Float[np.ndarray, "4 4"], frame: Frame) -> Float[np.ndarray, "4 4"]:

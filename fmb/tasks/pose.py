@@ -19,7 +19,7 @@ from fmb.evaluation import VISIBLE, look
 from fmb.metrics import object_pose_error
 from fmb.options import NONE, Config
 from fmb.pose import PoseFit, compile_pose, estimate_pose
-from fmb.pose_observation import Observation, check_observation, image_size
+from fmb.pose_observation import Observation, check_observation, image_size, nothing_seen
 from fmb.pose_sheets import Course, FilmText, Trace, as_images, convergence_page, film, pose_sheets
 from fmb.readers.observation import ObservationFiles, read_observation, read_pose
 from fmb.sheets import ORANGE, Images
@@ -77,12 +77,15 @@ def pose(config: Config, clock: Clock) -> None:
 
 
 def from_nothing(config: Config) -> bool:
-    """Whether no image is given. Raises ValueError where one is given without what it needs."""
+    """Whether no image is given. Raises ValueError where one is given without what it, or the evidence, needs."""
     given = [name for name in ("depth_file", "mask_file") if getattr(config.pose, name) != NONE]
     if given and config.pose.intrinsics_file == NONE:
         raise ValueError(f"--{given[0].replace('_', '-')} is given, but no --intrinsics-file")
     if given and config.pose.initial_pose_file == NONE:
         raise ValueError(f"--{given[0].replace('_', '-')} is given, but no --initial-pose-file")
+    wanted = config.pose.evidence
+    if given and wanted != "both" and f"{wanted}_file" not in given:
+        raise ValueError(f"--evidence {wanted}, but no --{wanted}-file")
     return not given
 
 
@@ -98,12 +101,23 @@ def simulated_case(config: Config, model: PoseModel) -> Case:
     return Case(observation, start, truth)
 
 
-def case_of_files(config: Config, model: PoseModel, depth: Path | None, mask: Path | None) -> Case:
-    """An image of the user's and the start, canonical; what is wrong with them is said in the user's unit."""
-    scale = float(model.frame.scale)
-    files = ObservationFiles(Path(config.pose.intrinsics_file), depth, mask, config.pose.depth_unit)
-    found = read_observation(files)
-    check_observation(str(depth or mask), Observation(found.intrinsics, found.depth, found.silhouette), scale)
+def case_of_files(
+    config: Config, model: PoseModel, depth: Path | None, mask: Path | None, may_be_empty: bool = False
+) -> Case:
+    """An image of the user's and the start, canonical; what is wrong with them is said in the user's unit.
+
+    Raises ValueError also where the image shows nothing, unless it may be empty.
+    """
+    scale, unit = float(model.frame.scale), config.pose.depth_unit
+    lens = Path(config.pose.intrinsics_file)
+    found = read_observation(ObservationFiles(lens, depth, mask, unit, may_be_empty=may_be_empty))
+    observation = Observation(found.intrinsics, found.depth, found.silhouette)
+    if not (may_be_empty and nothing_seen(observation)):
+        try:
+            check_observation(str(depth or mask), observation, scale)
+        except ValueError as error:
+            hint = f" (--depth-unit {unit:g} is for whole numbers; floating ones are taken as they are)"
+            raise ValueError(f"{error}{hint if 'median depth' in str(error) else ''}") from error
     start = read_pose(Path(config.pose.initial_pose_file))
     start = model.frame.cameras_to_canonical(Cameras(start[None], found.intrinsics[None])).world_from_camera[0]
     measured = None if found.depth is None else found.depth / scale

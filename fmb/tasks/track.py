@@ -1,6 +1,7 @@
 """The camera's pose in a sequence of images (`track`): simulated, or from folders of depth images and masks."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -17,7 +18,7 @@ from fmb.device import choose_device
 from fmb.evaluation import look, shown
 from fmb.metrics import object_pose_error
 from fmb.options import NONE, Config
-from fmb.pose import PoseFit, PoseOptions, compile_pose, estimate_pose
+from fmb.pose import PoseFit, compile_pose, estimate_pose
 from fmb.pose_observation import image_size
 from fmb.pose_sheets import FilmText, Trace, as_images, film
 from fmb.sheets import ORANGE, Images
@@ -45,8 +46,8 @@ def track(config: Config, clock: Clock) -> None:
     mixture = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), model.mixture)
     size, first = image_size(cases[0].observation), cases[0]
     with clock("compile"):
-        search = compile_pose(mixture, size, solver(config))
-        program = compile_pose(mixture, size, PoseOptions(evidence=config.pose.evidence, starts=0))
+        search, following = compile_pose(mixture, size, solver(config)), replace(solver(config), starts=0)
+        program = search if search.options == following else compile_pose(mixture, size, following)
     with clock("optimize"):
         start = estimate_pose(search, mixture, first.observation, first.start, 1.0).world_from_camera
         fits, seconds = timed(follow(program, mixture, [case.observation for case in cases], start, 1.0))
@@ -79,7 +80,8 @@ def simulated_cases(config: Config, model: PoseModel) -> list[Case]:
 def cases_of_files(config: Config, model: PoseModel) -> list[Case]:
     """The images of the folders that depth_file and mask_file name, in the order of their names.
 
-    Raises ValueError where one is no folder, is empty, or they differ in number.
+    Any but the first may show nothing. Raises ValueError where one is no folder, is empty, or they differ in number or
+    in size.
     """
     named = {"depth_file": [], "mask_file": []}
     for name, paths in named.items():
@@ -98,7 +100,13 @@ def cases_of_files(config: Config, model: PoseModel) -> list[Case]:
         )
     (count,) = lengths
     each = [[paths[frame] if paths else None for paths in named.values()] for frame in range(count)]
-    return [case_of_files(config, model, *pair) for pair in each]
+    cases = [case_of_files(config, model, *pair, may_be_empty=frame > 0) for frame, pair in enumerate(each)]
+    sizes = [image_size(case.observation) for case in cases]
+    for frame, (height, width) in enumerate(sizes):
+        if sizes[frame] != sizes[0]:
+            first = f"{sizes[0][1]} x {sizes[0][0]}"
+            raise ValueError(f"frame {frame}: {width} x {height} pixels; the first has {first}, and all must have")
+    return cases
 
 
 def timed(fits) -> tuple[list[PoseFit], Float[np.ndarray, " frame"]]:

@@ -108,10 +108,8 @@ def export_points(subject: Subject, options: ExportOptions, folder: Path, on_pro
 def cameras_around(ball: Ball) -> tuple[Cameras, tuple[int, int]]:
     """Cameras on rings around the ball, which fills their images, and the images' height and width."""
     side = int(np.clip(np.ceil(ROUND_SIDE * ball.radius), ROUND_SIDE, ROUND_LARGEST))
-    lens, distance = (
-        pinhole_intrinsics(side, side, ROUND_FIELD),
-        ROOM * ball.radius / np.sin(np.deg2rad(ROUND_FIELD) / 2.0),
-    )
+    distance = ROOM * ball.radius / np.sin(np.deg2rad(ROUND_FIELD) / 2.0)
+    lens = pinhole_intrinsics(side, side, ROUND_FIELD)
     rings = [orbit_cameras(ROUND // len(ELEVATIONS), distance, lens, tilt) for tilt in ELEVATIONS]
     cameras = jax.tree.map(lambda *parts: np.concatenate(parts), *rings)
     cameras.world_from_camera[:, :3, 3] += ball.centre
