@@ -64,14 +64,9 @@ def rows_table(rows: list[Row]) -> str:
     lines = []
     for count in sorted({row.components for row in rows}):
         some = [row for row in rows if row.components == count]
-        means = [np.mean([errors["iou"] for errors in part]) for part in zip(*((r.before, r.after) for r in some))]
-        depth = [
-            np.mean([errors["depth_mae"] for errors in part]) for part in zip(*((r.before, r.after) for r in some))
-        ]
+        overlap, depth = ([mean(some, when, what) for when in ("before", "after")] for what in ("iou", "depth_mae"))
         seconds = [np.median([getattr(row, name) for row in some]) for name in ("em", "fit", "first")]
-        lines.append(
-            (f"{count}", *(f"{x:.4f}" for x in means), *(f"{x:.1f}" for x in depth), *(f"{x:.1f}" for x in seconds))
-        )
+        lines.append((f"{count}", *(f"{x:.4f}" for x in overlap), *(f"{x:.1f}" for x in [*depth, *seconds])))
     return table(HEAD, lines)
 
 
@@ -96,7 +91,7 @@ def main(argv: list[str]) -> int:
             print(count, name, file=sys.stderr, flush=True)
     text = (
         f"## Meshes as mixtures\n\nCommand: `python benchmarks/bench_convert.py {shlex.join(argv)}`. "
-        f"{date.today().isoformat()}. {machine()}.\n\nMeans over {', '.join(flags.names)}, on 32 unseen views of 64 x 64, "
+        f"{date.today().isoformat()}. {machine()}.\n\nMeans over {', '.join(flags.names)} on 32 unseen views, "
         "depth errors in % of the object's scale, where both see it; medians of seconds.\n\n" + rows_table(rows)
     )
     if flags.results:

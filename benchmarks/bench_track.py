@@ -14,7 +14,6 @@ from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -152,10 +151,9 @@ def main(argv: list[str]) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    device = jax.devices()[0].platform
     run = f"Command: `python benchmarks/bench_track.py {shlex.join(argv)}`. {date.today().isoformat()}. {machine()}."
     text = section(rows, run, options)
-    print(f"{text}\n\n{device}")
+    print(text)
     if options.results:
         write_section(options.results, text, "track")
     return 0

@@ -3,6 +3,9 @@
 The inverse Gauss-Newton matrix takes pixels for independent. They are not: what a mixture cannot say of a shape errs
 alike over many of them. So the matrix is scaled by how much the scores of blocks of pixels scatter more than it says
 (a sandwich clustered by block, Huber 1967, White 1980, reduced to one number, which some dozens of blocks can tell).
+
+How honest: with balls, depth noise of 0.02 scales and drawn masks e^T C^-1 e, 6 where C is right, had a mean of 4.0 to
+4.7 over three seeds of 60 poses at 40 x 30 pixels, and of 10.8 to 11.7 at 64 x 48, deviations a quarter too small.
 """
 
 from collections.abc import Sequence

@@ -97,6 +97,7 @@ def test_rotations_are_exact(local_program):
 
 
 def test_covariance_is_calibrated(local_program):
+    # with other seeds the means were 4.0 to 4.7 here, and 10.8 to 11.7 at 64 x 48: larger images are trusted too much
     mixture, generator = lopsided_mixture(), np.random.default_rng(0)
     normalised = []
     for _ in range(60):

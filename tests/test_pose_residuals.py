@@ -5,6 +5,7 @@ import pytest
 
 from fm_render import Mixture, Settings, render
 from fmb.edges import HALF_OPAQUE
+from fmb.pose_descent import CLIPPED, DEPTH_WEIGHT, image_loss
 from fmb.pose_projective import depth_differences, rays_of
 from fmb.pose_residuals import (
     KERNELS,
@@ -161,3 +162,16 @@ def test_far_points_and_empty_rays_stay_finite_in_single_precision():
     noise = jax.tree.map(lambda x: x.astype(jnp.float32), NOISE)
     normal = normal_equations(mask_residuals(density, slope, sight, noise))
     assert all(np.isfinite(x).all() for x in normal)
+
+
+def test_the_papers_loss_clips_alpha_and_divides_by_all_pixels():
+    mixture, pose, direction = scene()
+    away = pose._replace(translation=pose.translation + jnp.array([50.0, 0, 0]))
+    one, number = jnp.ones(40), jnp.arange(40)
+    sight = Sight(direction, one, one, number, 3 * direction, one, number)
+    masked = sight._replace(depth_weight=0 * one)
+    assert image_loss(mixture, masked, Settings(), away) == pytest.approx(-np.log(CLIPPED))
+    half = sight._replace(mask_weight=0 * one, depth_weight=(number < 20).astype(float))
+    depth = np.asarray(render(mixture, rays_of(pose, direction), 1.0, ("depth",)).depth)[:20]
+    expected = DEPTH_WEIGHT * np.abs(depth - 3).sum() / 40 / 3
+    assert image_loss(mixture, half, Settings(), pose) == pytest.approx(expected)

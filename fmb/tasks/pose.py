@@ -48,12 +48,12 @@ def pose(config: Config, clock: Clock) -> None:
     if config.pose.bop_dir != NONE:
         return bop(config, clock)
     with clock("load"):
-        device = choose_device(config.cpu)
+        alone, device = from_nothing(config), choose_device(config.cpu)
         folder = util.prepare_output_dir(task_folder(config))
     with clock("gmm"):
         model = pose_model(config)
         files = given(config.pose.depth_file), given(config.pose.mask_file)
-        case = simulated_case(config, model) if from_nothing(config) else case_of_files(config, model, *files)
+        case = simulated_case(config, model) if alone else case_of_files(config, model, *files)
     say(device.hint)
     mixture = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), model.mixture)
     with clock("compile"):

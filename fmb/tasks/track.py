@@ -18,7 +18,7 @@ from fmb.device import choose_device
 from fmb.evaluation import look, shown
 from fmb.metrics import object_pose_error
 from fmb.options import NONE, Config
-from fmb.pose import PoseFit, compile_pose, estimate_pose
+from fmb.pose import PoseFit, PoseOptions, compile_pose, estimate_pose
 from fmb.pose_observation import image_size
 from fmb.pose_sheets import FilmText, Trace, as_images, film
 from fmb.sheets import ORANGE, Images
@@ -37,17 +37,17 @@ FILM_FRAMES, FILM_SECONDS = 90, 0.05  # at most, and each
 def track(config: Config, clock: Clock) -> None:
     """Model -> a sequence, simulated or from files -> the pose in each frame, started from the last -> files."""
     with clock("load"):
-        device = choose_device(config.cpu)
+        alone, device = from_nothing(config), choose_device(config.cpu)
         folder = util.prepare_output_dir(task_folder(config))
     with clock("gmm"):
         model = pose_model(config)
-        cases = simulated_cases(config, model) if from_nothing(config) else cases_of_files(config, model)
+        cases = simulated_cases(config, model) if alone else cases_of_files(config, model)
     say(device.hint)
     mixture = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), model.mixture)
     size, first = image_size(cases[0].observation), cases[0]
     with clock("compile"):
-        search, following = compile_pose(mixture, size, solver(config)), replace(solver(config), starts=0)
-        program = search if search.options == following else compile_pose(mixture, size, following)
+        search, options = compile_pose(mixture, size, solver(config)), following(config)
+        program = search if search.options == options else compile_pose(mixture, size, options)
     with clock("optimize"):
         start = estimate_pose(search, mixture, first.observation, first.start, 1.0).world_from_camera
         fits, seconds = timed(follow(program, mixture, [case.observation for case in cases], start, 1.0))
@@ -60,6 +60,11 @@ def track(config: Config, clock: Clock) -> None:
     util.write_metrics(folder / "metrics.json", {**facts, "seconds": clock.seconds()})
     util.write_text(folder / "config.yaml", to_yaml(config))
     say(summary(facts), f"poses and film in {folder}/")
+
+
+def following(config: Config) -> PoseOptions:
+    """The solver's options for all frames but the first, each started from the last alone."""
+    return replace(solver(config), starts=0)
 
 
 def simulated_cases(config: Config, model: PoseModel) -> list[Case]:
