@@ -16,16 +16,16 @@ from fmb.color import fit_color
 from fmb.config import load_config, to_yaml
 from fmb.device import choose_device
 from fmb.evaluation import evaluate, shown
-from fmb.film import Snapshot, film
-from fmb.joint import JointOptions, fit_shape_and_cameras
 from fmb.mixture import in_double
 from fmb.options import NONE, Config
 from fmb.painter import Painter
-from fmb.report import Report, shape_numbers
-from fmb.report_scene import Scene as PageScene
+from fmb.poses.joint import JointOptions, fit_shape_and_cameras
 from fmb.scenes import Scene, Seen, open_scene
 from fmb.shape import ShapeFit, ShapeProgram, compile_shape_fit, fit_shape
 from fmb.sheets import History, Images, Scale, depth_scale
+from fmb.show.film import Snapshot, film
+from fmb.show.report import Report, shape_numbers
+from fmb.show.report_scene import Scene as PageScene
 from fmb.start import Start, start_mixture
 from fmb.supervision import DEPTH_SETTINGS
 from fmb.tasks.assets import convert, export_model

@@ -25,9 +25,9 @@ from benchmarks.table3_methods import Settings
 from benchmarks.table3_runs import Data, clean_data
 from fm_render import Mixture
 from fmb.evaluation import look, measure
-from fmb.joint import JointOptions, aligned, fit_shape_and_cameras, mean_motion
 from fmb.noise import camera as wrong_cameras
 from fmb.options import ModelOptions, OptimizationOptions
+from fmb.poses.joint import JointOptions, aligned, fit_shape_and_cameras, mean_motion
 from fmb.shape import compile_shape_fit, fit_shape
 from fmb.start import start_mixture
 

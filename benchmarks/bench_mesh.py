@@ -25,9 +25,9 @@ from benchmarks.report import table, write_section
 from benchmarks.table3_methods import Settings
 from benchmarks.table3_runs import canonical, clean_data
 from fm_render import Mixture
+from fmb.assets.fidelity import MeshErrors, mesh_errors
+from fmb.assets.meshing import FIELDS, MeshOptions, mesh_iou, mesh_mixture
 from fmb.evaluation import look
-from fmb.fidelity import MeshErrors, mesh_errors
-from fmb.meshing import FIELDS, MeshOptions, mesh_iou, mesh_mixture
 from fmb.metrics import iou
 from fmb.options import ModelOptions, OptimizationOptions
 from fmb.shape import compile_shape_fit, fit_shape

@@ -27,10 +27,10 @@ from fm_render import Mixture
 from fmb.cameras import Cameras, orbit_cameras, pinhole_intrinsics
 from fmb.metrics import object_pose_error
 from fmb.pose import PoseProgram, compile_pose
-from fmb.pose_observation import Observation
-from fmb.pose_options import PoseOptions
-from fmb.simulation import Perturbation, perturbed, simulated
-from fmb.tracking import track
+from fmb.poses.observation import Observation
+from fmb.poses.options import PoseOptions
+from fmb.poses.simulation import Perturbation, perturbed, simulated
+from fmb.poses.tracking import track
 
 SIZES = ((60, 80), (120, 160))  # height, width
 DISTANCE, VFOV_DEGREES = 3.0, 45.0

@@ -19,7 +19,7 @@ from benchmarks.measure import machine
 from benchmarks.real_pictures import draw_sequence
 from benchmarks.real_runs import Settings, fit_sequence, hull_agreement, identity, read_sequence, remember, remembered
 from benchmarks.report import table, write_section
-from fmb.consistency import check_cameras
+from fmb.captures.consistency import check_cameras
 from fmb.mixture import in_double
 
 GOALS = {40: 0.95, 160: 0.97}  # IoU on views left out of the fit, of photographs

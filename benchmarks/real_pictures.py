@@ -12,7 +12,7 @@ from fm_render import Mixture, render
 from fmb.cameras import pixel_rays
 from fmb.evaluation import look, shown
 from fmb.sheets import AGREE, BLUE, NOTHING, OPACITY, ORANGE, Sheet, depth_scale, paint
-from fmb.turntable import Look, common_up, turntable
+from fmb.show.turntable import Look, common_up, turntable
 from fmb.views import Views, select_views
 
 SHOWN_VIEWS, FRAMES = 3, 6  # rows of views, frames of a turn; a row has as many panels

@@ -16,7 +16,7 @@ import numpy as np
 import util
 from fm_render import Mixture
 from fmb.agreement import outline_error, outline_length
-from fmb.capture_frame import framed_hull, hull_points
+from fmb.captures.frame import framed_hull, hull_points
 from fmb.carving import carve, look_at_volume
 from fmb.evaluation import look
 from fmb.frames import Frame

@@ -13,12 +13,12 @@ from jaxtyping import Float
 from benchmarks.table2_scenes import MIXTURE_SOURCES, Cloud, Settings, mixture, sampled
 from benchmarks.table3_runs import canonical
 from fm_render import Mixture
-from fmb.icp import back_projected, icp, icp_target
-from fmb.meshing import decimate
+from fmb.assets.meshing import decimate
 from fmb.pose import PoseProgram, compile_pose, estimate_pose
-from fmb.pose_observation import Observation
-from fmb.pose_options import PoseOptions
-from fmb.sensor import Exposure
+from fmb.poses.icp import back_projected, icp, icp_target
+from fmb.poses.observation import Observation
+from fmb.poses.options import PoseOptions
+from fmb.poses.sensor import Exposure
 from fmb.supervision import DEPTH_SETTINGS
 
 FEW, MANY = 470, 40_000  # points: as exact as 40 components, says section 6, and a hundred times as many
@@ -110,16 +110,16 @@ def prepare_icp(model: Model, rule: str, count: int, vertices: int = 0) -> Solve
 POSE_SOURCES = (
     "fm_render.py",
     "fmb/pose.py",
-    "fmb/pose_descent.py",
-    "fmb/pose_options.py",
-    "fmb/pose_projective.py",
-    "fmb/pose_covariance.py",
-    "fmb/pose_observation.py",
-    "fmb/pose_residuals.py",
-    "fmb/pose_search.py",
+    "fmb/poses/descent.py",
+    "fmb/poses/options.py",
+    "fmb/poses/projective.py",
+    "fmb/poses/covariance.py",
+    "fmb/poses/observation.py",
+    "fmb/poses/residuals.py",
+    "fmb/poses/search.py",
     *MIXTURE_SOURCES,
 )
-ICP_SOURCES = ("fmb/icp.py", "benchmarks/table2_methods.py")
+ICP_SOURCES = ("fmb/poses/icp.py", "benchmarks/table2_methods.py")
 START, OURS, RECIPE = "start", "fuzzy metaballs", "the paper's recipe"
 RELEASED = PoseOptions(method="first_order", depth="projective", starts=0, settings=DEPTH_SETTINGS)
 
@@ -133,7 +133,7 @@ def points_method(rule: str, count: int) -> tuple[str, Method]:
 def mesh_method(rule: str, vertices: int) -> tuple[str, Method]:
     """ICP with MANY points of a decimated mesh, whose numbers are those of its vertices and faces, and its name."""
     prepare = partial(prepare_icp, rule=rule, count=MANY, vertices=vertices)
-    method = Method(prepare, 3 * (vertices + faces_of(vertices)), (*ICP_SOURCES, "fmb/meshing.py"))
+    method = Method(prepare, 3 * (vertices + faces_of(vertices)), (*ICP_SOURCES, "fmb/assets/meshing.py"))
     return f"ICP, {rule}, mesh of {vertices} vertices", method
 
 

@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 
 from benchmarks.table2_methods import MANY, Estimate, Method, Model, Solve, model_points
-from fmb.icp import back_projected
-from fmb.sensor import Exposure
+from fmb.poses.icp import back_projected
+from fmb.poses.sensor import Exposure
 
 FURTHEST = 1.0  # scales
 NEIGHBOURS = 20  # from which small_gicp estimates a point's covariance
@@ -53,7 +53,7 @@ def prepare_gicp(model: Model, count: int) -> Solve:
     return solve
 
 
-_SOURCES = ("benchmarks/table2_optional.py", "benchmarks/table2_methods.py", "fmb/icp.py")
+_SOURCES = ("benchmarks/table2_optional.py", "benchmarks/table2_methods.py", "fmb/poses/icp.py")
 OPTIONAL: dict[str, Method] = {
     **{
         f"Open3D ICP, {rule}, {MANY:,} points": Method(

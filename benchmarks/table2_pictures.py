@@ -11,8 +11,8 @@ import util
 from benchmarks.table2_methods import START
 from benchmarks.table2_report import NOISES, Rows, chosen, methods_of, models_of, summary
 from benchmarks.table2_runs import SUCCESS
-from fmb.pose_sheets import joined
-from fmb.sensor import SENSOR_NOISES, Exposure, simulate_sensor
+from fmb.poses.sensor import SENSOR_NOISES, Exposure, simulate_sensor
+from fmb.poses.sheets import joined
 from fmb.sheets import OPACITY, Scale, Sheet, depth_scale, fit_tiles, paint
 
 # Okabe and Ito's, and two more

@@ -149,7 +149,7 @@ def section(rows: Rows, run: Sequence[str], more: str = "") -> str:
         "Error: geometric mean of rotation (degrees) and translation (% of the object's scale) of the object's pose in "
         f"the camera; mean ± interquartile range over {len(models_of(rows))} models x {count} trials, the same for "
         f"all methods, and the share of trials within {SUCCESS:g}. Starts are turned by up to 45 degrees about a "
-        "random axis and moved by up to half a scale. Noisy: fmb/sensor.py, and an eighth of the mask missing. ICP "
+        "random axis and moved by up to half a scale. Noisy: fmb/poses/sensor.py, an eighth of the mask missing. ICP "
         "matches all measured points to points sampled from the mesh until it stands still. Milliseconds: median, "
         "after compilation. Rows marked paper are from its table 2: other models, noise and hardware.",
         summary_table(rows),

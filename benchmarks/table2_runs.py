@@ -38,7 +38,7 @@ class Run:
         sources = (
             *KNOWN[self.method].sources,
             *SCENE_SOURCES,
-            *(("fmb/sensor.py",) if self.noise == NOISY else ()),
+            *(("fmb/poses/sensor.py",) if self.noise == NOISY else ()),
         )
         parts = [asdict(self.settings), self.method, digest(self.mesh), *(digest(ROOT / source) for source in sources)]
         name = f"{self.mesh.stem}-{self.noise}-{self.number}"

@@ -20,9 +20,9 @@ from fmb.cameras import pinhole_intrinsics, random_cameras
 from fmb.conversion import conversion_views, refine_mixture
 from fmb.ground_truth import render_ground_truth
 from fmb.options import ModelOptions, OptimizationOptions
-from fmb.sensor import Exposure, simulate_sensor
+from fmb.poses.sensor import Exposure, simulate_sensor
+from fmb.poses.simulation import Perturbation, perturbed
 from fmb.shape import compile_shape_fit, fit_shape
-from fmb.simulation import Perturbation, perturbed
 from fmb.start import start_mixture
 
 CLEAN, NOISY = "clean", "noisy"

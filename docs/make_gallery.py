@@ -18,15 +18,15 @@ from jaxtyping import UInt8
 
 from fm_render import Mixture
 from fmb.cameras import Cameras, pixel_rays
-from fmb.ellipsoids import enclosing_ball
 from fmb.evaluation import evaluate
 from fmb.frames import canonical_frame
 from fmb.ground_truth import render_ground_truth
 from fmb.options import Config
 from fmb.readers.mesh import read_mesh
 from fmb.shape import compile_shape_fit, fit_shape
+from fmb.show.ellipsoids import enclosing_ball
+from fmb.show.turntable import brightness, on_white, turn_cameras, turntable
 from fmb.start import start_mixture
-from fmb.turntable import brightness, on_white, turn_cameras, turntable
 from fmb.views import scene_cameras, split_views
 from util import prepare_output_dir, write_picture, write_text
 
@@ -38,9 +38,9 @@ UP = (0.0, 1.0, 0.0)
 HEAD = """# Gallery
 
 Ten shapes, each 40 Gaussians (400 numbers), started from points of the mesh's volume and fitted to 20 silhouettes of
-64 x 64 pixels. From above: the mesh that the silhouettes are of; the fit, every component in a colour of its own; its normals (red to the right,
-green up, blue towards the camera). Numbers are of 32 views that the fit has not seen, depth errors in percent of the
-object's scale: silhouettes alone leave depth to the blend, whose hits lie inside the body.
+64 x 64 pixels. From above: the mesh that the silhouettes are of; the fit, every component in a colour of its own; its
+normals (red to the right, green up, blue towards the camera). Numbers are of 32 views that the fit has not seen, depth
+errors in percent of the object's scale: silhouettes alone leave depth to the blend, whose hits lie inside the body.
 
 All of this page is made by
 

@@ -140,7 +140,9 @@ class PoseTaskOptions:
     evidence: str = option("both", "what the pose is found from", choices=("both", "depth", "mask"))
     num_starts: int = option(24, "poses around the given one that are tried; 0 tries none", at_least=0, at_most=200)
     depth_file: str = option(NONE, "depth image (png of 16 bits or npy), or none")
-    depth_unit: float = option(0.001, "length of 1 in a depth png of whole numbers, in the model's unit", above=0, at_most=1e6)
+    depth_unit: float = option(
+        0.001, "length of 1 in a depth png of whole numbers, in the model's unit", above=0, at_most=1e6
+    )
     mask_file: str = option(NONE, "mask, or none; without depth and mask a random view is simulated")
     intrinsics_file: str = option(NONE, "focal lengths and principal point (json or a 3 x 3 matrix in txt)")
     initial_pose_file: str = option(NONE, "pose to start from (json, npy or txt)")

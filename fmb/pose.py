@@ -18,9 +18,9 @@ from jaxtyping import Float, Int
 from fm_render import Mixture
 from fmb.cameras import ANY_ARRAY
 from fmb.losses import weighted_mean
-from fmb.pose_covariance import pose_covariance
-from fmb.pose_descent import descend_first_order, image_loss
-from fmb.pose_observation import (
+from fmb.poses.covariance import pose_covariance
+from fmb.poses.descent import descend_first_order, image_loss
+from fmb.poses.observation import (
     Observation,
     Pixels,
     camera_of,
@@ -32,9 +32,9 @@ from fmb.pose_observation import (
     pooled,
     pose_of,
 )
-from fmb.pose_options import PoseOptions, Stage
-from fmb.pose_projective import depth_differences
-from fmb.pose_residuals import (
+from fmb.poses.options import PoseOptions, Stage
+from fmb.poses.projective import depth_differences
+from fmb.poses.residuals import (
     Noise,
     Normal,
     Pose,
@@ -48,7 +48,7 @@ from fmb.pose_residuals import (
     surface_distances,
     surface_levels,
 )
-from fmb.pose_search import Track, best_of, descend, moved, turns_around
+from fmb.poses.search import Track, best_of, descend, moved, turns_around
 
 THICKNESS = 0.45  # scales from the points seen to the middle at first: from outside they find the side they are of
 MOST_PIXELS = 5_000  # of the finest image; larger ones are pooled

@@ -8,10 +8,10 @@ import numpy as np
 import trimesh
 from jaxtyping import Float
 
-from fmb.capture_frame import framed_hull, hull_points
+from fmb.captures.frame import framed_hull, hull_points
+from fmb.captures.hull import points_in_masks, voting_views
 from fmb.frames import Frame, canonical_frame
 from fmb.ground_truth import start_ground_truth
-from fmb.hull import points_in_masks, voting_views
 from fmb.interior import sample_surface
 from fmb.options import NONE, Config
 from fmb.readers.captures import Capture, read_capture

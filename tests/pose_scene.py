@@ -10,8 +10,8 @@ from fm_render import Mixture
 from fmb.cameras import pinhole_intrinsics
 from fmb.edges import HALF_OPAQUE
 from fmb.pose import PoseProgram, compile_pose
-from fmb.pose_observation import Observation
-from fmb.pose_options import PoseOptions
+from fmb.poses.observation import Observation
+from fmb.poses.options import PoseOptions
 
 IMAGE_SIZE = (30, 40)
 INTRINSICS = pinhole_intrinsics(*IMAGE_SIZE, 30.0)

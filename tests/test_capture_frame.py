@@ -5,11 +5,11 @@ import pytest
 import trimesh
 
 from fmb.cameras import orbit_cameras, pinhole_intrinsics, random_cameras
-from fmb.capture_frame import frame_from_views, framed_hull, hull_points, surface_frame
+from fmb.captures.frame import frame_from_views, framed_hull, hull_points, surface_frame
+from fmb.captures.hull import SEARCH_GRID, cast_votes, hull_box
 from fmb.carving import Box, Volume
 from fmb.frames import Frame, canonical_frame
 from fmb.ground_truth import render_ground_truth
-from fmb.hull import SEARCH_GRID, cast_votes, hull_box
 from fmb.noise import damaged
 from fmb.views import Views, select_views
 
@@ -131,7 +131,7 @@ def test_many_views_look_for_the_box_in_larger_voxels(torus, monkeypatch):
     """What is found must hold what finer voxels find, and not be much larger."""
     views = seen(torus, 12)
     fine = hull_box(views)
-    monkeypatch.setattr("fmb.hull.MOST_VOTES", 12 * 20**3)
+    monkeypatch.setattr("fmb.captures.hull.MOST_VOTES", 12 * 20**3)
     assert len(cast_votes(views, fine, SEARCH_GRID).seen_by) < SEARCH_GRID
     coarse = hull_box(views)
     assert np.allclose(coarse.lower + coarse.edge / 2, fine.lower + fine.edge / 2, atol=0.1)

@@ -6,10 +6,10 @@ import trimesh
 
 import util
 from fmb.cameras import orbit_cameras, pinhole_intrinsics
-from fmb.capture_sheets import agreement_sheet, camera_drawings, grave_views
+from fmb.captures.consistency import CameraReport, check_cameras
+from fmb.captures.frusta import FURTHEST, MOST_POINTS, flattened, image_corners, pyramids, surface_points, upright
+from fmb.captures.sheets import agreement_sheet, camera_drawings, grave_views
 from fmb.carving import Box, Volume
-from fmb.consistency import CameraReport, check_cameras
-from fmb.frusta import FURTHEST, MOST_POINTS, flattened, image_corners, pyramids, surface_points, upright
 from fmb.ground_truth import render_ground_truth
 from fmb.sheets import ORANGE
 from fmb.views import Views

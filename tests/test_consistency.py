@@ -5,11 +5,11 @@ import pytest
 import trimesh
 
 from fmb.cameras import Cameras, look_at, random_cameras
-from fmb.capture_frame import frame_from_views
-from fmb.consistency import AS_GIVEN, FINE_SIDE, check_cameras, overlap, thinned
-from fmb.conventions import CONVENTIONS, EXCHANGED, intrinsics_of_size
+from fmb.captures.consistency import AS_GIVEN, FINE_SIDE, check_cameras, overlap, thinned
+from fmb.captures.conventions import CONVENTIONS, EXCHANGED, intrinsics_of_size
+from fmb.captures.frame import frame_from_views
+from fmb.captures.hull import cast_votes, hull, hull_box, sighted_frame
 from fmb.ground_truth import render_ground_truth
-from fmb.hull import cast_votes, hull, hull_box, sighted_frame
 from fmb.noise import damaged, flipped, over_segmented
 from fmb.views import Views, select_views
 

@@ -5,8 +5,8 @@ import pytest
 
 from fm_render import Mixture
 from fmb.cameras import orbit_cameras, pinhole_intrinsics
-from fmb.film import FOOT, HOLD, LEAST_WIDTH, MARGIN, Recorder, Snapshot, film, frame, overlay, rgb, words
 from fmb.sheets import AGREE, BLUE, NOTHING, ORANGE
+from fmb.show.film import FOOT, HOLD, LEAST_WIDTH, MARGIN, Recorder, Snapshot, film, frame, overlay, rgb, words
 from fmb.views import Views
 
 BLOB = Mixture(np.zeros((1, 3), np.float32), 4.0 * np.eye(3, dtype=np.float32)[None], np.ones(1, np.float32))

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from fmb.cameras import pinhole_intrinsics
-from fmb.icp import IcpOptions, back_projected, icp, icp_target, plane_step, point_step
+from fmb.poses.icp import IcpOptions, back_projected, icp, icp_target, plane_step, point_step
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from scipy.spatial.transform import Rotation
 
 from fm_render import render
 from fmb.cameras import Cameras, pinhole_intrinsics, pixel_rays, random_cameras
-from fmb.joint import JointOptions, aligned, compiled_refinement, fit_shape_and_cameras, mean_motion, prior
 from fmb.noise import camera as wrong_cameras
 from fmb.options import OptimizationOptions
-from fmb.pose_observation import pose_of
-from fmb.pose_search import moved
+from fmb.poses.joint import JointOptions, aligned, compiled_refinement, fit_shape_and_cameras, mean_motion, prior
+from fmb.poses.observation import pose_of
+from fmb.poses.search import moved
 from fmb.shape import compile_shape_fit
 from fmb.views import Views
 from tests.pose_scene import IMAGE_SIZE, INTRINSICS, camera_at, lopsided_mixture

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fm_render import Mixture
-from fmb import live
 from fmb.cameras import orbit_cameras, pinhole_intrinsics
-from fmb.live import LiveView
+from fmb.show import live
+from fmb.show.live import LiveView
 from fmb.views import Views
 
 

@@ -12,10 +12,8 @@ import trimesh
 from numpy.testing import assert_allclose
 
 from fm_render import Mixture, Rays, render
-from fmb.cameras import orbit_cameras, pinhole_intrinsics, pixel_rays
-from fmb.fidelity import mesh_errors
-from fmb.frames import Frame
-from fmb.meshing import (
+from fmb.assets.fidelity import mesh_errors
+from fmb.assets.meshing import (
     AGAINST,
     FIELDS,
     HALF,
@@ -30,6 +28,8 @@ from fmb.meshing import (
     spread_directions,
     vertex_colors,
 )
+from fmb.cameras import orbit_cameras, pinhole_intrinsics, pixel_rays
+from fmb.frames import Frame
 from fmb.surface import attached, field_normals, polish
 from fmb.views import Views
 
@@ -116,7 +116,7 @@ def test_vertices_follow_the_mixture(field):
 
 
 def test_hull_is_the_body_of_the_silhouettes(monkeypatch):
-    monkeypatch.setattr("fmb.meshing.TRIAL_RESOLUTION", FAST)
+    monkeypatch.setattr("fmb.assets.meshing.TRIAL_RESOLUTION", FAST)
     mixture = blobs()
     views = views_of(mixture, 3, 48)
     density, hull = (mesh_mixture(mixture, MeshOptions(field=field, resolution=FAST), views) for field in FIELDS)
@@ -126,7 +126,7 @@ def test_hull_is_the_body_of_the_silhouettes(monkeypatch):
 
 
 def test_level_is_where_silhouettes_agree(monkeypatch):
-    monkeypatch.setattr("fmb.meshing.TRIAL_RESOLUTION", FAST)
+    monkeypatch.setattr("fmb.assets.meshing.TRIAL_RESOLUTION", FAST)
     views = views_of(ball(), 2, 64)
     wide = views._replace(silhouette=views_of(ball(4.0), 2, 64).silhouette)
     assert 0.55 < best_level(ball(), "density", views) < 0.9

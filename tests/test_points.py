@@ -6,9 +6,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from fm_render import Mixture
+from fmb.assets.points import Cloud, cloud_to_world, surface_points, volume_points
 from fmb.cameras import orbit_cameras, pinhole_intrinsics
 from fmb.frames import Frame
-from fmb.points import Cloud, cloud_to_world, surface_points, volume_points
 
 
 def ball(log_weight: float = 8.0) -> Mixture:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from fmb.cameras import Cameras, pixel_rays
-from fmb.pose_observation import (
+from fmb.poses.observation import (
     camera_of,
     check_observation,
     check_start,

@@ -5,9 +5,9 @@ import pytest
 
 from fm_render import Mixture, Settings, render
 from fmb.edges import HALF_OPAQUE
-from fmb.pose_descent import CLIPPED, DEPTH_WEIGHT, image_loss
-from fmb.pose_projective import depth_differences, rays_of
-from fmb.pose_residuals import (
+from fmb.poses.descent import CLIPPED, DEPTH_WEIGHT, image_loss
+from fmb.poses.projective import depth_differences, rays_of
+from fmb.poses.residuals import (
     KERNELS,
     Noise,
     Pose,
@@ -21,7 +21,7 @@ from fmb.pose_residuals import (
     surface_distances,
     surface_levels,
 )
-from fmb.pose_search import moved
+from fmb.poses.search import moved
 from fmb.rotations import matrix_from_rotation_vector
 
 NOISE = Noise(jnp.array(0.05), jnp.array(0.02))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import util
-from fmb.pose_sheets import (
+from fmb.poses.sheets import (
     LEGEND,
     RED,
     Course,

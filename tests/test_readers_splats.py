@@ -6,8 +6,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from fm_render import Mixture
+from fmb.assets.splats import splats_from_mixture
 from fmb.readers.splats import read_splats
-from fmb.splats import splats_from_mixture
 from fmb.writers.splats import PROPERTIES, write_splats
 
 

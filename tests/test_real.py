@@ -22,7 +22,7 @@ from benchmarks.real_runs import (
     start_of,
 )
 from fmb.cameras import orbit_cameras, pinhole_intrinsics
-from fmb.consistency import check_cameras
+from fmb.captures.consistency import check_cameras
 from fmb.ground_truth import render_ground_truth
 from fmb.writers.cameras import write_cameras
 

@@ -15,10 +15,20 @@ from PIL import Image
 
 from fm_render import Mixture
 from fmb.cameras import orbit_cameras, pinhole_intrinsics, project
-from fmb.ellipsoids import component_colors, enclosing_ball
-from fmb.report import Highlight, Picture, Report, convergence, loss_axis, path, report_page, round_steps, shape_numbers
-from fmb.report_scene import MASK_FLOOR, MOST_FACES, MOST_TILES, Scene, atlas, first_direction, scene_data
 from fmb.sheets import History
+from fmb.show.ellipsoids import component_colors, enclosing_ball
+from fmb.show.report import (
+    Highlight,
+    Picture,
+    Report,
+    convergence,
+    loss_axis,
+    path,
+    report_page,
+    round_steps,
+    shape_numbers,
+)
+from fmb.show.report_scene import MASK_FLOOR, MOST_FACES, MOST_TILES, Scene, atlas, first_direction, scene_data
 from fmb.views import Views
 from fmb.writers.report import ASSETS, read_assets, read_pictures, write_report
 from util import write_picture

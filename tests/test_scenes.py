@@ -8,7 +8,7 @@ import pytest
 from capture_makers import POINTS, write_colmap, write_plain
 from capture_scene import make_scene
 
-from fmb.hull import points_in_masks
+from fmb.captures.hull import points_in_masks
 from fmb.options import CaptureOptions, Config, ModelOptions, OptimizationOptions
 from fmb.readers.captures import read_capture
 from fmb.scenes import Scene, held_out, open_scene

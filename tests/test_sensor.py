@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from fmb.cameras import pinhole_intrinsics
-from fmb.sensor import (
+from fmb.poses.sensor import (
     AXIAL,
     DAMAGE,
     DISPARITY_STEP,

@@ -6,9 +6,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from fm_render import Mixture, render
+from fmb.assets.splats import HARMONIC, MOST_COPIES, OPAQUE, copies, mixture_from_splats, splats_from_mixture, widening
 from fmb.cameras import orbit_cameras, pinhole_intrinsics, pixel_rays
 from fmb.metrics import iou
-from fmb.splats import HARMONIC, MOST_COPIES, OPAQUE, copies, mixture_from_splats, splats_from_mixture, widening
 from tests.ewa import rasterise
 
 

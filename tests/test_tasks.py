@@ -12,7 +12,7 @@ import pytest
 import trimesh
 
 import run_fmb
-from fmb.meshing import mesh_mixture
+from fmb.assets.meshing import mesh_mixture
 from fmb.options import Config, PoseTaskOptions
 from fmb.pose import PoseOptions
 from fmb.readers.bop import read_bop_results

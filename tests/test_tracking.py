@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fmb.metrics import pose_error
-from fmb.tracking import track
+from fmb.poses.tracking import track
 from tests.pose_scene import IMAGE_SIZE, camera_at, lopsided_mixture, observe, tracking_program
 
 

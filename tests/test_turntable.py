@@ -9,8 +9,18 @@ from scipy.spatial.transform import Rotation
 
 from fm_render import FiveBetas, Mixture, Rays, Settings, TwoBetas, render
 from fmb.cameras import orbit_cameras, pinhole_intrinsics, random_cameras
-from fmb.ellipsoids import component_colors, component_ellipsoids, enclosing_ball
-from fmb.turntable import ELEVATION, FIELD_OF_VIEW, ROOM, SHARPNESS, Look, common_up, sharpened, side_by_side, turntable
+from fmb.show.ellipsoids import component_colors, component_ellipsoids, enclosing_ball
+from fmb.show.turntable import (
+    ELEVATION,
+    FIELD_OF_VIEW,
+    ROOM,
+    SHARPNESS,
+    Look,
+    common_up,
+    sharpened,
+    side_by_side,
+    turntable,
+)
 
 SIDE, COUNT = 32, 4  # the same in all tests: one compilation
 

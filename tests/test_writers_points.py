@@ -5,7 +5,7 @@ import pytest
 import trimesh
 from numpy.testing import assert_allclose
 
-from fmb.points import Cloud
+from fmb.assets.points import Cloud
 from fmb.writers.points import POINT_FORMATS, write_points
 
 

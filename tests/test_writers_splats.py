@@ -6,7 +6,7 @@ import trimesh
 from numpy.testing import assert_allclose
 
 from fm_render import Mixture
-from fmb.splats import splats_from_mixture
+from fmb.assets.splats import splats_from_mixture
 from fmb.writers.splats import PROPERTIES, write_splats
 
 

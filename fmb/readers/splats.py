@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from fm_render import Mixture
+from fmb.assets.splats import MARK, Splats, mixture_from_splats
 from fmb.readers.safe_files import read_bytes
-from fmb.splats import MARK, Splats, mixture_from_splats
 
 TYPES = {
     **{"float": "<f4", "float32": "<f4", "double": "<f8", "float64": "<f8"},

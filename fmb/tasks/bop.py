@@ -20,7 +20,8 @@ from fmb.frames import Frame
 from fmb.metrics import average_distance, average_nearest_distance, object_pose_error
 from fmb.options import Config
 from fmb.pose import PoseFit, PoseProgram, compile_pose, estimate_pose
-from fmb.pose_observation import Observation
+from fmb.poses.observation import Observation
+from fmb.poses.simulation import Perturbation, perturbed
 from fmb.readers.bop import (
     BopModel,
     BopResult,
@@ -30,7 +31,6 @@ from fmb.readers.bop import (
     read_bop_records,
     read_bop_view,
 )
-from fmb.simulation import Perturbation, perturbed
 from fmb.tasks.models import model_of_mesh, solver
 from fmb.tasks.shell import say, task_folder
 from fmb.writers.pose import write_bop_results

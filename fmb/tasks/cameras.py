@@ -1,8 +1,8 @@
 """Whether the cameras and masks of a capture agree, before any fit (`--check-cameras`)."""
 
 import util
-from fmb.capture_sheets import agreement_sheet, camera_drawings
-from fmb.consistency import check_cameras
+from fmb.captures.consistency import check_cameras
+from fmb.captures.sheets import agreement_sheet, camera_drawings
 from fmb.options import NONE, Config
 from fmb.readers.captures import read_capture
 from fmb.tasks.shell import say

@@ -8,9 +8,9 @@ import numpy as np
 import trimesh
 
 from fm_render import Mixture
+from fmb.assets.meshing import mesh_mixture
 from fmb.conversion import CONVERSION, refine_mixture
 from fmb.frames import Frame, canonical_frame
-from fmb.meshing import mesh_mixture
 from fmb.options import NONE, Config, ModelOptions
 from fmb.pose import PoseOptions
 from fmb.readers.mesh import read_mesh

@@ -19,11 +19,11 @@ from fmb.evaluation import VISIBLE, look
 from fmb.metrics import object_pose_error
 from fmb.options import NONE, Config
 from fmb.pose import PoseFit, compile_pose, estimate_pose
-from fmb.pose_observation import Observation, check_observation, image_size, nothing_seen
-from fmb.pose_sheets import Course, FilmText, Trace, as_images, convergence_page, film, pose_sheets
+from fmb.poses.observation import Observation, check_observation, image_size, nothing_seen
+from fmb.poses.sheets import Course, FilmText, Trace, as_images, convergence_page, film, pose_sheets
+from fmb.poses.simulation import Perturbation, perturbed, simulated
 from fmb.readers.observation import ObservationFiles, read_observation, read_pose
 from fmb.sheets import ORANGE, Images
-from fmb.simulation import Perturbation, perturbed, simulated
 from fmb.surface_depth import surface_depth
 from fmb.tasks.bop import bop
 from fmb.tasks.models import PoseModel, pose_model, solver

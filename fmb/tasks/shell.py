@@ -13,12 +13,12 @@ import util
 from fm_render import Mixture
 from fmb.cameras import Cameras
 from fmb.evaluation import Bystander
-from fmb.film import Recorder
-from fmb.live import LiveView
 from fmb.mixture import in_double
 from fmb.options import NONE, Config
 from fmb.shape import ShapeFit
 from fmb.sheets import History
+from fmb.show.film import Recorder
+from fmb.show.live import LiveView
 from fmb.views import Views
 from fmb.writers.assets import Subject
 

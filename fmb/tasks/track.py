@@ -19,14 +19,14 @@ from fmb.evaluation import look, shown
 from fmb.metrics import object_pose_error
 from fmb.options import NONE, Config
 from fmb.pose import PoseFit, PoseOptions, compile_pose, estimate_pose
-from fmb.pose_observation import image_size
-from fmb.pose_sheets import FilmText, Trace, as_images, film
+from fmb.poses.observation import image_size
+from fmb.poses.sheets import FilmText, Trace, as_images, film
+from fmb.poses.simulation import Perturbation, perturbed, simulated
+from fmb.poses.tracking import track as follow
 from fmb.sheets import ORANGE, Images
-from fmb.simulation import Perturbation, perturbed, simulated
 from fmb.tasks.models import PoseModel, pose_model, solver
 from fmb.tasks.pose import Case, case_of_files, from_nothing
 from fmb.tasks.shell import say, task_folder
-from fmb.tracking import track as follow
 from fmb.writers.film import write_gif
 from fmb.writers.pose import Track, write_track
 

@@ -10,16 +10,16 @@ import trimesh
 from jaxtyping import Float
 
 from fm_render import Mixture
+from fmb.assets.fidelity import mesh_errors
+from fmb.assets.meshing import MeshOptions, mesh_mixture, vertex_colors
+from fmb.assets.points import Cloud, cloud_to_world, surface_points, volume_points
+from fmb.assets.splats import splats_from_mixture
 from fmb.cameras import ANY_ARRAY, Cameras, orbit_cameras, pinhole_intrinsics
-from fmb.ellipsoids import Ball, enclosing_ball
-from fmb.fidelity import mesh_errors
 from fmb.frames import Frame
-from fmb.meshing import MeshOptions, mesh_mixture, vertex_colors
 from fmb.mixture import in_double
 from fmb.options import NONE, ExportOptions
-from fmb.points import Cloud, cloud_to_world, surface_points, volume_points
-from fmb.splats import splats_from_mixture
-from fmb.turntable import ROOM, Look, common_up, side_by_side, turntable
+from fmb.show.ellipsoids import Ball, enclosing_ball
+from fmb.show.turntable import ROOM, Look, common_up, side_by_side, turntable
 from fmb.views import Views
 from fmb.writers.film import write_gif
 from fmb.writers.mesh import write_mesh

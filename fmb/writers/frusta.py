@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 import util
-from fmb.frusta import Drawing
+from fmb.captures.frusta import Drawing
 from fmb.sheets import BLUE, ORANGE
 
 SIDE, HEAD = 6.2, 1.0  # inches: of a panel, of the titles above it

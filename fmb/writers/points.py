@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fmb.points import Cloud
+from fmb.assets.points import Cloud
 from util import replacing
 
 COORDINATE = "<f8"  # of points; normals and colours need less

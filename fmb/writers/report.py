@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fmb.report import Picture, Report, report_page
+from fmb.show.report import Picture, Report, report_page
 from util import write_text
 
-ASSETS = Path(__file__).resolve().parents[1] / "report_assets"
+ASSETS = Path(__file__).resolve().parents[1] / "show" / "report_assets"
 
 
 def write_report(path: Path, report: Report) -> Path:

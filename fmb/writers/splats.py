@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fmb.splats import MARK, Splats
+from fmb.assets.splats import MARK, Splats
 from util import replacing
 
 PROPERTIES = (

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from fm_render import Mixture
 from fmb.cameras import ANY_ARRAY
 from fmb.pose import PoseFit, PoseProgram, estimate_pose
-from fmb.pose_observation import Observation, nothing_seen
+from fmb.poses.observation import Observation, nothing_seen
 
 LONGEST_PREDICTION = 0.5  # radians a frame: a faster motion is taken for a mistake, and not continued
 

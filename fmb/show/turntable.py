@@ -11,8 +11,8 @@ from jaxtyping import Float, UInt8
 
 from fm_render import BLENDINGS, Mixture, Rendering, Settings, render
 from fmb.cameras import ANY_ARRAY, Cameras, orbit_cameras, pinhole_intrinsics, pixel_rays
-from fmb.ellipsoids import Ball, component_colors, enclosing_ball
 from fmb.sheets import Scale, depth_scale, paint
+from fmb.show.ellipsoids import Ball, component_colors, enclosing_ball
 
 FIELD_OF_VIEW = 35.0  # degrees
 ELEVATION = 0.25  # radians above the plane of the turntable

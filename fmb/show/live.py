@@ -10,8 +10,8 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from fm_render import Mixture
-from fmb.ellipsoids import component_colors, component_ellipsoids, enclosing_ball
-from fmb.turntable import common_up
+from fmb.show.ellipsoids import component_colors, component_ellipsoids, enclosing_ball
+from fmb.show.turntable import common_up
 from fmb.views import Views
 
 HOST, PORT = "127.0.0.1", 8080  # nobody else's machine; the next free port where that one is taken

@@ -4,9 +4,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
 
+from fmb.captures.hull import cast_votes, hull, hull_box, object_pixels, sighted_frame
 from fmb.carving import Volume
 from fmb.frames import SCALE_PER_DEVIATION, Frame
-from fmb.hull import cast_votes, hull, hull_box, object_pixels, sighted_frame
 from fmb.views import Views
 
 GRID = 64  # voxels on an edge of the box around the hull
@@ -17,9 +17,9 @@ def frame_from_views(views: Views) -> Frame:
     """Frame of the views' visual hull: the centroid of its surface and three times the mean standard deviation.
 
     As `fmb.frames.canonical_frame` of the hull's surface would be. What lies outside an image is unknown, not empty,
-    and a voxel goes only where more views than `fmb.hull` forgives are against it; so neither damaged masks nor views
-    cut by the border matter much. In the input's unit, wherever its origin is.
-    Views that show no object count only where most are so (`fmb.hull`).
+    and a voxel goes only where more views than `fmb.captures.hull` forgives are against it; so neither damaged masks
+    nor views cut by the border matter much. In the input's unit, wherever its origin is.
+    Views that show no object count only where most are so (`fmb.captures.hull`).
     Raises ValueError for fewer than 2 views that show the object and for silhouettes that have no volume in common.
     """
     return framed_hull(views, GRID)[0]

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from fm_render import Mixture
 from fmb.cameras import ANY_ARRAY
-from fmb.pose_residuals import Pose, Sight
+from fmb.poses.residuals import Pose, Sight
 
 FOREGROUND = 0.5  # silhouette from which a pixel's depth is the object's
 FRONT = 0.05  # scales: depths of a pooled pixel that lie farther behind its nearest belong to something else

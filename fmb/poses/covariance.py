@@ -15,7 +15,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from fmb.numerics import product
-from fmb.pose_residuals import Pose, Residuals, normal_equations
+from fmb.poses.residuals import Pose, Residuals, normal_equations
 
 BLOCK = 6  # pixels; a side of the blocks whose scores are taken for independent
 LEAST_DISPERSION = 0.25  # of the scores' scatter: few blocks that agree by chance prove nothing

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from fmb.report_scene import Scene, png_uri, scene_data
 from fmb.sheets import History, moving_mean
+from fmb.show.report_scene import Scene, png_uri, scene_data
 
 WIDEST = 1200  # pixels of a picture in the page; larger ones are thinned
 COLORS = 128  # of a picture in the page: a third of the bytes, and no difference to be seen

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from fmb.captures.conventions import CONVENTIONS, EXCHANGED, intrinsics_of_size
+from fmb.captures.hull import DISSENT, LEAST, Votes, cast_votes, counted, hull, hull_box, object_pixels, sighted_frame
 from fmb.carving import FOREGROUND, Box, Volume, look_at_volume
-from fmb.conventions import CONVENTIONS, EXCHANGED, intrinsics_of_size
-from fmb.hull import DISSENT, LEAST, Votes, cast_votes, counted, hull, hull_box, object_pixels, sighted_frame
 from fmb.views import Views, select_views
 
 FINE_GRID, FINE_SIDE = 64, 64  # voxels on an edge of the hull's box; pixels on the longer side of an image looked at

@@ -9,8 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from fmb.cameras import Cameras
 from fmb.ground_truth import render_ground_truth
-from fmb.pose_observation import Observation
-from fmb.sensor import Exposure, simulate_sensor
+from fmb.poses.observation import Observation
+from fmb.poses.sensor import Exposure, simulate_sensor
 
 
 class Perturbation(NamedTuple):

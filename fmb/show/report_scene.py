@@ -14,8 +14,8 @@ from jaxtyping import Float, UInt8
 
 from fm_render import Mixture
 from fmb.cameras import Cameras
-from fmb.ellipsoids import Ball, component_colors, component_ellipsoids, enclosing_ball
-from fmb.turntable import common_up
+from fmb.show.ellipsoids import Ball, component_colors, component_ellipsoids, enclosing_ball
+from fmb.show.turntable import common_up
 from fmb.views import Views
 
 MOST_FACES = 20_000  # of a mesh; one with more is clustered

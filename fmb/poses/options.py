@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from fm_render import Settings
 from fmb.numerics import choose
-from fmb.pose_residuals import KERNELS
+from fmb.poses.residuals import KERNELS
 
 METHODS = ("levenberg_marquardt", "first_order")
 EVIDENCES = ("both", "depth", "mask")

@@ -21,10 +21,10 @@ from fmb.cameras import Cameras
 from fmb.metrics import pose_error
 from fmb.numerics import product
 from fmb.pose import look
-from fmb.pose_observation import Observation, Pixels, camera_of, canonical, observed_pixels, pooled, pose_of
-from fmb.pose_options import PoseOptions, Stage
-from fmb.pose_residuals import Normal, Pose
-from fmb.pose_search import descend
+from fmb.poses.observation import Observation, Pixels, camera_of, canonical, observed_pixels, pooled, pose_of
+from fmb.poses.options import PoseOptions, Stage
+from fmb.poses.residuals import Normal, Pose
+from fmb.poses.search import descend
 from fmb.shape import ShapeFit, ShapeProgram, fit_shape
 from fmb.views import Views
 

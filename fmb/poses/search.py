@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from fmb.numerics import product
-from fmb.pose_residuals import Normal, Pose
+from fmb.poses.residuals import Normal, Pose
 from fmb.rotations import matrix_from_rotation_vector
 
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-6, 1e6  # of the Gauss-Newton matrix, relative to its diagonal

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from fm_render import Mixture, Rays, Settings, render
 from fmb.numerics import product
-from fmb.pose_residuals import Pose, cross
+from fmb.poses.residuals import Pose, cross
 
 HALF = 0.5  # alpha from which the rendered depth is a surface's
 

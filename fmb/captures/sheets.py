@@ -5,8 +5,8 @@ import textwrap
 import numpy as np
 from jaxtyping import Bool
 
-from fmb.consistency import CameraReport
-from fmb.frusta import Drawing, flattened, pyramids
+from fmb.captures.consistency import CameraReport
+from fmb.captures.frusta import Drawing, flattened, pyramids
 from fmb.sheets import AGREE, BLUE, NOTHING, ORANGE, Sheet, overlay_sheet
 from fmb.views import Views
 

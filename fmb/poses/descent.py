@@ -17,9 +17,9 @@ from jaxtyping import Bool, Float, Int
 from fm_render import Mixture, Settings, render
 from fmb.losses import weighted_mean
 from fmb.numerics import product
-from fmb.pose_projective import rays_of
-from fmb.pose_residuals import Pose, Sight
-from fmb.pose_search import Track, moved
+from fmb.poses.projective import rays_of
+from fmb.poses.residuals import Pose, Sight
+from fmb.poses.search import Track, moved
 
 RATE, MOMENTUM, DEPTH_WEIGHT = 3e-4, 0.95, 50.0
 CLIPPED = 1e-6  # alpha stays so far from 0 and 1

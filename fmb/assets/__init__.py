@@ -1,0 +1,1 @@
+"""A mixture as what other programs read: meshes, points, splats."""

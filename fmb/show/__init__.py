@@ -1,0 +1,1 @@
+"""A mixture to look at: turning, in a film, on a page, live."""
