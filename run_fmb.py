@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,11 +150,19 @@ def show_end(run: Run, painter: Painter, mixture: Mixture, history: History, dep
 
 
 def subject_of(run: Run, mixture: Mixture) -> Subject:
-    """The mixture as it is exported: with its colours, where the views have some, and its surface."""
-    train, color = run.seen.views["train"], None
-    if run.config.capture.fit_color and train.color is not None:
-        color = fit_color(mixture, train, run.settings)
-    return with_mesh(Subject(mixture, run.scene.frame, color, train), run.config.export)
+    """The mixture as it is exported: with its colours, where the views have some, and its surface.
+
+    A fit that is too thin to have either is told of, and kept.
+    """
+    train = run.seen.views["train"]
+    subject = Subject(mixture, run.scene.frame, None, train)
+    try:
+        if run.config.capture.fit_color and train.color is not None:
+            subject = subject._replace(color=fit_color(mixture, train, run.settings))
+        return with_mesh(subject, run.config.export)
+    except ValueError as error:
+        say(f"{error}; so the result has no {'surface' if subject.color is not None else 'colours and no surface'}")
+        return subject
 
 
 def images_of(views: Views, unit: float) -> Images:
@@ -170,8 +179,9 @@ def write_files(run: Run, subject: Subject, facts: dict[str, Any]) -> None:
     util.write_text(run.folder / "config.yaml", to_yaml(run.config))
     size, cameras = parts[0].silhouette.shape[1:], subject.frame.cameras_to_world(cameras)
     write_cameras(run.folder / "cameras.json", cameras, size, run.seen.names, held_out)
+    wanted = run.config.export if subject.mesh is not None else replace(run.config.export, mesh=NONE)
     with util.progress_bar("export") as on_progress:
-        export(subject, run.config.export, run.folder, on_progress)
+        export(subject, wanted, run.folder, on_progress)
 
 
 def write_film(run: Run, snapshots: list[Snapshot]) -> None:

@@ -139,6 +139,7 @@ def test_most_common():
     assert most_common([3, 1, 3, 2]) == 3
 
 
+@pytest.mark.slow
 def test_benchmark_runs(tmp_path: Path):
     output, plot = tmp_path / "RESULTS.md", tmp_path / "figures" / "bench.png"
     command = [sys.executable, "benchmarks/bench_render.py", "--quick", "--output", str(output), "--plot", str(plot)]

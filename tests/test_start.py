@@ -86,7 +86,7 @@ def test_a_sheet_has_a_surface_only(init, sheet):
 
 def test_messages(ball):
     for init in ("volume_gmm", "surface_gmm"):
-        with pytest.raises(ValueError, match=f"init is {init}; without a mesh it must be sphere or auto"):
+        with pytest.raises(ValueError, match=f"init is {init}; without a mesh it must be sphere, volume_gmm or auto"):
             start_mixture(None, options(init=init), 0)
         with pytest.raises(ValueError, match="num_mixtures 11: more than the 10 points to fit them to"):
             start_mixture(ball, options(init=init, num_mixtures=11, gmm_points=10), 0)
