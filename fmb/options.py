@@ -161,7 +161,7 @@ class ExportOptions:
     mesh_field: str = option(
         "hull", "its surface: what all silhouettes allow, or a level of the density", choices=("hull", "density")
     )
-    mesh_resolution: int = option(128, "cells along the longest side of it", at_least=16, at_most=1024)
+    mesh_resolution: int = option(96, "cells along the longest side of it", at_least=16, at_most=1024)
     mesh_faces: int = option(0, "triangles of it, at most; 0 keeps all", at_least=0, at_most=10**8)
     points: str = option(NONE, "points in the volume, and on the surface with normals", choices=(NONE, "ply", "npy"))
     num_points: int = option(20_000, "points in the volume", at_least=1, at_most=10**8)

@@ -22,6 +22,7 @@ def errors(mixture, mesh) -> tuple[float, float]:
     return iou(sight.alpha, views.silhouette), float(np.median(off))
 
 
+@pytest.mark.slow
 def test_a_mesh_becomes_a_mixture_of_its_depth():
     mesh = trimesh.creation.capsule(height=1.0, radius=0.3, count=(12, 12))
     mesh = canonical_frame(mesh).mesh_to_canonical(mesh)

@@ -143,6 +143,10 @@ def test_open_mesh_starts_from_its_surface_and_says_so(tmp_path: Path) -> None:
         "raycast",
         "--output-dir",
         "out",
+        "--mesh",
+        "none",
+        "--report",
+        "false",
         *SMALL.split(),
     )
     assert done.returncode == 0, done.stderr

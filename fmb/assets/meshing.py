@@ -25,7 +25,7 @@ HALF = float(np.log(2.0))  # density at which a ray is half opaque
 LEVELS = (0.2, 1.4)  # of the density, between which the search looks
 TRIALS = 9  # levels tried, in equal ratios
 TIE = 0.002  # of IoU, what pixels leave open
-TRIAL_RESOLUTION, TRIAL_VIEWS = 96, 12  # of the search's own meshes; the level hardly depends on them
+TRIAL_RESOLUTION, TRIAL_VIEWS = 64, 12  # of the search's own meshes; the level hardly depends on them
 DIRECTIONS = 64  # lines through a point, evenly spread, beside the three axes
 AGAINST = 3  # of these lines that must see past a point before it is outside; 1 leaves tunnels in solid bodies
 LEAST_PIECE = 1e-3  # of the largest piece's volume; what is smaller floats
@@ -36,7 +36,7 @@ class MeshOptions:
     """How a mixture becomes a mesh; level 0: searched for where there are views, else ln 2; faces 0: all there are."""
 
     field: str = "hull"
-    resolution: int = 128
+    resolution: int = 96
     level: float = 0.0
     faces: int = 0
 

@@ -144,9 +144,9 @@ def png_uri(
 
     picture, file = Image.fromarray(pixels), io.BytesIO()
     if size is not None and size != picture.size:
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
+        picture = picture.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
     if colors is not None:
-        picture = picture.quantize(colors, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        picture = picture.quantize(colors, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     picture.save(file, format="png", compress_level=6)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
