@@ -131,8 +131,9 @@ def fitted(run: Run, followers: Followers) -> tuple[Run, ShapeFit]:
         return run, fit_shape(run.program, run.start.mixture, train, generator, followers, run.scene.surface)
     if run.config.optimization.point_weight:
         raise ValueError("point_weight and refine_cameras cannot be had together")
-    on_round = followers.on_round(JointOptions().rounds)
-    joint = fit_shape_and_cameras(run.program, run.start.mixture, train, generator, JointOptions(), on_round)
+    options = JointOptions()
+    on_round = followers.on_round(options.rounds)
+    joint = fit_shape_and_cameras(run.program, run.start.mixture, train, generator, options, on_round)
     turn, shift = np.rad2deg(joint.moved[-1, 0]), 100.0 * joint.moved[-1, 1]
     say(f"cameras moved by {turn:.2f} degrees and {shift:.2f} % of the size (root mean squares); unseen ones did not")
     views = {**run.seen.views, "train": train._replace(cameras=joint.cameras)}

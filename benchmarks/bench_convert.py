@@ -7,10 +7,8 @@ As task `convert` does it: EM on points of the volume, then a fit to 20 silhouet
 """
 
 import argparse
-import shlex
 import sys
 import time
-from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.measure import machine
-from benchmarks.report import table, write_section
+from benchmarks.report import provenance, table, write_section
 from benchmarks.table3_runs import canonical
 from fmb.conversion import conversion_views, refine_mixture
 from fmb.evaluation import evaluate
@@ -90,8 +87,7 @@ def main(argv: list[str]) -> int:
             rows.append(converted(flags.models / f"{name}.ply", count, flags.seed))
             print(count, name, file=sys.stderr, flush=True)
     text = (
-        f"## Meshes as mixtures\n\nCommand: `python benchmarks/bench_convert.py {shlex.join(argv)}`. "
-        f"{date.today().isoformat()}. {machine()}.\n\nMeans over {', '.join(flags.names)} on 32 unseen views, "
+        f"## Meshes as mixtures\n\n{provenance('bench_convert.py', argv)}\n\nMeans over {', '.join(flags.names)} on 32 unseen views, "
         "depth errors in % of the object's scale, where both see it; medians of seconds.\n\n" + rows_table(rows)
     )
     if flags.results:

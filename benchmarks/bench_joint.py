@@ -6,11 +6,9 @@ fits them best, and so for the views to judge by, which no fit has seen.
 """
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from jaxtyping import Float
 
-from benchmarks.measure import machine
-from benchmarks.report import table, write_section
+from benchmarks.report import provenance, table, write_section
 from benchmarks.table3_methods import Settings
 from benchmarks.table3_runs import Data, clean_data
 from fm_render import Mixture
@@ -133,7 +130,7 @@ def main(argv: list[str]) -> int:
     text = "\n\n".join(
         (
             "## Shape and cameras together",
-            f"Command: `python benchmarks/bench_joint.py {shlex.join(argv)}`. {date.today().isoformat()}. {machine()}.",
+            provenance("bench_joint.py", argv),
             f"{options.views} silhouettes of {options.size} x {options.size}, {options.components} components, cameras "
             f"wrong by {options.degrees:g} degrees and {options.percent:g} % (root mean squares), {options.epochs} "
             f"epochs in all, {options.rounds} rounds. Errors of cameras after the best similarity.",

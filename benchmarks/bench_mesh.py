@@ -8,10 +8,8 @@ mesh of the mixture (FIELDS) is judged on 32 unseen views and against the surfac
 """
 
 import argparse
-import shlex
 import sys
 import time
-from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.measure import machine
-from benchmarks.report import table, write_section
+from benchmarks.report import provenance, table, write_section
 from benchmarks.table3_methods import Settings
 from benchmarks.table3_runs import canonical, clean_data
 from fm_render import Mixture
@@ -120,8 +117,7 @@ def main(argv: list[str]) -> int:
         rows += [measure_mesh(name, field, mixture, (*data, path), flags.resolution) for field in flags.fields]
         print(name, file=sys.stderr, flush=True)
     text = (
-        f"## Meshes\n\nCommand: `python benchmarks/bench_mesh.py {shlex.join(argv)}`. {date.today().isoformat()}. "
-        f"{machine()}.\n\nIoU on {settings.unseen} unseen views of {settings.unseen_size} x {settings.unseen_size}. "
+        f"## Meshes\n\n{provenance('bench_mesh.py', argv)}\n\nIoU on {settings.unseen} unseen views of {settings.unseen_size} x {settings.unseen_size}. "
         "Chamfer distance in % of the object's scale, between 30,000 points on each surface; the floor is that of two "
         "samplings of the reference. Seconds with the search for the level.\n\n" + rows_table(rows)
     )

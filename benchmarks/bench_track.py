@@ -6,11 +6,9 @@ loaded as it was, processor time (of all threads) what the frame took whatever e
 """
 
 import argparse
-import shlex
 import sys
 import time
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +17,7 @@ from jaxtyping import Float
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.measure import machine
-from benchmarks.report import number, table, write_section
+from benchmarks.report import number, provenance, table, write_section
 from benchmarks.table2_scenes import mixture
 from benchmarks.table3_runs import canonical
 from fm_render import Mixture
@@ -151,7 +148,7 @@ def main(argv: list[str]) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    run = f"Command: `python benchmarks/bench_track.py {shlex.join(argv)}`. {date.today().isoformat()}. {machine()}."
+    run = provenance("bench_track.py", argv)
     text = section(rows, run, options)
     print(text)
     if options.results:

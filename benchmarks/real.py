@@ -6,19 +6,16 @@ What was measured before with the same settings is read from the output folder a
 """
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import util
-from benchmarks.measure import machine
 from benchmarks.real_pictures import draw_sequence
 from benchmarks.real_runs import Settings, fit_sequence, hull_agreement, identity, read_sequence, remember, remembered
-from benchmarks.report import table, write_section
+from benchmarks.report import provenance, table, write_section
 from fmb.captures.consistency import check_cameras
 from fmb.mixture import in_double
 
@@ -151,7 +148,7 @@ def main(argv: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     rows = [row for row in remembered(rows_file) if row["settings"] == vars(settings)]
-    command = f"Command: `python benchmarks/real.py {shlex.join(argv)}`. {date.today().isoformat()}. {machine()}."
+    command = provenance("real.py", argv)
     text = section(rows, [command])
     if options.results:
         write_section(options.results, text, "real")

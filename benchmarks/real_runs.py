@@ -5,12 +5,10 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import util
@@ -21,7 +19,7 @@ from fmb.carving import carve, look_at_volume
 from fmb.evaluation import look
 from fmb.frames import Frame
 from fmb.metrics import iou
-from fmb.mixture import fit_gmm
+from fmb.mixture import fit_gmm, in_single
 from fmb.options import ModelOptions, OptimizationOptions
 from fmb.readers.captures import read_capture
 from fmb.shape import compile_shape_fit, fit_shape
@@ -87,8 +85,7 @@ def start_of(sequence: Sequence, components: int, settings: Settings) -> Mixture
     """The mixture that the fit begins with, in float32."""
     if settings.start == "sphere":
         return start_mixture(None, ModelOptions(num_mixtures=components, init="sphere"), settings.seed).mixture
-    found = fit_gmm(sequence.start_points, components, settings.seed)
-    return jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), found)
+    return in_single(fit_gmm(sequence.start_points, components, settings.seed))
 
 
 def fit_sequence(sequence: Sequence, components: int, settings: Settings) -> Result:

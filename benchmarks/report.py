@@ -1,12 +1,14 @@
 """Tables of the renderer's benchmark, and their place in RESULTS.md between two marks."""
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.cases import Work
 from benchmarks.growth import Growth
-from benchmarks.measure import Rates, Timing
+from benchmarks.measure import Rates, Timing, machine
 from util import write_text
 
 # Milliseconds forward / forward and backward of the silhouette loss by image size (width, height); None: not measured.
@@ -184,6 +186,11 @@ def section(
             growth_table(grown),
         )
     )
+
+
+def provenance(script: str, argv: Sequence[str]) -> str:
+    """The command that made a table, the day and the machine."""
+    return f"Command: `python benchmarks/{script} {shlex.join(argv)}`. {date.today().isoformat()}. {machine()}."
 
 
 def write_section(path: Path, section: str, name: str) -> Path:

@@ -13,11 +13,9 @@ begin at the true pose. --timing adds table 1. With --results the text goes into
 """
 
 import argparse
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,8 +25,7 @@ from tqdm import tqdm
 import util
 from benchmarks import table1
 from benchmarks import table2_pictures as pictures
-from benchmarks.measure import machine
-from benchmarks.report import table, write_section
+from benchmarks.report import provenance, table, write_section
 from benchmarks.table2_methods import COMPONENTS, FIDELITY, OURS
 from benchmarks.table2_report import Rows, section, spread, summary
 from benchmarks.table2_runs import METHODS, Run, perform_all, plan
@@ -141,7 +138,7 @@ def main(argv: list[str]) -> int:
             more.append(fidelity_table(curves))
         if options.timing:
             more.append(table1.section())
-        run = [f"Command: `python benchmarks/table2.py {shlex.join(argv)}`. {date.today().isoformat()}. {machine()}."]
+        run = [provenance("table2.py", argv)]
         run += [skipped] if skipped else []
         text = section(rows, run, "\n\n".join(more))
         util.write_text(folder / "table2.md", text + "\n")

@@ -1,8 +1,10 @@
 """Mixtures to start from: small spheres, or scikit-learn's EM on points; conversions, sampling, covariances."""
 
 import warnings
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -195,6 +197,11 @@ def lower_factor(factor: np.ndarray) -> np.ndarray:
     lower = np.swapaxes(np.linalg.qr(np.swapaxes(factor, 1, 2), mode="r"), 1, 2)
     sign = np.sign(np.diagonal(lower, axis1=1, axis2=2))
     return lower * sign[:, None, :]
+
+
+def in_single(mixture: Mixture) -> Mixture:
+    """The same numbers in float32 JAX arrays, as fits and searches want them."""
+    return jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), mixture)
 
 
 def in_double(mixture: Mixture) -> Mixture:

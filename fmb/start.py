@@ -1,18 +1,15 @@
 """Where a fit begins: a mixture in the canonical frame, from a mesh or from nothing."""
 
 import math
-from functools import partial
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import trimesh
 from jaxtyping import Float
 
 from fm_render import Mixture
 from fmb.interior import sample_interior, sample_surface
-from fmb.mixture import SPHERE_SPREAD, fit_gmm, sphere_mixture
+from fmb.mixture import SPHERE_SPREAD, fit_gmm, in_single, sphere_mixture
 from fmb.options import ModelOptions
 
 RELEASED_SCALE = 2.2  # of the object in the released fit, which spreads means by 0.1 sqrt(scale) there
@@ -50,9 +47,9 @@ def start_mixture(
         spread = SPHERE_SPREAD / math.sqrt(RELEASED_SCALE) if released else SPHERE_SPREAD
         factor *= 1.0 if released else SPHERE_WEIGHT * count
         start = sphere_mixture(generator, count, 1.0, spread, options.rand_sphere_size, factor)
-        return Start(_single(start), kind)
+        return Start(in_single(start), kind)
     if kind == "volume_gmm" and mesh is None and inside is not None:
-        return Start(_single(fit_gmm(inside, count, seed, "volume", factor)), kind)
+        return Start(in_single(fit_gmm(inside, count, seed, "volume", factor)), kind)
     if mesh is None:
         raise ValueError(f"init is {kind}; without a mesh it must be sphere, volume_gmm or auto")
     notice = ""
@@ -63,8 +60,4 @@ def start_mixture(
             kind, notice = "surface_gmm", f"{error}; surface_gmm instead of volume_gmm"
     if kind == "surface_gmm":
         points = sample_surface(mesh, options.gmm_points, generator)
-    return Start(_single(fit_gmm(points, count, seed, kind.removesuffix("_gmm"), factor)), kind, notice)
-
-
-def _single(mixture: Mixture) -> Mixture:
-    return jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), mixture)
+    return Start(in_single(fit_gmm(points, count, seed, kind.removesuffix("_gmm"), factor)), kind, notice)

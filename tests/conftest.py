@@ -22,3 +22,11 @@ def models_folder() -> Path:
     if not MODELS.is_dir():
         pytest.skip(f"no shared meshes at {MODELS.parent}")
     return MODELS
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder to write a data set into."""
+    path = tmp_path / "data"
+    path.mkdir()
+    return path

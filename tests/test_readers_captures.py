@@ -31,13 +31,6 @@ def scene() -> Scene:
     return make_scene()
 
 
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    path = tmp_path / "data"
-    path.mkdir()
-    return path
-
-
 @pytest.mark.parametrize("maker", MAKERS)
 def test_every_format_gives_the_scene_back(folder, scene, maker):
     kind, write = MAKERS[maker]

@@ -34,13 +34,6 @@ def scene() -> Scene:
     return make_scene(2)
 
 
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    path = tmp_path / "data"
-    path.mkdir()
-    return path
-
-
 def text_case(name: str, old: str, new: str) -> Callable[[Path], None]:
     """Replaces text in a file, once."""
 

@@ -34,13 +34,6 @@ def scene() -> Scene:
     return make_scene()
 
 
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    path = tmp_path / "data"
-    path.mkdir()
-    return path
-
-
 def edit(path: Path, change) -> None:
     """Rewrites a JSON file; `change` alters what it holds."""
     content = json.loads(path.read_text())

@@ -8,7 +8,6 @@ import struct
 import tracemalloc
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,13 +33,6 @@ from fmb.readers.png import lacks_rows
 @pytest.fixture(scope="module")
 def scene() -> Scene:
     return make_scene(2)
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    path = tmp_path / "data"
-    path.mkdir()
-    return path
 
 
 def test_arguments(folder, scene):

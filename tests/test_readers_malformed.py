@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,13 +20,6 @@ WRITERS = {
 @pytest.fixture(scope="module")
 def scene() -> Scene:
     return make_scene(2)
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    path = tmp_path / "data"
-    path.mkdir()
-    return path
 
 
 def first(changes: dict) -> Callable[[dict, list], None]:

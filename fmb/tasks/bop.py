@@ -6,8 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import trimesh
 from jaxtyping import Float
@@ -18,6 +16,7 @@ from fmb.clock import Clock
 from fmb.device import choose_device
 from fmb.frames import Frame
 from fmb.metrics import average_distance, average_nearest_distance, object_pose_error
+from fmb.mixture import in_single
 from fmb.options import Config
 from fmb.pose import PoseFit, PoseProgram, compile_pose, estimate_pose
 from fmb.poses.observation import Observation
@@ -95,7 +94,7 @@ def read_known(scene: Path, number: int, config: Config) -> Known:
     model = read_bop_model(scene.resolve().parent.parent / "models", number)
     made = model_of_mesh(model.mesh, config.model, config.random_seed)
     points = np.asarray(trimesh.sample.sample_surface(model.mesh, SAMPLES, seed=0)[0], float)
-    return Known(model, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), made.mixture), made.frame, points)
+    return Known(model, in_single(made.mixture), made.frame, points)
 
 
 def solved(

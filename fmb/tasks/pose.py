@@ -1,11 +1,10 @@
 """The camera's pose from one image (`pose`): simulated, from files, or all of a scene in BOP's format."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -16,7 +15,8 @@ from fmb.clock import Clock
 from fmb.config import to_yaml
 from fmb.device import choose_device
 from fmb.evaluation import VISIBLE, look
-from fmb.metrics import object_pose_error
+from fmb.metrics import PoseError, object_pose_error
+from fmb.mixture import in_single
 from fmb.options import NONE, Config
 from fmb.pose import PoseFit, compile_pose, estimate_pose
 from fmb.poses.observation import Observation, check_observation, image_size, nothing_seen
@@ -55,7 +55,7 @@ def pose(config: Config, clock: Clock) -> None:
         files = given(config.pose.depth_file), given(config.pose.mask_file)
         case = simulated_case(config, model) if alone else case_of_files(config, model, *files)
     say(device.hint)
-    mixture = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), model.mixture)
+    mixture = in_single(model.mixture)
     with clock("compile"):
         program = compile_pose(mixture, image_size(case.observation), solver(config))
     with clock("optimize"):
@@ -145,8 +145,7 @@ def draw(folder: Path, mixture: Mixture, case: Case, fit: PoseFit) -> None:
     util.draw_sheets(folder, pose_sheets(observed, *ends, "object scales"))
     course, traces, up = Course(fit.loss), [Trace("loss", np.append(fit.loss, fit.loss[-1]))], "loss"
     if case.truth is not None:
-        errors = [object_pose_error(np.linalg.inv(step), np.linalg.inv(case.truth), 1.0) for step in path]
-        degrees, percent = (np.array([error[part] for error in errors]) for part in (0, 1))
+        degrees, percent, _ = map(np.array, zip(*errors_along(path, [case.truth] * len(path)), strict=True))
         course, up = Course(fit.loss, degrees[:-1], percent[:-1]), "error"
         traces = [Trace("rotation (degrees)", degrees), Trace("translation (% of the size)", percent, ORANGE)]
     util.write_picture(folder / "convergence.png", convergence_page(course))
@@ -154,14 +153,20 @@ def draw(folder: Path, mixture: Mixture, case: Case, fit: PoseFit) -> None:
     write_gif(folder / "descent.gif", film(observed, seen, traces, text), FILM_SECONDS)
 
 
+def errors_along(
+    poses: Sequence[Float[np.ndarray, "4 4"]], truths: Sequence[Float[np.ndarray, "4 4"]]
+) -> list[PoseError]:
+    """Of each camera, world_from_camera, as that of the object before it; canonical."""
+    pairs = zip(poses, truths, strict=True)
+    return [object_pose_error(np.linalg.inv(pose), np.linalg.inv(truth), 1.0) for pose, truth in pairs]
+
+
 def described(case: Case, fit: PoseFit) -> dict:
     """Errors at start and end, where the truth is known."""
     if case.truth is None:
         return {}
-    truth = np.linalg.inv(case.truth)
-    parts = {"start": case.start, "end": fit.world_from_camera}
-    errors = {name: object_pose_error(np.linalg.inv(at), truth, 1.0)._asdict() for name, at in parts.items()}
-    return {"error": errors}
+    start, end = errors_along([case.start, fit.world_from_camera], [case.truth] * 2)
+    return {"error": {"start": start._asdict(), "end": end._asdict()}}
 
 
 def summary(fit: PoseFit, errors: dict, seconds: float) -> str:

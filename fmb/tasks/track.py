@@ -4,8 +4,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -16,7 +14,7 @@ from fmb.clock import Clock
 from fmb.config import to_yaml
 from fmb.device import choose_device
 from fmb.evaluation import look, shown
-from fmb.metrics import object_pose_error
+from fmb.mixture import in_single
 from fmb.options import NONE, Config
 from fmb.pose import PoseFit, PoseOptions, compile_pose, estimate_pose
 from fmb.poses.observation import image_size
@@ -25,7 +23,7 @@ from fmb.poses.simulation import Perturbation, perturbed, simulated
 from fmb.poses.tracking import track as follow
 from fmb.sheets import ORANGE, Images
 from fmb.tasks.models import PoseModel, pose_model, solver
-from fmb.tasks.pose import Case, case_of_files, from_nothing
+from fmb.tasks.pose import Case, case_of_files, errors_along, from_nothing
 from fmb.tasks.shell import say, task_folder
 from fmb.writers.film import write_gif
 from fmb.writers.pose import Track, write_track
@@ -43,7 +41,7 @@ def track(config: Config, clock: Clock) -> None:
         model = pose_model(config)
         cases = simulated_cases(config, model) if alone else cases_of_files(config, model)
     say(device.hint)
-    mixture = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), model.mixture)
+    mixture = in_single(model.mixture)
     size, first = image_size(cases[0].observation), cases[0]
     with clock("compile"):
         search, options = compile_pose(mixture, size, solver(config)), following(config)
@@ -133,9 +131,8 @@ def tracked(model: PoseModel, cases: list[Case], fits: list[PoseFit], seconds: F
     found = Track(np.asarray(pose.world_from_camera), residual, success, steps, seconds)
     if cases[0].truth is None:
         return found
-    pairs = zip(fits, cases, strict=True)
-    errors = [object_pose_error(*map(np.linalg.inv, (fit.world_from_camera, case.truth)), 1.0) for fit, case in pairs]
-    degrees, percent = (np.array([error[part] for error in errors]) for part in (0, 1))
+    errors = errors_along([fit.world_from_camera for fit in fits], [case.truth for case in cases])
+    degrees, percent, _ = map(np.array, zip(*errors, strict=True))
     return found._replace(rotation_error_degrees=degrees, translation_error_percent=percent)
 
 
