@@ -7,165 +7,19 @@ import csv
 import json
 import math
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
-
-from fmb.sheets import (
-    BLUE,
-    ORANGE,
-    SEAM,
-    History,
-    Images,
-    Scale,
-    Sheet,
-    grid_columns,
-    moving_mean,
-    sheets_after,
-    sheets_before,
-)
+from jaxtyping import UInt8
 
 DOTS_PER_INCH = 150
 UNIT = "input units"  # of depths: those of the mesh
-MARGIN, GAP, BAND, HEAD = 42, 12, 26, 104  # pixels: around the sheet, between tiles, for a label, for the title
-SIDE = 150  # pixels for one colour bar or legend
-INK, FAINT = "#1a1a1a", "#6b6b6b"
-FRAME = 208  # grey of the line around a tile, 0 to 255
-
-
-def draw_before(folder: Path, reference: Images, initial: Images, depth: Scale) -> list[Path]:
-    """The first five pictures: reference and start. They can be drawn while the fit runs."""
-    return draw_sheets(folder, sheets_before(reference, initial, depth))
-
-
-def draw_after(
-    folder: Path, reference: Images, final: Images, history: History, depth: Scale, unit: str = UNIT
-) -> list[Path]:
-    """The last five pictures: convergence and fit, depths in the scale of the first five."""
-    drawn = draw_sheets(folder, sheets_after(reference, final, depth, unit))
-    return [draw_convergence(folder / "06_convergence.png", history), *drawn]
-
-
-def draw_sheets(folder: Path, named: Mapping[str, Sheet]) -> list[Path]:
-    """Writes every sheet under its name, in the order of names."""
-    return [draw_sheet(folder / f"{name}.png", named[name]) for name in sorted(named)]
-
-
-def draw_sheet(path: Path, sheet: Sheet) -> Path:
-    """Writes the sheet as PNG.
-
-    Only the words and bars are drawn; the tiles are copied over, which takes half the time of drawing them too.
-    """
-    from matplotlib.figure import Figure
-
-    count, tall, wide = sheet.tiles.shape[:3]
-    columns = grid_columns(count, tall, wide)
-    rows = math.ceil(count / columns)
-    across, down = columns * (wide + GAP) - GAP, rows * (tall + BAND + GAP) - GAP
-    sides = len(sheet.scales) + (2 if sheet.legend else 0)
-    width, height = max(across + 2 * MARGIN + sides * SIDE, 900), down + HEAD + MARGIN
-    figure = Figure(figsize=(width / DOTS_PER_INCH, height / DOTS_PER_INCH), dpi=DOTS_PER_INCH)
-    figure.text(MARGIN / width, 1 - 50 / height, sheet.title, size=12, weight="bold", color=INK)
-    figure.text(MARGIN / width, 1 - 82 / height, sheet.note, size=8, color=FAINT)
-    corners = [
-        (HEAD + BAND + (view // columns) * (tall + BAND + GAP), MARGIN + (view % columns) * (wide + GAP))
-        for view in range(count)
-    ]
-    for view, (top, left) in enumerate(corners):
-        for panel, name in enumerate(sheet.panels if view < columns else ("",)):
-            words = "   ".join(filter(None, (sheet.labels[view] if panel == 0 else "", name)))
-            start = left + panel * (wide + SEAM) // len(sheet.panels)
-            figure.text(start / width, 1 - (top - 7) / height, words, size=7, color=FAINT)
-    draw_sides(figure, sheet, MARGIN + across, min(down - BAND, 480))
-    page = pixels_of(figure)
-    for tile, (top, left) in zip(sheet.tiles, corners, strict=True):
-        page[top - 1 : top + tall + 1, left - 1 : left + wide + 1] = FRAME
-        page[top : top + tall, left : left + wide] = tile
-    return write_picture(path, page)
-
-
-def draw_sides(figure: Any, sheet: Sheet, left: int, tall: int) -> None:
-    """Colour bars and legend to the right of the tiles, their tops level."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-    from matplotlib.patches import Patch
-
-    width, height = figure.get_size_inches() * DOTS_PER_INCH
-    for place, scale in enumerate(sheet.scales):
-        box = (left + place * SIDE + 36, height - HEAD - BAND - tall, 20, tall)
-        axes = figure.add_axes((box[0] / width, box[1] / height, box[2] / width, box[3] / height))
-        colors = ScalarMappable(Normalize(*scale.limits), scale.color_map)
-        bar = figure.colorbar(colors, cax=axes, extend=scale.extend, extendfrac=0.03)
-        bar.set_label(scale.label, size=8, color=INK)
-        bar.ax.tick_params(labelsize=7, color=FAINT, labelcolor=INK)
-        bar.outline.set_visible(False)
-    if sheet.legend:
-        patches = [Patch(facecolor=color, edgecolor="#bbbbbb", label=name) for name, color in sheet.legend.items()]
-        corner = ((left + 28) / width, 1 - (HEAD + BAND - 8) / height)
-        figure.legend(handles=patches, loc="upper left", bbox_to_anchor=corner, frameon=False, fontsize=8)
-
-
-def draw_convergence(path: Path, history: History) -> Path:
-    """Loss and learning rate over the steps."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    figure = Figure(figsize=(8.4, 5.6), dpi=DOTS_PER_INCH)
-    loss, rate = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    figure.subplots_adjust(left=0.1, right=0.97, top=0.865, bottom=0.09, hspace=0.1)
-    smooth = moving_mean(history.loss)
-    note = f"{len(history.step)} steps; training loss {smooth[0]:.4f} at the start, {smooth[-1]:.4f} at the end"
-    figure.text(0.032, 0.94, "Convergence of the fit", size=12, weight="bold", color=INK)
-    figure.text(0.032, 0.9, note, size=8, color=FAINT)
-    loss.plot(history.step, history.loss, color="#c4c4c4", linewidth=0.6, label="each batch of rays")
-    loss.plot(history.step, smooth, color=BLUE, linewidth=1.6, label="training views, smoothed")
-    if history.novel_loss is not None:
-        known = np.isfinite(history.novel_loss)
-        style = {"color": ORANGE, "marker": "o", "markersize": 3.5, "linewidth": 1.2}
-        loss.plot(history.step[known], history.novel_loss[known], **style, label="unseen views")
-    # Below a factor of six, ticks at 1, 2 and 5 could all fall outside.
-    if np.nanmax(history.loss) > 6.0 * np.nanmin(history.loss) > 0.0:
-        loss.set_yscale("log")
-        loss.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        loss.yaxis.set_minor_formatter(NullFormatter())
-    loss.set_ylabel("cross-entropy (nats per ray)", size=9, color=INK)
-    loss.legend(frameon=False, fontsize=8)
-    rate.plot(history.step, history.learning_rate, color=INK, linewidth=1.4)
-    rate.set_ylabel("learning rate", size=9, color=INK)
-    rate.set_xlabel("step", size=9, color=INK)
-    rate.set_ylim(0.0, 1.1 * float(np.nanmax(history.learning_rate)))
-    rate.margins(x=0.01)
-    for axes in (loss, rate):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#ececec", linewidth=0.7)
-        axes.tick_params(labelsize=8, color=FAINT, labelcolor=INK)
-    figure.align_ylabels()
-    return write_picture(path, pixels_of(figure))
-
-
-def pixels_of(figure: Any) -> UInt8[np.ndarray, "height width 3"]:
-    """The figure, drawn."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
-
-
-def write_picture(path: Path, pixels: UInt8[np.ndarray, "height width 3"]) -> Path:
-    """Writes pixels as PNG."""
-    from PIL import Image
-
-    with replacing(path) as partial:
-        # Levels 1 to 3 take the same time; 6 takes twice as long and makes the ten files a quarter smaller.
-        Image.fromarray(pixels).save(partial, format="png", compress_level=3, dpi=(DOTS_PER_INCH, DOTS_PER_INCH))
-    return path
 
 
 @contextmanager
@@ -182,6 +36,16 @@ def replacing(path: Path) -> Iterator[Path]:
         raise ValueError(f"{path}: cannot be written ({(error.strerror or 'input/output error').lower()})") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_picture(path: Path, pixels: UInt8[np.ndarray, "height width 3"]) -> Path:
+    """Writes pixels as PNG."""
+    from PIL import Image
+
+    with replacing(path) as partial:
+        # Levels 1 to 3 take the same time; 6 takes twice as long and makes the ten files a quarter smaller.
+        Image.fromarray(pixels).save(partial, format="png", compress_level=3, dpi=(DOTS_PER_INCH, DOTS_PER_INCH))
+    return path
 
 
 def prepare_output_dir(folder: str | Path) -> Path:
@@ -210,25 +74,9 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
-def write_model(
-    path: Path,
-    mean: Float[np.ndarray, "mixture 3"],
-    precision_cholesky: Float[np.ndarray, "mixture 3 3"],
-    log_weight: Float[np.ndarray, " mixture"],
-    metadata: Mapping[str, Any],
-    color: Float[np.ndarray, "mixture 3"] | None = None,
-) -> Path:
-    """Writes a mixture, with its colours if it has some, as npz, its metadata as a text of JSON: no pickle."""
-    arrays = {"mean": mean, "precision_cholesky": precision_cholesky, "log_weight": log_weight}
-    arrays |= {} if color is None else {"color": color}
-    with replacing(path) as partial, partial.open("wb") as file:
-        np.savez(file, **arrays, metadata=np.array(json.dumps(plain(metadata), allow_nan=False)), allow_pickle=False)
-    return path
-
-
-def write_history(path: Path, history: History) -> Path:
-    """Writes what was measured at each step as CSV; NaN is an empty cell."""
-    columns = {name: values for name, values in history._asdict().items() if values is not None}
+def write_columns(path: Path, columns: Mapping[str, np.ndarray | None]) -> Path:
+    """Writes columns of numbers as CSV; NaN is an empty cell, and a column that is None is left out."""
+    columns = {name: values for name, values in columns.items() if values is not None}
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"{path.name}: columns of unequal length: {lengths}")
@@ -289,3 +137,67 @@ def summary(metrics: Mapping[str, Any], folder: Path) -> str:
     seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")
     where = f"{metrics['seconds']['total']:.1f} s on {metrics['device']}: {seconds}"
     return "\n".join([*lines, where, f"pictures, model and numbers in {folder}/"])
+
+
+BEGAN = time.perf_counter()  # when this was imported: near enough to when the program was started
+
+
+class Clock:
+    """Seconds since `began` (now, if None) and by named part; what has passed already belongs to part "load"."""
+
+    def __init__(self, began: float | None = None):
+        now = time.perf_counter()
+        self.began = now if began is None else began
+        self.parts = {"load": now - self.began}
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        """Adds the time within to that of `part`."""
+        start = time.perf_counter()
+        yield
+        self.parts[part] = self.parts.get(part, 0.0) + time.perf_counter() - start
+
+    def seconds(self) -> dict[str, float]:
+        """The total so far and the parts."""
+        return {"total": time.perf_counter() - self.began, **self.parts}
+
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fuzzy-metaballs"
+CUDA_HINT = "an NVIDIA GPU is here, but JAX runs on the CPU; for the GPU: pixi run -e cuda, or uv run --extra cuda"
+
+
+class Device(NamedTuple):
+    """What JAX computes on, and a hint of one line where that could be better."""
+
+    name: str
+    hint: str
+
+
+def choose_device(cpu: bool) -> Device:
+    """The device JAX will use; `cpu` asks for the CPU even beside a GPU.
+
+    Compiled programs are kept in the user's cache folder, so that a second run need not compile them again.
+
+    Raises ValueError where JAX_PLATFORMS asks for what JAX cannot use here.
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    import jax
+
+    if cpu:
+        jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_compilation_cache_dir", str(CACHE))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    try:
+        device = jax.devices()[0]
+    except (RuntimeError, AssertionError) as error:  # the second where CUDA is asked for and not installed
+        asked = jax.config.jax_platforms
+        raise ValueError(f"JAX_PLATFORMS is {asked!r}, which JAX cannot use here; unset it, or use --cpu") from error
+    without_cuda = device.platform == "cpu" and not cpu and shutil.which("nvidia-smi") is not None
+    return Device(device.platform, CUDA_HINT if without_cuda else "")
+
+
+def say(*lines: str) -> None:
+    """Prints the lines that say something."""
+    for line in filter(None, lines):
+        print(line, flush=True)

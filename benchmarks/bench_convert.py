@@ -1,6 +1,6 @@
 """How well a mixture looks like the mesh it was made of: against the number of components, and seconds.
 
-    python benchmarks/bench_convert.py --models ../shared/data/models [--names bunny ...] [--components 10 20 ...]
+    python -m benchmarks.bench_convert --models ../shared/data/models [--names bunny ...] [--components 10 20 ...]
         [--results RESULTS.md]
 
 As task `convert` does it: EM on points of the volume, then a fit to 20 silhouettes and depths of 64 x 64.
@@ -15,15 +15,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.report import provenance, table, write_section
-from benchmarks.table3_runs import canonical
-from fmb.conversion import conversion_views, refine_mixture
-from fmb.evaluation import evaluate
-from fmb.options import ModelOptions, RenderingOptions
-from fmb.start import start_mixture
-from fmb.supervision import DEPTH_SETTINGS
+from benchmarks.study import provenance, table, write_section
+from benchmarks.table3.runs import canonical
+from fmb.fields.looks import evaluate
+from fmb.geometry.views import RenderingOptions
+from fmb.shape.options import ModelOptions
+from fmb.shape.recipe import conversion_views, refine_mixture
+from fmb.shape.start import start_mixture
+from fmb.shape.supervision import DEPTH_SETTINGS
 
 UNSEEN = RenderingOptions(num_views=32)
 HEAD = ("components", "IoU: EM", "IoU: fitted", "depth error: EM, %", "fitted, %", "s: EM", "s: fit", "with compiling")
@@ -87,7 +86,8 @@ def main(argv: list[str]) -> int:
             rows.append(converted(flags.models / f"{name}.ply", count, flags.seed))
             print(count, name, file=sys.stderr, flush=True)
     text = (
-        f"## Meshes as mixtures\n\n{provenance('bench_convert.py', argv)}\n\nMeans over {', '.join(flags.names)} on 32 unseen views, "
+        f"## Meshes as mixtures\n\n{provenance('bench_convert', argv)}\n\nMeans over "
+        f"{', '.join(flags.names)} on 32 unseen views, "
         "depth errors in % of the object's scale, where both see it; medians of seconds.\n\n" + rows_table(rows)
     )
     if flags.results:

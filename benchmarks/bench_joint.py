@@ -12,21 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import numpy as np
 from jaxtyping import Float
 
-from benchmarks.report import provenance, table, write_section
-from benchmarks.table3_methods import Settings
-from benchmarks.table3_runs import Data, clean_data
+from benchmarks.study import provenance, table, write_section
+from benchmarks.table3.methods import Settings
+from benchmarks.table3.runs import Data, clean_data
 from fm_render import Mixture
-from fmb.evaluation import look, measure
-from fmb.noise import camera as wrong_cameras
-from fmb.options import ModelOptions, OptimizationOptions
-from fmb.poses.joint import JointOptions, aligned, fit_shape_and_cameras, mean_motion
-from fmb.shape import compile_shape_fit, fit_shape
-from fmb.start import start_mixture
+from fmb.fields.looks import look, measure
+from fmb.geometry.noise import camera as wrong_cameras
+from fmb.joint import JointOptions, aligned, fit_shape_and_cameras, mean_motion
+from fmb.shape.options import ModelOptions, OptimizationOptions
+from fmb.shape.recipe import compile_shape_fit, fit_shape
+from fmb.shape.start import start_mixture
 
 
 class Result(NamedTuple):
@@ -130,7 +128,7 @@ def main(argv: list[str]) -> int:
     text = "\n\n".join(
         (
             "## Shape and cameras together",
-            provenance("bench_joint.py", argv),
+            provenance("bench_joint", argv),
             f"{options.views} silhouettes of {options.size} x {options.size}, {options.components} components, cameras "
             f"wrong by {options.degrees:g} degrees and {options.percent:g} % (root mean squares), {options.epochs} "
             f"epochs in all, {options.rounds} rounds. Errors of cameras after the best similarity.",

@@ -1,6 +1,6 @@
 """Meshes of fitted mixtures against the meshes they were fitted to views of.
 
-    python benchmarks/bench_mesh.py --models ../shared/data/models [--names bunny ...] [--seed 0]
+    python -m benchmarks.bench_mesh --models ../shared/data/models [--names bunny ...] [--seed 0]
         [--fields hull density] [--resolution 128] [--results RESULTS.md]
 
 Each mesh is fitted as in table 3: 32 clean silhouettes of 64 x 64, 40 components, nothing else. Then each way to make a
@@ -16,20 +16,17 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.report import provenance, table, write_section
-from benchmarks.table3_methods import Settings
-from benchmarks.table3_runs import canonical, clean_data
+from benchmarks.study import provenance, table, write_section
+from benchmarks.table3.methods import Settings
+from benchmarks.table3.runs import canonical, clean_data
 from fm_render import Mixture
-from fmb.assets.fidelity import MeshErrors, mesh_errors
-from fmb.assets.meshing import FIELDS, MeshOptions, mesh_iou, mesh_mixture
-from fmb.evaluation import look
-from fmb.metrics import iou
-from fmb.options import ModelOptions, OptimizationOptions
-from fmb.shape import compile_shape_fit, fit_shape
-from fmb.start import start_mixture
-from fmb.views import Views
+from fmb.fields.looks import look
+from fmb.fields.metaballs import FIELDS, MeshOptions, mesh_iou, mesh_mixture
+from fmb.geometry.metrics import MeshErrors, iou, mesh_errors
+from fmb.geometry.views import Views
+from fmb.shape.options import ModelOptions, OptimizationOptions
+from fmb.shape.recipe import compile_shape_fit, fit_shape
+from fmb.shape.start import start_mixture
 
 PAPER = ("arma", "buddha", "bunny", "dragon", "eiffel", "gear", "human", "lucy", "plane", "yoga")
 
@@ -117,7 +114,8 @@ def main(argv: list[str]) -> int:
         rows += [measure_mesh(name, field, mixture, (*data, path), flags.resolution) for field in flags.fields]
         print(name, file=sys.stderr, flush=True)
     text = (
-        f"## Meshes\n\n{provenance('bench_mesh.py', argv)}\n\nIoU on {settings.unseen} unseen views of {settings.unseen_size} x {settings.unseen_size}. "
+        f"## Meshes\n\n{provenance('bench_mesh', argv)}\n\n"
+        f"IoU on {settings.unseen} unseen views of {settings.unseen_size} x {settings.unseen_size}. "
         "Chamfer distance in % of the object's scale, between 30,000 points on each surface; the floor is that of two "
         "samplings of the reference. Seconds with the search for the level.\n\n" + rows_table(rows)
     )

@@ -15,19 +15,17 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.report import number, provenance, table, write_section
-from benchmarks.table2_scenes import mixture
-from benchmarks.table3_runs import canonical
+from benchmarks.study import number, provenance, table, write_section
+from benchmarks.table2.scenes import mixture
+from benchmarks.table3.runs import canonical
 from fm_render import Mixture
-from fmb.cameras import Cameras, orbit_cameras, pinhole_intrinsics
-from fmb.metrics import object_pose_error
-from fmb.pose import PoseProgram, compile_pose
-from fmb.poses.observation import Observation
-from fmb.poses.options import PoseOptions
-from fmb.poses.simulation import Perturbation, perturbed, simulated
-from fmb.poses.tracking import track
+from fmb.geometry.cameras import Cameras, orbit_cameras, pinhole_intrinsics
+from fmb.geometry.metrics import object_pose_error
+from fmb.pose.estimate import PoseProgram, compile_pose
+from fmb.pose.observation import Observation
+from fmb.pose.options import PoseOptions
+from fmb.pose.simulation import Perturbation, perturbed, simulated
+from fmb.pose.tracking import track
 
 SIZES = ((60, 80), (120, 160))  # height, width
 DISTANCE, VFOV_DEGREES = 3.0, 45.0
@@ -148,7 +146,7 @@ def main(argv: list[str]) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    run = provenance("bench_track.py", argv)
+    run = provenance("bench_track", argv)
     text = section(rows, run, options)
     print(text)
     if options.results:

@@ -1,6 +1,6 @@
 """Fits the betas of the blends to mixtures of meshes, and says how well meshes that were not looked at come out.
 
-    python benchmarks/fit_betas.py --models FOLDER [--seeds 0 1] [--size 48] [--views 6]
+    python -m benchmarks.fit_betas --models FOLDER [--seeds 0 1] [--size 48] [--views 6]
 
 Each mesh becomes a volumetric mixture of 40 components by EM, which stays as it is. The betas minimise the
 cross-entropy of its silhouettes plus `DEPTH_WEIGHT` times its relative depth error, against exact rays. Every second
@@ -8,13 +8,10 @@ mesh is held out. Prints a table; the lengths are in scales (3 x mean standard d
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jax
 import jax.numpy as jnp
@@ -23,15 +20,15 @@ from jax import Array
 from scipy.optimize import minimize
 
 from fm_render import BLENDINGS, FiveBetas, Mixture, Settings, TwoBetas, render
-from fmb.cameras import pinhole_intrinsics, random_cameras
-from fmb.frames import canonical_frame
-from fmb.ground_truth import render_ground_truth
-from fmb.losses import relative_depth_loss, silhouette_cross_entropy
-from fmb.metrics import cross_entropy, depth_mae, iou
-from fmb.options import ModelOptions
-from fmb.readers.mesh import read_mesh
-from fmb.start import start_mixture
-from fmb.views import Pixels, Views, flatten_views
+from fmb.files.meshes import read_mesh
+from fmb.fit.losses import relative_depth_loss, silhouette_cross_entropy
+from fmb.geometry.cameras import pinhole_intrinsics, random_cameras
+from fmb.geometry.frames import canonical_frame
+from fmb.geometry.ground_truth import render_ground_truth
+from fmb.geometry.metrics import cross_entropy, depth_mae, iou
+from fmb.geometry.views import Pixels, Views, flatten_views
+from fmb.shape.options import ModelOptions
+from fmb.shape.start import start_mixture
 
 DEPTH_WEIGHT = 100.0  # a relative error of 3 % of the distance then counts as a cross-entropy of 0.09
 DISTANCE, VFOV_DEGREES = 3.0, 45.0

@@ -18,19 +18,20 @@ import numpy as np
 import trimesh
 
 from fm_render import INTERSECTIONS, Mixture, Rays, Rendering, Settings, render, trace
-from fmb.cameras import Cameras, look_at, pinhole_intrinsics, pixel_rays, random_cameras
-from fmb.evaluation import look
-from fmb.frames import canonical_frame
-from fmb.ground_truth import render_ground_truth
-from fmb.interior import sample_interior
-from fmb.metrics import depth_mae, iou
-from fmb.mixture import fit_gmm
-from fmb.options import Config
-from fmb.readers.mesh import read_mesh
-from fmb.shape import compile_shape_fit, fit_shape
-from fmb.sheets import BLUE, ORANGE, overlay_sheet
-from fmb.views import scene_cameras
-from util import DOTS_PER_INCH, FAINT, INK, draw_sheets, pixels_of, prepare_output_dir, write_picture
+from fmb.config import Config
+from fmb.fields.looks import look
+from fmb.fields.mixtures import fit_gmm
+from fmb.files.meshes import read_mesh
+from fmb.geometry.cameras import Cameras, look_at, pinhole_intrinsics, pixel_rays, random_cameras
+from fmb.geometry.frames import canonical_frame
+from fmb.geometry.ground_truth import render_ground_truth
+from fmb.geometry.interior import sample_interior
+from fmb.geometry.metrics import depth_mae, iou
+from fmb.geometry.views import scene_cameras
+from fmb.pictures.draw import DOTS_PER_INCH, FAINT, INK, draw_sheets, pixels_of, write_picture
+from fmb.pictures.sheets import BLUE, ORANGE, overlay_sheet
+from fmb.shape.recipe import compile_shape_fit, fit_shape
+from util import prepare_output_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPONENTS, POINTS, SEED = 40, 20_000, 0

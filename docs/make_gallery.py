@@ -17,18 +17,19 @@ import trimesh
 from jaxtyping import UInt8
 
 from fm_render import Mixture
-from fmb.cameras import Cameras, pixel_rays
-from fmb.evaluation import evaluate
-from fmb.frames import canonical_frame
-from fmb.ground_truth import render_ground_truth
-from fmb.options import Config
-from fmb.readers.mesh import read_mesh
-from fmb.shape import compile_shape_fit, fit_shape
-from fmb.show.ellipsoids import enclosing_ball
-from fmb.show.turntable import brightness, on_white, turn_cameras, turntable
-from fmb.start import start_mixture
-from fmb.views import scene_cameras, split_views
-from util import prepare_output_dir, write_picture, write_text
+from fmb.config import Config
+from fmb.fields.looks import evaluate
+from fmb.files.meshes import read_mesh
+from fmb.geometry.cameras import Cameras, pixel_rays
+from fmb.geometry.frames import canonical_frame
+from fmb.geometry.ground_truth import render_ground_truth
+from fmb.geometry.views import scene_cameras, split_views
+from fmb.pictures.draw import write_picture
+from fmb.pictures.ellipsoids import enclosing_ball
+from fmb.pictures.turntable import brightness, on_white, turn_cameras, turntable
+from fmb.shape.recipe import compile_shape_fit, fit_shape
+from fmb.shape.start import start_mixture
+from util import prepare_output_dir, write_text
 
 NAMES = ("arma", "buddha", "dragon", "lucy", "bunny", "gear", "eiffel", "human", "yoga", "plane")
 NOVEL = 32  # views that no fit has seen

@@ -12,20 +12,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from benchmarks.uncertainty import Uncertainty, fit_covariance, look_deviation
 from fm_render import Mixture
-from fmb.cameras import Cameras
-from fmb.evaluation import VISIBLE, look
-from fmb.frames import canonical_frame
-from fmb.ground_truth import render_ground_truth
-from fmb.noise import damaged
-from fmb.options import Config, ModelOptions, RenderingOptions
-from fmb.readers.mesh import read_mesh
-from fmb.shape import compile_shape_fit, fit_shape
-from fmb.sheets import SEAM, Images, Scale, Sheet, fit_tiles, paint, sheet_note, view_labels
-from fmb.start import start_mixture
-from fmb.uncertainty import Uncertainty, fit_covariance, look_deviation
-from fmb.views import Views, scene_cameras, select_views
-from util import draw_sheet, prepare_output_dir
+from fmb.config import Config
+from fmb.fields.looks import VISIBLE, look
+from fmb.files.meshes import read_mesh
+from fmb.geometry.cameras import Cameras
+from fmb.geometry.frames import canonical_frame
+from fmb.geometry.ground_truth import render_ground_truth
+from fmb.geometry.noise import damaged
+from fmb.geometry.views import Images, RenderingOptions, Views, scene_cameras, select_views
+from fmb.pictures.draw import draw_sheet
+from fmb.pictures.sheets import SEAM, Scale, Sheet, fit_tiles, paint, sheet_note, view_labels
+from fmb.shape.options import ModelOptions
+from fmb.shape.recipe import compile_shape_fit, fit_shape
+from fmb.shape.start import start_mixture
+from util import prepare_output_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 VIEWS, SHOWN, SIDE, SEED = 32, 4, 64, 0

@@ -4,31 +4,88 @@ import argparse
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
+from fmb.files.options import CaptureOptions
+from fmb.geometry.views import RenderingOptions
 from fmb.options import (
     NONE,
-    READS,
-    RELEASED,
-    Config,
     ConfigError,
     Option,
     description,
     did_you_mean,
     expected,
-    options,
+    option,
     parse_value,
     quote,
-    sections,
-    switches,
+    switch,
 )
+from fmb.pose.options import PoseTaskOptions
+from fmb.shape.options import RELEASED, ModelOptions, OptimizationOptions
 
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "config.yaml"
 HEADER = "Every option with its default. The flag of num_views is --num-views; flags win over this file."
 PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What a run leaves beside its model, in the input's frame and unit (task export: of a model made earlier)."""
+
+    mesh: str = option("ply", "closed surface", choices=(NONE, "ply", "obj", "glb", "stl"))
+    mesh_field: str = option(
+        "hull", "its surface: what all silhouettes allow, or a level of the density", choices=("hull", "density")
+    )
+    mesh_resolution: int = option(96, "cells along the longest side of it", at_least=16, at_most=1024)
+    mesh_faces: int = option(0, "triangles of it, at most; 0 keeps all", at_least=0, at_most=10**8)
+    points: str = option(NONE, "points in the volume, and on the surface with normals", choices=(NONE, "ply", "npy"))
+    num_points: int = option(20_000, "points in the volume", at_least=1, at_most=10**8)
+    splats: bool = option(False, "Gaussian splats, for their viewers")
+    turntable: str = option(NONE, "the mixture turning", choices=(NONE, "gif", "mp4"))
+    film: str = option(NONE, "the masks in the course of the fit", choices=(NONE, "gif", "mp4"))
+    report: bool = option(True, "page of everything, with a view to turn")
+
+
+@dataclass(frozen=True)
+class IoOptions:
+    """Files and folders."""
+
+    mesh_file: str = option("data/ibex.ply", "mesh to fit to (obj, ply, stl, off, glb or gltf)")
+    model_file: str = option("none", "mixture to work on: model.npz, splats (ply), a released pkl; or none")
+    output_dir: str = option("output", "folder of the results; pose, track and convert have one of their own in it")
+
+
+@dataclass(frozen=True)
+class Config:
+    """All options of a run; `task` and the switches belong to the command line alone."""
+
+    model: ModelOptions = ModelOptions()
+    rendering: RenderingOptions = RenderingOptions()
+    optimization: OptimizationOptions = OptimizationOptions()
+    capture: CaptureOptions = CaptureOptions()
+    pose: PoseTaskOptions = PoseTaskOptions()
+    export: ExportOptions = ExportOptions()
+    io: IoOptions = IoOptions()
+    random_seed: int = option(42, "seed of every random choice", at_least=0, at_most=2**32 - 1)
+    task: str = ""
+    cpu: bool = switch("use the CPU even where there is a GPU")
+    overwrite: bool = switch("export into a folder that is neither empty nor the model's")
+    view: bool = switch("show the fit in a browser while it runs (needs the extra `view`)")
+    check_cameras: bool = switch("only tell whether the cameras and masks of --data agree")
+
+
+# What each task may be told to work on.
+READS = {
+    "shape": ("mesh_file", "data"),
+    "pose": ("mesh_file", "model_file"),
+    "track": ("mesh_file", "model_file"),
+    "export": ("model_file",),
+    "convert": ("mesh_file",),
+}
 
 
 class Entry(NamedTuple):
@@ -288,3 +345,20 @@ def scalar(value: Any) -> str:
     if isinstance(value, str) and not (PLAIN.fullmatch(value) and isinstance(yaml.safe_load(value), str)):
         return yaml.safe_dump(value, default_style='"', allow_unicode=True, width=2**30).strip()
     return str(value)
+
+
+def sections() -> dict[str, type]:
+    """The options class of every section by name, in order."""
+    return {entry.name: entry.type for entry in fields(Config) if is_dataclass(entry.type)}
+
+
+def options() -> dict[str, Option]:
+    """Every option by name, in order; names are unique over all sections, as flags must be."""
+    declared = [(section, entry) for section, kind in sections().items() for entry in fields(kind)]
+    declared += [("", entry) for entry in fields(Config) if "text" in entry.metadata]
+    return {e.name: Option(section, e.name, e.type, e.default, e.metadata) for section, e in declared}
+
+
+def switches() -> dict[str, str]:
+    """The help of every flag without a value, by name."""
+    return {entry.name: entry.metadata["switch"] for entry in fields(Config) if "switch" in entry.metadata}

@@ -11,8 +11,8 @@ import pytest
 from capture_scene import HALF_PIXEL, OPENGL, POINTS, Scene, bytes_of, make_scene, save
 from scipy.spatial.transform import Rotation
 
-from fmb.readers.captures import read_capture
-from fmb.writers.cameras import write_cameras
+from fmb.files.captures.plain import write_cameras
+from fmb.files.captures.read import read_capture
 
 __all__ = ["MAKERS", "OPENGL", "POINTS", "Scene", "bytes_of", "make_scene", "refusal", "save"]
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from fmb.cameras import Cameras, look_at
-from fmb.views import Views
+from fmb.geometry.cameras import Cameras, look_at
+from fmb.geometry.views import Views
 
 HEIGHT, WIDTH, COUNT = 18, 24, 5
 BALLS = ((np.array([0.1, 0.0, -0.1]), 0.45), (np.array([-0.3, 0.35, 0.2]), 0.3))  # centre and radius

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from fmb.assets.splats import Splats
-from fmb.cameras import Cameras
+from fmb.files.splats import Splats
+from fmb.geometry.cameras import Cameras
 
 LARGEST_ALPHA, SMALLEST_ALPHA = 0.99, 1 / 255  # of one splat at one pixel, as in 3DGS
 

@@ -7,11 +7,11 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from fm_render import Mixture
-from fmb.cameras import pinhole_intrinsics
-from fmb.edges import HALF_OPAQUE
-from fmb.pose import PoseProgram, compile_pose
-from fmb.poses.observation import Observation
-from fmb.poses.options import PoseOptions
+from fmb.fields.metaballs import HALF_OPAQUE
+from fmb.geometry.cameras import pinhole_intrinsics
+from fmb.pose.estimate import PoseProgram, compile_pose
+from fmb.pose.observation import Observation
+from fmb.pose.options import PoseOptions
 
 IMAGE_SIZE = (30, 40)
 INTRINSICS = pinhole_intrinsics(*IMAGE_SIZE, 30.0)

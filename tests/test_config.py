@@ -9,8 +9,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmb.config import DEFAULT_FILE, load_config, to_yaml
-from fmb.options import RELEASED, Config, ConfigError, Option, description, options, sections, switches
+from fmb.config import DEFAULT_FILE, Config, load_config, options, sections, switches, to_yaml
+from fmb.options import ConfigError, Option, description
+from fmb.shape.options import RELEASED
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = ("shape", "pose")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fmb.config import load_config
-from fmb.options import Config, ConfigError
+from fmb.config import Config, load_config
+from fmb.options import ConfigError
 
 TASKS = ("shape", "pose")
 

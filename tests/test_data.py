@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from fmb.frames import canonical_frame
-from fmb.interior import sample_interior, sample_surface
-from fmb.readers.mesh import read_mesh
+from fmb.files.meshes import read_mesh
+from fmb.geometry.frames import canonical_frame
+from fmb.geometry.interior import sample_interior, sample_surface
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 

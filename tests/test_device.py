@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fmb.device import CUDA_HINT
+from util import CUDA_HINT
 
 ROOT = Path(__file__).resolve().parents[1]
 CHOOSE = """
@@ -78,7 +78,7 @@ except ValueError as error:
 
 @pytest.mark.parametrize(("xdg", "expected"), [("", ".cache/fuzzy-metaballs"), ("else", "else/fuzzy-metaballs")])
 def test_cache_folder(xdg, expected, tmp_path):
-    program = "import json, sys\nfrom fmb.device import CACHE\nprint(json.dumps([str(CACHE), 'jax' in sys.modules]))"
+    program = "import json, sys\nfrom util import CACHE\nprint(json.dumps([str(CACHE), 'jax' in sys.modules]))"
     xdg = str(tmp_path / xdg) if xdg else ""
     cache, jax_is_loaded = child(program, HOME=str(tmp_path), XDG_CACHE_HOME=xdg)
     assert Path(cache) == tmp_path / expected

@@ -13,7 +13,7 @@ from reference import Form, gradient_reference, render_reference
 from scipy.spatial.transform import Rotation
 
 from fm_render import INTERSECTIONS, Mixture, Rays, Settings, render
-from fmb.losses import pixel_cross_entropy
+from fmb.fit.losses import pixel_cross_entropy
 
 # each combination is compiled once; strict shapes keep it so
 draw = partial(jax.jit, static_argnames="setting")(

@@ -8,10 +8,10 @@ from numpy.testing import assert_allclose
 from reference import render_reference
 from test_fm_render import ONCE, OTHERS, SCALE, images_and_gradients, scene, total, upstream
 
+import fm_render as numerics
 from fm_render import Mixture, Rays, Settings, render
-from fmb import numerics
-from fmb.cameras import cameras_from_pose, pinhole_intrinsics, pixel_rays
-from fmb.rotations import ROTATIONS
+from fmb.geometry.cameras import cameras_from_pose, pinhole_intrinsics, pixel_rays
+from fmb.geometry.rotations import ROTATIONS
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 
-from fmb.cameras import orbit_cameras, pinhole_intrinsics
-from fmb.readers.captures import read_capture
-from fmb.views import Views
-from fmb.writers.co3d import write_co3d
+from fmb.files.captures.co3d import write_co3d
+from fmb.files.captures.read import read_capture
+from fmb.geometry.cameras import orbit_cameras, pinhole_intrinsics
+from fmb.geometry.views import Views
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 SMALL = {  # what stands in for the cell of parameters

@@ -7,9 +7,8 @@ import pytest
 from numpy.testing import assert_allclose
 from reference import HITS
 
-from fm_render import Mixture, Rays, intersect_cubic, whiten
-from fmb import numerics
-from fmb.numerics import check, choose, in_blocks, nearby, smallest_root
+import fm_render as numerics
+from fm_render import Mixture, Rays, check, choose, in_blocks, intersect_cubic, nearby, smallest_root, whiten
 
 SEPARATE = 0.03  # of the longest root: roots nearer than that have lost digits before any solver sees them
 

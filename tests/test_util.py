@@ -10,19 +10,12 @@ import pytest
 from PIL import Image
 
 import util
-from fmb import sheets
-from fmb.sheets import History, Images, Scale, depth_scale
-from util import (
-    draw_after,
-    draw_before,
-    draw_convergence,
-    draw_sheet,
-    plain,
-    prepare_output_dir,
-    write_history,
-    write_metrics,
-    write_text,
-)
+from fmb.fit.loop import History
+from fmb.geometry.views import Images
+from fmb.pictures import draw, sheets
+from fmb.pictures.draw import draw_after, draw_before, draw_convergence, draw_sheet
+from fmb.pictures.sheets import Scale, depth_scale
+from util import plain, prepare_output_dir, write_columns, write_metrics, write_text
 
 NAMES = [
     "01_reference_colors.png",
@@ -96,8 +89,8 @@ def test_words_neither_overlap_nor_leave_the_page(monkeypatch, tmp_path, views, 
         "depth": lambda: sheets.depth_sheet(reference.depth, final.depth, scale, "input units"),
         "value": lambda: sheets.value_sheet("Reference masks", reference.alpha, scale),
     }[kind]()
-    figures, draw = [], util.pixels_of
-    monkeypatch.setattr(util, "pixels_of", lambda figure: figures.append(figure) or draw(figure))
+    figures, pixels_of = [], draw.pixels_of
+    monkeypatch.setattr(draw, "pixels_of", lambda figure: figures.append(figure) or pixels_of(figure))
     draw_sheet(tmp_path / "sheet.png", sheet)
     figure = figures[0]
     renderer = figure.canvas.get_renderer()
@@ -121,8 +114,8 @@ def test_tiles_are_copied_pixel_by_pixel(tmp_path):
     tall, wide = sheet.tiles.shape[1:3]
     columns = sheets.grid_columns(7, tall, wide)
     for view, tile in enumerate(sheet.tiles):
-        top = util.HEAD + util.BAND + (view // columns) * (tall + util.BAND + util.GAP)
-        left = util.MARGIN + (view % columns) * (wide + util.GAP)
+        top = draw.HEAD + draw.BAND + (view // columns) * (tall + draw.BAND + draw.GAP)
+        left = draw.MARGIN + (view % columns) * (wide + draw.GAP)
         np.testing.assert_array_equal(pixels[top : top + tall, left : left + wide], tile)
 
 
@@ -179,7 +172,7 @@ def test_output_folder_that_nobody_can_write_to():
 
 def test_history_is_read_back(tmp_path):
     history = fall(120)
-    path = write_history(tmp_path / "history.csv", history)
+    path = write_columns(tmp_path / "history.csv", history._asdict())
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["step", "loss", "learning_rate", "novel_loss"]
@@ -190,7 +183,7 @@ def test_history_is_read_back(tmp_path):
 
 def test_history_of_unequal_columns(tmp_path):
     with pytest.raises(ValueError, match=r"^history\.csv: columns of unequal length: {'step': 200, 'loss': 3"):
-        write_history(tmp_path / "history.csv", fall()._replace(loss=np.zeros(3)))
+        write_columns(tmp_path / "history.csv", fall()._replace(loss=np.zeros(3))._asdict())
     assert os.listdir(tmp_path) == []
 
 

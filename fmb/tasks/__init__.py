@@ -1,1 +1,1 @@
-"""What the program can be asked for beside shape from silhouette, one task a function: config in, files out."""
+"""Config in, files out: a task a file."""

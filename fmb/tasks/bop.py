@@ -12,16 +12,9 @@ from jaxtyping import Float
 
 import util
 from fm_render import Mixture
-from fmb.clock import Clock
-from fmb.device import choose_device
-from fmb.frames import Frame
-from fmb.metrics import average_distance, average_nearest_distance, object_pose_error
-from fmb.mixture import in_single
-from fmb.options import Config
-from fmb.pose import PoseFit, PoseProgram, compile_pose, estimate_pose
-from fmb.poses.observation import Observation
-from fmb.poses.simulation import Perturbation, perturbed
-from fmb.readers.bop import (
+from fmb.config import Config
+from fmb.fields.mixtures import in_single
+from fmb.files.bop import (
     BopModel,
     BopResult,
     BopView,
@@ -29,10 +22,16 @@ from fmb.readers.bop import (
     read_bop_model,
     read_bop_records,
     read_bop_view,
+    write_bop_results,
 )
+from fmb.geometry.frames import Frame
+from fmb.geometry.metrics import average_distance, average_nearest_distance, object_pose_error
+from fmb.pose.estimate import PoseFit, PoseProgram, compile_pose, estimate_pose
+from fmb.pose.observation import Observation
+from fmb.pose.simulation import Perturbation, perturbed
 from fmb.tasks.models import model_of_mesh, solver
-from fmb.tasks.shell import say, task_folder
-from fmb.writers.pose import write_bop_results
+from fmb.tasks.shell import task_folder
+from util import Clock, choose_device, say
 
 SAMPLES = 2_000  # points of a model that ADD and ADD-S are measured on
 MEASURED = ("success", "degrees", "percent", "combined", "add", "adds", "seconds")

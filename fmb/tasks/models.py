@@ -8,14 +8,16 @@ import numpy as np
 import trimesh
 
 from fm_render import Mixture
-from fmb.assets.meshing import mesh_mixture
-from fmb.conversion import CONVERSION, refine_mixture
-from fmb.frames import Frame, canonical_frame
-from fmb.options import NONE, Config, ModelOptions
-from fmb.pose import PoseOptions
-from fmb.readers.mesh import read_mesh
-from fmb.readers.mixtures import read_mixture
-from fmb.start import start_mixture
+from fmb.config import Config
+from fmb.fields.metaballs import mesh_mixture
+from fmb.files.meshes import read_mesh
+from fmb.files.models import read_mixture
+from fmb.geometry.frames import Frame, canonical_frame
+from fmb.options import NONE
+from fmb.pose.estimate import PoseOptions
+from fmb.shape.options import ModelOptions
+from fmb.shape.recipe import CONVERSION, refine_mixture
+from fmb.shape.start import start_mixture
 
 
 class PoseModel:

@@ -10,27 +10,33 @@ from jaxtyping import Float
 
 import util
 from fm_render import Mixture
-from fmb.cameras import Cameras
-from fmb.clock import Clock
-from fmb.config import to_yaml
-from fmb.device import choose_device
-from fmb.evaluation import VISIBLE, look
-from fmb.metrics import PoseError, object_pose_error
-from fmb.mixture import in_single
-from fmb.options import NONE, Config
-from fmb.pose import PoseFit, compile_pose, estimate_pose
-from fmb.poses.observation import Observation, check_observation, image_size, nothing_seen
-from fmb.poses.sheets import Course, FilmText, Trace, as_images, convergence_page, film, pose_sheets
-from fmb.poses.simulation import Perturbation, perturbed, simulated
-from fmb.readers.observation import ObservationFiles, read_observation, read_pose
-from fmb.sheets import ORANGE, Images
-from fmb.surface_depth import surface_depth
+from fmb.config import Config, to_yaml
+from fmb.fields.looks import VISIBLE, look, surface_depth
+from fmb.fields.mixtures import in_single
+from fmb.files.media import write_gif
+from fmb.files.poses import (
+    ObservationFiles,
+    PoseResult,
+    covariance_to_world,
+    read_observation,
+    read_pose,
+    standard_deviation,
+    write_pose,
+)
+from fmb.geometry.cameras import Cameras
+from fmb.geometry.metrics import PoseError, object_pose_error
+from fmb.geometry.views import Images, scene_cameras
+from fmb.options import NONE
+from fmb.pictures import draw
+from fmb.pictures.pose import Course, FilmText, Trace, as_images, convergence_page, film, pose_sheets
+from fmb.pictures.sheets import ORANGE
+from fmb.pose.estimate import PoseFit, compile_pose, estimate_pose
+from fmb.pose.observation import Observation, check_observation, image_size, nothing_seen
+from fmb.pose.simulation import Perturbation, perturbed, simulated
 from fmb.tasks.bop import bop
 from fmb.tasks.models import PoseModel, pose_model, solver
-from fmb.tasks.shell import say, task_folder
-from fmb.views import scene_cameras
-from fmb.writers.film import write_gif
-from fmb.writers.pose import PoseResult, covariance_to_world, standard_deviation, write_pose
+from fmb.tasks.shell import task_folder
+from util import Clock, choose_device, say
 
 FILM_SECONDS = 0.12  # a step
 
@@ -63,7 +69,7 @@ def pose(config: Config, clock: Clock) -> None:
         fit = estimate_pose(program, mixture, case.observation, case.start, 1.0)
         seconds = time.perf_counter() - began
     with clock("figures"):
-        draw(folder, mixture, case, fit)
+        draw_pose(folder, mixture, case, fit)
     errors = described(case, fit)
     camera = model.frame.cameras_to_world(Cameras(fit.world_from_camera[None], case.observation.intrinsics[None]))
     residual = {"cross_entropy": fit.residual[0], "depth_rms": float(model.frame.scale) * fit.residual[1]}
@@ -135,14 +141,14 @@ def depth_at(mixture: Mixture, cameras: Cameras, seen: Images, at: slice) -> Flo
     return np.where(seen.alpha[at] >= VISIBLE, depth, np.nan)
 
 
-def draw(folder: Path, mixture: Mixture, case: Case, fit: PoseFit) -> None:
+def draw_pose(folder: Path, mixture: Mixture, case: Case, fit: PoseFit) -> None:
     """Pictures of start and end, of the convergence, and the film of the descent."""
     observed = as_images(case.observation.depth, case.observation.silhouette)
     path = np.concatenate([fit.path, fit.world_from_camera[None]])
     cameras = Cameras(path, np.repeat(np.asarray(case.observation.intrinsics, float)[None], len(path), axis=0))
     seen = look(mixture, cameras, image_size(case.observation))
     ends = [Images(seen.alpha[at], depth_at(mixture, cameras, seen, at)) for at in (slice(0, 1), slice(-1, None))]
-    util.draw_sheets(folder, pose_sheets(observed, *ends, "object scales"))
+    draw.draw_sheets(folder, pose_sheets(observed, *ends, "object scales"))
     course, traces, up = Course(fit.loss), [Trace("loss", np.append(fit.loss, fit.loss[-1]))], "loss"
     if case.truth is not None:
         degrees, percent, _ = map(np.array, zip(*errors_along(path, [case.truth] * len(path)), strict=True))
@@ -154,7 +160,8 @@ def draw(folder: Path, mixture: Mixture, case: Case, fit: PoseFit) -> None:
 
 
 def errors_along(
-    poses: Sequence[Float[np.ndarray, "4 4"]], truths: Sequence[Float[np.ndarray, "4 4"]]
+    poses: Float[np.ndarray, "step 4 4"] | Sequence[Float[np.ndarray, "4 4"]],
+    truths: Sequence[Float[np.ndarray, "4 4"]],
 ) -> list[PoseError]:
     """Of each camera, world_from_camera, as that of the object before it; canonical."""
     pairs = zip(poses, truths, strict=True)

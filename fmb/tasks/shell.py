@@ -11,24 +11,18 @@ import numpy as np
 
 import util
 from fm_render import Mixture
-from fmb.cameras import Cameras
-from fmb.evaluation import Bystander
-from fmb.mixture import in_double
-from fmb.options import NONE, Config
-from fmb.shape import ShapeFit
-from fmb.sheets import History
-from fmb.show.film import Recorder
-from fmb.show.live import LiveView
-from fmb.views import Views
-from fmb.writers.assets import Subject
+from fmb.config import Config
+from fmb.fields.looks import look, measure
+from fmb.fit.loop import History
+from fmb.geometry.cameras import Cameras
+from fmb.geometry.views import Views, select_views
+from fmb.options import NONE
+from fmb.pictures.film import Recorder
+from fmb.pictures.live import LiveView
+from fmb.shape.recipe import ShapeFit
+from util import say
 
 VERSIONS = ("jax", "numpy", "scipy", "scikit-learn", "trimesh", "pyrender", "embreex", "matplotlib")
-
-
-def say(*lines: str) -> None:
-    """Prints the lines that say something."""
-    for line in filter(None, lines):
-        print(line, flush=True)
 
 
 def task_folder(config: Config) -> Path:
@@ -104,8 +98,27 @@ class Followers:
         self.stack.close()
 
 
-def write_mixture(path: Path, subject: Subject, facts: dict[str, Any]) -> Path:
-    """Writes the mixture, in the input's frame and unit, with its colours and what there is to tell of it."""
-    mixture = subject.frame.mixture_to_world(in_double(subject.mixture))
-    color = None if subject.color is None else np.asarray(subject.color, float)
-    return util.write_model(path, *mixture, facts, color)
+class Bystander:
+    """Looks on while a fit runs, and measures it now and then on a few views that it does not see.
+
+    To be called after each chunk of steps; of 32 views of 64 x 64 that takes 2 % of the fit's time.
+    """
+
+    COUNT, LOOKS = 4, 8  # views, and how often
+
+    def __init__(self, views: Views):
+        total = len(views.silhouette)
+        self.views = select_views(views, np.unique(np.linspace(0, total - 1, min(total, self.COUNT)).astype(int)))
+        self.loss: dict[int, float] = {}
+
+    def __call__(self, step: int, total: int, loss: float, mixture: Mixture) -> None:
+        """Measures this state of the fit if it is time to."""
+        if step * self.LOOKS >= total * (len(self.loss) + 1) or step >= total:
+            images = look(mixture, self.views.cameras, self.views.silhouette.shape[1:])
+            self.loss[step] = measure(images, self.views._replace(depth=None), 1.0)["cross_entropy"]
+
+    def fill(self, history: History) -> History:
+        """The history with the losses on unseen views, NaN where they were not measured."""
+        novel = np.full(len(history.step), np.nan)
+        novel[np.array(list(self.loss), int) - 1] = list(self.loss.values())
+        return history._replace(novel_loss=novel)

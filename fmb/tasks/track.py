@@ -9,24 +9,24 @@ from jaxtyping import Float
 
 import util
 from fm_render import Mixture
-from fmb.cameras import Cameras, orbit_cameras, pinhole_intrinsics
-from fmb.clock import Clock
-from fmb.config import to_yaml
-from fmb.device import choose_device
-from fmb.evaluation import look, shown
-from fmb.mixture import in_single
-from fmb.options import NONE, Config
-from fmb.pose import PoseFit, PoseOptions, compile_pose, estimate_pose
-from fmb.poses.observation import image_size
-from fmb.poses.sheets import FilmText, Trace, as_images, film
-from fmb.poses.simulation import Perturbation, perturbed, simulated
-from fmb.poses.tracking import track as follow
-from fmb.sheets import ORANGE, Images
+from fmb.config import Config, to_yaml
+from fmb.fields.looks import look, shown
+from fmb.fields.mixtures import in_single
+from fmb.files.media import write_gif
+from fmb.files.poses import Track, write_track
+from fmb.geometry.cameras import Cameras, orbit_cameras, pinhole_intrinsics
+from fmb.geometry.views import Images
+from fmb.options import NONE
+from fmb.pictures.pose import FilmText, Trace, as_images, film
+from fmb.pictures.sheets import ORANGE
+from fmb.pose.estimate import PoseFit, PoseOptions, compile_pose, estimate_pose
+from fmb.pose.observation import image_size
+from fmb.pose.simulation import Perturbation, perturbed, simulated
+from fmb.pose.tracking import track as follow
 from fmb.tasks.models import PoseModel, pose_model, solver
 from fmb.tasks.pose import Case, case_of_files, errors_along, from_nothing
-from fmb.tasks.shell import say, task_folder
-from fmb.writers.film import write_gif
-from fmb.writers.pose import Track, write_track
+from fmb.tasks.shell import task_folder
+from util import Clock, choose_device, say
 
 NOD = 0.35  # radians: how far a simulated camera rises and sinks on its way around
 FILM_FRAMES, FILM_SECONDS = 90, 0.05  # at most, and each
@@ -51,7 +51,7 @@ def track(config: Config, clock: Clock) -> None:
         fits, seconds = timed(follow(program, mixture, [case.observation for case in cases], start, 1.0))
     found = tracked(model, cases, fits, seconds)
     with clock("figures"):
-        draw(folder, mixture, cases, fits, found)
+        draw_track(folder, mixture, cases, fits, found)
     write_track(folder / "track.csv", found)
     facts = {"task": "track", "frames": len(fits), "hertz": float(1 / np.median(seconds)), **errors_of(found)}
     facts |= {"lost": int(np.count_nonzero(~found.success)), "image": f"{size[1]} x {size[0]}", "device": device.name}
@@ -149,7 +149,7 @@ def errors_of(found: Track) -> dict[str, float]:
     }
 
 
-def draw(folder: Path, mixture: Mixture, cases: list[Case], fits: list[PoseFit], found: Track) -> None:
+def draw_track(folder: Path, mixture: Mixture, cases: list[Case], fits: list[PoseFit], found: Track) -> None:
     """The film of the track: what was seen, what is rendered, and the errors or residuals below."""
     chosen = np.unique(np.linspace(0, len(cases) - 1, min(len(cases), FILM_FRAMES)).astype(int))
     parts = [as_images(cases[frame].observation.depth, cases[frame].observation.silhouette) for frame in chosen]

@@ -1,0 +1,1 @@
+"""The errors of the fit on real captures (`python -m benchmarks.real`)."""

@@ -1,0 +1,1 @@
+"""Speed and memory of the renderer (`python -m benchmarks.render.bench_render`)."""

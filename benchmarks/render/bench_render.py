@@ -1,0 +1,174 @@
+"""Times the renderer: against its naive twin, beside compiled peers, as sizes grow, and against the machine's limit.
+
+    python -m benchmarks.render.bench_render [--quick] [--gpu-sizes] [--output RESULTS.md] [--plot docs/figures/bench.png]
+
+Prints the tables and writes them between two marks of RESULTS.md. Every time is of compiled calls on data already on
+the device, those that are compared in turns in one process; peak memory is that of a process for each size.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import trimesh
+
+from benchmarks.measure import Rates, Timing, interleaved, load, machine, machine_rates
+from benchmarks.render.cases import (
+    BOTH,
+    FORWARD,
+    Batch,
+    mixture_gradient,
+    parity,
+    pose_gradient,
+    shown,
+    silhouette_loss,
+)
+from benchmarks.render.growth import draw_growth, measure_growth
+from benchmarks.render.naive import render_naive
+from benchmarks.render.report import Comparison, ImageTime, Limit, section
+from benchmarks.render.scenes import (
+    SIDE,
+    VIEWS,
+    default_mesh,
+    fitted_mixture,
+    image,
+    posed_rays,
+    scattered_mixture,
+    training_rays,
+)
+from benchmarks.study import write_section
+from fm_render import Mixture, render
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPONENTS = 40
+MOST_FITTED = 256  # components; EM for more takes minutes
+NAIVE_MOST = 5 * 10**7  # pairs; the naive twin keeps tens of numbers for each
+POSE_STEP = 0.02  # radians and scales, so that the gradient is not that at the answer
+
+
+class Plan(NamedTuple):
+    """Sizes, and about how many seconds to spend on each."""
+
+    gradients: tuple[tuple[int, int, float | None], ...]  # components, rays, least ratio asked for
+    images: tuple[tuple[int, int], ...]  # height, width
+    growth: list[tuple[int, int]]  # components, rays
+    seconds: float
+
+
+START = time.perf_counter()
+LARGEST = (1000, 10**6)
+FULL = Plan(
+    ((40, 800, 5.0), (40, 4096, 8.0), (40, 81920, 12.0), (256, 8192, 12.0)),
+    ((60, 80), (120, 160), (256, 256)),
+    [*((40, 10**power) for power in range(3, 7)), *((count, 10**4) for count in (10, 100, 320, 1000)), LARGEST],
+    5.0,
+)
+GPU = FULL._replace(gradients=((40, 4096, None), (40, 10**6, None), (*LARGEST, None)))
+QUICK = Plan(((40, 800, 5.0),), ((60, 80),), [(40, 1000), (10, 1000)], 0.05)
+IMAGES = (("depth, alpha", ("depth", "alpha"), 3.0), ("depth, alpha, normals", ("depth", "alpha", "normal"), 4.0))
+
+
+def compare(function: Callable, arguments: tuple, seconds: float, pairs: int) -> tuple[Timing, Timing | None]:
+    """Times of `function(renderer, ...)` for ours and, in turns with it and where it fits, for the naive twin."""
+    renderers = {"ours": render} | ({"naive": render_naive} if pairs <= NAIVE_MOST else {})
+    timing = interleaved({name: partial(function, known) for name, known in renderers.items()}, arguments, seconds)
+    return timing["ours"], timing.get("naive")
+
+
+def compare_gradients(mesh: trimesh.Trimesh, mixtures: dict[int, Mixture], plan: Plan) -> list[Comparison]:
+    """Gradient of the silhouette loss with respect to the mixture."""
+    rows = []
+    for count, rays, goal in plan.gradients:
+        batch = training_rays(mesh, rays) if rays <= VIEWS * SIDE**2 else image(mesh, 1000, rays // 1000)
+        timing = compare(mixture_gradient, (mixtures[count], batch), plan.seconds, count * rays)
+        rows.append(Comparison("silhouette loss, gradient", count, rays, *timing, goal))
+    return rows
+
+
+def compare_images(mesh: trimesh.Trimesh, mixture: Mixture, plan: Plan) -> list[Comparison]:
+    """Gradient with respect to the pose for the smallest image, and images of all sizes."""
+    rows = []
+    for size in plan.images:
+        batch, rays = image(mesh, *size), size[0] * size[1]
+        if size == plan.images[0]:
+            pose = jnp.full(6, POSE_STEP, jnp.float32)
+            function = partial(pose_gradient, partial(posed_rays, *size))
+            timing = compare(function, (pose, mixture, batch), plan.seconds, COMPONENTS * rays)
+            rows.append(Comparison("silhouette and depth loss, gradient of pose", COMPONENTS, rays, *timing, 5.0))
+        for name, outputs, goal in IMAGES:
+            timing = compare(partial(shown, outputs), (mixture, batch), plan.seconds, COMPONENTS * rays)
+            rows.append(Comparison(name, COMPONENTS, rays, *timing, goal))
+    return rows
+
+
+def time_images(mesh: trimesh.Trimesh, mixture: Mixture, plan: Plan) -> list[ImageTime]:
+    """Silhouette loss of one image, and the same with its gradient."""
+    rows = []
+    for height, width in plan.images:
+        functions = {"forward": partial(silhouette_loss, render), "both": partial(mixture_gradient, render)}
+        timing = interleaved(functions, (mixture, image(mesh, height, width)), plan.seconds / 2)
+        rows.append(ImageTime(width, height, timing["forward"], timing["both"]))
+    return rows
+
+
+def limits(mixture: Mixture, batch: Batch, rates: Rates, seconds: float) -> list[Limit]:
+    """What part of the machine's own rate is reached, by the fastest call."""
+    functions = {"forward": partial(shown, ("density",), render), "both": partial(mixture_gradient, render)}
+    timing, pairs = interleaved(functions, (mixture, batch), seconds), len(mixture.mean) * len(batch.silhouette)
+    names = (("density", "forward", FORWARD), ("silhouette loss and gradient", "both", BOTH))
+    return [Limit(name, work, work.least(rates), 1e6 * timing[key].minimum / pairs) for name, key, work in names]
+
+
+def measure(plan: Plan, plot: Path | None, command: str) -> str:
+    """Everything, as the section of RESULTS.md; the plot is drawn on the way."""
+    where, started = machine(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    mesh = default_mesh()
+    fitted = fitted_mixture(mesh, COMPONENTS)
+    mixtures = {
+        count: fitted_mixture(mesh, count) if count <= MOST_FITTED else scattered_mixture(mesh, fitted, count)
+        for count, _, _ in plan.gradients
+    }
+    compared = [*compare_gradients(mesh, mixtures, plan), *compare_images(mesh, fitted, plan)]
+    absolute = time_images(mesh, fitted, plan)
+    rates = machine_rates(plan.seconds / 2)
+    training = training_rays(mesh, 4096)
+    near = limits(fitted, training, rates, plan.seconds / 2)
+    with tempfile.TemporaryDirectory() as folder:
+        grown = measure_growth(mesh, fitted, plan.growth, plan.seconds / 4, Path(folder))
+    if plot:
+        draw_growth(plot, grown, where)
+    run = f"`{command}`, {started}, {time.perf_counter() - START:.0f} s. {where}; load at the end {load()}."
+    device = [] if jax.default_backend() == "cpu" else [parity(fitted, training)]
+    return section([run, *device], compared, absolute, (near, rates), grown)
+
+
+def main(argv: list[str]) -> None:
+    """Chooses the sizes, measures, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds: to see whether it runs")
+    parser.add_argument("--gpu-sizes", action="store_true", help="the sizes for a GPU, on whatever device there is")
+    parser.add_argument("--skip-largest", action="store_true", help="leave out 1,000 components x 1,000,000 rays")
+    parser.add_argument("--output", type=Path, help="default RESULTS.md; with --quick nothing is written")
+    parser.add_argument("--plot", type=Path, help="default docs/figures/bench.png; with --quick nothing is drawn")
+    options = parser.parse_args(argv)
+    output, plot = options.output, options.plot
+    if not options.quick:
+        output, plot = output or ROOT / "RESULTS.md", plot or ROOT / "docs" / "figures" / "bench.png"
+    plan = QUICK if options.quick else GPU if options.gpu_sizes or jax.default_backend() != "cpu" else FULL
+    if options.skip_largest:
+        plan = plan._replace(growth=[size for size in plan.growth if size != LARGEST])
+    text = measure(plan, plot, " ".join(["python -m benchmarks.render.bench_render", *argv]))
+    print(text)
+    if output:
+        write_section(output, text, "bench_render")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,1 +1,0 @@
-"""A mixture as what other programs read: meshes, points, splats."""

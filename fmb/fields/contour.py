@@ -1,0 +1,123 @@
+"""Surfaces of fields: marching cubes with the field evaluated near its zero alone, and vertices with a gradient.
+
+A field is a function of points [point, 3] that JAX can differentiate, negative inside; nothing here knows of what.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import trimesh
+from jaxtyping import Float
+from scipy.ndimage import maximum_filter
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from fmb.fields.field import Field, _evaluated, polish
+
+COARSEST = 4  # fine cells along a side of the cells that are looked at first
+FEWEST_CELLS = 8  # along the longest side
+
+
+class Grid(NamedTuple):
+    """A field at the nodes origin + spacing (i, j, k); far from the levels asked for only its sign means something."""
+
+    value: Float[np.ndarray, "x y z"]
+    origin: Float[np.ndarray, "3"]
+    spacing: float
+
+
+def extract_surface(
+    field: Field,
+    lower: Float[np.ndarray, "3"],
+    upper: Float[np.ndarray, "3"],
+    resolution: int = 192,
+    smallest: float = 0.0,
+) -> trimesh.Trimesh:
+    """Closed mesh of the field's zero within the box, outward; about `resolution` cells along the longest side.
+
+    See `tidy` for `smallest`; vertices are polished. Raises ValueError as `sample_field` and `contour`.
+    """
+    grid = sample_field(field, lower, upper, resolution)
+    mesh = tidy(contour(grid), smallest)
+    mesh.vertices = polish(field, np.asarray(mesh.vertices), grid.spacing / 2)
+    return mesh
+
+
+def sample_field(
+    field: Field,
+    lower: Float[np.ndarray, "3"],
+    upper: Float[np.ndarray, "3"],
+    resolution: int,
+    levels: tuple[float, float] = (0.0, 0.0),
+) -> Grid:
+    """The field on a grid over the box and one coarse cell around it, exact near where it is between the levels.
+
+    First at every COARSEST-th node; a cell is halved where its corners, or how much they differ there and in the cells
+    beside it, leave room for one of the levels.
+    Raises ValueError for a resolution below 8, a box without extent, a field that is not finite.
+    """
+    lower, upper = np.asarray(lower, float), np.asarray(upper, float)
+    if resolution < FEWEST_CELLS:
+        raise ValueError(f"mesh resolution {resolution}: must be at least {FEWEST_CELLS}")
+    if not np.all(np.isfinite(upper - lower)) or not np.all(upper > lower):
+        raise ValueError(f"box of a surface from {lower} to {upper}: the second must be larger")
+    side = np.max(upper - lower) / (resolution / COARSEST)
+    cells = np.ceil((upper - lower) / side).astype(int) + 2
+    origin, shape = (lower + upper - side * cells) / 2, tuple(cells + 1)
+    grid = Grid(_evaluated(field, origin + side * np.indices(shape).reshape(3, -1).T).reshape(shape), origin, side)
+    for factor in range(int(np.log2(COARSEST))):
+        grid = _halved(field, grid, levels, last=2 ** (factor + 1) == COARSEST)
+    return grid
+
+
+def contour(grid: Grid, level: float = 0.0) -> trimesh.Trimesh:
+    """Closed mesh where the grid's values are `level`, outward (towards larger values).
+
+    Raises ValueError where there is no such surface, or where it reaches the border of the grid.
+    """
+    from skimage.measure import marching_cubes
+
+    value = grid.value - level
+    if not value.min() < 0.0 < value.max():
+        raise ValueError(f"no surface: the field goes from {value.min():.3g} to {value.max():.3g}, must change sign")
+    if any(face.min() <= 0.0 for axis in range(3) for face in (value.take(0, axis), value.take(-1, axis))):
+        raise ValueError("the surface reaches the border of its box: the box must be larger")
+    # a value of exactly zero would make triangles without area
+    value = np.where(value == 0.0, np.finfo(value.dtype).eps, value)
+    vertices, faces, _, _ = marching_cubes(value, 0.0, gradient_direction="ascent")
+    # gradient_direction speaks of objects that are bright, hence the turn
+    return trimesh.Trimesh(grid.origin + grid.spacing * vertices, faces[:, ::-1], process=False)
+
+
+def tidy(mesh: trimesh.Trimesh, smallest: float = 0.0) -> trimesh.Trimesh:
+    """The mesh without cavities, which nobody sees, and without pieces below the share `smallest` of its volume."""
+    faces, count = np.asarray(mesh.faces), len(mesh.vertices)
+    links = coo_array(
+        (np.ones(2 * len(faces)), (faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel())), shape=(count,) * 2
+    )
+    piece = connected_components(links, directed=False)[1][faces[:, 0]]
+    corner = np.asarray(mesh.triangles) - mesh.vertices.mean(axis=0)
+    volume = np.bincount(piece, np.einsum("fi,fi->f", corner[:, 0], np.cross(corner[:, 1], corner[:, 2])) / 6.0)
+    kept = volume > smallest * volume.max()
+    tidied = trimesh.Trimesh(mesh.vertices, faces[kept[piece]], process=False)
+    tidied.remove_unreferenced_vertices()
+    return tidied
+
+
+def _halved(field: Field, grid: Grid, levels: tuple[float, float], last: bool) -> Grid:
+    """The grid with half its spacing; a node that no cell near the levels has takes the value of one near it."""
+    low, high = grid.value[:-1, :-1, :-1], grid.value[:-1, :-1, :-1]
+    cells = low.shape
+    for corner in np.ndindex(2, 2, 2):
+        value = grid.value[tuple(slice(c, c + n) for c, n in zip(corner, cells, strict=True))]
+        low, high = np.minimum(low, value), np.maximum(high, value)
+    # a plate thinner than a cell shows in the cells beside it; finer cells need no such care
+    spread = high - low if last else maximum_filter(high - low, size=3)
+    near = (low - spread <= levels[1]) & (high + spread >= levels[0])
+    near = near.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    node = np.zeros(tuple(n + 1 for n in near.shape), bool)
+    for corner in np.ndindex(2, 2, 2):
+        node[tuple(slice(c, c + n) for c, n in zip(corner, near.shape, strict=True))] |= near
+    value = grid.value.repeat(2, 0).repeat(2, 1).repeat(2, 2)[:-1, :-1, :-1]
+    value[node] = _evaluated(field, grid.origin + grid.spacing / 2 * np.argwhere(node))
+    return Grid(value, grid.origin, grid.spacing / 2)

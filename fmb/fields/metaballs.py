@@ -1,0 +1,262 @@
+"""A mixture as a closed mesh: where its surface lies, at which level, in what colours, with how many triangles."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import trimesh
+from jax import Array
+from jax.lax import stop_gradient
+from jax.tree_util import Partial
+from jaxtyping import Float, Int
+
+from fm_render import Mixture, choose, dot, whiten
+from fmb.fields.contour import Grid, contour, extract_surface, sample_field, tidy
+from fmb.fields.field import Field
+from fmb.fields.mixtures import covariance
+from fmb.geometry.cameras import ANY_ARRAY
+from fmb.geometry.ground_truth import render_ground_truth
+from fmb.geometry.metrics import iou
+from fmb.geometry.views import Views, select_views
+
+HALF = float(np.log(2.0))  # density at which a ray is half opaque
+LEVELS = (0.2, 1.4)  # of the density, between which the search looks
+TRIALS = 9  # levels tried, in equal ratios
+TIE = 0.002  # of IoU, what pixels leave open
+TRIAL_RESOLUTION, TRIAL_VIEWS = 64, 12  # of the search's own meshes; the level hardly depends on them
+DIRECTIONS = 64  # lines through a point, evenly spread, beside the three axes
+AGAINST = 3  # of these lines that must see past a point before it is outside; 1 leaves tunnels in solid bodies
+LEAST_PIECE = 1e-3  # of the largest piece's volume; what is smaller floats
+
+
+@dataclass(frozen=True)
+class MeshOptions:
+    """How a mixture becomes a mesh; level 0: searched for where there are views, else ln 2; faces 0: all there are."""
+
+    field: str = "hull"
+    resolution: int = 96
+    level: float = 0.0
+    faces: int = 0
+
+
+class MixtureMesh(NamedTuple):
+    """The mesh, its level, and the share of the views' silhouettes that its own agree with (IoU; None: no views)."""
+
+    mesh: trimesh.Trimesh
+    level: float
+    iou: float | None
+
+
+def log_density(mixture: Mixture, level: Float[Array, ""], points: Float[Array, "point 3"]) -> Float[Array, " point"]:
+    """log level - log of the sum of densities: zero where the field of the mixture is `level`, negative inside."""
+    return jnp.log(level) - jax.nn.logsumexp(_exponent(mixture, points), axis=0)
+
+
+def hull_density(
+    mixture: Mixture, directions: Float[Array, "line 3"], level: Float[Array, ""], points: Float[Array, "point 3"]
+) -> Float[Array, " point"]:
+    """log level - log of the density of a line through each point: that with the AGAINST-th smallest of all directions.
+
+    A silhouette is a property of whole rays: a point belongs to the body that all silhouettes allow where every line
+    through it is at least half opaque. Thick bodies, whose lines pass many components, so need less density at each.
+    """
+    whitened = jnp.einsum("kji,dj->dki", mixture.precision_cholesky, directions, precision="highest")
+    whitened = whitened / jnp.linalg.norm(whitened, axis=-1, keepdims=True)
+    deciding = _deciding_line(*stop_gradient((mixture, whitened, points)))
+    axis = jnp.take(whitened, deciding, axis=0).transpose(2, 1, 0)
+    offset = _whitened(mixture, points)
+    rest = _dot(offset, offset) - _dot(offset, tuple(axis)) ** 2
+    return jnp.log(level) - jax.nn.logsumexp(mixture.log_weight[:, None] - rest / 2, axis=0)
+
+
+def _deciding_line(mixture: Mixture, whitened: Array, points: Array) -> Int[Array, " point"]:
+    """Which direction has the AGAINST-th smallest density along the line through each point."""
+    offset = _whitened(mixture, points)
+    square = _dot(offset, offset)
+
+    def insert(smallest: tuple, line: tuple) -> tuple[tuple, None]:
+        """The smallest densities so far, ascending, each with its direction."""
+        axis, place = line
+        along = _dot(offset, tuple(axis.T[..., None]))
+        density = jnp.exp(mixture.log_weight[:, None] - (square - along**2) / 2).sum(0)
+        place = jnp.full(density.shape, place)
+        kept = []
+        for known, where in smallest:
+            less = density < known
+            kept.append((jnp.where(less, density, known), jnp.where(less, place, where)))
+            density, place = jnp.where(less, known, density), jnp.where(less, where, place)
+        return tuple(kept), None
+
+    first = jnp.full(points.shape[0], jnp.inf, points.dtype), jnp.zeros(points.shape[0], jnp.int32)
+    lines = whitened, jnp.arange(len(whitened), dtype=jnp.int32)
+    smallest, _ = jax.lax.scan(insert, (first,) * AGAINST, lines)
+    return smallest[-1][1]
+
+
+def density_field(mixture: Mixture, level: float) -> Field:
+    """Where the density at a point is `level`."""
+    return Partial(log_density, *_arrays(mixture, level))
+
+
+def hull_field(mixture: Mixture, level: float) -> Field:
+    """Where the least of the densities of lines through a point is `level`; AGAINST of them may be less."""
+    mixture, level = _arrays(mixture, level)
+    return Partial(hull_density, mixture, jnp.asarray(spread_directions(DIRECTIONS), mixture.mean.dtype), level)
+
+
+FIELDS = {"density": density_field, "hull": hull_field}
+
+
+def spread_directions(count: int) -> Float[np.ndarray, "line 3"]:
+    """Directions of lines: the three axes and `count` even ones on a half sphere (Fibonacci's spiral)."""
+    place = np.arange(count) + 0.5
+    height = place / count
+    turn, radius = np.pi * (1.0 + np.sqrt(5.0)) * place, np.sqrt(1.0 - height**2)
+    return np.concatenate([np.eye(3), np.stack([radius * np.cos(turn), radius * np.sin(turn), height], axis=1)])
+
+
+def mixture_box(mixture: Mixture, level: float) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+    """Box outside which no line parallel to one of its faces, so no point, has a density of `level`.
+
+    Raises ValueError where no component is that dense.
+    """
+    log_weight = np.asarray(mixture.log_weight, float)
+    square = 2.0 * (log_weight + np.log(len(log_weight) / level))  # one of them must reach its share
+    if not np.any(square > 0.0):
+        raise ValueError(f"no surface: no component is as dense as {level / len(log_weight):.3g}; it needs more weight")
+    deviation = np.sqrt(np.diagonal(np.asarray(covariance(mixture), float), axis1=1, axis2=2))
+    reach = np.sqrt(np.maximum(square, 0.0))[:, None] * deviation
+    mean, dense = np.asarray(mixture.mean, float), square > 0.0
+    return (mean - reach)[dense].min(axis=0), (mean + reach)[dense].max(axis=0)
+
+
+def mesh_mixture(mixture: Mixture, options: MeshOptions = MeshOptions(), views: Views | None = None) -> MixtureMesh:
+    """Closed mesh of the mixture, in its frame, outward, without cavities or floating specks.
+
+    Raises ValueError for an unknown field, a level that is not positive, too few faces, nothing dense enough.
+    """
+    choose("field of a mesh", options.field, FIELDS)
+    if not 0.0 <= options.level < np.inf:
+        raise ValueError(f"level of a mesh {options.level}: must be positive, or 0 to search for it")
+    level = options.level or (HALF if views is None else best_level(mixture, options.field, views))
+    field = FIELDS[options.field](mixture, level)
+    mesh = extract_surface(field, *mixture_box(mixture, level), options.resolution, LEAST_PIECE)
+    if options.faces:
+        mesh = decimate(mesh, options.faces)
+    return MixtureMesh(mesh, level, None if views is None else mesh_iou(mesh, views))
+
+
+def best_level(mixture: Mixture, kind: str, views: Views) -> float:
+    """The level at which the mesh's silhouettes agree best (IoU) with those of some of the views.
+
+    Of those within TIE of the best it is the one nearest to ln 2: silhouettes hardly tell them apart, surfaces do, as
+    lower levels fill hollows. The field is sampled once; each of TRIALS levels costs a coarse mesh and its silhouettes.
+    """
+    chosen = np.unique(np.linspace(0, len(views.silhouette) - 1, TRIAL_VIEWS).astype(int))
+    views = select_views(views, chosen)
+    low, high = np.log(LEVELS)
+    box = mixture_box(mixture, LEVELS[0])
+    grid = sample_field(FIELDS[kind](mixture, 1.0), *box, TRIAL_RESOLUTION, (-high, -low))
+    levels = np.exp(np.linspace(low, high, TRIALS))
+    agreement = np.array([_level_iou(grid, level, views) for level in levels])
+    good = levels[agreement >= agreement.max() - TIE]
+    return float(good[np.argmin(np.abs(np.log(good / HALF)))])
+
+
+def mesh_iou(mesh: trimesh.Trimesh, views: Views) -> float:
+    """Agreement (IoU) of the mesh's silhouettes, by ray casting, with those of the views."""
+    seen = render_ground_truth(mesh, views.cameras, views.silhouette.shape[1:], "raycast").views
+    return iou(seen.silhouette, views.silhouette, views.valid)
+
+
+def decimate(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
+    """The mesh with about `faces` triangles, by quadric edge collapse; as it is if it has no more.
+
+    Raises ValueError for fewer than 4 faces and where the package fast-simplification cannot be imported.
+    """
+    if faces < 4:
+        raise ValueError(f"faces of a mesh {faces}: must be at least 4")
+    if faces >= len(mesh.faces):
+        return mesh
+    try:
+        return mesh.simplify_quadric_decimation(face_count=faces)
+    except ImportError:
+        raise ValueError("fewer faces need the package fast-simplification, which cannot be imported") from None
+
+
+def vertex_colors(
+    mixture: Mixture, color: Float[ANY_ARRAY, "mixture 3"], points: Float[np.ndarray, "point 3"]
+) -> Float[np.ndarray, "point 3"]:
+    """Colours at points: those of the components, mixed by their densities there."""
+    points = jnp.asarray(points, mixture.mean.dtype)
+    weight = jax.nn.softmax(_exponent(mixture, points), axis=0)
+    return np.asarray(jnp.einsum("kp,kc->pc", weight, jnp.asarray(color, weight.dtype), precision="highest"))
+
+
+def _level_iou(grid: Grid, level: float, views: Views) -> float:
+    try:
+        mesh = contour(grid, -np.log(level))
+    except ValueError:  # nothing is that dense
+        return 0.0
+    return mesh_iou(tidy(mesh, LEAST_PIECE), views)
+
+
+def _arrays(mixture: Mixture, level: float) -> tuple[Mixture, Array]:
+    dtype = jnp.result_type(float)
+    return Mixture(*(jnp.asarray(x, dtype) for x in mixture)), jnp.asarray(level, dtype)
+
+
+def _whitened(mixture: Mixture, points: Array) -> tuple[Array, Array, Array]:
+    """L^T (x - mean), three arrays [mixture, point]."""
+    (a, _, _), (b, c, _), (d, e, f) = mixture.precision_cholesky.transpose(1, 2, 0)[..., None]
+    x, y, z = points.T[:, None] - mixture.mean.T[..., None]
+    return a * x + b * y + d * z, c * y + e * z, f * z
+
+
+def _dot(first: tuple, second: tuple) -> Array:
+    return first[0] * second[0] + first[1] * second[1] + first[2] * second[2]
+
+
+def _exponent(mixture: Mixture, points: Array) -> Array:
+    """log_weight - d^2 / 2, [mixture, point]."""
+    offset = _whitened(mixture, points)
+    return mixture.log_weight[:, None] - _dot(offset, offset) / 2
+
+
+HALF_OPAQUE = math.log(math.log(2))  # log density at which alpha is 1/2
+LEAST_SLOPE = 1.0  # per scale, of the log density: bounds the offset of a point where the field is flat
+
+
+def surface_offset(
+    mixture: Mixture, point: Float[Array, "point 3"], least_slope: float = LEAST_SLOPE
+) -> Float[Array, " point"]:
+    """Signed distance to first order from where the density field is ln 2, positive outside.
+
+    That is f / |grad f| for f = log ln 2 - log sum exp(log_weight - d^2 / 2), and less where the slope is below
+    `least_slope`. The slope counts as constant in its gradient: a blunter field would else pass for a nearer one.
+    """
+    rest = whiten(mixture, point.T, jnp.zeros_like(point.T)).offset
+    log_density = mixture.log_weight[:, None] - dot(rest, rest) / 2
+    (a, _, _), (b, c, _), (d, e, f) = mixture.precision_cholesky.transpose(1, 2, 0)[..., None]
+    share = jax.nn.softmax(log_density, axis=0)
+    pull = (a * rest[0], b * rest[0] + c * rest[1], d * rest[0] + e * rest[1] + f * rest[2])
+    slope = tuple((share * x).sum(0) for x in pull)
+    steepness = jax.lax.stop_gradient(jnp.sqrt(dot(slope, slope) + least_slope**2))
+    return (HALF_OPAQUE - jax.nn.logsumexp(log_density, axis=0)) / steepness
+
+
+LEAST_SHARPNESS = 0.1  # log weight above that of half opacity; lighter components keep no edge to soften
+
+
+def softened(mixture: Mixture, blur: Float[Array, ""]) -> Mixture:
+    """The same half-opaque ellipsoids with softer edges: the sharpness k becomes k / (1 + blur k).
+
+    At blur 0 the mixture as it is; at 1 its edges are felt a component's radius away.
+    """
+    sharpness = jnp.maximum(mixture.log_weight - HALF_OPAQUE, LEAST_SHARPNESS)
+    factor = 1 / (1 + blur * sharpness)
+    lower = jnp.sqrt(factor)[:, None, None] * mixture.precision_cholesky
+    return Mixture(mixture.mean, lower, mixture.log_weight + (factor - 1) * sharpness)

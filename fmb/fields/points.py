@@ -1,0 +1,71 @@
+"""Points of a mixture: in its volume, as it distributes them, or on its surface, as cameras see that."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from fm_render import Mixture, Rays, Rendering, render
+from fmb.fields.mixtures import sample_mixture
+from fmb.geometry.cameras import ANY_ARRAY, Cameras, pixel_rays
+from fmb.geometry.frames import Frame
+
+SURFACE_ALPHA = 0.9  # from which a pixel shows a surface and not an edge, as in the follow-up
+
+
+class Cloud(NamedTuple):
+    """Points and, where there are any, their outward unit normals and colours from 0 to 1."""
+
+    point: Float[np.ndarray, "point 3"]
+    normal: Float[np.ndarray, "point 3"] | None = None
+    color: Float[np.ndarray, "point 3"] | None = None
+
+
+def volume_points(mixture: Mixture, count: int, generator: np.random.Generator) -> Cloud:
+    """`count` independent points, distributed exactly as the mixture's density.
+
+    Raises ValueError for count < 1.
+    """
+    if count < 1:
+        raise ValueError(f"number of points {count}: must be at least 1")
+    return Cloud(sample_mixture(mixture, count, generator))
+
+
+def surface_points(
+    mixture: Mixture,
+    cameras: Cameras,
+    image_size: tuple[int, int],
+    color: Float[ANY_ARRAY, "mixture 3"] | None = None,
+) -> Cloud:
+    """Where the rays of the cameras' pixels meet the mixture, with normals towards the cameras.
+
+    Pixels of images of (height, width) whose alpha is above SURFACE_ALPHA, view by view, row by row. Everything in one
+    frame whose scale is 1, as in a canonical one.
+    Raises ValueError where no camera sees a surface.
+    """
+    clouds = []
+    for view in range(len(cameras.intrinsics)):
+        rays = pixel_rays(
+            jax.tree.map(lambda x, v=view: np.asarray(x[v : v + 1], mixture.mean.dtype), cameras), *image_size
+        )
+        seen = _look(mixture, rays, color)
+        shown = np.asarray(seen.alpha) > SURFACE_ALPHA
+        point = np.asarray(rays.origin + seen.depth[..., None] * rays.direction)
+        images = (point, seen.normal, seen.color)
+        clouds.append([None if image is None else np.asarray(image)[shown].astype(float) for image in images])
+    cloud = Cloud(*(None if parts[0] is None else np.concatenate(parts) for parts in zip(*clouds, strict=True)))
+    if not len(cloud.point):
+        raise ValueError(f"surface points: no pixel of {len(clouds)} views has an alpha above {SURFACE_ALPHA}")
+    return cloud
+
+
+def cloud_to_world(cloud: Cloud, frame: Frame) -> Cloud:
+    """The same points in the input's frame and unit."""
+    return cloud._replace(point=frame.to_world(cloud.point))
+
+
+@jax.jit
+def _look(mixture: Mixture, rays: Rays, color: ANY_ARRAY | None) -> Rendering:
+    outputs = ("alpha", "depth", "normal")
+    return render(mixture, rays, outputs=outputs if color is None else (*outputs, "color"), color=color)

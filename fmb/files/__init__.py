@@ -1,0 +1,1 @@
+"""One room a format, reading and writing both."""

@@ -1,0 +1,188 @@
+"""Data sets of the BOP challenge: scene_camera.json, scene_gt.json, depth/, mask_visib/, models/; and its results file.
+
+Hodan et al., "BOP: benchmark for 6D object pose estimation", ECCV 2018. All lengths are millimetres. BOP puts the
+centre of pixel (0, 0) at (0, 0); what comes back has it at (0.5, 0.5). A folder of a scene is DATASET/SPLIT/NNNNNN.
+"""
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import trimesh
+from jaxtyping import Float
+
+from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, camera_to_world, pinhole
+from fmb.files.images import DepthFile, read_depth, silhouette_of, size_of
+from fmb.files.meshes import read_mesh
+from fmb.files.safe import entry, numbers, path_inside, read_image, read_json, read_text
+from util import write_text
+
+CSV_HEAD = ("scene_id", "im_id", "obj_id", "score", "R", "t", "time")
+
+
+class BopTarget(NamedTuple):
+    """One object in one image; `instance` is its place in scene_gt.json, which names its mask."""
+
+    scene: int
+    image: int
+    instance: int
+    object: int
+
+
+class BopRecords(NamedTuple):
+    """What scene_camera.json and scene_gt.json say, by image; `folder` is the scene's."""
+
+    folder: Path
+    cameras: dict[str, Any]
+    truth: dict[str, Any]
+
+
+class BopView(NamedTuple):
+    """What a scene knows of a target; depth NaN where not measured and outside the mask, None: no such file."""
+
+    target: BopTarget
+    intrinsics: Float[np.ndarray, "3 3"]
+    depth: Float[np.ndarray, "height width"]
+    silhouette: Float[np.ndarray, "height width"] | None
+    camera_from_object: Float[np.ndarray, "4 4"]
+
+
+class BopModel(NamedTuple):
+    """A mesh in millimetres, its diameter, and whether models_info.json lists symmetries (then ADD-S is the error)."""
+
+    mesh: trimesh.Trimesh
+    diameter: float
+    symmetric: bool
+
+
+class BopResult(NamedTuple):
+    """A line of the results file; `seconds` for the whole image, -1 where not known."""
+
+    scene: int
+    image: int
+    object: int
+    score: float
+    camera_from_object: Float[np.ndarray, "4 4"]
+    seconds: float = -1.0
+
+
+def bop_targets(scene: Path) -> list[BopTarget]:
+    """All objects of all images that scene_gt.json lists, in the order of its images.
+
+    Raises ValueError where the folder is no scene.
+    """
+    path = path_inside(scene, "scene_gt.json", scene)
+    number, targets = _whole(scene.resolve().name, f"{scene}: name of the folder"), []
+    for image, instances in _by_number(path).items():
+        if not isinstance(instances, list):
+            raise ValueError(f"{path}: image {image}: must be a list of objects")
+        for instance, record in enumerate(instances):
+            where = f"{path}: image {image}, object {instance}"
+            kind = _whole(entry(record, "obj_id", where), f"{where}: obj_id")
+            targets.append(BopTarget(number, int(image), instance, kind))
+    return sorted(targets)
+
+
+def read_bop_records(scene: Path) -> BopRecords:
+    """Both files of the scene, read once for all its targets."""
+    files = (path_inside(scene, name, scene) for name in ("scene_camera.json", "scene_gt.json"))
+    return BopRecords(scene, *map(_by_number, files))
+
+
+def read_bop_view(records: BopRecords, target: BopTarget) -> BopView:
+    """The target's image.
+
+    Raises ValueError, one line that names the file, where something is missing or does not fit.
+    """
+    scene, cameras = records.folder, records.folder / "scene_camera.json"
+    camera = entry(records.cameras, str(target.image), f"{cameras}")
+    where = f"{cameras}: image {target.image}"
+    matrix = numbers(entry(camera, "cam_K", where), (9,), f"{where}: cam_K").reshape(3, 3)
+    scale = float(numbers(camera.get("depth_scale", 1.0), (), f"{where}: depth_scale"))
+    depth_path = path_inside(scene, f"depth/{target.image:06d}.png", scene)
+    depth = read_depth(DepthFile(depth_path, scale)).astype(float)
+    mask_path = path_inside(scene, f"mask_visib/{target.image:06d}_{target.instance:06d}.png", scene)
+    silhouette = silhouette_of(read_image(mask_path)).astype(float) if mask_path.exists() else None
+    if silhouette is not None:
+        if silhouette.shape != depth.shape:
+            raise ValueError(f"{mask_path}: {size_of(silhouette)} pixels, its depth map has {size_of(depth)}")
+        depth = np.where(silhouette > 0.0, depth, np.nan)
+    pose = _true_pose(records, target)
+    return BopView(target, pinhole(matrix, f"{where}: cam_K") + CENTRE_OF_FIRST_PIXEL, depth, silhouette, pose)
+
+
+def read_bop_model(models: Path, number: int) -> BopModel:
+    """Object `number` of a folder of models.
+
+    Raises ValueError where it is missing or models_info.json does not know it.
+    """
+    path = path_inside(models, "models_info.json", models)
+    record = entry(_by_number(path), str(number), f"{path}")
+    diameter = float(numbers(entry(record, "diameter", f"{path}: object {number}"), (), f"{path}: object {number}"))
+    if not diameter > 0.0:
+        raise ValueError(f"{path}: object {number}: diameter {diameter}; must be positive")
+    mesh = read_mesh(path_inside(models, f"obj_{number:06d}.ply", models))
+    symmetric = any(record.get(name) for name in ("symmetries_discrete", "symmetries_continuous"))
+    return BopModel(mesh, diameter, symmetric)
+
+
+def read_bop_results(path: Path) -> list[BopResult]:
+    """The lines of a results file.
+
+    Raises ValueError that names file and line.
+    """
+    rows = csv.reader(io.StringIO(read_text(path)))
+    if tuple(next(rows, ())) != CSV_HEAD:
+        raise ValueError(f"{path}: first line must be {','.join(CSV_HEAD)}")
+    results = []
+    for line, row in enumerate(rows, 2):
+        where = f"{path}: line {line}"
+        if len(row) != len(CSV_HEAD):
+            raise ValueError(f"{where}: {len(row)} fields, expected {len(CSV_HEAD)}")
+        score, seconds = (float(numbers(row[place], (), f"{where}: {CSV_HEAD[place]}")) for place in (3, 6))
+        turn, shift = numbers(row[4].split(), (9,), f"{where}: R"), numbers(row[5].split(), (3,), f"{where}: t")
+        ids = [_whole(row[place], f"{where}: {CSV_HEAD[place]}") for place in range(3)]
+        results.append(BopResult(*ids, score, _camera_from_object(turn.reshape(3, 3), shift, where), seconds))
+    return results
+
+
+def _true_pose(records: BopRecords, target: BopTarget) -> np.ndarray:
+    path = records.folder / "scene_gt.json"
+    instances = entry(records.truth, str(target.image), f"{path}")
+    where = f"{path}: image {target.image}, object {target.instance}"
+    if not isinstance(instances, list) or not target.instance < len(instances):
+        raise ValueError(f"{where}: not there")
+    record = instances[target.instance]
+    turn = numbers(entry(record, "cam_R_m2c", where), (9,), f"{where}: cam_R_m2c").reshape(3, 3)
+    return _camera_from_object(turn, entry(record, "cam_t_m2c", where), where)
+
+
+def _camera_from_object(turn: np.ndarray, shift: Any, where: str) -> np.ndarray:
+    return np.linalg.inv(camera_to_world(turn, shift, where))
+
+
+def _by_number(path: Path) -> dict[str, Any]:
+    """The file's entries by their keys, which are whole numbers written without zeros in front."""
+    return {str(_whole(key, f"{path}: key")): value for key, value in read_json(path).items()}
+
+
+def _whole(value: Any, where: str) -> int:
+    text = str(value)
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{where} {text[:40]!r}: must be a whole number")
+    return int(text)
+
+
+def write_bop_results(path: Path, results: Iterable[BopResult]) -> Path:
+    """Writes a results file of the BOP challenge: R row by row, t in millimetres."""
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(CSV_HEAD)
+    for result in results:
+        pose = np.asarray(result.camera_from_object, float)
+        matrix, shift = (" ".join(repr(float(x)) for x in part.ravel()) for part in (pose[:3, :3], pose[:3, 3]))
+        table.writerow((*result[:3], float(result.score), matrix, shift, float(result.seconds)))
+    return write_text(path, text.getvalue())

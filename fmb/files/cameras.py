@@ -1,0 +1,64 @@
+"""Cameras as other programs write them: rigid poses, pinholes, pixel centres."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from fmb.files.safe import numbers
+
+ROTATION_TOLERANCE = 1e-3  # of an entry of R Rᵀ: files keep four digits or more
+CENTRE_OF_FIRST_PIXEL = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])  # from (0, 0) to (0.5, 0.5)
+
+
+def rigid(matrix: Any, where: str) -> Float[np.ndarray, "4 4"]:
+    """The rigid motion in a matrix of 4 x 4 or 3 x 4 numbers, its rotation the nearest one.
+
+    Raises ValueError that begins with `where` for a matrix that does more than turn and move.
+    """
+    rows = len(matrix) if isinstance(matrix, (list, tuple, np.ndarray)) and len(matrix) == 3 else 4
+    given = numbers(matrix, (rows, 4), where)
+    if rows == 4 and np.max(np.abs(given[3] - (0.0, 0.0, 0.0, 1.0))) > ROTATION_TOLERANCE:
+        raise ValueError(f"{where}: last row {given[3].tolist()}, expected 0 0 0 1")
+    motion = np.eye(4)
+    motion[:3, :3] = rotation(given[:3, :3], where)
+    motion[:3, 3] = given[:3, 3]
+    return motion
+
+
+def rotation(matrix: Any, where: str) -> Float[np.ndarray, "3 3"]:
+    """The rotation nearest to a matrix that nearly is one.  Raises ValueError that begins with `where` otherwise."""
+    given = numbers(matrix, (3, 3), where)
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = np.max(np.abs(given @ given.T - np.eye(3)))
+    if not error <= ROTATION_TOLERANCE:
+        raise ValueError(f"{where}: not a rotation (R Rᵀ is off by {error:.2g})")
+    if np.linalg.det(given) < 0.0:
+        raise ValueError(f"{where}: a reflection (determinant -1), expected a rotation")
+    left, _, right = np.linalg.svd(given)
+    return left @ right
+
+
+def camera_to_world(turn: Any, shift: Any, where: str) -> Float[np.ndarray, "4 4"]:
+    """World from camera where a data set gives x_cam = turn x + shift."""
+    motion = np.eye(4)
+    motion[:3, :3] = rotation(turn, where).T
+    motion[:3, 3] = -motion[:3, :3] @ numbers(shift, (3,), f"{where}: translation")
+    return motion
+
+
+def pinhole(matrix: Any, where: str) -> Float[np.ndarray, "3 3"]:
+    """Intrinsics that are upper triangular with positive focal lengths.  Raises ValueError that begins with `where`."""
+    given = numbers(matrix, (3, 3), where)
+    scale = given[2, 2]
+    if scale == 0.0 or np.max(np.abs(given[[1, 2, 2], [0, 0, 1]] / scale)) > 1e-6 * np.max(np.abs(given / scale)):
+        raise ValueError(f"{where}: intrinsics must be upper triangular with 1 at the end")
+    given = np.triu(given / scale)
+    if not min(given[0, 0], given[1, 1]) > 0.0:
+        raise ValueError(f"{where}: focal lengths {given[0, 0]:.4g} and {given[1, 1]:.4g}; must be positive")
+    return given
+
+
+def focal_intrinsics(focal: tuple[float, float], centre: tuple[float, float], where: str) -> np.ndarray:
+    """Intrinsics without skew."""
+    return pinhole([[focal[0], 0.0, centre[0]], [0.0, focal[1], centre[1]], [0.0, 0.0, 1.0]], where)

@@ -1,0 +1,1 @@
+"""Folders of images with cameras, in the formats of other programs."""

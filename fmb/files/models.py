@@ -1,0 +1,161 @@
+"""Mixtures from files of any kind, and the frame they are worked with in."""
+
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from fm_render import Mixture
+from fmb.fields.mixtures import mixture_frame
+from fmb.files.released import read_released
+from fmb.files.splats import read_splats
+from fmb.geometry.frames import Frame
+from util import plain, replacing
+
+
+class Model(NamedTuple):
+    """A mixture in its canonical frame, what was known of it, and where that frame lies in the file's."""
+
+    mixture: Mixture
+    frame: Frame
+    color: Float[np.ndarray, "mixture 3"] | None
+    facts: dict[str, Any]
+
+
+def from_npz(path: Path) -> tuple[Mixture, np.ndarray | None, dict[str, Any]]:
+    """Our own file."""
+    saved = read_model(path)
+    return Mixture(saved.mean, saved.precision_cholesky, saved.log_weight), saved.color, saved.metadata
+
+
+def from_splats(path: Path) -> tuple[Mixture, np.ndarray | None, dict[str, Any]]:
+    """Gaussian splats."""
+    found = read_splats(path)
+    return found.mixture, found.color, {}
+
+
+def from_released(path: Path) -> tuple[Mixture, np.ndarray | None, dict[str, Any]]:
+    """A file of the released program."""
+    return read_released(path), None, {}
+
+
+MODEL_FORMATS: dict[str, Callable] = {".npz": from_npz, ".ply": from_splats, ".pkl": from_released}
+
+
+def read_mixture(path: str | Path) -> Model:
+    """The mixture in a file, by the file's suffix, one of MODEL_FORMATS; in the canonical frame of its own mass.
+
+    Raises ValueError for another suffix, and as the readers do.
+    """
+    path = Path(path)
+    read = MODEL_FORMATS.get(path.suffix.lower())
+    if read is None:
+        raise ValueError(f"{path}: '{path.suffix}' is no kind of model, allowed are {', '.join(MODEL_FORMATS)}")
+    mixture, color, facts = read(path)
+    mixture = Mixture(*(np.asarray(field, float) for field in mixture))
+    frame = mixture_frame(mixture)
+    if isinstance(facts.get("scale"), float) and facts["scale"] > 0.0:
+        frame = frame._replace(scale=np.asarray(facts["scale"]))  # of the surface it was fitted to
+    return Model(frame.mixture_to_canonical(mixture), frame, color, facts)
+
+
+NEEDED = ("mean", "precision_cholesky", "log_weight", "metadata")
+
+
+class SavedModel(NamedTuple):
+    """A mixture as it was written, in the frame its metadata tells of."""
+
+    mean: Float[np.ndarray, "mixture 3"]
+    precision_cholesky: Float[np.ndarray, "mixture 3 3"]
+    log_weight: Float[np.ndarray, " mixture"]
+    metadata: dict[str, Any]
+    color: Float[np.ndarray, "mixture 3"] | None = None  # 0 to 1
+
+
+def read_model(path: str | Path) -> SavedModel:
+    """The mixture of a model.npz; pickled objects are refused.
+
+    Raises ValueError where the file is not one, or what it holds is no mixture.
+    """
+    path = Path(path)
+    arrays = read_arrays(path)
+    mean, precision_cholesky, log_weight = (arrays[name] for name in NEEDED[:3])
+    count = len(log_weight) if log_weight.ndim == 1 else 0
+    shapes = {"log_weight": (count,), "mean": (count, 3), "precision_cholesky": (count, 3, 3), "color": (count, 3)}
+    for name, shape in shapes.items():
+        if name not in arrays:
+            continue
+        if arrays[name].shape != shape or count == 0:
+            raise ValueError(f"{path}: {name} has shape {arrays[name].shape}; must be {expected_shape(name)}")
+        if arrays[name].dtype.kind != "f":
+            raise ValueError(f"{path}: {name} has type {arrays[name].dtype}; must be floating point")
+        if not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{path}: {name} has {np.sum(~np.isfinite(arrays[name]))} values that are not finite")
+    if np.triu(precision_cholesky, 1).any() or (np.diagonal(precision_cholesky, axis1=1, axis2=2) <= 0).any():
+        raise ValueError(f"{path}: precision_cholesky must be lower triangular with a positive diagonal")
+    color = arrays.get("color")
+    if color is not None and (color.min() < 0.0 or color.max() > 1.0):
+        raise ValueError(f"{path}: color must lie between 0 and 1")
+    return SavedModel(mean, precision_cholesky, log_weight, read_metadata(path, arrays["metadata"]), color)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a model file by name, none of them missing."""
+    try:
+        # An open file: numpy would leave its own open where it is no archive.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError(f"{path}: one array; must be an npz archive of {', '.join(NEEDED)}")
+            missing = [name for name in NEEDED if name not in archive.files]
+            present = [name for name in (*NEEDED, "color") if name in archive.files]
+            arrays = {} if missing else {name: archive[name] for name in present}
+    except OSError as error:
+        raise ValueError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
+    except (EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: not a model.npz, or a damaged one ({error})") from None
+    except ValueError as error:
+        if "pickle" in str(error):
+            raise ValueError(f"{path}: not a model.npz, or one that holds pickled objects") from None
+        raise
+    if missing:
+        raise ValueError(f"{path}: {', '.join(missing)} missing; a model has {', '.join(NEEDED)}")
+    return arrays
+
+
+def read_metadata(path: Path, text: np.ndarray) -> dict[str, Any]:
+    """The metadata, which is one text of JSON."""
+    try:
+        metadata = json.loads(str(text)) if text.dtype.kind == "U" and text.ndim == 0 else None
+    except json.JSONDecodeError:
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{path}: metadata must be a text of JSON, an object")
+    return metadata
+
+
+def expected_shape(name: str) -> str:
+    """The shape of an array of a model, in words."""
+    shapes = {"mean": "(n, 3)", "precision_cholesky": "(n, 3, 3)", "log_weight": "(n,)", "color": "(n, 3)"}
+    return f"{shapes[name]} with the same n > 0"
+
+
+def write_model(
+    path: Path,
+    mean: Float[np.ndarray, "mixture 3"],
+    precision_cholesky: Float[np.ndarray, "mixture 3 3"],
+    log_weight: Float[np.ndarray, " mixture"],
+    metadata: Mapping[str, Any],
+    color: Float[np.ndarray, "mixture 3"] | None = None,
+) -> Path:
+    """Writes a mixture, with its colours if it has some, as npz, its metadata as a text of JSON: no pickle."""
+    arrays = {"mean": mean, "precision_cholesky": precision_cholesky, "log_weight": log_weight}
+    arrays |= {} if color is None else {"color": color}
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays, metadata=np.array(json.dumps(plain(metadata), allow_nan=False)), allow_pickle=False)
+    return path

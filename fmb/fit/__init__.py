@@ -1,0 +1,1 @@
+"""One loop for any parameters, with its schedules and losses."""

@@ -1,0 +1,1 @@
+"""Where things are: poses, cameras, views, points inside meshes, errors, ground truth."""

@@ -1,0 +1,90 @@
+"""The canonical frame: object centred, scale 1.  Entered once, in the reader, and left once, on export."""
+
+from typing import NamedTuple
+
+import numpy as np
+import trimesh
+from jaxtyping import Float
+
+from fm_render import Mixture
+from fmb.geometry.cameras import ANY_ARRAY, Cameras
+
+SCALE_PER_DEVIATION = 3.0  # the predecessor's η: three standard deviations, mean over the axes
+
+
+class Frame(NamedTuple):
+    """Where the canonical frame lies in the world: world = centre + scale * canonical, in the input's unit."""
+
+    centre: Float[np.ndarray, "3"]
+    scale: Float[np.ndarray, ""]
+
+    def to_world(self, points: Float[ANY_ARRAY, "*point 3"]) -> Float[ANY_ARRAY, "*point 3"]:
+        """The same canonical points in world coordinates."""
+        return _like(self.centre, points) + _like(self.scale, points) * points
+
+    def to_canonical(self, points: Float[ANY_ARRAY, "*point 3"]) -> Float[ANY_ARRAY, "*point 3"]:
+        """The same world points in canonical coordinates."""
+        return (points - _like(self.centre, points)) / _like(self.scale, points)
+
+    def mixture_to_world(self, mixture: Mixture) -> Mixture:
+        """The same mixture in world coordinates; the weights count densities along rays and stay."""
+        scale = _like(self.scale, mixture.precision_cholesky)
+        return mixture._replace(mean=self.to_world(mixture.mean), precision_cholesky=mixture.precision_cholesky / scale)
+
+    def mixture_to_canonical(self, mixture: Mixture) -> Mixture:
+        """The inverse of `mixture_to_world`."""
+        scale = _like(self.scale, mixture.precision_cholesky)
+        return mixture._replace(
+            mean=self.to_canonical(mixture.mean), precision_cholesky=mixture.precision_cholesky * scale
+        )
+
+    def cameras_to_world(self, cameras: Cameras) -> Cameras:
+        """The same cameras in world coordinates; the depths they see grow by `scale`."""
+        return _moved(cameras, self.to_world)
+
+    def cameras_to_canonical(self, cameras: Cameras) -> Cameras:
+        """The inverse of `cameras_to_world`."""
+        return _moved(cameras, self.to_canonical)
+
+    def mesh_to_canonical(self, mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+        """A copy of the mesh in canonical coordinates, colours kept."""
+        return _with_vertices(mesh, self.to_canonical(np.asarray(mesh.vertices)))
+
+    def mesh_to_world(self, mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+        """The inverse of `mesh_to_canonical`."""
+        return _with_vertices(mesh, self.to_world(np.asarray(mesh.vertices)))
+
+
+def canonical_frame(mesh: trimesh.Trimesh) -> Frame:
+    """Frame of a mesh: centroid of its surface and three times the mean standard deviation over the axes.
+
+    Closed form over the triangles, area weighted, so neither tessellation nor unused vertices matter.
+    """
+    corner = np.asarray(mesh.triangles, float)
+    origin = corner.mean(axis=(0, 1))  # far from the world's origin squares lose all digits
+    corner = corner - origin
+    area = 0.5 * np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
+    weight = area / area.sum()
+    centre = weight @ corner.mean(axis=1)
+    corner = corner - centre
+    # mean of x² over a triangle with corners x1, x2, x3: (x1² + x2² + x3² + (x1 + x2 + x3)²) / 12
+    variance = weight @ (np.sum(corner**2, axis=1) + np.sum(corner, axis=1) ** 2) / 12.0
+    return Frame(origin + centre, np.asarray(SCALE_PER_DEVIATION * np.mean(np.sqrt(variance))))
+
+
+def _like(value: np.ndarray, points: ANY_ARRAY) -> np.ndarray:
+    # in the precision of the points, and of their rank: strict rank promotion is on under test
+    value = value.astype(points.dtype)
+    return value.reshape((1,) * (points.ndim - value.ndim) + value.shape)
+
+
+def _moved(cameras: Cameras, move) -> Cameras:
+    pose = np.array(cameras.world_from_camera, float)
+    pose[:, :3, 3] = move(pose[:, :3, 3])
+    return cameras._replace(world_from_camera=pose)
+
+
+def _with_vertices(mesh: trimesh.Trimesh, vertices: np.ndarray) -> trimesh.Trimesh:
+    moved = mesh.copy()
+    moved.vertices = vertices
+    return moved

@@ -1,0 +1,247 @@
+"""Reference images of a mesh: silhouette, depth and colour, by pyrender (OpenGL) or by exact ray casting.
+
+Both see the same triangles from the same cameras and agree to a fraction of a pixel.  OpenGL lives in a process of
+its own: it can start while this one does other work, and a driver that crashes there does no harm here.
+"""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import trimesh
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
+from jaxtyping import Float
+
+from fmb.geometry.cameras import Cameras
+from fmb.geometry.frames import Frame
+from fmb.geometry.views import Views
+
+AUTO = "auto"
+GREY = 0.75  # of a surface without colours of its own
+AMBIENT = 0.1  # share of the light that comes from everywhere; the rest comes from the camera
+GAMMA = 2.2  # of the colours in files and pictures; light is added up linearly
+CREASE_COSINE = 0.7  # edges sharper than about 45 degrees are not shaded smooth
+OPENGL_PLATFORMS = ("egl", "osmesa")
+OPENGL_SCRIPT = Path(__file__).with_name("opengl_process.py")
+OPENGL_SECONDS = 60.0  # a driver that hangs this long, and a second per view, is given up
+
+
+class Surface(NamedTuple):
+    """Triangles as both backends draw them, in a frame where they lie within the unit ball."""
+
+    position: Float[np.ndarray, "face 3 3"]
+    normal: Float[np.ndarray, "face 3 3"]
+    color: Float[np.ndarray, "face 3 3"]  # linear, not gamma-encoded
+
+
+class Images(NamedTuple):
+    """What a backend returns: depth along the optical axis, NaN for background, and colour from 0 to 1."""
+
+    depth: Float[np.ndarray, "view height width"]
+    color: Float[np.ndarray, "view height width 3"]
+
+
+class GroundTruth(NamedTuple):
+    """Reference views, the backend that drew them and, where that was not the first choice, why (one line)."""
+
+    views: Views
+    backend: str
+    notice: str = ""
+
+
+class GroundTruthJob(NamedTuple):
+    """Images on their way; `result` waits for them."""
+
+    images: Callable[[], tuple[Images, str, str]]
+    cameras: Cameras
+    scale: float
+
+    def result(self) -> GroundTruth:
+        """The finished views.
+
+        Raises ValueError when the backend asked for cannot draw.
+        """
+        images, backend, notice = self.images()
+        silhouette = np.isfinite(images.depth).astype(np.float32)
+        views = Views(self.cameras, silhouette, self.scale * images.depth, None, images.color)
+        return GroundTruth(views, backend, notice)
+
+
+def start_ground_truth(
+    mesh: trimesh.Trimesh, cameras: Cameras, image_size: tuple[int, int], backend: str = AUTO
+) -> GroundTruthJob:
+    """Begins to draw views of `image_size` = (height, width); `.result()` of what comes back waits for them.
+
+    The backend is one of BACKENDS, or "auto": pyrender where OpenGL works, else ray casting with a notice.
+
+    Raises ValueError for an unknown backend or an empty image.
+    """
+    if backend not in (AUTO, *BACKENDS):
+        raise ValueError(f"ground-truth backend '{backend}': allowed are {AUTO}, {', '.join(BACKENDS)}")
+    if min(image_size) < 1:
+        raise ValueError(f"image of {image_size[1]} x {image_size[0]} pixels: both sides must be at least 1")
+    cameras = Cameras(*(np.asarray(field, float) for field in cameras))
+    frame = _unit_ball(mesh)
+    request = (_surface(mesh, frame), frame.cameras_to_canonical(cameras), image_size)
+    draw = BACKENDS["pyrender" if backend == AUTO else backend](*request)
+
+    def images() -> tuple[Images, str, str]:
+        if backend != AUTO:
+            return draw(), backend, ""
+        try:
+            return draw(), "pyrender", ""
+        except ValueError as error:
+            return BACKENDS["raycast"](*request)(), "raycast", f"{error}; ray casting instead"
+
+    return GroundTruthJob(images, cameras, float(frame.scale))
+
+
+def render_ground_truth(
+    mesh: trimesh.Trimesh, cameras: Cameras, image_size: tuple[int, int], backend: str = AUTO
+) -> GroundTruth:
+    """Silhouette, depth (in the unit of the mesh) and colour of a mesh in each view; see `start_ground_truth`."""
+    return start_ground_truth(mesh, cameras, image_size, backend).result()
+
+
+def cast_rays(surface: Surface, cameras: Cameras, image_size: tuple[int, int]) -> Callable[[], Images]:
+    """First hits of the rays through the pixel centres, by Embree; drawn when called for, no OpenGL."""
+
+    def draw() -> Images:
+        scene = EmbreeScene(robust=True)  # robust: no ray slips through between two triangles
+        corners = surface.position.reshape(-1, 3)
+        TriangleMesh(scene, corners.astype(np.float32), np.arange(len(corners), dtype=np.int32).reshape(-1, 3))
+        views = [_cast_view(scene, surface, pose, matrix, image_size) for pose, matrix in zip(*cameras, strict=True)]
+        return Images(*(np.stack(field) for field in zip(*views, strict=True)))
+
+    return draw
+
+
+def start_pyrender(surface: Surface, cameras: Cameras, image_size: tuple[int, int]) -> Callable[[], Images]:
+    """Images by pyrender in a process of its own, begun at once: EGL, then OSMesa, or $PYOPENGL_PLATFORM alone.
+
+    What comes back waits for them; it raises ValueError, in one line, where there is no OpenGL.
+    """
+    centre_depth = -np.einsum("vi,vi->v", cameras.world_from_camera[:, :3, 3], cameras.world_from_camera[:, :3, 2])
+    near = np.maximum(centre_depth - 1.001, 1e-3)  # the object fills the unit ball around the origin
+    request = io.BytesIO()
+    np.savez(
+        request,
+        **{field: value.astype(np.float32) for field, value in surface._asdict().items()},
+        **cameras._asdict(),
+        near=near,
+        far=np.maximum(centre_depth + 1.001, 2.0 * near),
+        image_size=image_size,
+        ambient=AMBIENT,
+        headlight=(1.0 - AMBIENT) * np.pi,  # a white surface that faces the light reflects 1 / pi of it
+    )
+    chosen = os.environ.get("PYOPENGL_PLATFORM")
+    platforms = (chosen,) if chosen else OPENGL_PLATFORMS
+    # a thread only feeds and drains the pipes, so neither process ever waits for the other
+    executor = ThreadPoolExecutor(max_workers=1)
+    reply = executor.submit(_run_opengl, request.getvalue(), platforms, OPENGL_SECONDS + len(near))
+    executor.shutdown(wait=False)
+    return lambda: _read_reply(reply)
+
+
+BACKENDS: dict[str, Callable[[Surface, Cameras, tuple[int, int]], Callable[[], Images]]] = {
+    "pyrender": start_pyrender,
+    "raycast": cast_rays,
+}
+
+
+def _unit_ball(mesh: trimesh.Trimesh) -> Frame:
+    lower, upper = mesh.triangles.min(axis=(0, 1)), mesh.triangles.max(axis=(0, 1))
+    return Frame(0.5 * (lower + upper), np.asarray(0.5 * np.linalg.norm(upper - lower)))
+
+
+def _surface(mesh: trimesh.Trimesh, frame: Frame) -> Surface:
+    position = frame.to_canonical(np.asarray(mesh.triangles, float))
+    across = np.cross(position[:, 1] - position[:, 0], position[:, 2] - position[:, 0])
+    at_vertex = np.zeros((len(mesh.vertices), 3))
+    np.add.at(at_vertex, np.asarray(mesh.faces), across[:, None, :])  # weighted by area
+    flat = np.broadcast_to(_unit(across)[:, None, :], position.shape)
+    smooth = _unit(at_vertex)[mesh.faces]
+    crease = np.sum(flat * smooth, axis=-1, keepdims=True) < CREASE_COSINE
+    if mesh.visual.kind == "vertex":
+        color = mesh.visual.vertex_colors[mesh.faces, :3] / 255.0
+    elif mesh.visual.kind == "face":
+        color = np.repeat(mesh.visual.face_colors[:, None, :3] / 255.0, 3, axis=1)
+    else:
+        color = np.full(position.shape, GREY)
+    return Surface(position, np.where(crease, flat, smooth), color**GAMMA)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(length > 0.0, length, 1.0)
+
+
+def _cast_view(
+    scene: EmbreeScene, surface: Surface, pose: np.ndarray, intrinsics: np.ndarray, image_size: tuple[int, int]
+) -> Images:
+    height, width = image_size
+    column, row = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    pixel = np.stack([column, row, np.ones_like(row)], axis=-1)
+    direction = pixel.reshape(-1, 3) @ np.linalg.inv(intrinsics).T @ pose[:3, :3].T
+    origin = np.broadcast_to(pose[:3, 3], direction.shape)
+    face = scene.run(origin.astype(np.float32), direction.astype(np.float32))
+    hit = face >= 0
+    depth, weight = _plane_hit(surface.position[face[hit]], origin[hit], direction[hit])
+    normal = _unit(np.einsum("rc,rci->ri", weight, surface.normal[face[hit]]))
+    facing = np.abs(np.sum(normal * _unit(direction[hit]), axis=-1, keepdims=True))
+    shade = AMBIENT + (1.0 - AMBIENT) * facing
+    images = Images(np.full(len(direction), np.nan), np.ones((len(direction), 3), np.float32))
+    images.depth[hit] = depth
+    light = shade * np.einsum("rc,rci->ri", weight, surface.color[face[hit]])
+    images.color[hit] = np.clip(light, 0.0, 1.0) ** (1.0 / GAMMA)
+    return Images(images.depth.reshape(height, width), images.color.reshape(height, width, 3))
+
+
+def _plane_hit(corner: np.ndarray, origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ray parameter and corner weights, in float64: Embree, in float32, only says which triangle."""
+    first, second = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
+    offset = origin - corner[:, 0]
+    across, turned = np.cross(first, second), np.cross(direction, offset)
+    height = -np.sum(direction * across, axis=-1)
+    height = np.where(height == 0.0, np.finfo(float).tiny, height)
+    weight_second = -np.sum(second * turned, axis=-1) / height
+    weight_third = np.sum(first * turned, axis=-1) / height
+    weight = np.stack([1.0 - weight_second - weight_third, weight_second, weight_third], axis=-1)
+    return np.sum(offset * across, axis=-1) / height, weight
+
+
+def _run_opengl(request: bytes, platforms: tuple[str, ...], seconds: float) -> bytes:
+    reasons = []
+    for platform in platforms:
+        environment = {**os.environ, "PYOPENGL_PLATFORM": platform}
+        # -P: the folder of the script must not come first among the modules
+        command = [sys.executable, "-P", str(OPENGL_SCRIPT)]
+        try:
+            done = subprocess.run(command, input=request, capture_output=True, env=environment, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            reasons.append(f"{platform}: no picture after {seconds:.0f} s")
+            continue
+        if done.returncode == 0:
+            return done.stdout
+        reasons.append(f"{platform}: {_reason(done)}")
+    raise ValueError(f"pyrender cannot draw here ({'; '.join(reasons)})")
+
+
+def _reason(done: subprocess.CompletedProcess) -> str:
+    if done.returncode < 0:
+        return f"ended by {signal.Signals(-done.returncode).name}"
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"exit code {done.returncode}"
+
+
+def _read_reply(reply: Future) -> Images:
+    with np.load(io.BytesIO(reply.result())) as arrays:
+        return Images(arrays["depth"].astype(float), arrays["color"].astype(np.float32) / 255.0)

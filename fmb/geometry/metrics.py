@@ -1,0 +1,209 @@
+"""How good a result is, in float64 NumPy: images, poses and surfaces against references."""
+
+from typing import NamedTuple
+
+import numpy as np
+import trimesh
+from jax import Array
+from jaxtyping import Float
+from scipy.spatial import cKDTree
+from trimesh.sample import sample_surface
+
+ANY_ARRAY = Array | np.ndarray
+ALPHA_MARGIN = 1e-6  # the paper clips alpha to [1e-6, 1 - 1e-6] in the figures it reports
+FOREGROUND = 0.5  # alpha, or a soft reference, above it counts as foreground
+
+
+class PoseError(NamedTuple):
+    """How far a pose is off; `combined` is the paper's figure, the geometric mean of the other two."""
+
+    rotation_degrees: float
+    translation_percent: float
+    combined: float
+
+
+def cross_entropy(
+    alpha: Float[ANY_ARRAY, "*pixel"],
+    silhouette: Float[ANY_ARRAY, "*pixel"],
+    valid: ANY_ARRAY | None = None,
+) -> float:
+    """Mean cross-entropy over the valid pixels, alpha clipped to [1e-6, 1 - 1e-6] (section 7.1).
+
+    Raises ValueError if no pixel is valid.
+    """
+    alpha, silhouette = _valid(valid, alpha, silhouette)
+    alpha = np.clip(alpha, ALPHA_MARGIN, 1.0 - ALPHA_MARGIN)
+    return float(-np.mean(silhouette * np.log(alpha) + (1.0 - silhouette) * np.log1p(-alpha)))
+
+
+def iou(
+    alpha: Float[ANY_ARRAY, "*pixel"],
+    silhouette: Float[ANY_ARRAY, "*pixel"],
+    valid: ANY_ARRAY | None = None,
+) -> float:
+    """Intersection over union of both foregrounds, over all valid pixels together; 1 if both are empty.
+
+    Raises ValueError if no pixel is valid.
+    """
+    alpha, silhouette = _valid(valid, alpha, silhouette)
+    rendered, observed = alpha > FOREGROUND, silhouette > FOREGROUND
+    union = np.count_nonzero(rendered | observed)
+    return float(np.count_nonzero(rendered & observed) / union) if union else 1.0
+
+
+def depth_mae(
+    depth: Float[ANY_ARRAY, "*pixel"],
+    observed_depth: Float[ANY_ARRAY, "*pixel"],
+    alpha: Float[ANY_ARRAY, "*pixel"],
+    valid: ANY_ARRAY | None = None,
+) -> float:
+    """Mean absolute depth error over the valid pixels that are foreground in both; NaN if there are none.
+
+    An observed depth that is finite is foreground.  In the unit of the depths.
+
+    Raises ValueError if no pixel is valid.
+    """
+    depth, observed_depth, alpha = _valid(valid, depth, observed_depth, alpha)
+    both = np.isfinite(observed_depth) & (alpha > FOREGROUND)
+    return float(np.mean(np.abs(depth[both] - observed_depth[both]))) if both.any() else float("nan")
+
+
+def pose_error(
+    world_from_camera: Float[ANY_ARRAY, "4 4"], reference: Float[ANY_ARRAY, "4 4"], size: float
+) -> PoseError:
+    """Angle between two camera poses, and the distance of the cameras in percent of the model's `size`.
+
+    Raises ValueError for a size that is not positive.
+    """
+    if not size > 0.0:
+        raise ValueError(f"model size {size}: must be positive")
+    pose, reference = np.asarray(world_from_camera, float), np.asarray(reference, float)
+    turn = pose[:3, :3].T @ reference[:3, :3]
+    # from sine and cosine: the arc cosine alone would lose half the digits near 0 and near 180 degrees
+    sine = np.linalg.norm([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]])
+    degrees = np.rad2deg(np.arctan2(sine, np.trace(turn) - 1.0))
+    percent = 100.0 * np.linalg.norm(pose[:3, 3] - reference[:3, 3]) / size
+    return PoseError(float(degrees), float(percent), float(np.sqrt(degrees * percent)))
+
+
+def object_pose_error(
+    camera_from_object: Float[ANY_ARRAY, "4 4"],
+    reference: Float[ANY_ARRAY, "4 4"],
+    size: float,
+    centre: Float[ANY_ARRAY, "3"] | None = None,
+) -> PoseError:
+    """Angle between two poses of an object before a camera, and how far apart they put its `centre`, in % of `size`.
+
+    Without `centre` the object's own origin. A turn about the centre moves nothing, which it does in `pose_error`.
+
+    Raises ValueError for a size that is not positive.
+    """
+    at_centre = np.eye(4)
+    at_centre[:3, 3] = 0.0 if centre is None else np.asarray(centre, float)
+    return pose_error(np.asarray(camera_from_object) @ at_centre, np.asarray(reference) @ at_centre, size)
+
+
+def average_distance(
+    camera_from_object: Float[ANY_ARRAY, "4 4"], reference: Float[ANY_ARRAY, "4 4"], points: Float[ANY_ARRAY, "point 3"]
+) -> float:
+    """ADD: mean distance between where two poses put the object's points, in their unit (Hinterstoisser et al. 2012).
+
+    Raises ValueError if there are no points.
+    """
+    here, there = _placed(camera_from_object, reference, points)
+    return float(np.mean(np.linalg.norm(here - there, axis=1)))
+
+
+def average_nearest_distance(
+    camera_from_object: Float[ANY_ARRAY, "4 4"], reference: Float[ANY_ARRAY, "4 4"], points: Float[ANY_ARRAY, "point 3"]
+) -> float:
+    """ADD-S, for symmetric objects: from each point of the reference to the nearest of the estimate, mean.
+
+    Raises ValueError if there are no points.
+    """
+    here, there = _placed(camera_from_object, reference, points)
+    return float(np.mean(cKDTree(here).query(there)[0]))
+
+
+def chamfer_distance(points: Float[ANY_ARRAY, "point 3"], reference: Float[ANY_ARRAY, "other 3"]) -> float:
+    """Mean distance to the nearest point of the other cloud, averaged over both directions.
+
+    Two samplings of one surface are not 0 apart: report that floor beside the value.
+
+    Raises ValueError if a cloud is empty.
+    """
+    there, back = _nearest(points, reference)
+    return float(0.5 * (there.mean() + back.mean()))
+
+
+def hausdorff_distance(points: Float[ANY_ARRAY, "point 3"], reference: Float[ANY_ARRAY, "other 3"]) -> float:
+    """Largest distance to the nearest point of the other cloud, in either direction.
+
+    Raises ValueError if a cloud is empty.
+    """
+    there, back = _nearest(points, reference)
+    return float(max(there.max(), back.max()))
+
+
+def _valid(valid: ANY_ARRAY | None, *images: ANY_ARRAY) -> list[np.ndarray]:
+    images = [np.asarray(image, float) for image in images]
+    keep = np.ones(images[0].shape, bool) if valid is None else np.asarray(valid, bool)
+    if not keep.any():
+        raise ValueError("no valid pixel to measure")
+    return [image[keep] for image in images]
+
+
+def _placed(pose: ANY_ARRAY, reference: ANY_ARRAY, points: ANY_ARRAY) -> list[np.ndarray]:
+    points = np.asarray(points, float)
+    if not len(points):
+        raise ValueError("no points of the object to measure with")
+    return [
+        points @ matrix[:3, :3].T + matrix[:3, 3] for matrix in (np.asarray(pose, float), np.asarray(reference, float))
+    ]
+
+
+def _nearest(points: ANY_ARRAY, reference: ANY_ARRAY) -> tuple[np.ndarray, np.ndarray]:
+    points, reference = np.asarray(points, float), np.asarray(reference, float)
+    if not len(points) or not len(reference):
+        raise ValueError(f"clouds of {len(points)} and {len(reference)} points: neither may be empty")
+    return cKDTree(reference).query(points)[0], cKDTree(points).query(reference)[0]
+
+
+POINTS = 30_000  # on each surface
+
+
+class MeshErrors(NamedTuple):
+    """Distances in the unit of the meshes; `floor` is the Chamfer distance of two samplings of the reference."""
+
+    chamfer: float
+    floor: float
+    normal_degrees: float  # mean angle of the normals at nearest points, over both directions
+
+
+def mesh_errors(
+    mesh: trimesh.Trimesh, reference: trimesh.Trimesh, generator: np.random.Generator, count: int = POINTS
+) -> MeshErrors:
+    """Errors between `count` points on each surface, which also says how far apart two samplings of one are."""
+    point, normal = _oriented(mesh, count, generator)
+    other, other_normal = _oriented(reference, count, generator)
+    again, _ = _oriented(reference, count, generator)
+    angles = [_angles(point, normal, other, other_normal), _angles(other, other_normal, point, normal)]
+    degrees = float(np.rad2deg(np.mean(angles)))
+    return MeshErrors(chamfer_distance(point, other), chamfer_distance(again, other), degrees)
+
+
+def _oriented(mesh: trimesh.Trimesh, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    point, face = sample_surface(mesh, count, seed=generator)
+    corner = np.asarray(mesh.triangles)[face]
+    normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    return np.asarray(point), normal / np.linalg.norm(normal, axis=1, keepdims=True)
+
+
+def _angles(
+    point: Float[np.ndarray, "point 3"],
+    normal: Float[np.ndarray, "point 3"],
+    other: Float[np.ndarray, "other 3"],
+    other_normal: Float[np.ndarray, "other 3"],
+) -> Float[np.ndarray, " point"]:
+    nearest = cKDTree(other).query(point)[1]
+    return np.arccos(np.clip(np.sum(normal * other_normal[nearest], axis=1), -1.0, 1.0))

@@ -1,0 +1,122 @@
+"""Views: cameras and what they saw, the one joint between data and fitting."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from fm_render import Rays
+from fmb.geometry.cameras import ANY_ARRAY, Cameras, pinhole_intrinsics, pixel_rays, random_cameras
+from fmb.options import option
+
+
+@dataclass(frozen=True)
+class RenderingOptions:
+    """The views of the mesh that are fitted to."""
+
+    num_views: int = option(20, "views in random directions", at_least=1, at_most=10_000)
+    image_width: int = option(64, "width of a view in pixels", at_least=8, at_most=8192)
+    image_height: int = option(64, "height of a view in pixels", at_least=8, at_most=8192)
+    vfov_degrees: float = option(45.0, "vertical field of view in degrees", at_least=1, at_most=150)
+    camera_distance: float = option(3.0, "distance to the middle of the object in object scales", above=1, at_most=1000)
+    ground_truth: str = option(
+        "auto",
+        "of the mesh; auto is pyrender where OpenGL works, else raycast",
+        choices=("auto", "pyrender", "raycast"),
+    )
+
+
+class Images(NamedTuple):
+    """What several views show of one object; what is not known is None."""
+
+    alpha: Float[np.ndarray, "view height width"]  # 0 to 1
+    depth: Float[np.ndarray, "view height width"] | None = None  # along the optical axis; NaN is background
+    color: Float[np.ndarray, "view height width 3"] | None = None  # 0 to 1
+
+
+class Views(NamedTuple):
+    """Images of one object from several cameras; what was not observed is None.
+
+    Images of several sizes stand together in one array, each in the upper left corner, filled up to the right and below
+    with pixels that are not valid (any silhouette between 0 and 1; depth NaN). Their intrinsics stay as they were: the
+    origin of image coordinates is that corner.
+    """
+
+    cameras: Cameras
+    silhouette: Float[ANY_ARRAY, "view height width"]  # share of the pixel that the object covers, 0 to 1
+    depth: Float[ANY_ARRAY, "view height width"] | None = None  # along the optical axis; NaN is background
+    valid: Bool[ANY_ARRAY, "view height width"] | None = None  # False: the pixel says nothing; None: all count
+    color: Float[ANY_ARRAY, "view height width 3"] | None = None  # 0 to 1
+
+
+class Pixels(NamedTuple):
+    """Rays and what was seen along each, in one row; None as in Views."""
+
+    rays: Rays
+    silhouette: Float[ANY_ARRAY, " ray"]
+    depth: Float[ANY_ARRAY, " ray"] | None = None
+    color: Float[ANY_ARRAY, "ray 3"] | None = None
+
+
+def check_views(views: Views, name: str) -> Views:
+    """The same views, once their shapes and values make sense.
+
+    Raises ValueError that begins with `name`, the file or option the views come from.
+    """
+    shape = views.silhouette.shape
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(f"{name}: silhouettes of shape {shape}, expected (views, height, width), none of them 0")
+    expected = {
+        "cameras.world_from_camera": (shape[0], 4, 4),
+        "cameras.intrinsics": (shape[0], 3, 3),
+        "depth": shape,
+        "valid": shape,
+        "color": (*shape, 3),
+    }
+    present = {**{f"cameras.{field}": array for field, array in views.cameras._asdict().items()}, **views._asdict()}
+    for field, wanted in expected.items():
+        if present[field] is not None and present[field].shape != wanted:
+            raise ValueError(f"{name}: {field} of shape {present[field].shape}, expected {wanted}")
+    for field in ("cameras.world_from_camera", "cameras.intrinsics"):
+        if not np.all(np.isfinite(present[field])):
+            raise ValueError(f"{name}: {field} is not finite")
+    if not np.all((np.asarray(views.silhouette) >= 0.0) & (np.asarray(views.silhouette) <= 1.0)):
+        raise ValueError(f"{name}: silhouettes must lie between 0 and 1")
+    return views
+
+
+def select_views(views: Views, index: slice | Int[ANY_ARRAY, " selected"]) -> Views:
+    """The views at `index`, in that order."""
+    return jax.tree.map(lambda array: array[index], views)
+
+
+def flatten_views(views: Views) -> Pixels:
+    """All valid pixels of all views, view by view, row by row.
+
+    The number of rays depends on `valid`, so this cannot run under jit when there is one.
+    """
+    rays = pixel_rays(views.cameras, *views.silhouette.shape[1:])
+    pixels = Pixels(rays, views.silhouette, views.depth, views.color)
+    if views.valid is None:
+        return jax.tree.map(lambda array: jnp.asarray(array).reshape(-1, *array.shape[3:]), pixels)
+    keep = np.asarray(views.valid)
+    return jax.tree.map(lambda array: jnp.asarray(array)[keep], pixels)
+
+
+def scene_cameras(generator: np.random.Generator, count: int, options: RenderingOptions) -> Cameras:
+    """Cameras in random directions around an object in its canonical frame, as `options` asks for them."""
+    intrinsics = pinhole_intrinsics(options.image_height, options.image_width, options.vfov_degrees)
+    return random_cameras(generator, count, options.camera_distance, intrinsics)
+
+
+def split_views(views: Views, count: int) -> dict[str, Views]:
+    """The first `count` views to fit to, "train", and the others, "novel".
+
+    Raises ValueError where no view to fit to shows the object.
+    """
+    if not np.any(np.asarray(views.silhouette[:count]) > 0.0):
+        raise ValueError(f"none of the {count} views to fit to shows the object; try a smaller camera_distance")
+    return {"train": select_views(views, slice(count)), "novel": select_views(views, slice(count, None))}

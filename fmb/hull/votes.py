@@ -1,0 +1,257 @@
+"""The visual hull as a witness: where views say that the object is, and how each of them voted.
+
+In `fmb.carving` a hull is the result; here it is a means, coarse and quick: the vote of every view on every voxel is
+kept, so that the hull of all views but one costs nothing more, and nothing is known beforehand of place, size or unit.
+
+The rule is that of `fmb.carving` with a memory for small numbers: of fewer than FEW views none may be against a voxel,
+of FEW or more always one, so that one bad view does not carve away what all others see; and a voxel needs the votes of
+half of the views, but of LEAST in any case (of all, if they are fewer): what one camera alone sees has no end.  A mask
+without any object is a failure of whatever made it and does not vote, unless most of them are so.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from fmb.geometry.cameras import ANY_ARRAY, Cameras, pixel_rays
+from fmb.geometry.frames import Frame
+from fmb.geometry.views import Images, Views
+
+DISSENT = 0.1  # share of the views that may be against a voxel
+FEW = 5  # views from which one may always be against
+LEAST = 4  # votes without which nothing is kept, as far as there are so many views
+AGREED, LEAST_AGREED = 0.8, 2  # share and number of the views that must see a point on the object to keep it
+MOST_VOTES = 60_000_000  # views times voxels, two bytes each: more views are asked about larger voxels
+SIGHT_STEPS, SIGHT_FLOOR = 25, 1e-3  # of reweighted least squares; the floor in parts of the median distance
+PARALLEL = 1e-6  # least mean square sine between lines of sight and any one direction
+START_EDGE, LARGEST_EDGE = 3.0, 24.0  # of the box that is looked for, in radii of the object
+SEARCH_GRID, SEARCH_ROUNDS = 32, 10
+MARGIN = 1.5  # voxels around what was found
+
+
+class Box(NamedTuple):
+    """A cube, from its lower corner."""
+
+    lower: Float[np.ndarray, "3"]
+    edge: float
+
+
+class Volume(NamedTuple):
+    """Occupied voxels of a box; voxel [i, j, k] has its centre at lower + edge / grid * ((i, j, k) + 1/2)."""
+
+    occupied: Bool[np.ndarray, "grid grid grid"]
+    box: Box
+
+
+class Votes(NamedTuple):
+    """Which voxels of a box each view sees, and which of these it is against; and how many views do so."""
+
+    sees: Bool[np.ndarray, "view grid grid grid"]
+    against: Bool[np.ndarray, "view grid grid grid"]
+    seen_by: Int[np.ndarray, "grid grid grid"]
+    refused_by: Int[np.ndarray, "grid grid grid"]
+    trusted: Bool[np.ndarray, " view"]  # these alone are counted; none without object, see `voting_views`
+    box: Box
+
+
+def cast_votes(views: Views, box: Box, grid: int) -> Votes:
+    """The votes on grid^3 voxels, or fewer where they would not fit into MOST_VOTES, each by its centre."""
+    count = len(views.silhouette)
+    grid = max(1, min(grid, int((MOST_VOTES / count) ** (1 / 3))))
+    matrix = projections(views)
+    ticks = box.lower + box.edge / grid * (np.arange(grid)[:, None] + 0.5)
+    along_x, along_y, along_z = ticks[:, 0, None, None], ticks[None, :, 1, None], ticks[None, None, :, 2]
+    sees, against = np.zeros((2, count, grid, grid, grid), bool)
+    for view in range(count):
+        places = (row[3] + row[0] * along_x + row[1] * along_y + row[2] * along_z for row in matrix[view])
+        sees[view], against[view] = _vote(views, view, *places)
+    return counted(sees, against, voting_views(views), box)
+
+
+def _vote(
+    views: Views, view: int, x: np.ndarray, y: np.ndarray, depth: np.ndarray
+) -> tuple[Bool[np.ndarray, "*place"], Bool[np.ndarray, "*place"]]:
+    """Which places, in pixels times depth, the view sees, and which of these it is against."""
+    height, width = views.silhouette.shape[1:]
+    seen = (depth > 0) & (x >= 0) & (x < width * depth) & (y >= 0) & (y < height * depth)
+    row, column = ((value[seen] / depth[seen]).astype(np.intp) for value in (y, x))
+    # the quotient may round up to the border
+    row, column = np.minimum(row, height - 1), np.minimum(column, width - 1)
+    if views.valid is not None:
+        valid = np.asarray(views.valid[view])[row, column]
+        seen[seen] = valid
+        row, column = row[valid], column[valid]
+    against = np.zeros(seen.shape, bool)
+    against[seen] = np.asarray(views.silhouette[view])[row, column] < FOREGROUND
+    return seen, against
+
+
+def voting_views(views: Views) -> Bool[np.ndarray, " view"]:
+    """The views that show an object; all, where most or all but one show none."""
+    shown = np.any(object_pixels(views), axis=(1, 2))
+    return shown if shown.sum() >= max(2, 0.5 * len(shown)) else np.ones(len(shown), bool)
+
+
+def points_in_masks(views: Views, points: Float[np.ndarray, "point 3"]) -> Bool[np.ndarray, " point"]:
+    """Which points lie on the object in AGREED of the views that see them, and in LEAST_AGREED at least."""
+    seen_by, shown_by = np.zeros((2, len(points)), np.int32)
+    for view, matrix in enumerate(projections(views)):
+        seen, against = _vote(views, view, *(matrix[:, :3] @ points.T + matrix[:, 3:]))
+        seen_by += seen
+        shown_by += seen & ~against
+    return shown_by >= np.maximum(LEAST_AGREED, AGREED * seen_by)
+
+
+def counted(
+    sees: Bool[np.ndarray, "view grid grid grid"],
+    against: Bool[np.ndarray, "view grid grid grid"],
+    trusted: Bool[np.ndarray, " view"],
+    box: Box,
+) -> Votes:
+    """The votes, those of trusted views summed up."""
+    return Votes(
+        sees, against, sees[trusted].sum(0, dtype=np.int32), against[trusted].sum(0, dtype=np.int32), trusted, box
+    )
+
+
+def hull(votes: Votes, without: int | None = None, dissent: float = DISSENT) -> Volume:
+    """What all trusted views leave, or all but one."""
+    count, seen, refused = int(votes.trusted.sum()), votes.seen_by, votes.refused_by
+    if without is not None and votes.trusted[without]:
+        count, seen, refused = count - 1, seen - votes.sees[without], refused - votes.against[without]
+    tolerated = np.maximum(dissent * seen, 1.0) if count >= FEW else 0.0
+    needed = max(QUORUM * count, min(count, LEAST))
+    return Volume((seen - refused >= needed) & (refused <= tolerated), votes.box)
+
+
+def object_pixels(views: Views) -> Bool[np.ndarray, "view height width"]:
+    """Which pixels show the object; none that is not valid."""
+    mask = np.asarray(views.silhouette) >= FOREGROUND
+    return mask if views.valid is None else mask & np.asarray(views.valid)
+
+
+def projections(views: Views) -> Float[np.ndarray, "view 3 4"]:
+    """Matrices from the world to pixels times depth."""
+    camera_from_world = np.linalg.inv(np.asarray(views.cameras.world_from_camera, float))[:, :3]
+    return np.asarray(views.cameras.intrinsics, float) @ camera_from_world
+
+
+def sighted_frame(views: Views) -> Frame:
+    """Where the lines of sight through the middles of the silhouettes meet, and the object's radius there.
+
+    The point of least distance from all lines (not squared: a wrong view hardly moves it), the median radius.
+    Raises ValueError for fewer than 2 views that show the object, and where the lines do not meet.
+    """
+    mask = object_pixels(views)
+    shown = np.flatnonzero(np.any(mask, axis=(1, 2)))
+    if len(shown) < 2:
+        raise ValueError(
+            f"{len(shown)} of {len(views.silhouette)} views show the object; at least 2 must, to tell where it is"
+        )
+    pose = np.asarray(views.cameras.world_from_camera, float)[shown]
+    origin = pose[:, :3, 3].mean(0)  # far from the world's origin squares lose all digits
+    position, (bearing, spread) = pose[:, :3, 3] - origin, _bearings(views.cameras.intrinsics[shown], mask[shown])
+    extent = np.abs(position).max()
+    if not extent > 1e-12 * np.abs(origin).max():
+        raise ValueError(f"all {len(shown)} cameras stand at one place; it takes several to tell where the object is")
+    forward = np.einsum("vij,vj->vi", pose[:, :3, :3], bearing)
+    direction = forward / np.linalg.norm(forward, axis=1, keepdims=True)
+    across = np.eye(3) - direction[:, :, None] * direction[:, None, :]
+    if np.linalg.eigvalsh(across.mean(0))[0] < PARALLEL:
+        raise ValueError(f"the lines of sight of {len(shown)} views are parallel; they do not tell the object's place")
+    weight = np.ones(len(shown))
+    for _ in range(SIGHT_STEPS):
+        weighted = weight[:, None, None] * across
+        middle = np.linalg.solve(weighted.sum(0), np.einsum("vij,vj->i", weighted, position))
+        distance = np.linalg.norm(position - middle, axis=1)
+        miss = np.linalg.norm(np.einsum("vij,vj->vi", across, middle - position), axis=1)
+        weight = 1.0 / np.maximum(miss, SIGHT_FLOOR * np.median(distance) + 1e-9 * extent)
+    radius = float(np.median(distance * spread))
+    if not radius > 1e-6 * extent:
+        raise ValueError("the lines of sight meet in the cameras themselves")
+    return Frame(origin + middle, np.asarray(radius))
+
+
+def _bearings(
+    intrinsics: Float[ANY_ARRAY, "view 3 3"], mask: Bool[np.ndarray, "view height width"]
+) -> tuple[Float[np.ndarray, "view 3"], Float[np.ndarray, " view"]]:
+    """Direction of the middle of each silhouette in its camera's axes, and the silhouette's radius at depth 1."""
+    bearing, spread = np.empty((len(mask), 3)), np.empty(len(mask))
+    for view, inverse in enumerate(np.linalg.inv(np.asarray(intrinsics, float))):
+        row, column = np.nonzero(mask[view])
+        place = inverse @ np.stack([column + 0.5, row + 0.5, np.ones(len(row))])
+        bearing[view] = place.mean(1)
+        # twice the root mean square: 1.4 radii of a disc, more than half of a rod
+        spread[view] = 2.0 * np.sqrt(np.mean(np.sum((place - bearing[view, :, None]) ** 2, axis=0)))
+    return bearing, spread
+
+
+def hull_box(views: Views) -> Box:
+    """The cube around what the views leave; they are in the frame of `sighted_frame`.
+
+    It grows while the hull meets its walls, as far as LARGEST_EDGE. Where nothing is left: the cube it began with.
+    """
+    start = box = Box(np.full(3, -0.5 * START_EDGE), START_EDGE)
+    for _ in range(SEARCH_ROUNDS):
+        occupied = hull(cast_votes(views, box, SEARCH_GRID)).occupied
+        left, grid = np.argwhere(occupied), len(occupied)  # less than SEARCH_GRID for very many views
+        if not len(left):
+            return start
+        voxel = box.edge / grid
+        low, high = left.min(0), left.max(0) + 1
+        open_ended = (low.min() == 0 or high.max() == grid) and box.edge < LARGEST_EDGE
+        edge = 1.6 * box.edge if open_ended else ((high - low).max() + 2 * MARGIN) * voxel
+        middle = box.lower + voxel * (low + high) / 2.0
+        done = not open_ended and edge > 0.8 * box.edge
+        box = Box(middle - edge / 2.0, float(edge))
+        if done:
+            break
+    return box
+
+
+QUORUM = 0.5  # share of the views that must see a voxel
+FOREGROUND = 0.5  # a silhouette from here on votes for a voxel
+
+
+def look_at_volume(volume: Volume, cameras: Cameras, image_size: tuple[int, int]) -> Images:
+    """Silhouettes and depth of the voxels, images of (height, width): the first occupied sample along each ray.
+
+    sqrt(3) samples to a voxel's edge at most; alpha is 0 or 1, depth NaN for background.
+    """
+    rays = pixel_rays(Cameras(*(np.asarray(field, float) for field in cameras)), *image_size)
+    origin, direction = (np.asarray(field, float).reshape(len(rays.origin), -1, 3) for field in rays)
+    depth = [_first_hit(volume, *view).reshape(image_size) for view in zip(origin, direction, strict=True)]
+    return Images(np.isfinite(depth).astype(float), np.stack(depth))
+
+
+def _first_hit(
+    volume: Volume, origin: Float[np.ndarray, "ray 3"], direction: Float[np.ndarray, "ray 3"]
+) -> Float[np.ndarray, " ray"]:
+    """Distance to the first occupied sample along each ray, NaN where there is none."""
+    grid, hit = len(volume.occupied), np.full(len(origin), np.nan)
+    start, end = _crossing(volume.box, origin, direction)
+    meets = np.flatnonzero(end > start)
+    samples = int(np.ceil(np.sqrt(3.0) * grid))
+    distance = start[meets, None] + (np.arange(samples) + 0.5)[None] / samples * (end - start)[meets, None]
+    # axis by axis: an array of positions, [ray, sample, 3], would take three times the memory
+    i, j, k = (
+        np.clip(
+            (origin[meets, axis, None] - volume.box.lower[axis] + distance * direction[meets, axis, None])
+            * (grid / volume.box.edge),
+            0,
+            grid - 1,
+        ).astype(np.int32)
+        for axis in range(3)
+    )
+    occupied = volume.occupied[i, j, k]
+    found = occupied.any(axis=1)
+    hit[meets[found]] = distance[found, occupied[found].argmax(axis=1)]
+    return hit
+
+
+def _crossing(box: Box, origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each ray, in front of the camera, enters and leaves the box; end <= start where it misses it."""
+    direction = np.where(direction == 0.0, np.finfo(float).tiny, direction)
+    walls = np.stack([box.lower - origin, box.lower + box.edge - origin]) / direction
+    return np.maximum(walls.min(axis=0).max(axis=1), 0.0), walls.max(axis=0).min(axis=1)

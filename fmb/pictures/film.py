@@ -1,0 +1,110 @@
+"""A film of a fit: at every snapshot the mixture's masks over the reference's, as arrays of pixels (as in Fig. 7)."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from fm_render import Mixture
+from fmb.fields.looks import look
+from fmb.geometry.metrics import iou
+from fmb.geometry.views import Views
+from fmb.pictures.sheets import AGREE, BLUE, NOTHING, ORANGE, SEAM, grid_columns
+
+LEAST_WIDTH = 480  # pixels; small views are enlarged by a whole factor
+FOOT, MARGIN = 40, 12  # pixels: the strip for words under the tiles, and around all
+LETTER = 15  # pixels
+INK, PAPER, TRACK = (26, 26, 26), 255, 226
+HOLD = 12  # frames that the end stays
+
+
+class Snapshot(NamedTuple):
+    """The state of a fit after `step` of `total` steps, in the frame of its views."""
+
+    step: int
+    total: int
+    loss: float
+    mixture: Mixture
+
+
+class Recorder:
+    """Keeps about `count` snapshots of a fit, closer together at its beginning, where most happens."""
+
+    def __init__(self, count: int = 48):
+        self.count, self.snapshots = count, []
+
+    def __call__(self, step: int, total: int, loss: float, mixture: Mixture) -> None:
+        """Keeps this state if it is due; the last one always."""
+        if step >= total or step * self.count**2 >= total * len(self.snapshots) ** 2:
+            self.snapshots.append(Snapshot(step, total, loss, mixture))
+
+
+def film(
+    snapshots: Sequence[Snapshot], views: Views, on_progress: Callable[[int, int], None] = lambda frame, total: None
+) -> UInt8[np.ndarray, "frame tall wide 3"]:
+    """A frame for each snapshot, the last HOLD times: all `views`, a few of those fitted to, and the mixture's masks.
+
+    Raises ValueError without snapshots.
+    """
+    if not snapshots:
+        raise ValueError("film of a fit: no snapshots")
+    reference, frames = np.asarray(views.silhouette, float), []
+    for number, shot in enumerate(snapshots):
+        alpha = look(shot.mixture, views.cameras, reference.shape[1:]).alpha
+        frames.append(frame(alpha, reference, words(shot, iou(alpha, reference, views.valid)), shot.step / shot.total))
+        on_progress(number + 1, len(snapshots))
+    return np.stack(frames + (HOLD - 1) * frames[-1:])
+
+
+def words(shot: Snapshot, overlap: float) -> str:
+    """What stands under a frame."""
+    loss = f"loss {shot.loss:.4f}   " if math.isfinite(shot.loss) else ""
+    return f"step {shot.step} of {shot.total}   {loss}IoU {overlap:.3f}"
+
+
+def frame(
+    alpha: Float[np.ndarray, "view height width"],
+    reference: Float[np.ndarray, "view height width"],
+    text: str,
+    progress: float,
+) -> UInt8[np.ndarray, "tall wide 3"]:
+    """The tiles of all views, `text` under them and a bar as long as the part `progress` of the whole width."""
+    tiles = overlay(alpha, reference)
+    count, height, width = tiles.shape[:3]
+    columns = grid_columns(count, height, width)
+    rows, factor = math.ceil(count / columns), math.ceil(LEAST_WIDTH / (columns * width))
+    tiles = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
+    tall, wide = tiles.shape[1] + SEAM, tiles.shape[2] + SEAM
+    page = np.full((rows * tall + 2 * MARGIN + FOOT, columns * wide - SEAM + 2 * MARGIN, 3), PAPER, np.uint8)
+    for view, tile in enumerate(tiles):
+        top, left = MARGIN + view // columns * tall, MARGIN + view % columns * wide
+        page[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+    line = MARGIN + rows * tall + 4
+    page[line : line + 3, MARGIN:-MARGIN] = TRACK
+    page[line : line + 3, MARGIN : MARGIN + round(progress * (page.shape[1] - 2 * MARGIN))] = rgb(BLUE)
+    return lettered(page, text, (MARGIN, line + 9))
+
+
+def overlay(
+    alpha: Float[np.ndarray, "view height width"], reference: Float[np.ndarray, "view height width"]
+) -> UInt8[np.ndarray, "view height width 3"]:
+    """The colours of `overlay_sheet`, mixed by how opaque both are: grey in both, orange missing, blue too much."""
+    a, r = alpha[..., None], reference[..., None]
+    parts = ((a * r, AGREE), ((1.0 - a) * r, ORANGE), (a * (1.0 - r), BLUE), ((1.0 - a) * (1.0 - r), NOTHING))
+    return np.round(sum(share * rgb(color) for share, color in parts)).astype(np.uint8)
+
+
+def rgb(code: str) -> Float[np.ndarray, "3"]:
+    """Red, green and blue of #rrggbb, 0 to 255."""
+    return np.array([int(code[start : start + 2], 16) for start in (1, 3, 5)], float)
+
+
+def lettered(page: np.ndarray, text: str, corner: tuple[int, int]) -> np.ndarray:
+    """The page with the text on it, its corner at (left, top)."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = Image.fromarray(page)
+    ImageDraw.Draw(picture).text(corner, text, INK, font=ImageFont.load_default(LETTER))
+    return np.asarray(picture)

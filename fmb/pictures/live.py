@@ -1,0 +1,140 @@
+"""A page on this machine that follows a fit, in a browser beside it. Needs the extra "view" (viser)."""
+
+import io
+import time
+from contextlib import redirect_stdout
+from typing import Any
+
+import numpy as np
+import trimesh
+from scipy.spatial.transform import Rotation
+
+from fm_render import Mixture
+from fmb.geometry.views import Views
+from fmb.pictures.ellipsoids import component_colors, component_ellipsoids, enclosing_ball
+from fmb.pictures.turntable import common_up
+
+HOST, PORT = "127.0.0.1", 8080  # nobody else's machine; the next free port where that one is taken
+FEWEST_SECONDS = 0.1  # between two pictures
+MOST_CAMERAS = 32  # evenly picked
+DISTANCE = 4.0  # of the first view, in radii of the object
+PYRAMID = 0.07  # length of a camera's pyramid over its distance
+DEEPER = 1.8  # power of the colours: the page's light bleaches them
+
+
+class LiveView:
+    """Components as ellipsoids, as large as where each alone is half opaque, and the cameras with their masks.
+
+    A context: the server runs within it. Call `update` after each chunk of steps.
+    """
+
+    def __init__(self, views: Views | None = None, port: int = PORT):
+        self.views, self.port, self.shapes, self.shown = views, port, None, -np.inf
+
+    def __enter__(self) -> "LiveView":
+        """Starts the server. Raises ValueError where the extra is missing or no port is free."""
+        viser = load_viser()
+        try:
+            with redirect_stdout(io.StringIO()):  # it draws a box
+                self.server = viser.ViserServer(host=HOST, port=self.port, label="fuzzy metaballs", verbose=False)
+        except OSError as error:
+            raise ValueError(f"--view: no server on port {self.port} ({(error.strerror or 'error').lower()})") from None
+        try:
+            self._fill()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *reason: Any) -> None:
+        with redirect_stdout(io.StringIO()):
+            self.server.stop()
+
+    @property
+    def address(self) -> str:
+        """What to open in a browser."""
+        return f"http://{HOST}:{self.server.get_port()}"
+
+    def update(self, step: int, total: int, loss: float, mixture: Mixture) -> None:
+        """Shows this state of the fit, unless the last one was shown just now; the end always."""
+        if step < total and time.monotonic() < self.shown + FEWEST_SECONDS:
+            return
+        with self.server.atomic():
+            self.words.content = f"step {step} of {total}\n\nloss {loss:.4f}"
+            self._show(mixture)
+        self.shown = time.monotonic()
+
+    def wait(self) -> None:
+        """Returns when interrupted from the keyboard: the page stays until then."""
+        try:
+            self.server.sleep_forever()
+        except KeyboardInterrupt:
+            return
+
+    def _fill(self) -> None:
+        self.server.gui.configure_theme(show_share_button=False)  # it would open the page to the world
+        self.words = self.server.gui.add_markdown("waiting for the fit")
+        if self.views is not None:
+            self.server.scene.set_up_direction(common_up(self.views.cameras))
+            self._add_cameras(self.views)
+
+    def _show(self, mixture: Mixture) -> None:
+        shapes = component_ellipsoids(mixture)
+        turn = Rotation.from_matrix(shapes.rotation).as_quat(scalar_first=True)
+        # where a component is too thin to be half opaque, as at the start, one deviation
+        size = (np.where(shapes.reach > 0.0, shapes.reach, 1.0)[:, None] * shapes.deviation).astype(np.float32)
+        if self.shapes is None or len(self.shapes.batched_positions) != len(turn):
+            self._look_at(mixture)
+            ball = trimesh.creation.icosphere(3)
+            colors = np.round(255.0 * component_colors(len(turn)) ** DEEPER).astype(np.uint8)
+            self.shapes = self.server.scene.add_batched_meshes_simple(
+                "/components",
+                np.asarray(ball.vertices, np.float32),
+                np.asarray(ball.faces, np.uint32),
+                turn,
+                shapes.centre,
+                batched_scales=size,
+                batched_colors=colors,
+                lod="off",
+            )
+            return
+        self.shapes.batched_positions = shapes.centre.astype(np.float32)
+        self.shapes.batched_wxyzs = turn.astype(np.float32)
+        self.shapes.batched_scales = size
+
+    def _look_at(self, mixture: Mixture) -> None:
+        ball = enclosing_ball(mixture)
+        camera = self.server.initial_camera
+        camera.position = tuple(ball.centre + DISTANCE * ball.radius * np.array([0.55, 0.35, 0.75]))
+        camera.look_at = tuple(ball.centre)
+
+    def _add_cameras(self, views: Views) -> None:
+        count, height, width = views.silhouette.shape
+        pose = np.asarray(views.cameras.world_from_camera, float)
+        middle = pose[:, :3, 3].mean(axis=0)
+        length = PYRAMID * float(np.median(np.linalg.norm(pose[:, :3, 3] - middle, axis=1))) or 0.1
+        for view in np.unique(np.linspace(0, count - 1, min(count, MOST_CAMERAS)).round().astype(int)):
+            mask = np.round(255.0 * np.asarray(views.silhouette[view], float)).astype(np.uint8)
+            self.server.scene.add_camera_frustum(
+                f"/cameras/{view}",
+                2.0 * np.arctan(0.5 * height / float(views.cameras.intrinsics[view, 1, 1])),
+                width / height,
+                scale=length,
+                thickness=1.5,
+                thickness_units="screen",
+                color=(120, 130, 140),
+                image=np.repeat(mask[..., None], 3, axis=-1),
+                wxyz=Rotation.from_matrix(pose[view, :3, :3]).as_quat(scalar_first=True),
+                position=pose[view, :3, 3],
+            )
+
+
+def load_viser() -> Any:
+    """The module viser. Raises ValueError, one line that names the extra, where it is not installed."""
+    try:
+        import viser
+    except ImportError:
+        raise ValueError(
+            '--view needs viser: install the extra "view" (uv sync --extra view, or pip install viser==1.1.1)'
+        ) from None
+    return viser

@@ -1,0 +1,303 @@
+"""A run as one page of HTML that needs nothing else: numbers, pictures, convergence and an interactive view."""
+
+import base64
+import html
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from fmb.fit.loop import History
+from fmb.pictures.report_scene import Scene, png_uri, scene_data
+from fmb.pictures.sheets import moving_mean
+from util import write_text
+
+WIDEST = 1200  # pixels of a picture in the page; larger ones are thinned
+COLORS = 128  # of a picture in the page: a third of the bytes, and no difference to be seen
+MOST_POINTS = 600  # of a curve
+LOG_RATIO = 6.0  # of the largest loss to the smallest, from which the axis is logarithmic
+TOGGLES = {  # what the view can show: label, whether it is shown at first
+    "components": ("Components", True),
+    "mesh": ("Mesh of the fit", False),
+    "reference": ("Reference", False),
+    "cameras": ("Cameras and masks", True),
+}
+# three.js's two halves import one another by a path, which a page without files has not.
+CORE_PATH, CORE_NAME = '"./three.core.min.js"', '"three-core"'
+
+
+class Highlight(NamedTuple):
+    """A number that stands out at the top; `note` is the smaller line under it."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+class Picture(NamedTuple):
+    """A picture and what it shows."""
+
+    caption: str
+    pixels: UInt8[np.ndarray, "height width 3"]
+
+
+class Report(NamedTuple):
+    """What the page tells; `facts` (nested, JSON's types) stand at its end, `errors` maps rows to columns to texts."""
+
+    title: str
+    note: str
+    scene: Scene
+    highlights: Sequence[Highlight] = ()
+    errors: Mapping[str, Mapping[str, str]] = {}
+    history: History | None = None
+    pictures: Sequence[Picture] = ()
+    facts: Mapping[str, Any] = {}
+
+
+def report_page(report: Report, assets: Mapping[str, str]) -> str:
+    """The page; `assets` are the texts in fmb/report_assets by name of file."""
+    data = scene_data(report.scene)
+    fields = {
+        "title": html.escape(report.title),
+        "note": html.escape(report.note),
+        "style": assets["page.css"],
+        "license": assets["three-LICENSE"].replace("--", "- -"),
+        "highlights": highlight_list(report.highlights),
+        "toggles": toggle_list(data),
+        "table": error_table(report.errors),
+        "convergence": "" if report.history is None else convergence(report.history),
+        "pictures": picture_grid(report.pictures),
+        "details": fact_list(report.facts),
+        "scene": script_json(data),
+        "importmap": script_json({"imports": modules(assets)}),
+        "viewer": assets["viewer.js"],
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: fields[match[1]], assets["page.html"])
+
+
+def modules(assets: Mapping[str, str]) -> dict[str, str]:
+    """The viewer's modules by the names they are imported by, as data URIs."""
+    texts = {
+        "three": assets["three.module.min.js"].replace(CORE_PATH, CORE_NAME),
+        "three-core": assets["three.core.min.js"],
+        "orbit-controls": assets["OrbitControls.js"],
+    }
+    coded = {name: base64.b64encode(text.encode()).decode("ascii") for name, text in texts.items()}
+    return {name: f"data:text/javascript;base64,{text}" for name, text in coded.items()}
+
+
+def script_json(data: Mapping[str, Any]) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def highlight_list(highlights: Sequence[Highlight]) -> str:
+    """The numbers at the top."""
+    if not highlights:
+        return ""
+    cells = []
+    for label, value, note in (map(html.escape, highlight) for highlight in highlights):
+        small = f"<small>{note}</small>" if note else ""
+        cells.append(f"<div><dt>{label}</dt><dd>{value}{small}</dd></div>")
+    return f'<dl class="numbers">{"".join(cells)}</dl>'
+
+
+def toggle_list(data: Mapping[str, Any]) -> str:
+    """A box to tick for everything that the view can show, and one that makes it turn."""
+    boxes = [(name, *TOGGLES[name]) for name in TOGGLES if name in data] + [("spin", "Turn", False)]
+    return "".join(
+        f'<label><input type="checkbox" name="{name}"{" checked" if shown else ""}>{label}</label>'
+        for name, label, shown in boxes
+    )
+
+
+def error_table(errors: Mapping[str, Mapping[str, str]]) -> str:
+    """A table with a row for each kind of error."""
+    if not errors:
+        return ""
+    columns = list(dict.fromkeys(column for row in errors.values() for column in row))
+    head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
+    rows = []
+    for name, row in errors.items():
+        cells = "".join(f"<td>{html.escape(row.get(column, ''))}</td>" for column in columns)
+        rows.append(f'<tr><th scope="row">{html.escape(name)}</th>{cells}</tr>')
+    table = f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<h2>Errors</h2><div class="scroll">{table}</div>'
+
+
+def convergence(history: History) -> str:
+    """The loss over the steps: lines that fill the width there is, words that keep their size; "" if none is known."""
+    smooth = moving_mean(history.loss)
+    curves = {"raw": history.loss, "smooth": smooth}
+    names = {"raw": ("each batch of rays", "--grey"), "smooth": ("training views, smoothed", "--blue")}
+    if history.novel_loss is not None:
+        curves["novel"], names["novel"] = history.novel_loss, ("unseen views", "--orange")
+    last = max(float(history.step[-1]), 1.0)
+    known = np.concatenate([curve[np.isfinite(curve)] for curve in curves.values()])
+    if not known.size:
+        return ""
+    axis = loss_axis(float(known.min()), float(known.max()))
+    lines = [f'<path class="grid" d="M0 {y:.2f}H100"/>' for y, _ in axis.ticks]
+    words = [f'<span class="y" style="top:{y:.2f}%">{label}</span>' for y, label in axis.ticks]
+    for name, curve in curves.items():
+        finite = np.isfinite(curve)
+        lines.append(
+            f'<path class="{name}" d="{path(100.0 * history.step[finite] / last, axis.place(curve[finite]))}"/>'
+        )
+    for step in round_steps(0.0, last, 5):
+        words.append(f'<span class="x" style="left:{100.0 * step / last:.2f}%">{step:.0f}</span>')
+    drawing = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{"".join(lines)}</svg>'
+    legend = "".join(f'<li><i style="background:var({color})"></i>{text}</li>' for text, color in names.values())
+    note = f"Cross-entropy, nats per ray, over {len(history.step)} steps: from {smooth[0]:.4f} to {smooth[-1]:.4f}."
+    return (
+        f'<h2>Convergence</h2><div class="plot" role="img" aria-label="{note}"><ul class="legend">{legend}</ul>'
+        f'<div class="area">{drawing}{"".join(words)}</div><p class="axis">{note}</p></div>'
+    )
+
+
+def shape_numbers(metrics: Mapping[str, Any]) -> tuple[list[Highlight], dict[str, dict[str, str]]]:
+    """Highlights and errors of a fit, from what metrics.json holds."""
+    parts = {"train": "training views", "novel": "unseen views"}
+    kinds = {
+        "iou": "IoU of the masks",
+        "cross_entropy": "cross-entropy (nats)",
+        "depth_mae": "depth error (input units)",
+    }
+    seen = [part for part in parts if part in metrics]
+    errors = {
+        text: {
+            parts[part]: f"{metrics['initial'][part][kind]:.4g} \N{RIGHTWARDS ARROW} {metrics[part][kind]:.4g}"
+            for part in seen
+            if kind in metrics[part]
+        }
+        for kind, text in kinds.items()
+    }
+    last = seen[-1]
+    highlights = [
+        Highlight(
+            kinds[kind], f"{metrics[last][kind]:.4g}", f"{parts[last]}; {metrics['initial'][last][kind]:.4g} before"
+        )
+        for kind in kinds
+        if kind in metrics[last]
+    ]
+    highlights.append(Highlight("components", str(metrics["num_mixtures"]), f"{10 * metrics['num_mixtures']} numbers"))
+    if "seconds" in metrics:
+        highlights.append(Highlight("seconds", f"{metrics['seconds']['total']:.1f}", f"on {metrics['device']}"))
+    return highlights, {name: row for name, row in errors.items() if row}
+
+
+class Axis(NamedTuple):
+    """Where a loss stands, in percent from the top, and the ticks that do so with their labels."""
+
+    limits: tuple[float, float]
+    logarithmic: bool
+    ticks: Sequence[tuple[float, str]]
+
+    def place(self, loss: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:
+        """Percent from the top."""
+        return 100.0 - 100.0 * share(loss, self.limits, self.logarithmic)
+
+
+def loss_axis(low: float, high: float) -> Axis:
+    """An axis that holds both, logarithmic where they differ much."""
+    if logarithmic := high > LOG_RATIO * low > 0.0:
+        limits = low / 1.1, high * 1.1
+        exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        values = [digit * 10.0**exponent for exponent in exponents for digit in (1, 2, 5)]
+    else:
+        room = 0.05 * ((high - low) or abs(high) or 1.0)
+        limits = low - room, high + room
+        values = round_steps(*limits, 4)
+    places = [(value, float(share(np.array([value]), limits, logarithmic)[0])) for value in values]
+    return Axis(
+        limits, logarithmic, [(100.0 - 100.0 * place, f"{value:g}") for value, place in places if 0 <= place <= 1]
+    )
+
+
+def share(values: Float[np.ndarray, " point"], limits: tuple[float, float], logarithmic: bool) -> np.ndarray:
+    """How far between the limits the values lie, 0 to 1."""
+    low, high = limits
+    return np.log(values / low) / math.log(high / low) if logarithmic else (values - low) / (high - low)
+
+
+def round_steps(low: float, high: float, most: int) -> list[float]:
+    """At most `most` + 1 round numbers, evenly spaced, from `low` to `high`."""
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    step = next(factor * power for factor in (1, 2, 5, 10, 20) if (high - low) / (factor * power) <= most)
+    return [number * step for number in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
+
+
+def path(x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"]) -> str:
+    """A line through the points, or through each so many where there are more than MOST_POINTS."""
+    step = math.ceil(len(x) / MOST_POINTS)
+    kept = np.unique(np.append(np.arange(0, len(x), step), len(x) - 1)) if len(x) else []
+    return "M" + "L".join(f"{x[point]:.2f} {y[point]:.2f}" for point in kept) if len(kept) else ""
+
+
+def picture_grid(pictures: Sequence[Picture]) -> str:
+    """All pictures with their captions."""
+    if not pictures:
+        return ""
+    figures = []
+    for caption, pixels in pictures:
+        words, width = html.escape(caption), min(pixels.shape[1], WIDEST)
+        height = max(round(pixels.shape[0] * width / pixels.shape[1]), 1)
+        source = png_uri(pixels, (width, height), COLORS)
+        image = f'<img src="{source}" width="{width}" height="{height}" alt="{words}">'
+        figures.append(f"<figure>{image}<figcaption>{words}</figcaption></figure>")
+    return f'<h2>Pictures</h2><div class="pictures">{"".join(figures)}</div>'
+
+
+def fact_list(facts: Mapping[str, Any]) -> str:
+    """Everything else that is known, folded away."""
+    if not facts:
+        return ""
+    rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in flat(facts))
+    return f"<details><summary>How it was made</summary><dl>{rows}</dl></details>"
+
+
+def flat(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """The nested facts as names and texts."""
+    rows = []
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            rows += flat(value, f"{prefix}{name}, ")
+        else:
+            text = f"{value:.6g}" if isinstance(value, float) else str(value)
+            rows.append((f"{prefix}{name}".replace("_", " "), text))
+    return rows
+
+
+ASSETS = Path(__file__).with_name("page")
+
+
+def write_report(path: Path, report: Report) -> Path:
+    """Writes the report as a page of HTML."""
+    return write_text(path, report_page(report, read_assets()))
+
+
+def read_assets() -> dict[str, str]:
+    """The parts of the page by name of file."""
+    return {file.name: file.read_text(encoding="utf-8") for file in sorted(ASSETS.iterdir()) if file.is_file()}
+
+
+def read_pictures(folder: Path) -> list[Picture]:
+    """The run's own pictures, NN_name.png, in the order of their numbers, captions from their names.
+
+    Without the convergence, which the page draws itself.
+    """
+    from PIL import Image
+
+    pictures = []
+    for file in sorted(folder.glob("[0-9][0-9]_*.png")):
+        if file.stem.endswith("_convergence"):
+            continue
+        with Image.open(file) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        pictures.append(Picture(file.stem[3:].replace("_", " ").capitalize(), pixels))
+    return pictures

@@ -1,0 +1,161 @@
+"""What the report's interactive view shows, as JSON: components, meshes, cameras, about the object's middle.
+
+Lengths are in radii of the object; arrays of a mesh are base64 of little-endian bytes.
+"""
+
+import base64
+import io
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import trimesh
+from jaxtyping import Float, UInt8
+
+from fm_render import Mixture
+from fmb.geometry.cameras import Cameras
+from fmb.geometry.views import Views
+from fmb.pictures.ellipsoids import Ball, component_colors, component_ellipsoids, enclosing_ball
+from fmb.pictures.turntable import common_up
+
+MOST_FACES = 20_000  # of a mesh; one with more is clustered
+LARGEST_MASK, MOST_TILES = 64, 64  # pixels of a camera's mask; cameras, evenly picked, that are shown
+PYRAMID = 0.16  # length of a camera's pyramid over its distance
+NEAREST, FURTHEST = 3.4, 5.5  # radii from which the view is first seen
+FIELD_OF_VIEW = 35.0  # degrees, that of the viewer
+ASIDE = np.array([0.55, 0.35, 0.75])  # direction of the first view: to the side, up, ahead
+MASK_COLOR, MASK_FLOOR = (120, 190, 255), 26  # of a mask's picture, and how opaque its background is, of 255
+
+
+class Scene(NamedTuple):
+    """What is shown, all in one frame; what is not known is None."""
+
+    mixture: Mixture
+    color: Float[np.ndarray, "mixture 3"] | None = None  # 0 to 1
+    views: Views | None = None  # of which cameras and silhouettes are shown
+    mesh: trimesh.Trimesh | None = None  # made from the mixture
+    reference: trimesh.Trimesh | None = None  # what the views show
+
+
+def scene_data(scene: Scene) -> dict[str, Any]:
+    """The scene in JSON's own types."""
+    ball = enclosing_ball(scene.mixture)
+    up = np.array([0.0, 1.0, 0.0]) if scene.views is None else common_up(scene.views.cameras)
+    made = {"components": component_data(scene.mixture, scene.color, ball), "up": rounded(up)}
+    meshes = {"mesh": scene.mesh, "reference": scene.reference}
+    made |= {name: mesh_data(mesh, ball) for name, mesh in meshes.items() if mesh is not None and len(mesh.faces)}
+    distance = NEAREST
+    if scene.views is not None:
+        made["cameras"] = camera_data(scene.views, ball)
+        ring = float(np.median(np.linalg.norm(np.array(made["cameras"]["position"]), axis=1)))
+        # so far that most cameras stand in the picture
+        distance = min(max(NEAREST, 1.1 * ring / math.tan(math.radians(FIELD_OF_VIEW / 2.0))), FURTHEST)
+    return made | {"home": rounded(distance * first_direction(up))}
+
+
+def first_direction(up: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
+    """From the object to the first view: ASIDE of it, where `up` is up."""
+    side = np.cross(up, np.eye(3)[2 if abs(up[2]) < 0.9 else 0])
+    side /= np.linalg.norm(side)
+    return np.stack([side, up, np.cross(side, up)], axis=-1) @ (ASIDE / np.linalg.norm(ASIDE))
+
+
+def component_data(mixture: Mixture, color: np.ndarray | None, ball: Ball) -> dict[str, Any]:
+    """Ellipsoids by their centres, axes of one deviation (columns) and reach."""
+    shapes = component_ellipsoids(mixture)
+    color = component_colors(len(shapes.reach)) if color is None else np.clip(color, 0.0, 1.0)
+    return {
+        "centre": rounded((shapes.centre - ball.centre) / ball.radius),
+        "axes": rounded(shapes.rotation * shapes.deviation[:, None] / ball.radius),
+        "reach": rounded(shapes.reach),
+        "color": rounded(color),
+    }
+
+
+def mesh_data(mesh: trimesh.Trimesh, ball: Ball) -> dict[str, str]:
+    """Vertices, faces and, where there are some, colours of the vertices."""
+    vertices, faces = np.asarray(mesh.vertices, float), np.asarray(mesh.faces)
+    colors = np.asarray(mesh.visual.vertex_colors)[:, :3] if mesh.visual.kind == "vertex" else None
+    vertices, faces, colors = clustered(vertices, faces, colors)
+    made = {
+        "vertices": packed(((vertices - ball.centre) / ball.radius).astype("<f4")),
+        "faces": packed(faces.astype("<u4")),
+    }
+    return made if colors is None else made | {"colors": packed(colors.astype("u1"))}
+
+
+def clustered(
+    vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """The mesh with vertices that share a cell made one, in cells just large enough for MOST_FACES."""
+    cells = 128
+    while len(faces) > MOST_FACES:
+        lower, edge = vertices.min(axis=0), np.ptp(vertices, axis=0).max() / cells
+        place = np.floor((vertices - lower) / edge).astype(int)
+        _, index, count = np.unique(place, axis=0, return_inverse=True, return_counts=True)
+        index = index.reshape(-1)
+        vertices, colors = (
+            None
+            if field is None
+            else np.stack([np.bincount(index, column) for column in field.T], axis=-1) / count[:, None]
+            for field in (vertices, colors)
+        )
+        faces = index[faces]
+        faces = faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)]
+        cells = cells * 3 // 4
+    return vertices, faces, colors
+
+
+def camera_data(views: Views, ball: Ball) -> dict[str, Any]:
+    """Apex and corners of each camera's pyramid, and all masks in one picture, tile by tile."""
+    count, height, width = views.silhouette.shape
+    picked = np.unique(np.linspace(0, count - 1, min(count, MOST_TILES)).round().astype(int))
+    cameras = Cameras(*(np.asarray(field, float)[picked] for field in views.cameras))
+    position = (cameras.world_from_camera[:, :3, 3] - ball.centre) / ball.radius
+    length = PYRAMID * float(np.median(np.linalg.norm(position, axis=1)))
+    pixel = np.array([[0.0, 0.0, 1.0], [width, 0.0, 1.0], [width, height, 1.0], [0.0, height, 1.0]])
+    ray = np.linalg.solve(cameras.intrinsics, np.broadcast_to(pixel.T, (len(picked), 3, 4)))
+    corner = position[:, None] + length * np.swapaxes(cameras.world_from_camera[:, :3, :3] @ ray, 1, 2)
+    columns = math.ceil(math.sqrt(len(picked)))
+    masks = atlas(np.asarray(views.silhouette, float)[picked], columns)
+    facts = {"masks": png_uri(masks), "columns": columns, "rows": math.ceil(len(picked) / columns)}
+    return {"position": rounded(position), "corners": rounded(corner), **facts}
+
+
+def atlas(silhouette: Float[np.ndarray, "view height width"], columns: int) -> UInt8[np.ndarray, "tall wide 4"]:
+    """All masks in one picture, thinned where they are large, row by row; opacity tells the silhouette."""
+    step = math.ceil(max(silhouette.shape[1:]) / LARGEST_MASK)
+    thin = silhouette[:, ::step, ::step]
+    count, height, width = thin.shape
+    rows = math.ceil(count / columns)
+    page = np.zeros((rows * height, columns * width, 4), np.uint8)
+    for view, tile in enumerate(thin):
+        top, left = view // columns * height, view % columns * width
+        page[top : top + height, left : left + width, :3] = MASK_COLOR
+        page[top : top + height, left : left + width, 3] = np.round(MASK_FLOOR + (230 - MASK_FLOOR) * tile)
+    return page
+
+
+def png_uri(
+    pixels: UInt8[np.ndarray, "height width channel"], size: tuple[int, int] | None = None, colors: int | None = None
+) -> str:
+    """The picture as a data URI of PNG, of another size (width, height) and in so many colours where they are given."""
+    from PIL import Image
+
+    picture, file = Image.fromarray(pixels), io.BytesIO()
+    if size is not None and size != picture.size:
+        picture = picture.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
+    if colors is not None:
+        picture = picture.quantize(colors, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    picture.save(file, format="png", compress_level=6)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def packed(array: np.ndarray) -> str:
+    """The array's bytes in base64."""
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
+
+
+def rounded(array: np.ndarray) -> list:
+    """The array as nested lists, to five digits behind the point: a hundredth of a pixel."""
+    return np.round(np.asarray(array, float), 5).tolist()

@@ -1,0 +1,187 @@
+"""Sheets: what the pictures of a fit show, as arrays of pixels. Drawing and writing them is util.py's part."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from fmb.geometry.views import Images
+
+SHEET_WIDTH, LARGEST_TILE, SMALLEST_TILE = 1340, 512, 112  # pixels that the tiles of a row share; width of a tile
+SEAM = 3  # pixels between the panels of one view
+NO_DATA = "#e4e4e4"
+# Okabe and Ito's palette, told apart with every kind of colour vision.
+BLUE, ORANGE, AGREE, NOTHING = "#0072b2", "#e69f00", "#8c8c8c", "#f4f4f4"
+
+
+class Scale(NamedTuple):
+    """One colour map, its range and its label: what compared panels share."""
+
+    color_map: str
+    limits: tuple[float, float]
+    label: str
+    extend: str = "neither"  # ends of the range that values go beyond: neither, min, max or both
+
+
+OPACITY = Scale("gray", (0.0, 1.0), "opacity")
+
+
+class Sheet(NamedTuple):
+    """A page of tiles, one a view, under a title."""
+
+    title: str
+    note: str
+    tiles: UInt8[np.ndarray, "view height width 3"]
+    labels: Sequence[str]
+    scales: Sequence[Scale] = ()
+    legend: Mapping[str, str] = {}
+    panels: Sequence[str] = ("",)  # names of what stands side by side in a tile
+
+
+def sheets_before(reference: Images, initial: Images, depth: Scale) -> dict[str, Sheet]:
+    """What is known before the fit, by name of file, as far as there is colour and depth to show."""
+    made = {
+        "03_reference_masks": value_sheet("Reference masks", reference.alpha, OPACITY),
+        "04_initial_masks": value_sheet("Masks before the fit", initial.alpha, OPACITY),
+    }
+    if reference.color is not None:
+        made["01_reference_colors"] = color_sheet("Reference colours", reference.color)
+    if reference.depth is not None:
+        made["02_reference_depths"] = value_sheet("Reference depths", reference.depth, depth)
+    if initial.depth is not None:
+        made["05_initial_depths"] = value_sheet("Depths before the fit", initial.depth, depth)
+    return made
+
+
+def sheets_after(reference: Images, final: Images, depth: Scale, unit: str) -> dict[str, Sheet]:
+    """What the fit gave, by name of file, as far as there is depth to show."""
+    made = {
+        "07_mask_overlay": overlay_sheet(reference.alpha, final.alpha),
+        "08_final_masks": value_sheet("Masks after the fit", final.alpha, OPACITY),
+    }
+    if final.depth is not None:
+        made["10_final_depths"] = value_sheet("Depths after the fit", final.depth, depth)
+        if reference.depth is not None:
+            made["09_depth_comparison"] = depth_sheet(reference.depth, final.depth, depth, unit)
+    return made
+
+
+def depth_scale(depths: Sequence[Float[np.ndarray, "view height width"] | None], unit: str) -> Scale:
+    """The range of the first depth that shows anything, never empty, for all of them."""
+    known = [depth[np.isfinite(depth)] for depth in depths if depth is not None]
+    known = [values for values in known if values.size] or [np.array([0.0, 1.0])]
+    low, high = float(known[0].min()), float(known[0].max())
+    if high == low:
+        low, high = low - (0.01 * abs(low) or 1.0), high + (0.01 * abs(high) or 1.0)
+    below, above = min(v.min() for v in known) < low, max(v.max() for v in known) > high
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    return Scale("viridis", (low, high), f"depth ({unit})", extend[below, above])
+
+
+def sheet_note(values: np.ndarray) -> str:
+    """How many views there are, and of what size."""
+    count, height, width = values.shape[:3]
+    return f"{count} view{'s' if count > 1 else ''} of {width} \N{MULTIPLICATION SIGN} {height} pixels"
+
+
+def color_sheet(title: str, color: Float[np.ndarray, "view height width 3"]) -> Sheet:
+    """Colour pictures as they are."""
+    tiles = np.round(255.0 * np.clip(color, 0.0, 1.0)).astype(np.uint8)
+    return Sheet(title, sheet_note(color), fit_tiles(tiles), view_labels(len(tiles)))
+
+
+def value_sheet(title: str, values: Float[np.ndarray, "view height width"], scale: Scale) -> Sheet:
+    """One number a pixel, in the scale's colours."""
+    note = sheet_note(values) + ("" if np.isfinite(values).any() else "; nothing opaque enough to have a depth")
+    return Sheet(title, note, fit_tiles(paint(values, scale)), view_labels(len(values)), (scale,))
+
+
+def overlay_sheet(
+    reference: Float[np.ndarray, "view height width"], final: Float[np.ndarray, "view height width"]
+) -> Sheet:
+    """Where the masks of reference and fit agree at opacity 1/2, and each view's intersection over union."""
+    seen, drawn = reference >= 0.5, final >= 0.5
+    legend = {"in both": AGREE, "missing from the fit": ORANGE, "extra in the fit": BLUE, "in neither": NOTHING}
+    names = np.select([seen & drawn, seen, drawn], [0, 1, 2], 3)
+    palette = np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for code in legend.values()], np.uint8)
+    union = np.sum(seen | drawn, axis=(1, 2))
+    overlap = np.where(union > 0, np.sum(seen & drawn, axis=(1, 2)) / np.maximum(union, 1), 1.0)
+    labels = [f"{view}   {value:.3f}" for view, value in enumerate(overlap)]
+    note = f"{sheet_note(reference)}; view number and intersection over union (IoU), mean {overlap.mean():.4f}"
+    return Sheet("Reference masks against the fit", note, fit_tiles(palette[names]), labels, (), legend)
+
+
+def depth_sheet(
+    reference: Float[np.ndarray, "view height width"],
+    final: Float[np.ndarray, "view height width"],
+    scale: Scale,
+    unit: str,
+) -> Sheet:
+    """Reference, fit and their difference side by side for each view."""
+    difference = final - reference
+    size = np.abs(difference[np.isfinite(difference)])
+    mean = f"mean size {size.mean():.3g} {unit}" if size.size else "no pixel in common"
+    # The outermost hundredth (silhouette edges) would bleach everything else.
+    limit = max(float(np.percentile(size, 99)) if size.size else 0.0, 1e-3 * (scale.limits[1] - scale.limits[0]))
+    signed = Scale("RdBu_r", (-limit, limit), f"fit minus reference ({unit})", "both")
+    panels = [fit_tiles(paint(v, s), 3) for v, s in ((reference, scale), (final, scale), (difference, signed))]
+    seam = np.full((*panels[0].shape[:2], SEAM, 3), 255, np.uint8)
+    tiles = np.concatenate([panels[0], seam, panels[1], seam, panels[2]], axis=2)
+    note = f"{sheet_note(reference)}; difference where both see the object: {mean}"
+    names = ("reference", "fit", "difference")
+    return Sheet("Reference depths against the fit", note, tiles, view_labels(len(tiles)), (scale, signed), {}, names)
+
+
+def view_labels(count: int) -> list[str]:
+    """The number of each view."""
+    return [str(view) for view in range(count)]
+
+
+def paint(values: Float[np.ndarray, "*shape"], scale: Scale) -> UInt8[np.ndarray, "*shape 3"]:
+    """The values in the scale's colours; NaN becomes a light grey."""
+    from matplotlib import colormaps
+
+    low, high = scale.limits
+    colors = colormaps[scale.color_map].with_extremes(bad=NO_DATA)
+    return colors(np.ma.masked_invalid((values - low) / (high - low)), bytes=True)[..., :3]
+
+
+def grid_columns(count: int, height: int, width: int) -> int:
+    """Number of columns that makes a sheet about half again as wide as high and leaves few places empty."""
+
+    def badness(columns: int) -> float:
+        rows = math.ceil(count / columns)
+        empty = rows * columns - count
+        return abs(math.log(columns * width / (rows * height) / 1.5)) + 2.0 * empty / count
+
+    return min(range(1, count + 1), key=badness)
+
+
+def fit_tiles(
+    tiles: UInt8[np.ndarray, "view height width 3"], panels: int = 1
+) -> UInt8[np.ndarray, "view tall wide 3"]:
+    """The tiles enlarged (or thinned) by a whole factor, so that pixels stay crisp and a row of them fills the sheet.
+
+    `panels` tiles will stand side by side for each view.
+    """
+    count, height, width = tiles.shape[:3]
+    columns = panels * grid_columns(count, height, panels * width)
+    room = min(SHEET_WIDTH / columns, LARGEST_TILE) / width
+    factor = max(min(room, LARGEST_TILE / height), SMALLEST_TILE / width)
+    if factor < 1.0:
+        step = math.ceil(1.0 / factor)
+        return tiles[:, ::step, ::step]
+    # Rounded up where only the least width counts: labels must find room.
+    whole = max(int(factor), math.ceil(SMALLEST_TILE / width))
+    return tiles.repeat(whole, axis=1).repeat(whole, axis=2)
+
+
+def moving_mean(values: Float[np.ndarray, " step"]) -> Float[np.ndarray, " step"]:
+    """Mean over the fiftieth part of all values around each, over what there is of it near the ends."""
+    count = len(values)
+    total = np.concatenate([np.zeros(1), np.cumsum(values, dtype=np.float64)])
+    start = np.maximum(np.arange(count) - count // 100, 0)
+    end = np.minimum(np.arange(count) + count // 100 + 1, count)
+    return (total[end] - total[start]) / (end - start)

@@ -1,0 +1,153 @@
+"""A mixture on a turntable: frames of its colours, depth, normals and components, as arrays of pixels."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from fm_render import BLENDINGS, Mixture, Rendering, Settings, render
+from fmb.geometry.cameras import ANY_ARRAY, Cameras, orbit_cameras, pinhole_intrinsics, pixel_rays
+from fmb.pictures.ellipsoids import Ball, component_colors, enclosing_ball
+from fmb.pictures.sheets import Scale, depth_scale, paint
+
+FIELD_OF_VIEW = 35.0  # degrees
+ELEVATION = 0.25  # radians above the plane of the turntable
+ROOM = 1.06  # times the distance at which the object just fills the frame
+SMALLEST_SIDE = 8  # pixels
+LIGHT = np.array([-0.45, 0.7, 0.55]) / np.linalg.norm([-0.45, 0.7, 0.55])  # right, up, towards the camera
+AMBIENT = 0.4
+SHARPNESS = 10.0  # factor on both betas at which the component of largest weight, the same, has almost all of it
+VISIBLE = 0.5  # alpha from which a pixel counts for the range of depths
+AGREEMENT = 0.5  # length of the mean of the cameras' up axes from which they have one in common
+
+
+class Look(NamedTuple):
+    """How to show a mixture: each component's colour, 0 to 1 (None: one of its own, lit), what is up, and the blend."""
+
+    color: Float[ANY_ARRAY, "mixture 3"] | None = None
+    up: Sequence[float] | ANY_ARRAY = (0.0, 1.0, 0.0)
+    settings: Settings = Settings()
+
+
+class Turntable(NamedTuple):
+    """The same turn four times, before white."""
+
+    color: UInt8[np.ndarray, "frame height width 3"]
+    depth: UInt8[np.ndarray, "frame height width 3"]  # viridis, one range for all frames, dark is near
+    normal: UInt8[np.ndarray, "frame height width 3"]  # red to the right, green up, blue towards the camera
+    component: UInt8[np.ndarray, "frame height width 3"]  # that of largest weight
+
+
+class Sight(NamedTuple):
+    """What one camera sees, and the colour of the component of largest weight."""
+
+    rendering: Rendering
+    first: Float[ANY_ARRAY, "height width 3"]
+
+
+def turntable(
+    mixture: Mixture,
+    count: int = 60,
+    side: int = 256,
+    look: Look = Look(),
+    on_progress: Callable[[int, int], None] = lambda frame, total: None,
+) -> Turntable:
+    """`count` square frames once around, in a frame of unit object scale, wherever the object lies.
+
+    Raises ValueError for a side of fewer than SMALLEST_SIDE pixels, and as `orbit_cameras`.
+    """
+    if side < SMALLEST_SIDE:
+        raise ValueError(f"turntable of {side} pixels: must have at least {SMALLEST_SIDE}")
+    ball = enclosing_ball(mixture)
+    cameras = turn_cameras(Ball(np.zeros(3), ball.radius), count, side, look.up)
+    palette = component_colors(len(mixture.log_weight))
+    centred = mixture._replace(mean=np.asarray(mixture.mean, float) - ball.centre)
+    centred, cameras, palette, shown = single(
+        (centred, cameras, palette, palette if look.color is None else look.color)
+    )
+    frames = []
+    for frame in range(count):
+        camera = jax.tree.map(lambda array, frame=frame: array[frame : frame + 1], cameras)
+        sight = jax.tree.map(
+            lambda array: np.asarray(array[0]), _sight(centred, camera, shown, palette, side, look.settings)
+        )
+        frames.append(_pictures(sight, camera.world_from_camera[0, :3, :3], look.color is None))
+        on_progress(frame + 1, count)
+    colored, depth, alpha, normal, component = (np.stack(kind) for kind in zip(*frames, strict=True))
+    known = np.where(alpha >= min(VISIBLE, float(alpha.max())), depth, np.nan)
+    return Turntable(colored, _painted(depth, alpha, depth_scale([known], "object scales")), normal, component)
+
+
+def turn_cameras(ball: Ball, count: int, side: int, up: Sequence[float] | ANY_ARRAY) -> Cameras:
+    """Cameras around the ball, which fills their square images; raises as `orbit_cameras`."""
+    distance = ROOM * ball.radius / np.sin(np.deg2rad(FIELD_OF_VIEW) / 2.0)
+    cameras = orbit_cameras(count, distance, pinhole_intrinsics(side, side, FIELD_OF_VIEW), ELEVATION, tuple(up))
+    cameras.world_from_camera[:, :3, 3] += ball.centre
+    return cameras
+
+
+def side_by_side(turn: Turntable, columns: int = 2) -> UInt8[np.ndarray, "frame tall wide 3"]:
+    """All kinds of pictures in one, row by row."""
+    rows = [np.concatenate(turn[start : start + columns], axis=2) for start in range(0, len(turn), columns)]
+    widest = max(row.shape[2] for row in rows)
+    rows = [np.pad(r, ((0, 0), (0, 0), (0, widest - r.shape[2]), (0, 0)), constant_values=255) for r in rows]
+    return np.concatenate(rows, axis=1)
+
+
+def common_up(cameras: Cameras) -> Float[np.ndarray, "3"]:
+    """The direction that is up in the images on average, of unit length; y where the cameras do not agree on one."""
+    mean = -np.asarray(cameras.world_from_camera, float)[:, :3, 1].mean(axis=0)
+    length = float(np.linalg.norm(mean))
+    return mean / length if length >= AGREEMENT else np.array([0.0, 1.0, 0.0])
+
+
+def single(arrays: tuple) -> tuple:
+    """The same in float32."""
+    return jax.tree.map(partial(np.asarray, dtype=np.float32), arrays)
+
+
+def sharpened(settings: Settings) -> Settings:
+    """The same order of components by weight, almost all of it the first one's, if the blend has betas for that."""
+    betas = BLENDINGS[settings.blending][2] if settings.betas is None else settings.betas
+    if betas:
+        betas = betas._replace(near=SHARPNESS * betas.near, fit=SHARPNESS * betas.fit)
+    return dataclasses.replace(settings, betas=betas)
+
+
+@partial(jax.jit, static_argnums=4)
+def _sight(
+    mixture: Mixture, camera: Cameras, color: ANY_ARRAY, palette: ANY_ARRAY, side: int, settings: Settings
+) -> Sight:
+    rays = pixel_rays(camera, side, side)
+    rendering = render(mixture, rays, outputs=("alpha", "depth", "normal", "color"), settings=settings, color=color)
+    return Sight(
+        rendering, render(mixture, rays, outputs=("color",), settings=sharpened(settings), color=palette).color
+    )
+
+
+def _pictures(sight: Sight, world_from_camera: np.ndarray, lit: bool) -> tuple[np.ndarray, ...]:
+    """Colour, depth, alpha, normal and component of one frame."""
+    color, alpha = sight.rendering.color, sight.rendering.alpha
+    facing = sight.rendering.normal @ (world_from_camera * np.array([1.0, -1.0, -1.0], np.float32))
+    if lit:
+        color = color * brightness(facing)[..., None]
+    normal, component = (on_white(part, alpha) for part in (0.5 + 0.5 * facing, sight.first))
+    return on_white(color, alpha), sight.rendering.depth, alpha, normal, component
+
+
+def brightness(facing: Float[np.ndarray, "*pixel 3"]) -> Float[np.ndarray, "*pixel"]:
+    """That of a matt surface under LIGHT, 0 to 1, by its normals towards the right, up and the camera."""
+    return AMBIENT + (1.0 - AMBIENT) * np.clip(0.5 + 0.5 * facing @ LIGHT, 0.0, 1.0) ** 1.5
+
+
+def _painted(depth: np.ndarray, alpha: np.ndarray, scale: Scale) -> np.ndarray:
+    return on_white(paint(np.clip(depth, *scale.limits), scale) / 255.0, alpha)
+
+
+def on_white(color: np.ndarray, alpha: np.ndarray) -> UInt8[np.ndarray, "*pixel 3"]:
+    """The colours, 0 to 1, before white, as bytes."""
+    return np.round(255.0 * np.clip(color * alpha[..., None] + 1.0 - alpha[..., None], 0.0, 1.0)).astype(np.uint8)

@@ -1,0 +1,270 @@
+"""Camera pose: where the camera stands, from one depth image, one silhouette, or both.
+
+The object's frame is the world. Inside, the mixture is canonical, about its middle and in units of its scale, and the
+pose is the object's in the camera: what a step turns is the object about its middle.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Int
+
+from fm_render import Mixture
+from fmb.fields.metaballs import softened
+from fmb.fit.losses import weighted_mean
+from fmb.geometry.cameras import ANY_ARRAY
+from fmb.pose.covariance import pose_covariance
+from fmb.pose.first_order import depth_differences, descend_first_order, image_loss
+from fmb.pose.observation import (
+    Observation,
+    Pixels,
+    camera_of,
+    canonical,
+    check_observation,
+    check_start,
+    image_size,
+    observed_pixels,
+    pooled,
+    pose_of,
+)
+from fmb.pose.options import PoseOptions, Stage
+from fmb.pose.residuals import (
+    Noise,
+    Normal,
+    Pose,
+    Residuals,
+    Sight,
+    density_slopes,
+    depth_residuals,
+    mask_residuals,
+    normal_equations,
+    surface_distances,
+    surface_levels,
+)
+from fmb.pose.search import Track, best_of, descend, moved, turns_around
+
+THICKNESS = 0.45  # scales from the points seen to the middle at first: from outside they find the side they are of
+MOST_PIXELS = 5_000  # of the finest image; larger ones are pooled
+MEDIAN_TO_DEVIATION = 1.4826  # of a normal distribution
+LEAST_NOISE, MOST_NOISE = 0.003, 0.1  # scales: bounds of the depth noise as it is found
+CONVINCING = 0.1  # scales: root mean square of the depth residuals of a pose that explains its image
+AGREEING = 0.8  # of the mask's own entropy: loss a pixel of a pose that explains it
+AT_REST = 1.0  # nats: where the last step promised more, the search was cut short
+
+
+class PoseFit(NamedTuple):
+    """The pose found and how sure it is.
+
+    `covariance` is of xi = (rotation vector in radians, translation in the mixture's unit), both in the camera's axes:
+    camera_from_object = exp(xi) estimate, where exp(xi) turns about the camera's centre. `path` are the camera's poses
+    after each trial of the search that won, the given start first, and `loss` theirs (of the stage they belong to).
+    `residual` is (cross-entropy a pixel where 3 % of the mask may be wrong, root mean square of the distances of the
+    points seen from the surface, in the mixture's unit), NaN where there was no such evidence. `success`: the search
+    came to rest at a pose that explains what was seen. A search that lost itself leaves NaN.
+    """
+
+    world_from_camera: Float[np.ndarray, "4 4"]
+    covariance: Float[np.ndarray, "6 6"]
+    path: Float[np.ndarray, "step 4 4"]
+    loss: Float[np.ndarray, " step"]
+    residual: tuple[float, float]
+    success: bool
+    iterations: int
+
+
+class Outcome(NamedTuple):
+    """What the compiled search returns, canonical."""
+
+    pose: Pose
+    track: Track
+    covariance: Float[Array, "6 6"]
+    cross_entropy: Float[Array, ""]
+    depth_rms: Float[Array, ""]
+    promise: Float[Array, ""]
+    steps: Array
+
+
+class PoseProgram(NamedTuple):
+    """A compiled search, for one number of components and one size of image."""
+
+    run: Callable[[Mixture, Pixels, Pose], Outcome]
+    image_size: tuple[int, int]
+    options: PoseOptions
+
+
+def compile_pose(mixture: Mixture, image_size: tuple[int, int], options: PoseOptions = PoseOptions()) -> PoseProgram:
+    """The compiled search for poses of such a mixture in images of (height, width); reads shapes and types only.
+
+    Raises ValueError for an unknown method, evidence or kernel.
+    """
+    options.check()
+    dtype = mixture.mean.dtype
+    image, number = jax.ShapeDtypeStruct(image_size, dtype), jax.ShapeDtypeStruct((3, *image_size), dtype)
+    pixels = Pixels(number, *[image] * 4)
+    pose = Pose(jax.ShapeDtypeStruct((3, 3), dtype), jax.ShapeDtypeStruct((3,), dtype))
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), mixture)
+    run = jax.jit(partial(search_pose, options)).lower(shapes, pixels, pose).compile()
+    return PoseProgram(run, image_size, options)
+
+
+def estimate_pose(
+    program: PoseProgram,
+    mixture: Mixture,
+    observation: Observation,
+    start: Float[ANY_ARRAY, "4 4"],
+    scale: float,
+) -> PoseFit:
+    """The camera's pose, world_from_camera, found from `start`; `scale` is the object's size in the mixture's unit.
+
+    Raises ValueError where observation or start make no sense, see `check_observation` and `check_start`.
+    """
+    if image_size(observation) != program.image_size:
+        found, wanted = (" x ".join(map(str, size)) for size in (image_size(observation), program.image_size))
+        raise ValueError(f"observation of {found} pixels; the program is for {wanted}")
+    check_observation("observation", observation, scale)
+    start = check_start("start", start, mixture, observation)
+    middle = np.asarray(mixture.mean, float).mean(0)
+    dtype = mixture.mean.dtype
+    pixels = observed_pixels(observation, scale, program.options.evidence)
+    inputs = canonical(mixture, middle, scale), pixels, pose_of(start, middle, scale)
+    outcome = jax.device_get(program.run(*jax.tree.map(lambda x: np.asarray(x, dtype), inputs)))
+    return _described(outcome, (start, middle, scale), pixels)
+
+
+def search_pose(options: PoseOptions, mixture: Mixture, pixels: Pixels, start: Pose) -> Outcome:
+    """The whole search, canonical."""
+    unit = math.ceil(math.sqrt(max(1, pixels.depth.size / MOST_PIXELS)))
+    if options.method == "first_order":
+        loss = partial(image_loss, mixture, pooled(pixels, unit), options.settings)
+        pose, track, steps = descend_first_order(loss, start)
+        promise = jnp.zeros_like(track.loss[0])
+    else:
+        pose, track, steps, promise = tournament(options, mixture, (pixels, unit), start)
+    sight = pooled(pixels, unit, options.stages()[-1].most)
+    height, width = (-(-side // unit) for side in pixels.depth.shape)
+    return finished(options, mixture, (sight, width, height * width), Found(pose, track, steps, promise))
+
+
+class Found(NamedTuple):
+    """A pose, the way there, how many trials that took, and what the last one promised."""
+
+    pose: Pose
+    track: Track
+    steps: Int[Array, ""]
+    promise: Float[Array, ""]
+
+
+def tournament(options: PoseOptions, mixture: Mixture, image: tuple[Pixels, int], start: Pose) -> Found:
+    """Placed starts, stages from coarse to fine; the poses of least loss go on."""
+    (pixels, unit), stages, track = image, options.stages(), None
+    poses = placed(options, pooled(pixels, unit * stages[0].pooling), start)
+    steps = jnp.zeros(len(poses.translation), int)
+    for stage, after in zip(stages, (*stages[1:], None), strict=True):
+        sight = pooled(pixels, unit * stage.pooling, stage.most)
+        evaluate = partial(look, options, stage, (softened(mixture, blur(stage, start)), mixture), sight)
+        run = partial(descend, evaluate, steps=stage.trials, tolerance=max(options.tolerance, stage.ending))
+        search, part = jax.lax.map(run, poses)  # each by itself: side by side (vmap) took five times as long
+        track = part if track is None else jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), track, part)
+        found = Found(search.pose, track, steps + search.steps, search.promise)
+        found = best_of(found, search.normal.loss, 1 if after is None else after.poses)
+        poses, track, steps, _ = found
+    return jax.tree.map(lambda x: x[0], found)
+
+
+def placed(options: PoseOptions, sight: Sight, start: Pose) -> Pose:
+    """The start turned about the object's middle in as many ways as there are starts, each where the object is seen.
+
+    The middle of the mask and of the points says where; without depth the start's own distance does. The start itself
+    comes first, as it was given.
+    """
+    if options.starts == 0:
+        return jax.tree.map(lambda x: x[None], start)
+    dtype = start.translation.dtype
+    mask, seen = sight.mask_weight * sight.silhouette, sight.depth_weight
+    point = (sight.point * seen[None]).sum(1) / jnp.maximum(seen.sum(), 1e-6)
+    distance = jnp.where(seen.sum() > 0, point[2] + THICKNESS, start.translation[2])
+    measured = seen.sum() > 0
+    aside = jnp.where(measured, point / jnp.where(measured, point[2], 1), start.translation / start.translation[2])
+    through = (sight.direction * mask[None]).sum(1) / jnp.maximum(mask.sum(), 1e-6)
+    place = distance * jnp.where(mask.sum() > 0, through, aside)
+    turns = jnp.asarray(turns_around(options.starts, np.deg2rad(options.spread_degrees)), dtype)
+    poses = jax.vmap(lambda turn: moved(start, jnp.concatenate([turn, place - start.translation])))(turns)
+    return jax.tree.map(lambda first, others: jnp.concatenate([first[None], others]), start, poses)
+
+
+def blur(stage: Stage, start: Pose) -> Array:
+    """Of the stage, in the start's precision."""
+    return jnp.asarray(stage.blur, start.translation.dtype)
+
+
+def expected(stage: Stage, pose: Pose) -> Noise:
+    """What residuals a stage expects."""
+    return Noise(*(jnp.asarray(x, pose.translation.dtype) for x in (stage.depth, stage.mislabelled)))
+
+
+def residuals(
+    options: PoseOptions, stage: Stage, noise: Noise, models: tuple[Mixture, Mixture], sight: Sight, pose: Pose
+) -> list[Residuals]:
+    """Of the evidence there is; `models`: the mixture that the mask is compared with, and the one for the depth."""
+    found = []
+    if options.evidence != "depth":
+        found.append(mask_residuals(*density_slopes(models[0], pose, sight.direction), sight, noise))
+    if options.evidence != "mask" and options.depth == "projective":
+        distance, slope, counts = depth_differences(models[1], pose, sight.point, options.settings)
+        counted = sight._replace(depth_weight=sight.depth_weight * counts)
+        found.append(depth_residuals(distance, slope, counted, noise, options.kernel))
+    elif options.evidence != "mask":
+        measure = surface_levels if stage.far else surface_distances
+        found.append(depth_residuals(*measure(models[1], pose, sight.point), sight, noise, options.kernel))
+    return found
+
+
+def look(options: PoseOptions, stage: Stage, models: tuple[Mixture, Mixture], sight: Sight, pose: Pose) -> Normal:
+    """What the image says of a pose."""
+    return normal_equations(*residuals(options, stage, expected(stage, pose), models, sight, pose))
+
+
+def finished(options: PoseOptions, mixture: Mixture, image: tuple[Sight, int, int], found: Found) -> Outcome:
+    """The outcome, with the noise of the depth as it was found."""
+    (sight, width, count), stage, pose = image, options.stages()[-1], found.pose
+    distance, _ = surface_distances(mixture, pose, sight.point)
+    spread = MEDIAN_TO_DEVIATION * jnp.nanmedian(jnp.where(sight.depth_weight > 0, jnp.abs(distance), jnp.nan))
+    spread = jnp.clip(jnp.nan_to_num(spread, nan=MOST_NOISE), LEAST_NOISE, MOST_NOISE)
+    noise = expected(stage, pose)._replace(depth=spread)
+    parts = residuals(options, stage, noise, (mixture, mixture), sight, pose)
+    places = {"both": (sight.mask_pixel, sight.depth_pixel), "mask": (sight.mask_pixel,), "depth": (sight.depth_pixel,)}
+    covariance = pose_covariance(parts, places[options.evidence], width, count, pose)
+    density, slope = density_slopes(mixture, pose, sight.direction)
+    entropy = mask_residuals(density, slope, sight, noise).loss.sum() / jnp.maximum(sight.mask_weight.sum(), 1)
+    rms = jnp.sqrt(weighted_mean(distance**2, sight.depth_weight * (jnp.abs(distance) < 10 * spread)))
+    return Outcome(pose, found.track, covariance, entropy, rms, found.promise, found.steps)
+
+
+def _described(outcome: Outcome, given: tuple, pixels: Pixels) -> PoseFit:
+    """The outcome in the mixture's own frame and unit."""
+    start, middle, scale = given
+    path = np.concatenate([start[None], camera_of(outcome.track.pose, middle, scale)])
+    masked, measured = np.any(pixels.mask_weight > 0), np.any(pixels.depth_weight > 0)
+    entropy = float(outcome.cross_entropy) if masked else math.nan
+    rms = scale * float(outcome.depth_rms) if measured else math.nan
+    agrees = not masked or entropy < AGREEING * _entropy(pixels)
+    fits = not measured or rms < CONVINCING * scale
+    unit = np.diag([1.0] * 3 + [float(scale)] * 3)
+    covariance = unit @ np.asarray(outcome.covariance, float) @ unit
+    camera = camera_of(outcome.pose, middle, scale)
+    success = bool(agrees and fits and np.isfinite(covariance).all() and float(outcome.promise) < AT_REST)
+    loss = np.asarray(outcome.track.loss, float)
+    loss = np.concatenate([loss[:1], loss])
+    return PoseFit(camera, covariance, path, loss, (entropy, rms), success, int(outcome.steps))
+
+
+def _entropy(pixels: Pixels) -> float:
+    """Cross-entropy a pixel of the mask under its own mean: what a pose that says nothing would reach."""
+    share = np.clip(np.average(pixels.silhouette, weights=np.maximum(pixels.mask_weight, 1e-12)), 1e-6, 1 - 1e-6)
+    return float(-share * np.log(share) - (1 - share) * np.log(1 - share))

@@ -1,0 +1,123 @@
+"""The paper's way to a pose (section 7.1): momentum on the images' gradient, as its program was released.
+
+Loss 50 |z - z_seen| / mean z_seen (Eq. 12) + cross-entropy (Eq. 11), both summed and divided by the number of all
+pixels, as the released program does; SGD with momentum; the slope of the translation times |t|^2. The rate falls to a
+tenth when a line through the last 50 losses has not fallen by 1e-4 a step for 10 steps: our reading of the released
+rule's numbers (3e-4, 0.1, 50, 10, -1e-4).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from fm_render import Mixture, Rays, Settings, product, render
+from fmb.fit.losses import weighted_mean
+from fmb.pose.residuals import Pose, Sight, cross
+from fmb.pose.search import Track, moved
+
+RATE, MOMENTUM, DEPTH_WEIGHT = 3e-4, 0.95, 50.0
+CLIPPED = 1e-6  # alpha stays so far from 0 and 1
+DROP, WINDOW, PATIENCE, FALLING = 0.1, 50, 10, -1e-4  # the plateau rule
+MOST_STEPS, SHOWN, LEAST_RATE = 2_000, 20, 1e-7  # steps, of which every 20th is kept, and a rate that moves nothing
+
+
+class Motion(NamedTuple):
+    """A descent on its way: pose, velocity, the last losses, rate, steps without a fall, steps."""
+
+    pose: Pose
+    velocity: Float[Array, "6"]
+    losses: Float[Array, " window"]
+    rate: Float[Array, ""]
+    waiting: Int[Array, ""]
+    steps: Int[Array, ""]
+
+
+def image_loss(mixture: Mixture, sight: Sight, settings: Settings, pose: Pose) -> Float[Array, ""]:
+    """Eqs. 11 and 12 at a pose. Every pixel is rendered once; depth counts where it was seen.
+
+    Alpha is clipped as in Eq. 11: from the density the slope of a pixel that is wrongly transparent has no bound, and
+    momentum at this rate left mixtures that have no body there for good.
+    """
+    seen = render(mixture, rays_of(pose, sight.direction), 1.0, ("density", "depth"), settings)
+    alpha = jnp.clip(-jnp.expm1(-seen.density), CLIPPED, 1 - CLIPPED)
+    each = -sight.silhouette * jnp.log(alpha) - (1 - sight.silhouette) * jnp.log1p(-alpha)
+    entropy = weighted_mean(each, sight.mask_weight)
+    mean = weighted_mean(sight.point[2], sight.depth_weight)
+    distance = jnp.where(sight.depth_weight > 0, jnp.abs(seen.depth - sight.point[2]), 0)
+    error = (sight.depth_weight * distance).mean()
+    return entropy + DEPTH_WEIGHT * error / jnp.where(mean > 0, mean, 1)
+
+
+def descend_first_order(loss: Callable[[Pose], Array], pose: Pose) -> tuple[Pose, Track, Int[Array, ""]]:
+    """Where momentum ends, every SHOWN-th pose, and the number of steps."""
+    size = jnp.linspace(-0.5, 0.5, WINDOW) * (WINDOW - 1)
+    line = (size / (size * size).sum()).astype(pose.translation.dtype)
+
+    def step(motion: Motion) -> tuple[Motion, Array]:
+        still = jnp.zeros(6, line.dtype)
+        value, gradient = jax.value_and_grad(lambda step: loss(moved(motion.pose, step)))(still)
+        gradient = gradient.at[3:].multiply((motion.pose.translation**2).sum())
+        velocity = MOMENTUM * motion.velocity - motion.rate * gradient
+        losses = jnp.roll(motion.losses, -1).at[-1].set(value)
+        flat = jnp.isfinite(losses).all() & (product("i,i->", line, losses) > FALLING)
+        waiting = jnp.where(flat, motion.waiting + 1, 0)
+        drop = waiting >= PATIENCE
+        losses = jnp.where(drop, jnp.inf, losses)
+        rate = jnp.where(drop, DROP * motion.rate, motion.rate)
+        waiting = jnp.where(drop, 0, waiting)
+        return Motion(moved(motion.pose, velocity), velocity, losses, rate, waiting, motion.steps + 1), value
+
+    def unfinished(state: tuple[Motion, Track]) -> Bool[Array, ""]:
+        return (state[0].steps < MOST_STEPS) & (state[0].rate > LEAST_RATE)
+
+    def some(state: tuple[Motion, Track]) -> tuple[Motion, Track]:
+        motion, value = jax.lax.scan(lambda motion, _: step(motion), state[0], length=SHOWN)
+        later = jnp.arange(MOST_STEPS // SHOWN) >= motion.steps // SHOWN - 1
+
+        def keep(rows: Array, x: Array) -> Array:
+            return jnp.where(later.reshape(-1, *(1,) * x.ndim), x[None], rows)
+
+        return motion, jax.tree.map(keep, state[1], Track(motion.pose, value[-1]))
+
+    rows = jax.tree.map(
+        lambda x: jnp.broadcast_to(x, (MOST_STEPS // SHOWN, *x.shape)), Track(pose, jnp.zeros((), line.dtype))
+    )
+    losses = jnp.full(WINDOW, jnp.inf, line.dtype)
+    begun = Motion(pose, jnp.zeros(6, line.dtype), losses, jnp.asarray(RATE, line.dtype), jnp.array(0), jnp.array(0))
+    motion, track = jax.lax.while_loop(unfinished, some, (begun, rows))
+    return motion.pose, track, motion.steps
+
+
+HALF = 0.5  # alpha from which the rendered depth is a surface's
+
+
+def rays_of(pose: Pose, direction: Float[Array, "3 ray"]) -> Rays:
+    """The camera's rays in the object's frame."""
+    origin = -product("ij,i->j", pose.rotation, pose.translation)
+    turned = product("ij,ir->rj", pose.rotation, direction)
+    return Rays(jnp.broadcast_to(origin[None], turned.shape), turned)
+
+
+def depth_differences(
+    mixture: Mixture, pose: Pose, point: Float[Array, "3 point"], settings: Settings
+) -> tuple[Float[Array, " point"], Float[Array, "6 point"], Float[Array, " point"]]:
+    """Rendered minus seen depth, its slope in the step, and 1 where the mixture is opaque enough for it to count.
+
+    A ray's depth depends on that ray alone, so one reverse pass gives the slopes of all.
+    """
+    seen = jnp.where(point[2] > 0, point[2], 1)
+    direction = jnp.where(point[2:] > 0, point / seen[None], jnp.array([[0.0], [0], [1]], point.dtype))
+
+    def depth(rays: Rays) -> tuple[Array, Array]:
+        sight = render(mixture, rays, 1.0, ("alpha", "depth"), settings)
+        return sight.depth, sight.alpha
+
+    found, pull, alpha = jax.vjp(depth, rays_of(pose, direction), has_aux=True)
+    (slopes,) = pull(jnp.ones_like(found))
+    at_origin, at_direction = (product("ij,rj->ir", pose.rotation, x) for x in slopes)
+    turn = cross(pose.translation[:, None], at_origin) - cross(direction, at_direction)
+    return found - point[2], jnp.concatenate([turn, -at_origin]), (alpha > HALF).astype(found.dtype)

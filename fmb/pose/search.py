@@ -1,0 +1,127 @@
+"""How a pose is found from normal equations: damped Gauss-Newton steps, from one start or from many, coarse to fine."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from fm_render import product
+from fmb.geometry.rotations import matrix_from_rotation_vector
+from fmb.pose.residuals import Normal, Pose
+
+FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-6, 1e6  # of the Gauss-Newton matrix, relative to its diagonal
+EASED, TIGHTENED = 0.2, 6.0  # what an accepted and a refused step make of the damping
+LEAST_PROMISE = 3e-3  # nats of all pixels: a step that foretells less changes nothing that could be told
+LONGEST_TURN, LONGEST_SHIFT = 0.5, 0.4  # of one step: radians and scales
+GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
+
+
+class Search(NamedTuple):
+    """A pose on its way: what its image says, how damped the next step is, what the last one promised and its length.
+
+    The promise is the decrease of the loss that the normal equations foretold.
+    """
+
+    pose: Pose
+    normal: Normal
+    damping: Float[Array, ""]
+    promise: Float[Array, ""]
+    length: Float[Array, ""]
+    steps: Int[Array, ""]
+
+
+class Track(NamedTuple):
+    """The pose after each step, and its loss."""
+
+    pose: Pose
+    loss: Float[Array, " step"]
+
+
+def moved(pose: Pose, step: Float[Array, "6"]) -> Pose:
+    """The object turned about its middle by the step's first three numbers, moved by the last three."""
+    turn = matrix_from_rotation_vector(step[:3])
+    return Pose(product("ij,jk->ik", turn, pose.rotation), pose.translation + step[3:])
+
+
+def damped_step(normal: Normal, damping: Float[Array, ""]) -> Float[Array, "6"]:
+    """Levenberg-Marquardt's step, its turn and its shift no longer than they may be."""
+    diagonal = jnp.diagonal(normal.information)
+    floor = 1e-6 * diagonal.max() + jnp.finfo(diagonal.dtype).tiny ** 0.5
+    matrix = normal.information + jnp.diag(damping * diagonal + floor)
+    step = -jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix), True), normal.gradient)
+    step = jnp.where(jnp.isfinite(step).all(), step, 0)
+    sizes = jnp.sqrt((step.reshape(2, 3) ** 2).sum(1)) / jnp.array([LONGEST_TURN, LONGEST_SHIFT], step.dtype)
+    return step / jnp.maximum(1, sizes.max())
+
+
+def begin(evaluate: Callable[[Pose], Normal], pose: Pose) -> Search:
+    """A search that has not looked yet: its first trial stays where it is, and is better than nothing.
+
+    A first look of its own would double what there is to compile.
+    """
+    shapes = jax.eval_shape(evaluate, pose)
+    blind = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    endless = jnp.full_like(blind.loss, jnp.inf)
+    blind = blind._replace(loss=endless, information=jnp.eye(6, dtype=blind.loss.dtype))
+    return Search(pose, blind, jnp.full_like(endless, FIRST_DAMPING / EASED), endless, endless, jnp.array(0))
+
+
+def advance(evaluate: Callable[[Pose], Normal], search: Search) -> Search:
+    """One trial: taken if it lowers the loss, else the damping rises."""
+    last = search.normal
+    step = damped_step(last, search.damping)
+    pose = moved(search.pose, step)
+    normal = evaluate(pose)
+    better = normal.loss < last.loss
+    damping = jnp.clip(search.damping * jnp.where(better, EASED, TIGHTENED), LEAST_DAMPING, MOST_DAMPING)
+    promise = -product("i,i->", step, last.gradient) - product("i,ij,j->", step, last.information, step) / 2
+    blind = jnp.isinf(last.loss)
+    promise, length = (jnp.where(blind, jnp.inf, x) for x in (promise, jnp.sqrt((step * step).sum())))
+    course = damping, promise, length, search.steps + 1
+    taken, refused = Search(pose, normal, *course), Search(search.pose, last, *course)
+    return jax.tree.map(lambda a, b: jnp.where(better, a, b), taken, refused)
+
+
+def descend(evaluate: Callable[[Pose], Normal], pose: Pose, steps: int, tolerance: float = 0.0) -> tuple[Search, Track]:
+    """The search after at most `steps` trials, fewer once a step is shorter than `tolerance` or promises too little.
+
+    The rows of the track after the end repeat it.
+    """
+    search = begin(evaluate, pose)
+
+    def keep(track: Track, search: Search) -> Track:
+        later = jnp.arange(steps) >= search.steps - 1
+        row = Track(search.pose, search.normal.loss)
+        return jax.tree.map(lambda rows, x: jnp.where(later.reshape(-1, *(1,) * x.ndim), x[None], rows), track, row)
+
+    track = jax.tree.map(lambda x: jnp.broadcast_to(x, (steps, *x.shape)), Track(search.pose, search.normal.loss))
+
+    def unfinished(state: tuple[Search, Track]) -> Bool[Array, ""]:
+        return (state[0].steps < steps) & (state[0].length > tolerance) & (state[0].promise > LEAST_PROMISE)
+
+    def trial(state: tuple[Search, Track]) -> tuple[Search, Track]:
+        search = advance(evaluate, state[0])
+        return search, keep(state[1], search)
+
+    return jax.lax.while_loop(unfinished, trial, (search, track))
+
+
+def best_of(results: Any, loss: Float[Array, " start"], count: int) -> Any:
+    """The `count` results of least loss, best first."""
+    _, index = jax.lax.top_k(-loss, count)
+    return jax.tree.map(lambda x: x[index], results)
+
+
+def turns_around(count: int, spread: float) -> Float[np.ndarray, "start 3"]:
+    """Rotation vectors of angles up to `spread`, the first zero, spread over all axes, denser near zero."""
+    number = np.arange(count)
+    height = 1 - 2 * (number + 0.5) / count
+    around = GOLDEN_ANGLE * number
+    across = np.sqrt(1 - height**2)
+    axis = np.stack([across * np.cos(around), across * np.sin(around), height], axis=1)
+    order = np.argsort((number * 0.6180339887) % 1)  # angles and axes independent of each other
+    return axis[order] * (spread * np.sqrt(number / max(count - 1, 1)))[:, None]

@@ -1,0 +1,203 @@
+"""Shape from silhouette: the fit of a mixture to views (section 7.2), by the recipe of that name.
+
+Depths and points of the surface can be fitted with them, each with a weight of its own.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import trimesh
+from jax import Array
+from jaxtyping import Bool, Float
+
+from fm_render import Mixture, Settings
+from fmb.fit.loop import Coordinates, Course, FitOptions, History, Program, begin, compile_fit, run_fit
+from fmb.geometry.ground_truth import render_ground_truth
+from fmb.geometry.views import RenderingOptions, Views, flatten_views, scene_cameras
+from fmb.shape.attendant import Attendant, all_alpha, view_iou
+from fmb.shape.edges import EDGE_COORDINATES, PLAIN_COORDINATES, Edges, edges_from_mixture, mixture_from_edges
+from fmb.shape.options import RELEASED, OptimizationOptions
+from fmb.shape.sampling import Sampling, sample_all, sample_objects, sample_outlines
+from fmb.shape.supervision import DEPTH_SETTINGS, Sample, Supervision, spread_points
+
+CANDIDATES = 2  # states that are compared with the last one at the end
+
+
+class Recipe(NamedTuple):
+    """A way to fit: its parameters, which rays it looks at, and whether it moves components and doubts masks."""
+
+    encode: Callable[[Mixture], Mixture | Edges]
+    decode: Callable[[Mixture | Edges], Mixture]
+    coordinates: Coordinates
+    choose_rays: Callable[[np.ndarray, np.ndarray | None, int], Sampling]
+    attends: bool
+
+
+RECIPES = {
+    "best": Recipe(edges_from_mixture, mixture_from_edges, EDGE_COORDINATES, sample_outlines, True),
+    "predecessor": Recipe(lambda mixture: mixture, lambda mixture: mixture, PLAIN_COORDINATES, sample_all, False),
+}
+
+
+class ShapeProgram(NamedTuple):
+    """A compiled fit, its recipe, the object's scale in its frame, what it is fitted to and the loss at the end."""
+
+    fit: Program
+    recipe: Recipe
+    shape_scale: float
+    supervision: Supervision = Supervision()
+
+
+class ShapeFit(NamedTuple):
+    """The mixture found, how, and what was believed to the end: which pixels, and how much of each view.
+
+    `view_iou` is how well the mixture agrees with the believed pixels of each view.
+    """
+
+    mixture: Mixture
+    history: History
+    believed: Bool[np.ndarray, "view height width"]
+    view_weight: Float[np.ndarray, " view"]
+    view_iou: Float[np.ndarray, " view"]
+
+
+def fit_options(options: OptimizationOptions) -> FitOptions:
+    """The numbers of the recipe that `options` names."""
+    released = options.recipe == "predecessor"
+    if released:
+        options = replace(options, **RELEASED)
+    numbers = options.num_epochs, options.batch_size, options.initial_lr, options.schedule, options.early_stop
+    return FitOptions(*numbers) if released else FitOptions(*numbers, square_decay=0.99, average_decay=0.98)
+
+
+def compile_shape_fit(
+    mixture: Mixture, shape: tuple[int, int, int], options: OptimizationOptions, settings: Settings = Settings()
+) -> ShapeProgram:
+    """The compiled fit of such a mixture to views of `shape` = (views, height, width); reads shapes only.
+
+    What the fit renders with `settings` is to be rendered with them afterwards, depth above all: see DEPTH_SETTINGS.
+    """
+    recipe = RECIPES[options.recipe]
+    supervision = Supervision(options.depth_weight, options.point_weight, options.opt_shape_scale, settings)
+
+    def loss(parameters: Mixture | Edges, batch: Sample) -> Float[Array, ""]:
+        return supervision.loss(recipe.decode(parameters), batch)
+
+    parameters, sample = jax.eval_shape(recipe.encode, mixture), supervision.shapes(int(np.prod(shape)))
+    program = compile_fit(loss, recipe.coordinates, parameters, sample, fit_options(options))
+    return ShapeProgram(program, recipe, options.opt_shape_scale, supervision)
+
+
+def fit_shape(
+    program: ShapeProgram,
+    mixture: Mixture,
+    views: Views,
+    generator: np.random.Generator,
+    on_progress: Callable[[int, int, float, Mixture], None] = lambda step, total, loss, mixture: None,
+    point: Float[np.ndarray, "point 3"] | None = None,
+) -> ShapeFit:
+    """The mixture after the fit to the views, and to `point` of the surface, in their frame, which is canonical.
+
+    `on_progress` sees step, all steps, loss and mixture after each chunk of steps. Invalid pixels do not count. The fit
+    never ends worse than its best state: of its start, its end and the CANDIDATES averages after chunks of least loss
+    it returns what fits the believed pixels best. Raises ValueError for a batch larger than the number of valid pixels
+    or for what has a weight and is missing, FloatingPointError, with the step, where the loss is not finite.
+    """
+    scale, recipe, options = program.shape_scale, program.recipe, program.fit.options
+    aims = replace(program.supervision, scale=scale)
+    choose_rays = sample_objects if aims.depth_weight and recipe.attends else recipe.choose_rays
+    sampling = choose_rays(views.silhouette, views.valid, options.batch_size)
+    sample = all_pixels(views, point, sampling, aims, generator)
+    start = recipe.encode(resized(mixture, scale))
+    attendant, states = Attendant(views, sampling, generator, aims.settings), []
+
+    def on_chunk(course: Course, sample: Sample, step: int, total: int, loss: float) -> tuple[Course, Sample]:
+        on_progress(step, total, loss, resized(recipe.decode(course.average), 1 / scale))
+        states.append((loss, course.average))
+        return attendant.attend(course, sample, step / total) if recipe.attends else (course, sample)
+
+    batches = sampling.batches(options.batch_size, generator)
+    fit = run_fit(program.fit, begin(start), sample, batches, sampling.epoch // options.batch_size, on_chunk)
+    whole = sample._replace(weight=jnp.asarray(attendant.trust().ravel()))
+    low = [state for _, state in sorted(states, key=lambda state: state[0])[:CANDIDATES]]
+    end = min([fit.parameters, *low, start], key=lambda x: float(whole_loss(aims, recipe.decode(x), whole)))
+    history = History(np.arange(len(fit.loss)), fit.loss, fit.learning_rate)
+    found = recipe.decode(end)
+    alpha = np.asarray(all_alpha(found, sample.pixels.rays, aims.settings)).reshape(views.silhouette.shape)
+    agreement = view_iou(alpha, attendant.silhouette, attendant.believed)
+    return ShapeFit(resized(found, 1 / scale), history, attendant.believed, attendant.view_weight, agreement)
+
+
+def all_pixels(
+    views: Views,
+    point: Float[np.ndarray, "point 3"] | None,
+    sampling: Sampling,
+    aims: Supervision,
+    generator: np.random.Generator,
+) -> Sample:
+    """Every pixel of the views with its weight and a point beside it, in the frame of the fit; only what has a weight.
+
+    Raises ValueError where that is missing.
+    """
+    for weight, given, name in ((aims.depth_weight, views.depth, "depth"), (aims.point_weight, point, "point")):
+        if weight and (given is None or not len(given)):
+            raise ValueError(f"{name}_weight is {weight}; must be 0 where no {name} is given")
+    silhouette = views.silhouette if views.valid is None else np.where(views.valid, views.silhouette, 0)
+    pixels = flatten_views(Views(views.cameras, silhouette, views.depth if aims.depth_weight else None))
+    pixels = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), pixels)
+    pixels = pixels._replace(rays=pixels.rays._replace(origin=aims.scale * pixels.rays.origin))
+    if aims.depth_weight:
+        pixels = pixels._replace(depth=aims.scale * pixels.depth)
+    beside = None
+    if aims.point_weight:
+        beside = jnp.asarray(aims.scale * spread_points(point, sampling.total, generator), jnp.float32)
+    return Sample(pixels, jnp.asarray(sampling.weight()), beside)
+
+
+@partial(jax.jit, static_argnums=0)
+def whole_loss(aims: Supervision, mixture: Mixture, sample: Sample) -> Float[Array, ""]:
+    """The loss over all pixels of the sample."""
+    return aims.loss(mixture, sample)
+
+
+def resized(mixture: Mixture, factor: float) -> Mixture:
+    """The mixture, `factor` times as large."""
+    return mixture._replace(mean=factor * mixture.mean, precision_cholesky=mixture.precision_cholesky / factor)
+
+
+# Over five meshes of 40 components, on unseen views: IoU 0.948 and depth off by 6.7 % of the scale in the mean, 2.4 %
+# too far, against 0.959, 14.6 % and 13.9 % of silhouettes alone.
+CONVERSION = OptimizationOptions(num_epochs=40, depth_weight=3.0)
+CONVERSION_VIEWS = RenderingOptions()  # 20 of 64 x 64
+
+
+def refine_mixture(
+    mesh: trimesh.Trimesh,
+    start: Mixture,
+    generator: np.random.Generator,
+    options: OptimizationOptions = CONVERSION,
+    rendering: RenderingOptions = CONVERSION_VIEWS,
+    on_progress: Callable[[int, int, float], None] = lambda step, total, loss: None,
+) -> ShapeFit:
+    """The mixture that began as `start` after a fit to what the mesh, in its canonical frame, looks like.
+
+    Its depths are best with DEPTH_SETTINGS; 40 components take 2 seconds. `on_progress` sees step, total and loss.
+    """
+    views_generator, fit_generator = generator.spawn(2)
+    views = conversion_views(mesh, views_generator, rendering)
+    program = compile_shape_fit(start, views.silhouette.shape, options, DEPTH_SETTINGS)
+    return fit_shape(program, start, views, fit_generator, lambda *now: on_progress(*now[:3]))
+
+
+def conversion_views(
+    mesh: trimesh.Trimesh, generator: np.random.Generator, options: RenderingOptions = CONVERSION_VIEWS
+) -> Views:
+    """Silhouettes and depths of the mesh, in its frame, by exact ray casting."""
+    cameras = scene_cameras(generator, options.num_views, options)
+    image_size = (options.image_height, options.image_width)
+    return render_ground_truth(mesh, cameras, image_size, "raycast").views._replace(color=None)

@@ -1,1 +1,0 @@
-"""A mixture to look at: turning, in a film, on a page, live."""

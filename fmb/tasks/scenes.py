@@ -1,0 +1,131 @@
+"""What a fit looks at, in the canonical frame: views of a mesh, drawn beside other work, or those of a capture."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import trimesh
+from jaxtyping import Float
+
+from fmb.config import Config
+from fmb.files.captures.read import Capture, read_capture
+from fmb.files.meshes import read_mesh
+from fmb.geometry.frames import Frame, canonical_frame
+from fmb.geometry.ground_truth import start_ground_truth
+from fmb.geometry.interior import sample_surface
+from fmb.geometry.views import Views, scene_cameras, select_views, split_views
+from fmb.hull.frame import framed_hull, hull_points
+from fmb.hull.votes import points_in_masks, voting_views
+from fmb.options import NONE
+
+NOVEL_VIEWS = 32  # of a mesh, that no fit has seen, as in section 7.2
+SURFACE_POINTS = 10_000  # of a mesh, where points are asked for
+HULL_GRID = 96  # voxels on an edge of the hull that a start is drawn from
+NAMED = 10  # views in a notice
+
+
+class Seen(NamedTuple):
+    """The views to fit to, "train", and those that no fit sees, "novel", where there are some; who made them.
+
+    `names` are those of the first, then those of the others.
+    """
+
+    views: dict[str, Views]
+    names: tuple[str, ...]
+    source: str
+    notices: tuple[str, ...]
+
+
+class Scene(NamedTuple):
+    """An object in its canonical frame; `look()` waits for its views, of which `shape` tells those to fit to."""
+
+    name: str
+    frame: Frame
+    mesh: trimesh.Trimesh | None
+    inside: Float[np.ndarray, "point 3"] | None  # points of the visual hull, for a start without a mesh
+    surface: Float[np.ndarray, "point 3"] | None  # points measured on the surface, or drawn from the mesh's
+    shape: tuple[int, int, int]
+    look: Callable[[], Seen]
+
+
+def open_scene(config: Config, generator: np.random.Generator) -> Scene:
+    """The scene of the capture, if `config` names one, else of the mesh. Raises ValueError as the readers do."""
+    return scene_of_mesh(config, generator) if config.capture.data == NONE else scene_of_capture(config, generator)
+
+
+def scene_of_mesh(config: Config, generator: np.random.Generator) -> Scene:
+    """The mesh, and the start of drawing its views."""
+    mesh = read_mesh(config.io.mesh_file)
+    frame = canonical_frame(mesh)
+    mesh, count = frame.mesh_to_canonical(mesh), config.rendering.num_views
+    image_size = (config.rendering.image_height, config.rendering.image_width)
+    cameras = scene_cameras(generator, count + NOVEL_VIEWS, config.rendering)
+    job = start_ground_truth(mesh, cameras, image_size, config.rendering.ground_truth)
+
+    def look() -> Seen:
+        truth = job.result()
+        names = tuple(f"{view:03d}" for view in range(count + NOVEL_VIEWS))
+        return Seen(split_views(truth.views, count), names, truth.backend, (truth.notice,))
+
+    surface = sample_surface(mesh, SURFACE_POINTS, generator) if config.optimization.point_weight else None
+    return Scene(Path(config.io.mesh_file).stem, frame, mesh, None, surface, (count, *image_size), look)
+
+
+def scene_of_capture(config: Config, generator: np.random.Generator) -> Scene:
+    """The capture that `config` names, in the canonical frame of the visual hull of the views to fit to."""
+    capture = read_capture(config.capture.data, config.capture.format, config.capture.longest_side)
+    train, novel = held_out(capture, config.capture.hold_out)
+    train, left_out = without_empty(capture, train)
+    frame, hull = framed_hull(select_views(capture.views, train), HULL_GRID)
+    scale = np.float32(frame.scale)
+    depth = None if capture.views.depth is None else capture.views.depth / scale
+    views = capture.views._replace(cameras=frame.cameras_to_canonical(capture.views.cameras), depth=depth)
+    parts = {"train": select_views(views, train)} | ({"novel": select_views(views, novel)} if len(novel) else {})
+    inside = hull_points(hull, config.model.gmm_points, generator)
+    surface, kept = None, ()
+    if capture.points is not None and config.optimization.point_weight:
+        surface, kept = points_of_object(parts["train"], frame.to_canonical(capture.points))
+    names = tuple(capture.names[view] for view in (*train, *novel))
+    seen = Seen(parts, names, capture.kind, (*capture.notices, *left_out, *kept))
+    name = Path(config.capture.data).resolve().name
+    return Scene(name, frame, None, inside, surface, parts["train"].silhouette.shape, lambda: seen)
+
+
+def held_out(capture: Capture, every: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the views to fit to, and of those to leave out: the capture's own choice, else one in `every`.
+
+    For `every` 0 nothing is left out, not even what the capture would leave out. Raises ValueError where fewer than 2
+    views would be left to fit to.
+    """
+    out = np.array(capture.held_out) & (every > 0)
+    if every and not out.any():
+        out[every - 1 :: every] = True
+    if np.count_nonzero(~out) < 2:
+        raise ValueError(f"{np.count_nonzero(~out)} of {len(out)} views are left to fit to; at least 2 must be")
+    return np.flatnonzero(~out), np.flatnonzero(out)
+
+
+def without_empty(capture: Capture, train: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The views to fit to without those whose masks show no object, unless most are so; and a notice that names them.
+
+    Such a mask is a failure of whatever made it: a fit would carve away what all others see.
+    """
+    voting = voting_views(select_views(capture.views, train))
+    empty = [capture.names[view] for view in train[~voting]]
+    if not empty:
+        return train, ()
+    names = ", ".join(empty[:NAMED]) + (", ..." if len(empty) > NAMED else "")
+    return train[voting], (f"{len(empty)} of {len(train)} masks are empty: left out of the fit: {names}",)
+
+
+def points_of_object(
+    views: Views, points: Float[np.ndarray, "point 3"]
+) -> tuple[Float[np.ndarray, "kept 3"] | None, tuple[str, ...]]:
+    """Those of the points that the masks take for the object's, None if there are none; and a notice of how many.
+
+    The points of a reconstruction are those of the background, too.
+    """
+    inside = points[points_in_masks(views, points)]
+    notice = f"{len(inside):,} of {len(points):,} points lie inside the masks: only these are taken for the surface's"
+    return (inside if len(inside) else None), (notice,)

@@ -1,0 +1,202 @@
+"""Task `shape`: views of a mesh or a capture -> mixture to start from -> fit -> files."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import util
+from fm_render import Mixture, Settings
+from fmb.config import Config, to_yaml
+from fmb.fields.looks import evaluate, shown
+from fmb.fields.mixtures import in_double
+from fmb.files.captures.plain import write_cameras
+from fmb.fit.loop import History
+from fmb.geometry.views import Images, Views, select_views
+from fmb.joint import JointOptions, fit_shape_and_cameras
+from fmb.options import NONE
+from fmb.pictures import draw
+from fmb.pictures.film import Snapshot, film
+from fmb.pictures.painter import Painter
+from fmb.pictures.report import Report, read_pictures, shape_numbers, write_report
+from fmb.pictures.report_scene import Scene as PageScene
+from fmb.pictures.sheets import Scale, depth_scale
+from fmb.shape.color import fit_color
+from fmb.shape.recipe import ShapeFit, ShapeProgram, compile_shape_fit, fit_shape
+from fmb.shape.start import Start, start_mixture
+from fmb.shape.supervision import DEPTH_SETTINGS
+from fmb.tasks.check import check_capture
+from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture, write_moving
+from fmb.tasks.scenes import Scene, Seen, open_scene
+from fmb.tasks.shell import Followers, circumstances
+from util import Clock, choose_device, say
+
+FILM_VIEWS, FILM_SECONDS = 6, 5.0
+
+
+class Run(NamedTuple):
+    """What a reconstruction works with; `settings` are those of the renderer, in the fit and afterwards."""
+
+    config: Config
+    clock: Clock
+    folder: Path
+    device: str
+    scene: Scene
+    start: Start
+    program: ShapeProgram
+    settings: Settings
+    seen: Seen
+
+
+def shape(config: Config, clock: Clock) -> None:
+    """Views of a mesh or a capture -> mixture to start from -> fit to them (sections 4.3 and 7.2) -> files."""
+    if config.check_cameras:
+        return check_capture(config)
+    run = begin(config, clock)
+    # the painter draws in a process of its own, beside the fit
+    with Painter(run.folder) as painter, Followers(config, run.seen.views) as followers:
+        initial, depth = show_start(run, painter)
+        with clock("optimize"):
+            run, fit = fitted(run, followers)
+            followers.finish(fit)
+        history = followers.filled(fit.history)
+        errors = show_end(run, painter, fit.mixture, history, depth)
+        facts = {"task": "shape", **errors, "initial": initial, "steps": len(history.step), "init": run.start.kind}
+        facts |= {"scale": float(run.scene.frame.scale), "device": run.device, "ground_truth_backend": run.seen.source}
+        facts |= {"view_iou": fit.view_iou, "view_weight": fit.view_weight, **circumstances(config)}
+        with clock("export"):
+            # before anything that may fail: what the fit has found
+            util.write_columns(run.folder / "history.csv", history._asdict())
+            write_mixture(run.folder / "model.npz", Subject(fit.mixture, run.scene.frame), facts)
+            subject = subject_of(run, fit.mixture)
+            facts |= surface_facts(subject, run.scene.mesh, config.random_seed)
+            write_files(run, subject, facts)
+            write_film(run, followers.recorder.snapshots)
+        with clock("figures"):
+            painter.finish()
+        metrics = {**facts, "seconds": clock.seconds()}
+        util.write_metrics(run.folder / "metrics.json", metrics)
+        if config.export.report:
+            write_page(run, subject, history, metrics)
+        say(util.summary(metrics, run.folder))
+        followers.wait()
+
+
+def begin(config: Config, clock: Clock) -> Run:
+    """Reads, starts the drawing of a mesh's views, and meanwhile makes the start and compiles the fit."""
+    with clock("load"):
+        device = choose_device(config.cpu)
+        scene = open_scene(config, streams(config)[0])
+        folder = util.prepare_output_dir(config.io.output_dir)
+    with clock("gmm"):
+        recipe = config.optimization.recipe
+        start = start_mixture(scene.mesh, config.model, config.random_seed, recipe, scene.inside)
+    with clock("compile"):
+        settings = DEPTH_SETTINGS if config.optimization.depth_weight else Settings()
+        program = compile_shape_fit(start.mixture, scene.shape, config.optimization, settings)
+    with clock("ground_truth"):
+        seen = scene.look()
+    say(device.hint, start.notice, *seen.notices)
+    return Run(config, clock, folder, device.name, scene, start, program, settings, seen)
+
+
+def streams(config: Config) -> list[np.random.Generator]:
+    """Random numbers for the scene and for the fit, each its own: one moves nothing of the other."""
+    return np.random.default_rng(config.random_seed).spawn(2)
+
+
+def show_start(run: Run, painter: Painter) -> tuple[dict[str, Any], Scale]:
+    """Errors of the start, and the range of the depths that all pictures share."""
+    unit, train = float(run.scene.frame.scale), run.seen.views["train"]
+    with run.clock("evaluate"):
+        seen, errors = evaluate(run.start.mixture, run.seen.views, unit, run.settings)
+    reference, initial = images_of(train, unit), shown(seen["train"], unit)
+    depth = depth_scale([reference.depth, initial.depth], util.UNIT)
+    painter.draw(draw.draw_before, reference, initial, depth)
+    return errors, depth
+
+
+def fitted(run: Run, followers: Followers) -> tuple[Run, ShapeFit]:
+    """The fit; where cameras were fitted, too, the run has the new ones."""
+    generator, train = streams(run.config)[1], run.seen.views["train"]
+    if not run.config.capture.refine_cameras:
+        return run, fit_shape(run.program, run.start.mixture, train, generator, followers, run.scene.surface)
+    if run.config.optimization.point_weight:
+        raise ValueError("point_weight and refine_cameras cannot be had together")
+    options = JointOptions()
+    on_round = followers.on_round(options.rounds)
+    joint = fit_shape_and_cameras(run.program, run.start.mixture, train, generator, options, on_round)
+    turn, shift = np.rad2deg(joint.moved[-1, 0]), 100.0 * joint.moved[-1, 1]
+    say(f"cameras moved by {turn:.2f} degrees and {shift:.2f} % of the size (root mean squares); unseen ones did not")
+    views = {**run.seen.views, "train": train._replace(cameras=joint.cameras)}
+    return run._replace(seen=run.seen._replace(views=views)), joint.shape
+
+
+def show_end(run: Run, painter: Painter, mixture: Mixture, history: History, depth: Scale) -> dict[str, Any]:
+    """Errors of the fit."""
+    unit = float(run.scene.frame.scale)
+    with run.clock("evaluate"):
+        seen, errors = evaluate(mixture, run.seen.views, unit, run.settings)
+    reference = images_of(run.seen.views["train"], unit)
+    painter.draw(draw.draw_after, reference, shown(seen["train"], unit), history, depth)
+    return errors
+
+
+def subject_of(run: Run, mixture: Mixture) -> Subject:
+    """The mixture as it is exported: with its colours, where the views have some, and its surface.
+
+    A fit that is too thin to have either is told of, and kept.
+    """
+    train = run.seen.views["train"]
+    subject = Subject(mixture, run.scene.frame, None, train)
+    try:
+        if run.config.capture.fit_color and train.color is not None:
+            subject = subject._replace(color=fit_color(mixture, train, run.settings))
+        return with_mesh(subject, run.config.export)
+    except ValueError as error:
+        say(f"{error}; so the result has no {'surface' if subject.color is not None else 'colours and no surface'}")
+        return subject
+
+
+def images_of(views: Views, unit: float) -> Images:
+    """What the views show, depths in the input's unit."""
+    return Images(views.silhouette, None if views.depth is None else unit * views.depth, views.color)
+
+
+def write_files(run: Run, subject: Subject, facts: dict[str, Any]) -> None:
+    """The model, its cameras and what else the options name, in the input's frame and unit."""
+    parts = list(run.seen.views.values())
+    cameras = jax.tree.map(lambda *fields: np.concatenate(fields), *(part.cameras for part in parts))
+    held_out = np.arange(len(run.seen.names)) >= len(parts[0].silhouette)
+    write_mixture(run.folder / "model.npz", subject, facts)
+    util.write_text(run.folder / "config.yaml", to_yaml(run.config))
+    size, cameras = parts[0].silhouette.shape[1:], subject.frame.cameras_to_world(cameras)
+    write_cameras(run.folder / "cameras.json", cameras, size, run.seen.names, held_out)
+    wanted = run.config.export if subject.mesh is not None else replace(run.config.export, mesh=NONE)
+    with util.progress_bar("export") as on_progress:
+        export(subject, wanted, run.folder, on_progress)
+
+
+def write_film(run: Run, snapshots: list[Snapshot]) -> None:
+    """The masks in the course of the fit, if they are asked for."""
+    kind, train = run.config.export.film, run.seen.views["train"]
+    if kind != NONE and snapshots:
+        few = select_views(train, np.arange(min(FILM_VIEWS, len(train.silhouette))))
+        with util.progress_bar("film") as on_progress:
+            frames = film(snapshots, few, lambda frame, total: on_progress(frame, total, np.nan))
+        write_moving(run.folder / f"film.{kind}", frames, FILM_SECONDS)
+
+
+def write_page(run: Run, subject: Subject, history: History, metrics: dict[str, Any]) -> None:
+    """The page of numbers and pictures, with a view to turn, in the input's frame and unit."""
+    frame, views = subject.frame, subject.views
+    views = views._replace(cameras=frame.cameras_to_world(views.cameras))
+    made, given = (None if mesh is None else frame.mesh_to_world(mesh) for mesh in (subject.mesh, run.scene.mesh))
+    page = PageScene(frame.mixture_to_world(in_double(subject.mixture)), subject.color, views, made, given)
+    highlights, errors = shape_numbers(metrics)
+    note = f"{metrics['num_mixtures']} components from {len(views.silhouette)} silhouettes"
+    pictures = read_pictures(run.folder)
+    report = Report(run.scene.name, note, page, highlights, errors, history, pictures, metrics)
+    write_report(run.folder / "report.html", report)

@@ -1,0 +1,89 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from fm_render import Mixture, render
+from fmb.fields.looks import VISIBLE, evaluate, look, measure, shown
+from fmb.geometry.cameras import Cameras, pinhole_intrinsics, pixel_rays, random_cameras
+from fmb.geometry.metrics import cross_entropy, depth_mae, iou
+from fmb.geometry.views import Images, Views, select_views
+
+SIZE = (9, 12)
+
+
+@pytest.fixture
+def mixture() -> Mixture:
+    """Three components around the middle."""
+    generator = np.random.default_rng(0)
+    lower = np.tril(generator.normal(size=(3, 3, 3)))
+    lower[:, range(3), range(3)] = generator.uniform(3.0, 6.0, (3, 3))
+    return Mixture(jnp.array(0.2 * generator.normal(size=(3, 3))), jnp.array(lower), jnp.array([0.0, 1.0, 2.0]))
+
+
+@pytest.fixture
+def cameras() -> Cameras:
+    """Three cameras."""
+    return random_cameras(np.random.default_rng(1), 3, 3.0, pinhole_intrinsics(*SIZE, 40.0))
+
+
+@pytest.fixture
+def views(cameras) -> Views:
+    """What they saw, with depth and pixels that say nothing."""
+    generator = np.random.default_rng(2)
+    silhouette = (generator.uniform(size=(3, *SIZE)) > 0.4).astype(float)
+    depth = np.where(silhouette > 0.5, generator.uniform(2.0, 4.0, size=silhouette.shape), np.nan)
+    return Views(cameras, silhouette, depth, generator.uniform(size=silhouette.shape) > 0.2)
+
+
+def test_look_is_the_renderer(mixture, cameras):
+    images = look(mixture, cameras, SIZE)
+    expected = jax.jit(render)(mixture, pixel_rays(cameras, *SIZE))
+    assert images.alpha.shape == images.depth.shape == (3, *SIZE) and images.color is None
+    assert isinstance(images.alpha, np.ndarray)
+    assert_allclose(images.alpha, expected.alpha, rtol=1e-12, atol=1e-15)
+    assert_allclose(images.depth, expected.depth, rtol=1e-12)
+
+
+def test_look_takes_the_precision_of_the_mixture(mixture, cameras):
+    single = Mixture(*(jnp.asarray(field, jnp.float32) for field in mixture))
+    images = look(single, cameras, SIZE)
+    assert images.alpha.dtype == images.depth.dtype == np.float32
+    assert_allclose(images.alpha, look(mixture, cameras, SIZE).alpha, atol=1e-5)
+
+
+def test_depth_is_shown_where_something_is_to_be_seen():
+    alpha, depth = np.array([[[0.0, 0.49, 0.5, 1.0]]]), np.array([[[1.0, 2.0, 3.0, 4.0]]])
+    images = shown(Images(alpha, depth), 10.0)
+    assert VISIBLE == 0.5
+    assert np.array_equal(images.depth, [[[np.nan, np.nan, 30.0, 40.0]]], equal_nan=True)
+    assert np.array_equal(images.alpha, alpha)
+    thin = shown(Images(0.2 * alpha, depth), 1.0)
+    assert np.array_equal(thin.depth, [[[np.nan, np.nan, 3.0, 4.0]]], equal_nan=True)
+    assert np.isnan(shown(Images(0.0 * alpha, depth), 1.0).depth).all()
+
+
+def test_errors_are_those_of_the_metrics(mixture, cameras, views):
+    images = look(mixture, cameras, SIZE)
+    errors = measure(images, views, 7.0)
+    assert errors == {
+        "cross_entropy": cross_entropy(images.alpha, views.silhouette, views.valid),
+        "iou": iou(images.alpha, views.silhouette, views.valid),
+        "depth_mae": 7.0 * depth_mae(images.depth, views.depth, images.alpha, views.valid),
+    }
+    assert all(np.isfinite(error) for error in errors.values())
+    everything = measure(images, views._replace(depth=None, valid=None), 7.0)
+    assert everything == {
+        "cross_entropy": cross_entropy(images.alpha, views.silhouette),
+        "iou": iou(images.alpha, views.silhouette),
+    }
+
+
+def test_sets_of_views_by_name(mixture, views):
+    parts = {"train": select_views(views, slice(2)), "novel": select_views(views, slice(2, None))}
+    seen, errors = evaluate(mixture, parts, 2.0)
+    assert list(seen) == list(errors) == ["train", "novel"]
+    for name, part in parts.items():
+        assert np.array_equal(seen[name].alpha, look(mixture, part.cameras, SIZE).alpha)
+        assert errors[name] == measure(seen[name], part, 2.0)

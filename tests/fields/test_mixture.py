@@ -1,0 +1,172 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from reference import render_reference
+from scipy.stats import multivariate_normal
+from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
+
+from fm_render import Mixture
+from fmb.fields.mixtures import (
+    SURFACE_OPACITY,
+    VOLUME_OPACITY,
+    covariance,
+    em_gmm,
+    fit_gmm,
+    from_sklearn,
+    sample_mixture,
+    sphere_mixture,
+    to_sklearn,
+)
+from fmb.geometry.cameras import pinhole_intrinsics, pixel_rays, random_cameras
+from fmb.geometry.metrics import iou
+
+
+@pytest.fixture(scope="module")
+def ball() -> np.ndarray:
+    """20,000 points uniform in a ball of scale 1, whose surface deviates by radius / sqrt(3) = 1 / 3 in each axis."""
+    generator = np.random.default_rng(0)
+    direction = generator.normal(size=(20_000, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    return direction * np.cbrt(generator.uniform(size=(20_000, 1))) / np.sqrt(3.0)
+
+
+@pytest.fixture(scope="module")
+def gmm(ball) -> GaussianMixture:
+    """Seven components in the ball."""
+    return em_gmm(ball[:1000], 7, seed=3)
+
+
+@pytest.fixture
+def mixture() -> Mixture:
+    """Three components, one of them a disc 500 times thinner than wide."""
+    generator = np.random.default_rng(4)
+    factor = np.tril(generator.normal(size=(3, 3, 3)))
+    factor[:, range(3), range(3)] = [[3.0, 4.0, 2.0], [1.0, 2.0, 500.0], [2.0, 2.0, 3.0]]
+    return Mixture(generator.normal(size=(3, 3)), factor, np.log([0.5, 2.0, 1.0]))
+
+
+def test_spheres_are_those_of_the_released_program():
+    scale = 2.2
+    spheres = sphere_mixture(np.random.default_rng(0), 4000, scale)
+    assert_allclose(spheres.precision_cholesky, np.tile(30.0 / scale * np.eye(3), (4000, 1, 1)), rtol=1e-15)
+    assert_allclose(np.exp(spheres.log_weight), 1.0 / 4000, rtol=1e-13)
+    deviation = 0.1 * np.sqrt(scale)
+    assert np.std(spheres.mean) == pytest.approx(deviation, rel=4.0 / np.sqrt(2.0 * 12_000))
+    assert np.abs(np.mean(spheres.mean, axis=0)).max() < 4.0 * deviation / np.sqrt(4000)
+    heavier = sphere_mixture(np.random.default_rng(0), 5, weight_factor=3.0)
+    assert_allclose(np.exp(heavier.log_weight), 3.0 / 5, rtol=1e-13)
+
+
+def test_precisions_become_lower_triangular(gmm):
+    mixture = from_sklearn(gmm)
+    factor = np.asarray(mixture.precision_cholesky)
+    assert np.array_equal(factor, np.tril(factor))
+    assert_allclose(factor, np.linalg.cholesky(gmm.precisions_), rtol=1e-8, atol=1e-8 * np.abs(factor).max())
+    assert_allclose(covariance(mixture), gmm.covariances_, rtol=1e-10, atol=1e-12)
+    assert_allclose(mixture.mean, gmm.means_, rtol=1e-15)
+
+
+def test_thin_components_keep_their_digits(mixture):
+    back = from_sklearn(to_sklearn(mixture))
+    assert_allclose(back.precision_cholesky, mixture.precision_cholesky, rtol=1e-13, atol=1e-11)
+
+
+def test_scikit_learn_sees_the_field_as_a_density(mixture):
+    points = np.random.default_rng(1).normal(size=(20, 3))
+    gmm = to_sklearn(mixture)
+    offset = points[:, None] - mixture.mean
+    squared = np.sum(np.einsum("pmi,mij->pmj", offset, mixture.precision_cholesky) ** 2, axis=-1)
+    log_field = np.log(np.sum(np.exp(mixture.log_weight - 0.5 * squared), axis=1))
+    ratio = gmm.score_samples(points) - log_field
+    assert_allclose(ratio, ratio[0], rtol=1e-10)
+    # and its integral is 1: the weights times normal densities of these covariances
+    normal = [multivariate_normal(m, c) for m, c in zip(mixture.mean, np.asarray(covariance(mixture)), strict=True)]
+    density = sum(w * n.pdf(points) for w, n in zip(gmm.weights_, normal, strict=True))
+    assert_allclose(gmm.score_samples(points), np.log(density), rtol=1e-8)
+    assert gmm.sample(5)[0].shape == (5, 3)
+
+
+def test_volume_round_trip_keeps_the_gmm(gmm, ball):
+    back = to_sklearn(from_sklearn(gmm, "volume", weight_factor=7.0))
+    assert_allclose(back.weights_, gmm.weights_, rtol=1e-12)
+    assert back.score(ball) == pytest.approx(gmm.score(ball), rel=1e-12)
+
+
+def test_opacities(gmm):
+    volume = np.exp(from_sklearn(gmm, "volume").log_weight)
+    assert gmm.weights_ @ volume == pytest.approx(VOLUME_OPACITY, rel=1e-12)
+    peak = gmm.weights_ / np.sqrt(np.linalg.det(gmm.covariances_))
+    assert_allclose(volume / volume[0], peak / peak[0], rtol=1e-10)
+    surface = np.exp(from_sklearn(gmm, "surface", weight_factor=0.5).log_weight)
+    assert_allclose(surface**2 / gmm.weights_, 7.0 * (0.5 * SURFACE_OPACITY) ** 2, rtol=1e-12)
+
+
+def test_fit_is_nearly_as_likely_as_scikit_learns_own(ball):
+    gmm = em_gmm(ball, 40, seed=0)
+    with threadpool_limits(1):
+        full = GaussianMixture(40, random_state=0).fit(ball)
+    assert gmm.score(ball) > full.score(ball) - 0.03  # its own seeds differ by 0.01
+
+
+def test_fit_does_not_depend_on_the_unit(ball):
+    points = ball[:2000]
+    near, far = fit_gmm(points, 5, seed=1), fit_gmm(1000.0 * points + 5000.0, 5, seed=1)
+    assert_allclose(far.mean, 1000.0 * np.asarray(near.mean) + 5000.0, atol=1e-3)
+    assert_allclose(far.precision_cholesky, np.asarray(near.precision_cholesky) / 1000.0, rtol=1e-4, atol=1e-6)
+    assert_allclose(far.log_weight, near.log_weight, atol=1e-4)
+
+
+def test_same_seed_same_mixture(ball):
+    first, again = (fit_gmm(ball[:500], 4, seed=9) for _ in range(2))
+    assert all(np.array_equal(*pair) for pair in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize(("kind", "count"), [("volume", 40), ("surface", 40)])
+def test_silhouettes_of_a_ball_from_the_start(ball, kind, count):
+    radius = 1.0 / np.sqrt(3.0)
+    points = ball if kind == "volume" else ball / np.linalg.norm(ball, axis=1, keepdims=True) * radius
+    mixture = fit_gmm(points, count, 0, kind)
+    rays = pixel_rays(random_cameras(np.random.default_rng(2), 2, 3.0, pinhole_intrinsics(48, 48, 45.0)), 48, 48)
+    alpha = render_reference(mixture, rays, 1.0).alpha
+    origin, direction = np.asarray(rays.origin), np.asarray(rays.direction)
+    closest = np.linalg.norm(np.cross(origin, direction), axis=-1) / np.linalg.norm(direction, axis=-1)
+    assert iou(alpha, (closest < radius).astype(float)) > 0.92  # measured: 0.926 and 0.939
+
+
+def test_samples_follow_the_field(mixture):
+    count = 40_000
+    points = sample_mixture(mixture, count, np.random.default_rng(0))
+    gmm = to_sklearn(mixture)
+    mean = gmm.weights_ @ gmm.means_
+    offset = gmm.means_ - mean
+    spread = np.einsum("m,mij->ij", gmm.weights_, gmm.covariances_ + offset[:, :, None] * offset[:, None, :])
+    assert np.abs(points.mean(axis=0) - mean).max() < 4.0 * np.sqrt(spread.max() / count)
+    assert np.abs(np.cov(points.T) - spread).max() < 8.0 * spread.max() / np.sqrt(count)
+    assert np.array_equal(points, sample_mixture(mixture, count, np.random.default_rng(0)))
+    assert sample_mixture(mixture, 0, np.random.default_rng(0)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("points", ["plane", "two places"])
+def test_flat_and_repeated_points_are_fitted(points):
+    generator = np.random.default_rng(0)
+    flat = generator.uniform(size=(300, 3)) * [1.0, 1.0, 0.0]
+    mixture = fit_gmm(flat if points == "plane" else np.repeat(flat[:2], 50, axis=0), 4, 0)
+    assert all(np.all(np.isfinite(array)) for array in mixture[:2])
+    assert np.all(np.asarray(mixture.log_weight) < 10.0)
+
+
+def test_points_that_cannot_be_fitted():
+    points = np.random.default_rng(0).normal(size=(30, 3))
+    broken = points.copy()
+    broken[3, 1], broken[8, 0] = np.nan, np.inf
+    for call, message in (
+        (lambda: fit_gmm(points, 40, 0), "num_mixtures 40: more than the 30 points to fit them to"),
+        (lambda: fit_gmm(points, 0, 0), "num_mixtures 0: must be at least 1"),
+        (lambda: fit_gmm(broken, 4, 0), "points for EM: 2 of 30 are not finite"),
+        (lambda: fit_gmm(np.ones((30, 3)), 4, 0), "points for EM: all 30 coincide"),
+        (lambda: sphere_mixture(np.random.default_rng(0), 0), "num_mixtures 0: must be at least 1"),
+        (lambda: from_sklearn(GaussianMixture(2, covariance_type="diag").fit(points)), "covariance_type 'diag'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()

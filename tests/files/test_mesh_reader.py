@@ -1,0 +1,298 @@
+"""Every format comes back as the same clean mesh, and every bad file as one line that names it."""
+
+import builtins
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from fmb.files.meshes import FORMATS, read_mesh
+
+BOX_FACES = trimesh.creation.box().faces
+TETRAHEDRON = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\n"
+TETRAHEDRON_FACES = "f 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"
+PLY = "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
+PLY_FACE = "element face 1\nproperty list uchar int vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\n"
+
+
+def written(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def exported(mesh: trimesh.Trimesh | trimesh.Scene, path: Path) -> Path:
+    data = mesh.export(file_type=path.suffix[1:])
+    if path.suffix == ".gltf":  # the file and its buffers
+        for name, content in data.items():
+            written(path.parent / (path.name if name == "model.gltf" else name), content)
+        return path
+    return written(path, data)
+
+
+def split_corners(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    """The same surface with three vertices of its own for every face, as seams leave it at worst."""
+    return trimesh.Trimesh(mesh.triangles.reshape(-1, 3), np.arange(3 * len(mesh.faces)).reshape(-1, 3), process=False)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_gives_the_same_closed_mesh(kind, tmp_path):
+    ball = trimesh.creation.icosphere(subdivisions=2, radius=2.0)
+    ball.apply_translation([5.0, -3.0, 1.0])
+    mesh = read_mesh(exported(ball, tmp_path / f"ball.{kind}"))
+    assert mesh.is_watertight
+    assert len(mesh.faces) == len(ball.faces)
+    np.testing.assert_allclose(mesh.volume, ball.volume, rtol=1e-6)  # files hold float32
+    np.testing.assert_allclose(mesh.bounds, ball.bounds, atol=1e-6)
+
+
+def test_the_extension_may_be_in_capitals_and_the_path_a_string(tmp_path):
+    path = exported(trimesh.creation.box(), tmp_path / "box.stl").rename(tmp_path / "BOX.STL")
+    assert len(read_mesh(str(path)).faces) == 12
+
+
+def test_scenes_are_joined_with_their_transforms(tmp_path):
+    box, scene = trimesh.creation.box(), trimesh.Scene()
+    mirror = np.diag([-2.0, 1.0, 1.0, 1.0])
+    mirror[:3, 3] = [10.0, 0.0, 0.0]
+    scene.add_geometry(box, geom_name="box", node_name="first")
+    scene.graph.update("second", matrix=mirror, geometry="box")
+    mesh = read_mesh(exported(scene, tmp_path / "two.glb"))
+    np.testing.assert_allclose(mesh.bounds, [[-0.5, -0.5, -0.5], [11.0, 0.5, 0.5]], atol=1e-6)
+    assert mesh.is_watertight
+    np.testing.assert_allclose(mesh.volume, 3.0, rtol=1e-6)  # the mirror image is not inside out
+
+
+@pytest.mark.parametrize("kind", ["ply", "glb", "off"])
+def test_seams_are_welded(kind, tmp_path):
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    mesh = read_mesh(exported(split_corners(ball), tmp_path / f"ball.{kind}"))
+    assert mesh.is_watertight
+    assert len(mesh.vertices) == len(ball.vertices)
+
+
+@pytest.mark.parametrize("scale", [1e-29, 1e-9, 1.0, 1e9, 1e29])
+def test_any_scale_and_place(scale, tmp_path):
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    ball.apply_translation([1e6, -2e6, 3e6])
+    lines = [f"v {x!r} {y!r} {z!r}" for x, y, z in (scale * ball.vertices).tolist()]
+    lines += [f"f {a} {b} {c}" for a, b, c in (ball.faces + 1).tolist()]
+    mesh = read_mesh(written(tmp_path / "ball.obj", "\n".join(lines)))
+    assert mesh.is_watertight
+    assert len(mesh.vertices) == len(ball.vertices)
+    # 1e6 radii from the origin float64 keeps ten digits of the radius
+    np.testing.assert_allclose(np.ptp(mesh.vertices, axis=0) / scale, np.ptp(ball.vertices, axis=0), atol=1e-9)
+
+
+def test_a_mesh_inside_out_is_turned_and_mixed_faces_are_made_to_agree(tmp_path):
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    inverted = trimesh.Trimesh(ball.vertices, ball.faces[:, ::-1], process=False)
+    assert read_mesh(exported(inverted, tmp_path / "inverted.ply")).volume > 0.0
+    mixed = ball.faces.copy()
+    mixed[::3] = mixed[::3, ::-1]
+    mesh = read_mesh(exported(trimesh.Trimesh(ball.vertices, mixed, process=False), tmp_path / "mixed.ply"))
+    np.testing.assert_allclose(mesh.volume, ball.volume, rtol=1e-6)
+
+
+def test_a_surface_stored_with_its_back_is_one_surface(tmp_path):
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    both = trimesh.Trimesh(ball.vertices, np.concatenate([ball.faces, ball.faces[:, ::-1]]), process=False)
+    mesh = read_mesh(exported(both, tmp_path / "both.ply"))
+    assert len(mesh.faces) == len(ball.faces)
+    assert mesh.is_watertight
+    assert mesh.volume > 0.0
+
+
+def test_faces_without_three_corners_and_unused_vertices_are_dropped(tmp_path):
+    extra = "v 9 9 9\nf 1 1 2\nf 3 3 3\n"
+    mesh = read_mesh(written(tmp_path / "tetrahedron.obj", TETRAHEDRON + TETRAHEDRON_FACES + extra))
+    assert (len(mesh.vertices), len(mesh.faces)) == (4, 4)
+    np.testing.assert_allclose(mesh.volume, 1.0 / 6.0)
+
+
+def test_obj_polygons_relative_numbers_comments_and_continued_lines(tmp_path):
+    corner = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    # each quad right after its own four vertices: -4 to -1 count back from the line they stand on
+    text = "# a cube\nmtllib none.mtl\no cube\nvt 0 0\nvn 0 0 1\n"
+    for quad in quads:
+        text += "".join("v {} {} {} # corner\n".format(*corner[index]) for index in quad)
+        text += "usemtl paint\nf -4/1/1 -3/1/1 \\\n -2//1 -1\n"
+    mesh = read_mesh(written(tmp_path / "cube.obj", text))
+    assert (len(mesh.vertices), len(mesh.faces)) == (8, 12)
+    np.testing.assert_allclose(mesh.volume, 1.0)
+
+
+def test_colours_of_vertices_and_faces_survive(tmp_path):
+    text = "v 0 0 0 1 0 0\nv 1 0 0 0 1 0\nv 0 1 0 0 0 1\nv 0 0 1 1 1 1\n" + TETRAHEDRON_FACES
+    mesh = read_mesh(written(tmp_path / "color.obj", text))
+    order = np.lexsort(mesh.vertices.T[::-1])
+    expected = 255 * np.array([[1, 0, 0], [1, 1, 1], [0, 0, 1], [0, 1, 0]])
+    np.testing.assert_array_equal(mesh.visual.vertex_colors[order, :3], expected)
+    box = trimesh.creation.box()
+    box.visual.face_colors = np.arange(48).reshape(12, 4).astype(np.uint8)
+    painted = read_mesh(exported(box, tmp_path / "painted.ply"))
+    np.testing.assert_array_equal(painted.visual.face_colors[:, :3], box.visual.face_colors[:, :3])
+    plain = exported(trimesh.creation.box(), tmp_path / "plain.ply")
+    assert read_mesh(plain).visual.kind is None
+
+
+def test_parts_with_and_without_colours_join(tmp_path):
+    red, plain = trimesh.creation.box(), trimesh.creation.box()
+    red.visual.vertex_colors = np.tile(np.array([255, 0, 0, 255], np.uint8), (8, 1))
+    plain.apply_translation([3.0, 0.0, 0.0])
+    mesh = read_mesh(exported(trimesh.Scene([red, plain]), tmp_path / "two.glb"))
+    left = mesh.vertices[:, 0] < 1.0
+    assert np.all(mesh.visual.vertex_colors[left, :3] == [255, 0, 0])
+    assert np.all(mesh.visual.vertex_colors[~left, 0] == mesh.visual.vertex_colors[~left, 1])
+
+
+@pytest.mark.parametrize("kind", ["obj", "ply", "gltf"])
+def test_no_other_file_is_opened_but_the_buffers_of_a_gltf(kind, tmp_path, monkeypatch):
+    path = exported(trimesh.creation.box(), tmp_path / f"box.{kind}")
+    if kind == "obj":
+        path.write_text("mtllib secret.mtl\nusemtl paint\n" + path.read_text())
+    (tmp_path / "secret.mtl").write_text("newmtl paint\nmap_Kd secret.png\n")
+    opened, real_open = [], io.open
+
+    def watched(file, *rest, **more):
+        opened.append(Path(file).name)
+        return real_open(file, *rest, **more)
+
+    monkeypatch.setattr(io, "open", watched)
+    monkeypatch.setattr(builtins, "open", watched)
+    assert len(read_mesh(path).faces) == 12
+    assert opened[0] == path.name
+    assert all(name.endswith(".bin") for name in opened[1:])
+
+
+@pytest.mark.parametrize("uri", ["../secret.bin", "/etc/hostname", "absent.bin"])
+def test_a_gltf_reaches_no_file_outside_its_folder(uri, tmp_path):
+    folder = tmp_path / "inner"
+    folder.mkdir()
+    path = exported(trimesh.creation.box(), folder / "box.gltf")
+    buffer = min(folder.glob("*.bin"))
+    (tmp_path / "secret.bin").write_bytes(buffer.read_bytes())
+    path.write_text(path.read_text().replace(buffer.name, uri))
+    with pytest.raises(ValueError, match=f"box.gltf: not a readable gltf file: .*{uri}'( cannot be read|, which is)"):
+        read_mesh(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.obj", "", "the mesh file is empty"),
+        ("text.obj", "Dear diary,\nfine weather today\n", "no triangles"),
+        ("binary.obj", bytes(range(256)), "no triangles"),
+        ("points.obj", TETRAHEDRON, "no triangles"),
+        ("words.obj", "v one two three\n", "line 1: vertex 'one two three' is not made of numbers"),
+        ("short.obj", "v 1 2\n", "line 1: vertex with 2 coordinates, needs 3"),
+        ("word.obj", TETRAHEDRON + "f a b c\n", "line 5: face 'a b c' is not made of vertex numbers"),
+        ("line.obj", TETRAHEDRON + "f 1 2\n", "line 5: face with 2 vertices, needs 3"),
+        ("zero.obj", TETRAHEDRON + "f 0 1 2\n", "line 5: face refers to vertex 0, the file has 4"),
+        ("back.obj", TETRAHEDRON + "f -5 1 2\n", "line 5: face refers to vertex -5, 4 stand above it"),
+        ("high.obj", TETRAHEDRON + TETRAHEDRON_FACES + "f 1 2 5\n", "line 9: face refers to vertex 5, the file has 4"),
+        ("nan.obj", TETRAHEDRON.replace("1", "nan") + TETRAHEDRON_FACES, "3 of 4 vertices are not finite"),
+        ("inf.obj", TETRAHEDRON.replace("1", "inf") + TETRAHEDRON_FACES, "3 of 4 vertices are not finite"),
+        ("one.obj", TETRAHEDRON + "f 1 2 3\n", "1 triangles with three distinct corners, a body has at least 4"),
+        ("dot.obj", TETRAHEDRON.replace("1", "0") + TETRAHEDRON_FACES, "all 4 triangles lie in one point"),
+        ("thread.obj", "v 0 0 0\nv 1 0 0\nv 2 0 0\nv 3 0 0\n" + TETRAHEDRON_FACES, "4 triangles, none with an area"),
+        ("text.ply", "Dear diary,\n", "not a readable ply file"),
+        ("cloud.ply", PLY + "end_header\n0 0 0\n1 0 0\n0 1 0\n", "no triangles"),
+        ("range.ply", PLY + PLY_FACE + "3 0 1 7\n", "a face refers to vertex 7, allowed are 0 to 2"),
+        ("negative.ply", PLY + PLY_FACE + "3 0 1 -1\n", "a face refers to vertex -1, allowed are 0 to 2"),
+        ("cut.ply", PLY.replace("ascii", "binary_little_endian") + PLY_FACE, "not a readable ply file"),
+        ("text.stl", "Dear diary,\n", "not a readable stl file: neither text nor of the length that a binary"),
+        ("empty.stl", "solid\nendsolid\n", "no triangles"),
+        ("huge.obj", TETRAHEDRON + "f 1 2 99999999999999999999\n", "not a readable obj file"),
+        ("escape.obj", "v \x1b[2J\n", r"line 1: vertex '\x1b[2J' is not made of numbers"),
+        ("text.off", "Dear diary,\n", "not a readable off file"),
+        ("range.off", "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n", "a face refers to vertex 7, allowed are 0 to 2"),
+        ("text.glb", "Dear diary,\n", "not a readable glb file"),
+        ("text.gltf", "Dear diary,\n", "not a readable gltf file"),
+        ("empty.gltf", "{}", "no triangles"),
+        ("cow.blend", "x", "mesh format '.blend' is not known, allowed are obj, ply, stl, off, glb, gltf"),
+        ("cow", "x", "mesh format '' is not known"),
+    ],
+)
+def test_bad_files(name, content, message, tmp_path):
+    path = written(tmp_path / name, content)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
+        read_mesh(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["off", "stl", "ply", "gltf"])
+def test_the_words_of_a_library_are_not_shown(kind, tmp_path):
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+    with pytest.raises(ValueError, match=f"picture.{kind}: not a readable {kind} file(: neither text nor of .*)?$"):
+        read_mesh(written(tmp_path / f"picture.{kind}", picture))
+
+
+def test_text_in_an_old_encoding_is_read(tmp_path):
+    ball = trimesh.creation.icosphere(subdivisions=1)
+    old = "caf\u00e9".encode("latin-1")
+    comment = b"comment " + old + b"\nelement"
+    files = {
+        "ball.off": ball.export(file_type="off").encode().replace(b"OFF\n", b"OFF\n# " + old + b"\n", 1),
+        "ball.stl": ball.export(file_type="stl_ascii").encode().replace(b"solid", b"solid " + old, 1),
+        "binary.stl": (old + ball.export(file_type="stl"))[:80] + ball.export(file_type="stl")[80:],
+        "binary.ply": ball.export(file_type="ply").replace(b"element", comment, 1),
+        "text.ply": ball.export(file_type="ply", encoding="ascii").replace(b"element", comment, 1),
+        "ball.obj": b"# " + old + b"\n" + ball.export(file_type="obj").encode(),
+    }
+    for name, content in files.items():
+        assert old in content, name
+        mesh = read_mesh(written(tmp_path / name, content))
+        assert (len(mesh.faces), mesh.is_watertight) == (len(ball.faces), True), name
+        np.testing.assert_allclose(mesh.volume, ball.volume, rtol=1e-6)
+
+
+def test_properties_whose_names_differ_in_one_old_letter_stay_apart(tmp_path):
+    header = PLY.replace("vertex 3", "vertex 4").replace("end_header\n", "")
+    header += "property float \u00e4\nproperty float \u00f6\nelement face 4\nproperty list uchar int vertex_indices\n"
+    rows = "0 0 0 7 8\n1 0 0 7 8\n0 1 0 7 8\n0 0 1 7 8\n3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
+    data = (header + "end_header\n" + rows).encode("latin-1")
+    np.testing.assert_allclose(read_mesh(written(tmp_path / "names.ply", data)).volume, 1.0 / 6.0)
+
+
+def test_obj_with_tabs_and_a_byte_order_mark(tmp_path):
+    text = (TETRAHEDRON + TETRAHEDRON_FACES).replace(" ", "\t")
+    for start in ("", "\ufeff", " \t"):
+        np.testing.assert_allclose(read_mesh(written(tmp_path / "tabs.obj", start + text)).volume, 1.0 / 6.0)
+
+
+@pytest.mark.parametrize(("scale", "length"), [("1e100", "1e\\+100"), ("1e-100", "1e-100"), ("1e308", "inf")])
+def test_lengths_beyond_computing(scale, length, tmp_path):
+    text = TETRAHEDRON.replace("1", scale).replace("0 0 0", f"-{scale} 0 0" if length == "inf" else "0 0 0")
+    with pytest.raises(ValueError, match=rf"far\.obj: the mesh is {length} long; must be from 1e-30 to 1e\+30$"):
+        read_mesh(written(tmp_path / "far.obj", text + TETRAHEDRON_FACES))
+
+
+def test_missing_file_folder_and_unreadable_file(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"cow\.obj: no such mesh file"):
+        read_mesh(tmp_path / "cow.obj")
+    (tmp_path / "herd.obj").mkdir()
+    with pytest.raises(ValueError, match=r"herd\.obj: is a folder, expected a mesh file"):
+        read_mesh(tmp_path / "herd.obj")
+    long = "x" * 300 + ".obj"
+    with pytest.raises(ValueError, match=f"^{long}: cannot be read: File name too long$"):
+        read_mesh(long)
+
+    def refused(_path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(ValueError, match=r"cow\.ply: cannot be read: Permission denied"):
+        read_mesh(tmp_path / "cow.ply")
+
+
+def test_shared_models_are_read_as_their_table_says(models_folder):
+    for path in sorted(models_folder.glob("*.ply")):
+        if not path.stem.endswith("_hi"):
+            mesh = read_mesh(path)
+            assert (len(mesh.faces), mesh.is_watertight) == (2500, True), path.name
+            np.testing.assert_allclose(mesh.extents.max(), 1.0, atol=5e-3)  # thinned out after it was scaled

@@ -1,0 +1,207 @@
+"""What each format allows beyond the plainest data set of its kind."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from capture_makers import (
+    OPENGL,
+    POINTS,
+    Scene,
+    bytes_of,
+    make_scene,
+    save,
+    write_annotations,
+    write_co3d,
+    write_colmap,
+    write_idr,
+    write_krt,
+    write_krt_arrays,
+    write_oxford,
+    write_plain,
+    write_ply,
+    write_transforms,
+)
+from PIL import Image
+
+from fmb.files.captures.read import read_capture
+from fmb.files.safe import read_json
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return make_scene()
+
+
+def edit(path: Path, change) -> None:
+    """Rewrites a JSON file; `change` alters what it holds."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_nerf_synthetic(folder, scene):
+    """Blender's files: one angle, no suffix, alpha, training and test frames of the same names."""
+    frames = {"train": [], "val": [], "test": []}
+    for view in range(5):
+        split = "test" if view > 2 else "train"
+        name = f"./{split}/r_{view % 3}"
+        pixels = np.concatenate([scene.views.color[view], scene.views.silhouette[view][..., None]], axis=-1)
+        save(folder / f"{name}.png", bytes_of(pixels))
+        pose = scene.views.cameras.world_from_camera[view] @ OPENGL
+        frames[split].append({"file_path": name, "rotation": 0.1, "transform_matrix": pose.tolist()})
+    for split, listed in frames.items():
+        content = {"camera_angle_x": 0.8, "frames": listed}
+        (folder / f"transforms_{split}.json").write_text(json.dumps(content))
+    capture = read_capture(folder)
+    assert capture.names == ("train/r_0", "train/r_1", "train/r_2", "test/r_0", "test/r_1")
+    np.testing.assert_array_equal(capture.held_out, [False, False, False, True, True])
+    np.testing.assert_array_equal(capture.views.silhouette, scene.views.silhouette)
+    np.testing.assert_array_equal(capture.views.color, scene.views.color)
+    np.testing.assert_allclose(capture.views.cameras.world_from_camera, scene.views.cameras.world_from_camera)
+    focal = 12.0 / np.tan(0.4)
+    expected = np.array([[focal, 0.0, 12.0], [0.0, focal, 9.0], [0.0, 0.0, 1.0]])
+    np.testing.assert_allclose(capture.views.cameras.intrinsics, np.tile(expected, (5, 1, 1)))
+    assert "transforms_val.json is not read" in capture.notices
+    # transparent pixels have no colour: those of the rest are averaged by their alpha
+    halved = read_capture(folder, longest_side=12).views
+    weight = scene.views.silhouette.reshape(5, 9, 2, 12, 2, 1)
+    mixed = (scene.views.color.reshape(5, 9, 2, 12, 2, 3) * weight).sum(axis=(2, 4))
+    total = weight.sum(axis=(2, 4))
+    shown = total[..., 0] > 0.0
+    np.testing.assert_allclose(halved.color[shown], mixed[shown] / total[shown], atol=1e-5)
+    edit(folder / "transforms_test.json", lambda content: content.update(camera_angle_y=0.7))
+    tall = read_capture(folder).views.cameras.intrinsics
+    np.testing.assert_allclose(tall[3, [0, 1], [0, 1]], [focal, 9.0 / np.tan(0.35)])
+    (folder / "transforms_train.json").unlink()
+    alone = read_capture(folder)
+    assert not alone.held_out.any() and "all 2 views are held out by the data: none is" in alone.notices
+
+
+def test_transforms_with_points_masks_by_name_and_missing_frames(folder, scene):
+    write_transforms(folder, scene)
+    write_ply(folder / "sparse_pc.ply")
+
+    def change(content):
+        content["ply_file_path"] = "sparse_pc.ply"
+        content["integer_depth_scale"] = 0.002
+        for frame in content["frames"]:
+            del frame["mask_path"]
+            frame["file_path"] = frame["file_path"].replace("/", "\\")
+        content["frames"].append({**content["frames"][0], "file_path": "images/gone.png"})
+
+    edit(folder / "transforms.json", change)
+    capture = read_capture(folder)
+    np.testing.assert_array_equal(capture.points, POINTS)
+    np.testing.assert_array_equal(capture.views.silhouette, scene.views.silhouette)
+    np.testing.assert_allclose(capture.views.depth, 2.0 * scene.views.depth, atol=1.1e-3)
+    assert "1 of 6 frames have neither image nor mask: left out" in capture.notices
+    assert capture.held_out.tolist() == scene.held_out.tolist()
+
+
+def test_frames_without_masks_are_left_out(folder, scene):
+    write_transforms(folder, scene)
+    edit(folder / "transforms.json", lambda content: [frame.pop("mask_path") for frame in content["frames"]])
+    for name in ("001", "003"):
+        (folder / "masks" / f"{name}.png").unlink()
+    capture = read_capture(folder)
+    assert capture.names == ("000", "002", "004")
+    assert "2 of 5 frames have no mask: left out (images/001.png, images/003.png)" in capture.notices
+
+
+def test_files_that_our_cameras_name(folder, scene):
+    write_plain(folder, scene)
+    (folder / "masks" / "000.png").rename(folder / "elsewhere.png")
+    save(folder / "z.png", np.full((18, 24), 1500, np.uint16))
+    extra = {"mask": "elsewhere.png", "depth": "z.png", "depth_scale": 0.001}
+    edit(folder / "cameras.json", lambda content: content["views"][0].update(extra))
+    views = read_capture(folder).views
+    np.testing.assert_array_equal(views.silhouette, scene.views.silhouette)
+    np.testing.assert_allclose(views.depth[0], 1.5)
+    assert np.isnan(views.depth[1:]).all()
+
+
+def test_colmap_model_beside_the_images_and_other_models(folder, scene):
+    write_colmap(folder, scene)
+    (folder / "sparse" / "1").mkdir()
+    assert "sparse/1 and further models are not read" in read_capture(folder).notices
+    for path in (folder / "sparse" / "0").iterdir():
+        path.rename(folder / path.name)
+    (folder / "points3D.bin").unlink()
+    capture = read_capture(folder)
+    assert capture.points is None
+    np.testing.assert_array_equal(capture.views.silhouette, scene.views.silhouette)
+
+
+def test_a_distorted_model_without_distortion_is_a_pinhole(folder, scene):
+    write_colmap(folder, scene)
+    model = folder / "sparse" / "0"
+    for path in model.glob("cameras.*"):
+        path.unlink()
+    line = "{} SIMPLE_RADIAL 24 18 31.0 12.5 8.5 0\n"
+    (model / "cameras.txt").write_text("".join(line.format(number) for number in range(3, 8)))
+    expected = np.array([[31.0, 0.0, 12.5], [0.0, 31.0, 8.5], [0.0, 0.0, 1.0]])
+    np.testing.assert_array_equal(read_capture(folder).views.cameras.intrinsics[2], expected)
+
+
+def test_co3d_by_the_folder_of_a_sequence(folder, scene):
+    write_co3d(folder, scene)
+    capture = read_capture(folder / "seq_1")
+    np.testing.assert_array_equal(capture.views.silhouette, scene.views.silhouette)
+    assert "held out: as in set_lists/set_lists_manyview_dev_0.json" in capture.notices
+    (folder / "seq_2").mkdir()
+    with pytest.raises(ValueError, match=r"2 sequences have files here \(seq_1, seq_2\); expected one, or the folder"):
+        read_capture(folder)
+    with pytest.raises(ValueError, match="no sequence 'set_lists'"):
+        read_capture(folder / "set_lists")
+
+
+def test_co3d_frames_without_viewpoint(folder, scene):
+    write_co3d(folder, scene)
+    frame = {"sequence_name": "seq_1", "frame_number": 9, "image": {"path": "data/seq_1/x.png", "size": [18, 24]}}
+    frames = read_json(folder / "frame_annotations.jgz", list)
+    write_annotations(folder, [*frames, {**frame, "viewpoint": None}])
+    capture = read_capture(folder)
+    assert len(capture.names) == 5 and "1 of 6 frames have no viewpoint: left out" in capture.notices
+    write_annotations(folder, [frame])
+    with pytest.raises(ValueError, match="seq_1: none of its 1 frames has a viewpoint"):
+        read_capture(folder)
+
+
+def test_idr_tells_of_its_sphere_and_its_order(folder, scene):
+    write_idr(folder, scene)
+    assert any("a ball of radius 2 around (0, 0, 0)" in notice for notice in read_capture(folder).notices)
+    for view, name in enumerate((1, 10, 11, 12, 2)):  # in the order of names, not of numbers
+        (folder / "mask" / f"{view:03d}.png").rename(folder / "mask" / f"{name}.png")
+    capture = read_capture(folder)
+    assert any("by name (1, 10, 11, ...), not by number" in notice for notice in capture.notices)
+    np.testing.assert_array_equal(capture.views.silhouette, scene.views.silhouette)
+
+
+def test_silhouettes_and_calib(folder, scene):
+    """Furukawa and Ponce: calib/NNN.txt with the word CONTOUR, silhouettes/NNN.pgm."""
+    write_oxford(folder, scene)
+    for name in ("calib", "silhouettes"):
+        (folder / name).mkdir()
+    for name in scene.names:
+        text = (folder / f"{name}.P").read_text()
+        (folder / "calib" / f"{name}.txt").write_text(f"CONTOUR\n{text}")
+        (folder / f"{name}.P").unlink()
+        with Image.open(folder / "masks" / f"{name}.png") as mask:
+            mask.save(folder / "silhouettes" / f"{name}.pgm")
+        (folder / "masks" / f"{name}.png").unlink()
+    capture = read_capture(folder)
+    assert capture.kind == "projections"
+    np.testing.assert_array_equal(capture.views.silhouette, scene.views.silhouette)
+    np.testing.assert_allclose(capture.views.cameras.intrinsics, scene.views.cameras.intrinsics, atol=1e-9)
+    (folder / "calib").rename(folder / "txt")
+    assert read_capture(folder).names == scene.names
+
+
+def test_a_box_in_the_data_is_told(folder, scene):
+    write_krt(folder, scene)
+    assert "the file gives a box around the object, (-1, -1, -1) to (1, 1, 1): not used" in read_capture(folder).notices
+    (folder / "cameras.json").unlink()
+    write_krt_arrays(folder, scene)
+    assert len(read_capture(folder).notices) == 1 + sum("border" in n for n in read_capture(folder).notices)

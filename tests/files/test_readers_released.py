@@ -1,0 +1,162 @@
+"""Pickles of arrays, as the released program wrote them; pickles that ask for anything else."""
+
+import os
+import pickle
+from collections import OrderedDict
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from fmb.files import released
+from fmb.files.released import read_released
+
+
+def arrays(dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means, upper factors (some entries of the diagonal negative) and log weights."""
+    generator = np.random.default_rng(0)
+    factor = np.triu(generator.normal(size=(4, 3, 3)))
+    return tuple(a.astype(dtype) for a in (generator.normal(size=(4, 3)), factor, generator.normal(size=4)))
+
+
+def check(path, content, factor=None) -> None:
+    """The file gives the mixture of `arrays`."""
+    path.write_bytes(content)
+    mixture = read_released(path)
+    mean, upper, log_weight = arrays()
+    upper = upper if factor is None else factor
+    assert_allclose(mixture.mean, mean)
+    assert_allclose(mixture.log_weight, log_weight)
+    lower = mixture.precision_cholesky
+    assert not np.triu(lower, 1).any() and np.all(np.diagonal(lower, axis1=1, axis2=2) > 0)
+    upper = upper.astype(float)
+    assert_allclose(lower @ np.swapaxes(lower, 1, 2), upper @ np.swapaxes(upper, 1, 2), atol=1e-12)
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_lists_of_arrays(tmp_path, protocol):
+    check(tmp_path / "model.pkl", pickle.dumps(arrays(), protocol))
+    check(tmp_path / "model.pkl", pickle.dumps(list(arrays()), protocol))
+
+
+def test_arrays_of_jax(tmp_path):
+    check(tmp_path / "model.pkl", pickle.dumps([jnp.asarray(a) for a in arrays()]))
+
+
+def test_other_layouts(tmp_path):
+    mean, upper, log_weight = arrays()
+    path = tmp_path / "model.pkl"
+    check(path, pickle.dumps({"means": mean, "prec": upper, "weights_log": log_weight, "more": 1}))
+    check(path, pickle.dumps((np.asfortranarray(mean), upper, log_weight.astype(">f4"))))
+    lower = np.swapaxes(upper, 1, 2).copy()
+    check(path, pickle.dumps((mean, lower, log_weight)), lower)
+    # the released renderer reads the upper triangle alone
+    full = upper + 7.0 * np.tril(np.ones((3, 3), np.float32), -1)
+    check(path, pickle.dumps((mean, full, log_weight)))
+
+
+class Harmful:
+    """Runs a command when it is read."""
+
+    def __reduce__(self):
+        return os.system, ("touch harmed",)
+
+
+class Nested(Harmful):
+    """Calls what was allowed with what was not."""
+
+    def __reduce__(self):
+        return eval, ("__import__('os').system('touch harmed')",)
+
+
+def payloads() -> dict[str, bytes]:
+    """Pickles that want more than arrays, by what is told of them."""
+    array = b"cnumpy\nndarray\n)\x81(I1\n(%btcnumpy\ndtype\n(S'f4'\ntRI00\n%btb."
+    return {
+        "posix.system": pickle.dumps(Harmful()),
+        "builtins.eval": pickle.dumps([*arrays(), Nested()]),
+        "collections.OrderedDict": pickle.dumps(OrderedDict(a=1)),
+        "an array of something else than numbers": pickle.dumps(np.array([Harmful()], object), 2),
+        "numpy.load": b"cnumpy\nload\n(S'harmed'\ntR.",
+        "an object outside the file": b"Pharmed\n.",
+        "an array of unknown form": array % (b"I-3\n", b"C\x00"),
+        "an array of shape (9,) with 0 bytes": array % (b"I9\n", b"C\x00"),
+        "'os\\nos.system'": b"\x80\x04\x8c\x05os\nos\x8c\x06system\x93.",
+        "a change of a function": b"\x80\x02c_codecs\nencode\nN}U\x0c__defaults__U\x04utf8\x85s\x86b.",
+        "a text in another encoding than latin1": b"c_codecs\nencode\n(S'a'\nS'utf_16'\ntR.",
+    }
+
+
+@pytest.mark.parametrize("reason", payloads())
+def test_nothing_else_is_run(tmp_path, monkeypatch, reason):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "model.pkl"
+    path.write_bytes(payloads()[reason])
+    with pytest.raises(
+        ValueError, match=r"model\.pkl: refused, the pickle asks for .*; only arrays of numbers are read"
+    ) as error:
+        read_released(path)
+    assert reason in str(error.value) and "\n" not in str(error.value)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.pkl"]
+
+
+def test_a_refused_file_leaves_no_trace(tmp_path):
+    """The state of an object may be any attributes of it; those of what the reader itself calls stay."""
+    before = released.encode.__defaults__
+    (tmp_path / "model.pkl").write_bytes(payloads()["a change of a function"])
+    with pytest.raises(ValueError, match="a change of a function"):
+        read_released(tmp_path / "model.pkl")
+    assert released.encode.__defaults__ == before
+    check(tmp_path / "model.pkl", pickle.dumps(arrays(), 2))
+
+
+def test_names_in_a_message_stay_in_one_line(tmp_path):
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps({"a\nb": arrays()[0], 3: 1}))
+    with pytest.raises(ValueError, match=r"log_weight missing in a dict of 'a\\nb'$"):
+        read_released(tmp_path / "model.pkl")
+
+
+def broken_models() -> dict[str, object]:
+    """What is pickled, by the message that it gives."""
+    mean, upper, log_weight = arrays()
+    return {
+        "no model; must be means, precision factors and log weights": 3,
+        "no model; means, precision factors and log weights must be arrays": [1, 2, 3],
+        "log_weight missing in a dict of 'mean', 'prec'": {"mean": mean, "prec": upper},
+        "precision factors of shape (3, 3, 3); must be (4, 3, 3) for 4 components": (mean, upper[:3], log_weight),
+        "means of shape (); must be (0, 3)": (np.zeros((), np.float32).view(), upper, log_weight),
+        "log weights have 4 values that are not finite": (mean, upper, log_weight * np.nan),
+        "precision factors with a zero on the diagonal": (mean, 0 * upper, log_weight),
+    }
+
+
+@pytest.mark.parametrize("message", broken_models())
+def test_broken_models(tmp_path, message):
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps(broken_models()[message]))
+    with pytest.raises(ValueError, match=r"model\.pkl: ") as error:
+        read_released(path)
+    assert message in str(error.value)
+
+
+def test_broken_files(tmp_path, monkeypatch):
+    path = tmp_path / "model.pkl"
+    good = pickle.dumps(arrays())
+    with pytest.raises(ValueError, match="no such file or directory"):
+        read_released(path)
+    for content in (
+        b"",
+        b"\x80",
+        good[:-20],
+        b"text",
+        b"cnumpy\ndtype\n.",
+        b"\x80\x05\x95\xff\xff\xff\xff\xff\xff\xff\x7f",
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"model\.pkl: no"):
+            read_released(path)
+    path.write_bytes(good)
+    monkeypatch.setattr(released, "MOST_BYTES", 100)
+    with pytest.raises(ValueError, match="a model has at most 0 MiB"):
+        read_released(path)

@@ -1,0 +1,296 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
+
+import fmb.fit.loop
+from fm_render import Mixture
+from fmb.fields.looks import look
+from fmb.fields.mixtures import sphere_mixture
+from fmb.fit.loop import Course, Fit, begin, run_fit
+from fmb.geometry.cameras import pinhole_intrinsics, random_cameras
+from fmb.geometry.metrics import cross_entropy, iou
+from fmb.geometry.views import Views, flatten_views, select_views
+from fmb.shape.attendant import Attendant
+from fmb.shape.edges import Edges, mixture_from_edges
+from fmb.shape.options import OptimizationOptions
+from fmb.shape.recipe import Sample, ShapeProgram, compile_shape_fit, fit_options, fit_shape
+from fmb.shape.sampling import sample_all
+from fmb.tasks.shell import Bystander
+
+SIZE = (20, 20)
+OPTIONS = OptimizationOptions(num_epochs=80, batch_size=256)
+
+
+def single(mixture: Mixture) -> Mixture:
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), mixture)
+
+
+@pytest.fixture(scope="module")
+def spheres() -> Mixture:
+    """Two sharp spheres of radius 0.35 that just touch."""
+    mean = np.array([[-0.33, 0.0, 0.1], [0.33, 0.1, -0.1]])
+    return single(mixture_from_edges(Edges(jnp.array(mean), jnp.tile(jnp.eye(3) / 0.35, (2, 1, 1)), jnp.full(2, 3.0))))
+
+
+@pytest.fixture(scope="module")
+def views(spheres) -> Views:
+    """Twelve views of the spheres; the fits see the first eight."""
+    cameras = random_cameras(np.random.default_rng(0), 12, 3.0, pinhole_intrinsics(*SIZE, 32.0))
+    return Views(cameras, (look(spheres, cameras, SIZE).alpha > 0.5).astype(float))
+
+
+@pytest.fixture(scope="module")
+def start() -> Mixture:
+    """Four spheres around the middle."""
+    return single(sphere_mixture(np.random.default_rng(1), 4, sphere_size=8.0, weight_factor=40.0))
+
+
+@pytest.fixture(scope="module")
+def program(start) -> ShapeProgram:
+    """Four components, eight views, recipe "best"."""
+    return compile_shape_fit(start, (8, *SIZE), OPTIONS)
+
+
+def loss_of(mixture: Mixture, views: Views) -> float:
+    return cross_entropy(look(mixture, views.cameras, SIZE).alpha, views.silhouette, views.valid)
+
+
+def test_two_spheres_are_found_from_their_silhouettes(program, start, views):
+    seen, unseen = select_views(views, slice(8)), select_views(views, slice(8, None))
+    progress, bystander = [], Bystander(unseen)
+
+    def on_progress(step: int, total: int, loss: float, mixture: Mixture) -> None:
+        progress.append((step, total, mixture))
+        bystander(step, total, loss, mixture)
+
+    fit = fit_shape(program, start, seen, np.random.default_rng(2), on_progress)
+    assert iou(look(fit.mixture, unseen.cameras, SIZE).alpha, unseen.silhouette) > 0.9
+    assert loss_of(fit.mixture, unseen) < 0.25 * loss_of(start, unseen)
+    assert fit.believed.all() and fit.believed.shape == seen.silhouette.shape
+    history = fit.history
+    assert np.array_equal(history.step, np.arange(len(history.loss))) and len(history.learning_rate) == len(
+        history.loss
+    )
+    assert progress[-1][:2] == (len(history.loss),) * 2 and len(progress) == -(-len(history.loss) // fmb.fit.loop.CHUNK)
+    assert loss_of(progress[-1][2], unseen) == pytest.approx(loss_of(fit.mixture, unseen), rel=0.5)
+    measured = bystander.fill(history).novel_loss
+    assert np.isfinite(measured).sum() == min(8, len(progress)) and np.isfinite(measured[-1])
+    assert measured[np.isfinite(measured)][0] > measured[-1]
+    assert np.array_equal(fit.view_weight, np.ones(8)) and fit.view_iou.min() > 0.85
+    assert all(x.dtype == np.float32 and np.all(np.isfinite(x)) for x in fit.mixture)
+    again = fit_shape(program, start, seen, np.random.default_rng(2))
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(fit.mixture, again.mixture, strict=True))
+
+
+def test_the_truth_does_not_get_worse(program, spheres, views):
+    seen = select_views(views, slice(8))
+    truth = jax.tree.map(lambda x: jnp.concatenate([x, x]), spheres)
+    truth = truth._replace(log_weight=truth.log_weight - np.log(2.0).astype(np.float32))
+    fit = fit_shape(program, truth, seen, np.random.default_rng(0))
+    # float32, and once through the coordinates of the recipe and back
+    assert loss_of(fit.mixture, seen) <= loss_of(truth, seen) + 1e-4
+
+
+def test_a_fit_that_only_gets_worse_is_not_kept(program, start, views):
+    seen = select_views(views, slice(8))
+    good = fit_shape(program, start, seen, np.random.default_rng(2)).mixture
+    wild = compile_shape_fit(start, (8, *SIZE), dataclasses.replace(OPTIONS, num_epochs=1, initial_lr=3.0))
+    kept = fit_shape(wild, good, seen, np.random.default_rng(2))
+    assert kept.history.loss[-1] > 2.0 * kept.history.loss[0]
+    assert_allclose(kept.mixture.mean, good.mean, rtol=1e-5, atol=1e-6)
+    assert loss_of(kept.mixture, seen) == pytest.approx(loss_of(good, seen), rel=1e-3)
+
+
+def test_a_good_state_on_the_way_is_not_lost(program, start, views, monkeypatch):
+    seen = select_views(views, slice(8))
+
+    def spoiled(*arguments) -> Fit:
+        fit = run_fit(*arguments)
+        return fit._replace(parameters=jax.tree.map(lambda x: 3.0 * x, fit.parameters))
+
+    good = fit_shape(program, start, seen, np.random.default_rng(2)).mixture
+    monkeypatch.setattr("fmb.shape.recipe.run_fit", spoiled)
+    kept = fit_shape(program, start, seen, np.random.default_rng(2)).mixture
+    # an average after a chunk, at the latest the last
+    assert loss_of(good, seen) <= loss_of(kept, seen) < 1.2 * loss_of(good, seen) + 1e-4
+
+
+def test_the_predecessor_ignores_the_options(start, views):
+    options = OptimizationOptions(recipe="predecessor", num_epochs=3, batch_size=7, initial_lr=9.0, schedule="cosine")
+    released = fit_options(options)
+    assert (released.num_epochs, released.batch_size, released.learning_rate, released.schedule) == (
+        10,
+        800,
+        0.1,
+        "plateau",
+    )
+    program = compile_shape_fit(start, (8, *SIZE), options)
+    assert program.fit.options == released
+    seen = select_views(views, slice(8))
+    fit = fit_shape(program, start, seen, np.random.default_rng(0))
+    assert len(fit.history.loss) == 10 * (8 * 400 // 800)
+    assert fit.history.learning_rate[0] == 0.1
+    assert loss_of(fit.mixture, seen) < loss_of(start, seen)
+    assert fit.believed.all()
+    with pytest.raises(ValueError, match="batch_size is 800; must be at most 400"):
+        fit_shape(program, start, select_views(views, slice(1)), np.random.default_rng(0))
+
+
+def test_options_reach_the_fit():
+    options = OptimizationOptions(num_epochs=7, batch_size=9, initial_lr=0.3, schedule="plateau", early_stop=False)
+    numbers = fit_options(options)
+    assert (numbers.num_epochs, numbers.batch_size, numbers.learning_rate) == (7, 9, 0.3)
+    assert (numbers.schedule, numbers.early_stop) == ("plateau", False)
+
+
+def test_one_component_and_one_view(start, views):
+    one = jax.tree.map(lambda x: x[:1], start)
+    view = select_views(views, slice(1))
+    program = compile_shape_fit(one, (1, *SIZE), dataclasses.replace(OPTIONS, num_epochs=40, batch_size=64))
+    fit = fit_shape(program, one, view, np.random.default_rng(0))
+    assert fit.mixture.mean.shape == (1, 3)
+    assert loss_of(fit.mixture, view) < loss_of(one, view)
+
+
+def test_pixels_that_say_nothing_do_not_count(program, start, views):
+    # half of each image is covered and shows nonsense
+    silhouette, valid = views.silhouette[:8].copy(), np.ones((8, *SIZE), bool)
+    valid[:, :, 13:] = False
+    nonsense = [np.where(valid, silhouette, value) for value in (0.0, 1.0)]
+    cameras = select_views(views, slice(8)).cameras
+    # the band around outlines, which is where rays are drawn, must see the same in both
+    fits = [
+        fit_shape(program, start, Views(cameras, image, valid=valid), np.random.default_rng(3)) for image in nonsense
+    ]
+    for fit in fits:
+        assert not fit.believed[~valid].any()
+        alpha = look(fit.mixture, cameras, SIZE).alpha
+        assert iou(alpha, silhouette, valid) > 0.85
+    with pytest.raises(ValueError, match="batch_size is 256; must be at most 0"):
+        fit_shape(program, start, Views(cameras, silhouette, valid=~valid & valid), np.random.default_rng(3))
+
+
+def test_removed_parts_are_doubted(program, start, views):
+    damaged = views.silhouette[:8].copy()
+    inside = np.argwhere(damaged[0] > 0.5)
+    row, column = inside[len(inside) // 2]
+    damaged[0, row - 3 : row + 4, column - 3 : column + 4] = 0.0
+    removed = (views.silhouette[:8] > 0.5) & (damaged < 0.5)
+    fit = fit_shape(program, start, Views(select_views(views, slice(8)).cameras, damaged), np.random.default_rng(2))
+    assert np.mean(~fit.believed[removed]) > 0.6
+    assert np.mean(~fit.believed[~removed]) < 0.01
+
+
+def test_padding_changes_nothing(program, start, views):
+    seen = select_views(views, slice(8))
+    seen = seen._replace(silhouette=np.roll(seen.silhouette, -6, axis=2))  # some touch the edge
+    larger = compile_shape_fit(start, (8, SIZE[0] + 3, SIZE[1] + 5), OPTIONS)
+    fit = fit_shape(program, start, seen, np.random.default_rng(2))
+    padded = fit_shape(larger, start, in_larger_images(seen, 3, 5), np.random.default_rng(2))
+    # batch by batch the same rays
+    assert_allclose(padded.history.loss, fit.history.loss, rtol=1e-4)
+    assert all(np.allclose(ours, theirs, atol=1e-3) for ours, theirs in zip(fit.mixture, padded.mixture, strict=True))
+    assert np.array_equal(padded.believed[:, : SIZE[0], : SIZE[1]], fit.believed)
+    assert not padded.believed[:, SIZE[0] :].any() and not padded.believed[:, :, SIZE[1] :].any()
+    assert_allclose(padded.view_iou, fit.view_iou, atol=0.02)
+
+
+def in_larger_images(views: Views, rows: int, columns: int) -> Views:
+    """The views with pixels that are not valid below and to the right, and the intrinsics they had."""
+    room = ((0, 0), (0, rows), (0, columns))
+    valid = np.pad(np.ones(views.silhouette.shape, bool), room)
+    return Views(views.cameras, np.pad(views.silhouette, room), valid=valid)
+
+
+def test_soft_masks(program, start, views):
+    seen = select_views(views, slice(8))
+    soft = seen._replace(silhouette=gaussian_filter(seen.silhouette, (0, 0.7, 0.7)))
+    assert np.any((soft.silhouette > 0.1) & (soft.silhouette < 0.9))
+    fit = fit_shape(program, start, soft, np.random.default_rng(2))
+    seen_again = look(fit.mixture, views.cameras, SIZE).alpha
+    assert iou(seen_again, views.silhouette) > 0.88
+    # half covered is rendered half opaque: as good as the best constant for each value, and better
+    assert np.mean(np.abs(seen_again[:8] - soft.silhouette)) < 0.03
+    assert fit.believed.mean() > 0.995
+
+
+def test_views_that_disagree_lose_their_weight(program, start, views, monkeypatch):
+    seen, unseen = select_views(views, slice(8)), select_views(views, slice(8, None))
+    pose, silhouette = seen.cameras.world_from_camera.copy(), seen.silhouette.copy()
+    pose[2] = turned(pose[2], np.deg2rad(60.0))
+    silhouette[5] = np.roll(silhouette[5], 5, axis=1)
+    odd = Views(seen.cameras._replace(world_from_camera=pose), silhouette)
+    fit = fit_shape(program, start, odd, np.random.default_rng(2))
+    assert np.all(fit.view_weight[[2, 5]] < 0.7) and np.all(np.delete(fit.view_weight, [2, 5]) == 1.0)
+    assert fit.view_iou[[2, 5]].max() < np.delete(fit.view_iou, [2, 5]).min()
+    monkeypatch.setattr("fmb.shape.attendant.view_weight", lambda error: np.ones(len(error)))
+    believing = fit_shape(program, start, odd, np.random.default_rng(2))
+    assert loss_of(fit.mixture, unseen) < 0.9 * loss_of(believing.mixture, unseen)
+
+
+def turned(pose: np.ndarray, angle: float) -> np.ndarray:
+    """The camera elsewhere on its circle around the object's y axis."""
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_rotvec([0.0, angle, 0.0]).as_matrix()
+    return turn @ pose
+
+
+@pytest.fixture
+def attendant(start, views) -> tuple[Attendant, Sample, list]:
+    """An attendant, its sample, and a list of the times at which it relocates."""
+    seen = select_views(views, slice(8))
+    attendant = Attendant(seen, sample_all(seen.silhouette, None, 64), np.random.default_rng(0))
+    pixels = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), flatten_views(seen))
+    return attendant, Sample(pixels, jnp.ones(8 * 400, jnp.float32)), []
+
+
+@pytest.mark.parametrize(("chunks", "expected"), [(20, 9), (100, 9), (4, 3), (2, 1), (1, 0)])
+def test_components_move_early_enough_to_learn(attendant, chunks, expected, monkeypatch):
+    attendant, sample, moved = attendant
+
+    def relocate(course: Course, sample: Sample) -> Course:
+        moved.append(int(course.step) / chunks)
+        return course
+
+    monkeypatch.setattr(attendant, "_relocate", relocate)
+    monkeypatch.setattr(attendant, "_doubt", lambda course, sample, progress: sample)
+    course = begin(jnp.zeros(1))
+    for chunk in range(1, chunks + 1):
+        attendant.attend(course._replace(step=jnp.array(chunk, jnp.int32)), sample, chunk / chunks)
+    assert len(moved) == expected
+    assert all(0.12 <= progress < min(1.0, 0.63 + 1.0 / chunks) for progress in moved)
+
+
+@pytest.mark.parametrize(("chunks", "expected"), [(10, 8), (1000, 40), (1, 1)])
+def test_all_rays_are_looked_at_now_and_then(attendant, chunks, expected, monkeypatch):
+    attendant, sample, looked = attendant
+    monkeypatch.setattr(attendant, "_doubt", lambda course, sample, progress: looked.append(progress) or sample)
+    attendant.due, course = [], begin(jnp.zeros(1))
+    for chunk in range(1, chunks + 1):
+        attendant.attend(course, sample, chunk / chunks)
+    assert abs(len(looked) - expected) <= (chunks == 1000) and looked[-1] == 1.0
+
+
+def test_moved_components_forget_their_moments(attendant, monkeypatch):
+    attendant, sample, _ = attendant
+    # two of four in one place, the others far away and idle
+    mean = np.array([[-0.3, 0.0, 0.1], [0.3, 0.1, -0.1], [40.0, 0.0, 0.0], [0.0, 40.0, 0.0]], np.float32)
+    lower = np.tile(np.eye(3, dtype=np.float32) * np.float32(3.0), (4, 1, 1))
+    course = begin(Edges(jnp.array(mean), jnp.array(lower), jnp.ones(4, jnp.float32)))
+    ones = jax.tree.map(jnp.ones_like, course.parameters)
+    monkeypatch.setattr("fmb.shape.attendant.WORTH_RAYS", 512)
+    after = attendant._relocate(course._replace(mean=ones, square=ones, step=jnp.array(5, jnp.int32)), sample)
+    changed = np.any(np.asarray(after.parameters.mean) != mean, axis=1)
+    assert changed.sum() == 2 and (changed[2] or changed[3]) and int(after.step) == 5
+    for moments in (after.mean, after.square):
+        for moment in moments:
+            kept = np.asarray(moment).reshape(4, -1)
+            assert np.all(kept[changed] == 0.0) and np.all(kept[~changed] == 1.0)
+    assert all(np.array_equal(a, b) for a, b in zip(after.average, after.parameters, strict=True))
+    assert all(x.dtype == np.float32 for x in jax.tree.leaves((after.parameters, after.mean)))

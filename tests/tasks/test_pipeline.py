@@ -1,0 +1,234 @@
+"""The whole program, small: as a user starts it, what it writes, and what it says to input it cannot use."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+import run_fmb
+from fmb.files.models import read_model
+
+ROOT = Path(__file__).resolve().parents[2]
+OFFSET = np.array([5e5, 4e6, 100.0])
+PICTURES = (
+    "01_reference_colors",
+    "02_reference_depths",
+    "03_reference_masks",
+    "04_initial_masks",
+    "05_initial_depths",
+    "06_convergence",
+    "07_mask_overlay",
+    "08_final_masks",
+    "09_depth_comparison",
+    "10_final_depths",
+)
+SMALL = "--num-mixtures 6 --num-views 4 --image-width 20 --image-height 16"
+SMALL += " --batch-size 128 --num-epochs 20 --gmm-points 500"
+
+
+def start(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """The program in a process of its own, in `folder`; all of them share a cache of compiled programs beside it."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder.parent / "cache"), "JAX_ENABLE_X64": "0"}
+    command = [sys.executable, str(ROOT / "run_fmb.py"), *arguments]
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def lump(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mesh far from the origin, ten units long."""
+    mesh = trimesh.creation.icosphere(subdivisions=2)
+    mesh.apply_transform(np.diag([5.0, 3.0, 2.0, 1.0]))
+    mesh.apply_translation(OFFSET)
+    path = tmp_path_factory.mktemp("meshes") / "lump.obj"
+    mesh.export(path, digits=17)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, lump: Path) -> tuple[Path, subprocess.CompletedProcess]:
+    """Output folder and process of one run."""
+    folder = tmp_path_factory.mktemp("run")
+    done = start(folder, "--cpu", "--mesh-file", str(lump), "--output-dir", "out", *SMALL.split())
+    assert done.returncode == 0, done.stderr
+    return folder / "out", done
+
+
+def test_run_writes_ten_pictures(finished: tuple[Path, subprocess.CompletedProcess]) -> None:
+    folder, _ = finished
+    for name in PICTURES:
+        with Image.open(folder / f"{name}.png") as picture:
+            assert min(picture.size) > 200, name
+            assert len(picture.convert("L").getcolors(256) or range(257)) > 2, name
+    written = {path.name for path in folder.iterdir()}
+    others = {"model.npz", "config.yaml", "history.csv", "metrics.json", "mesh.ply", "cameras.json", "report.html"}
+    assert written == {f"{name}.png" for name in PICTURES} | others
+
+
+def test_run_reports_what_was_asked_for(finished: tuple[Path, subprocess.CompletedProcess]) -> None:
+    folder, done = finished
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for errors in (metrics["train"], metrics["novel"], metrics["initial"]["train"], metrics["initial"]["novel"]):
+        assert set(errors) == {"cross_entropy", "iou", "depth_mae"}
+    parts = ("total", "load", "ground_truth", "gmm", "compile", "optimize", "evaluate", "export", "figures")
+    assert set(metrics["seconds"]) == set(parts)
+    assert metrics["seconds"]["total"] >= sum(metrics["seconds"][part] for part in parts[1:])
+    assert metrics["num_mixtures"] == 6
+    assert metrics["device"] == "cpu"
+    assert metrics["ground_truth_backend"] in ("pyrender", "raycast")
+    assert set(metrics["versions"]) >= {"jax", "numpy", "trimesh"}
+    rows = (folder / "history.csv").read_text().splitlines()
+    assert len(rows) == 1 + metrics["steps"]
+    assert metrics["mesh"]["chamfer_percent"] < 20 and 0.8 < metrics["mesh"]["train_iou"] <= 1
+    assert len(metrics["view_iou"]) == len(metrics["view_weight"]) == 4
+    assert "unseen views" in done.stdout
+    assert f"{metrics['seconds']['total']:.1f} s on cpu" in done.stdout
+
+
+def test_fit_beats_its_start_and_an_ellipsoid_is_easy(finished: tuple[Path, subprocess.CompletedProcess]) -> None:
+    metrics = json.loads((finished[0] / "metrics.json").read_text())
+    assert metrics["train"]["cross_entropy"] < metrics["initial"]["train"]["cross_entropy"]
+    assert (
+        metrics["novel"]["iou"] > 0.88
+    )  # its outline is a fifth of its 150 or so pixels; a third of these may be wrong
+
+
+def test_model_is_in_the_frame_of_the_input(finished: tuple[Path, subprocess.CompletedProcess], lump: Path) -> None:
+    model = read_model(finished[0] / "model.npz")
+    mesh = trimesh.load(lump)
+    inside = np.abs((np.asarray(model.mean) - OFFSET) / mesh.extents)
+    assert np.median(inside) < 0.5 and np.ptp(np.asarray(model.mean), axis=0).min() > 0.1
+    # 4e6 away float32 knows quarters of a unit only
+    assert np.asarray(model.mean).dtype == np.float64
+    assert np.unique(np.asarray(model.mean)[:, 1] % 0.25).size == 6
+    assert model.metadata["num_mixtures"] == 6
+
+
+def test_failed_fit_leaves_the_last_result(tmp_path: Path, lump: Path) -> None:
+    small = ["--cpu", "--mesh-file", str(lump), "--ground-truth", "raycast", "--output-dir", "out", *SMALL.split()]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "04_initial_masks.png").write_text("kept")
+    done = start(tmp_path, *small, "--initial-lr", "10", "--schedule", "constant", "--num-epochs", "200")
+    assert done.returncode == 2 and "not finite" in done.stderr or "the loss is" in done.stderr, done.stderr
+    assert [(path.name, path.read_text()) for path in (tmp_path / "out").iterdir()] == [
+        ("04_initial_masks.png", "kept")
+    ]
+
+
+def test_resolved_config_gives_the_same_result(
+    tmp_path: Path, finished: tuple[Path, subprocess.CompletedProcess]
+) -> None:
+    done = start(tmp_path, "--cpu", "--config", str(finished[0] / "config.yaml"), "--output-dir", "again")
+    assert done.returncode == 0, done.stderr
+    before, again = (json.loads((path / "metrics.json").read_text()) for path in (finished[0], tmp_path / "again"))
+    assert again["novel"] == pytest.approx(before["novel"], rel=1e-4)
+
+
+def test_open_mesh_starts_from_its_surface_and_says_so(tmp_path: Path) -> None:
+    sheet = trimesh.Trimesh(
+        [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0], [2, 1, 0]], [[0, 1, 2], [0, 2, 3], [1, 4, 5], [1, 5, 2]]
+    )
+    sheet.export(tmp_path / "sheet.stl")
+    done = start(
+        tmp_path,
+        "--cpu",
+        "--mesh-file",
+        "sheet.stl",
+        "--ground-truth",
+        "raycast",
+        "--output-dir",
+        "out",
+        "--mesh",
+        "none",
+        "--report",
+        "false",
+        *SMALL.split(),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "surface_gmm instead of volume_gmm" in done.stdout
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["init"] == "surface_gmm"
+
+
+def test_predecessor_recipe_runs_by_name(tmp_path: Path, lump: Path) -> None:
+    done = start(
+        tmp_path,
+        "--cpu",
+        "--mesh-file",
+        str(lump),
+        "--recipe",
+        "predecessor",
+        "--init",
+        "sphere",
+        "--num-views",
+        "4",
+        "--ground-truth",
+        "raycast",
+        "--image-width",
+        "32",
+        "--image-height",
+        "32",
+        "--output-dir",
+        "out",
+    )
+    assert done.returncode == 0, done.stderr
+    # ten epochs leave the balls so thin that nothing is half opaque: said, and no reason to lose the model
+    assert "so the result has no" in done.stdout and (tmp_path / "out" / "model.npz").exists()
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["steps"] <= 10 * (4 * 32 * 32 // 800)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--mesh-file missing.obj", "missing.obj: "),
+        ("--mesh-file empty.obj", "empty.obj: "),
+        ("--mesh-file text.obj", "text.obj"),
+        ("--mesh-file cloud.ply", "cloud.ply"),
+        ("--mesh-file nan.obj", "nan.obj"),
+        ("--mesh-file range.obj", "range.obj"),
+        ("--mesh-file one.obj", "one.obj"),
+        ("--num-mixtures 0", "--num-mixtures is 0; must be at least 1"),
+        ("--num-views -3", "--num-views is -3; must be at least 1"),
+        ("--image-width 2", "--image-width is 2; must be at least 8"),
+        ("--batch-size 100000000", "--batch-size is 100000000"),
+        (
+            "--num-views 1 --image-width 16 --image-height 16 --batch-size 300",
+            "--batch-size is 300; must be at most 256",
+        ),
+        ("--num-mixtures 500 --gmm-points 100", "--num-mixtures is 500; must be at most gmm_points, 100"),
+        (f"--mesh-file {ROOT}/data/ibex.ply --output-dir text.obj", "text.obj: is a file"),
+        ("--num-vews 3", "unknown flag --num-vews (did you mean --num-views?)"),
+        ("--config broken.yaml", "broken.yaml, line 3, column 1: not YAML"),
+        ("teach", "unknown task 'teach'"),
+        ("--recipe predecessor --num-epochs 3", "--num-epochs: recipe predecessor has its own num_epochs, 10"),
+    ],
+)
+def test_bad_input_gives_one_line_and_code_2(
+    arguments: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    corners = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\n"
+    (tmp_path / "empty.obj").write_text("")
+    (tmp_path / "text.obj").write_text("Dear reader,\nthis is a letter.\n")
+    (tmp_path / "nan.obj").write_text(corners + "v nan 0 0\nf 1 2 3\nf 1 2 4\nf 1 3 4\nf 2 3 5\n")
+    (tmp_path / "range.obj").write_text(corners + "f 1 2 3\nf 1 2 4\nf 1 3 4\nf 2 3 9\n")
+    (tmp_path / "one.obj").write_text(corners + "f 1 2 3\n")
+    (tmp_path / "broken.yaml").write_text("model:\n  num_mixtures: [4\n")
+    trimesh.PointCloud([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]).export(tmp_path / "cloud.ply")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert (
+        run_fmb.main(
+            ["--cpu", *(["--output-dir", "out"] if "--output-dir" not in arguments else []), *arguments.split()]
+        )
+        == 2
+    )
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
