@@ -10,7 +10,6 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import trimesh
-from tests.test_readers_bop import make_dataset
 
 import run_fmb
 from fmb.config import Config
@@ -22,6 +21,7 @@ from fmb.pose.options import PoseTaskOptions
 from fmb.tasks.track import following
 from tests.capture_makers import write_plain
 from tests.capture_scene import make_scene
+from tests.files.test_readers_bop import make_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = "--cpu --num-mixtures 12 --gmm-points 1000 --image-width 32 --image-height 24"
