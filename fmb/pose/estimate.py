@@ -20,10 +20,10 @@ from fmb.fields.metaballs import softened
 from fmb.fit.losses import weighted_mean
 from fmb.geometry.cameras import ANY_ARRAY
 from fmb.pose.covariance import pose_covariance
-from fmb.pose.first_order import depth_differences, descend_first_order, image_loss
+from fmb.pose.first_order import descend_first_order, image_loss
 from fmb.pose.observation import (
     Observation,
-    Pixels,
+    ObservedPixels,
     camera_of,
     canonical,
     check_observation,
@@ -36,7 +36,7 @@ from fmb.pose.observation import (
 from fmb.pose.options import PoseOptions, Stage
 from fmb.pose.residuals import (
     Noise,
-    Normal,
+    NormalEquations,
     Pose,
     Residuals,
     Sight,
@@ -47,7 +47,7 @@ from fmb.pose.residuals import (
     surface_distances,
     surface_levels,
 )
-from fmb.pose.search import Track, best_of, descend, moved, turns_around
+from fmb.pose.search import SearchPath, best_of, descend, moved, turns_around
 
 THICKNESS = 0.45  # scales from the points seen to the middle at first: from outside they find the side they are of
 MOST_PIXELS = 5_000  # of the finest image; larger ones are pooled
@@ -82,7 +82,7 @@ class Outcome(NamedTuple):
     """What the compiled search returns, canonical."""
 
     pose: Pose
-    track: Track
+    track: SearchPath
     covariance: Float[Array, "6 6"]
     cross_entropy: Float[Array, ""]
     depth_rms: Float[Array, ""]
@@ -93,7 +93,7 @@ class Outcome(NamedTuple):
 class PoseProgram(NamedTuple):
     """A compiled search, for one number of components and one size of image."""
 
-    run: Callable[[Mixture, Pixels, Pose], Outcome]
+    run: Callable[[Mixture, ObservedPixels, Pose], Outcome]
     image_size: tuple[int, int]
     options: PoseOptions
 
@@ -106,7 +106,7 @@ def compile_pose(mixture: Mixture, image_size: tuple[int, int], options: PoseOpt
     options.check()
     dtype = mixture.mean.dtype
     image, number = jax.ShapeDtypeStruct(image_size, dtype), jax.ShapeDtypeStruct((3, *image_size), dtype)
-    pixels = Pixels(number, *[image] * 4)
+    pixels = ObservedPixels(number, *[image] * 4)
     pose = Pose(jax.ShapeDtypeStruct((3, 3), dtype), jax.ShapeDtypeStruct((3,), dtype))
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), mixture)
     run = jax.jit(partial(search_pose, options)).lower(shapes, pixels, pose).compile()
@@ -137,7 +137,7 @@ def estimate_pose(
     return _described(outcome, (start, middle, scale), pixels)
 
 
-def search_pose(options: PoseOptions, mixture: Mixture, pixels: Pixels, start: Pose) -> Outcome:
+def search_pose(options: PoseOptions, mixture: Mixture, pixels: ObservedPixels, start: Pose) -> Outcome:
     """The whole search, canonical."""
     unit = math.ceil(math.sqrt(max(1, pixels.depth.size / MOST_PIXELS)))
     if options.method == "first_order":
@@ -155,12 +155,12 @@ class Found(NamedTuple):
     """A pose, the way there, how many trials that took, and what the last one promised."""
 
     pose: Pose
-    track: Track
+    track: SearchPath
     steps: Int[Array, ""]
     promise: Float[Array, ""]
 
 
-def tournament(options: PoseOptions, mixture: Mixture, image: tuple[Pixels, int], start: Pose) -> Found:
+def tournament(options: PoseOptions, mixture: Mixture, image: tuple[ObservedPixels, int], start: Pose) -> Found:
     """Placed starts, stages from coarse to fine; the poses of least loss go on."""
     (pixels, unit), stages, track = image, options.stages(), None
     poses = placed(options, pooled(pixels, unit * stages[0].pooling), start)
@@ -215,17 +215,15 @@ def residuals(
     found = []
     if options.evidence != "depth":
         found.append(mask_residuals(*density_slopes(models[0], pose, sight.direction), sight, noise))
-    if options.evidence != "mask" and options.depth == "projective":
-        distance, slope, counts = depth_differences(models[1], pose, sight.point, options.settings)
-        counted = sight._replace(depth_weight=sight.depth_weight * counts)
-        found.append(depth_residuals(distance, slope, counted, noise, options.kernel))
-    elif options.evidence != "mask":
+    if options.evidence != "mask":
         measure = surface_levels if stage.far else surface_distances
-        found.append(depth_residuals(*measure(models[1], pose, sight.point), sight, noise, options.kernel))
+        found.append(depth_residuals(*measure(models[1], pose, sight.point), sight, noise))
     return found
 
 
-def look(options: PoseOptions, stage: Stage, models: tuple[Mixture, Mixture], sight: Sight, pose: Pose) -> Normal:
+def look(
+    options: PoseOptions, stage: Stage, models: tuple[Mixture, Mixture], sight: Sight, pose: Pose
+) -> NormalEquations:
     """What the image says of a pose."""
     return normal_equations(*residuals(options, stage, expected(stage, pose), models, sight, pose))
 
@@ -246,7 +244,7 @@ def finished(options: PoseOptions, mixture: Mixture, image: tuple[Sight, int, in
     return Outcome(pose, found.track, covariance, entropy, rms, found.promise, found.steps)
 
 
-def _described(outcome: Outcome, given: tuple, pixels: Pixels) -> PoseFit:
+def _described(outcome: Outcome, given: tuple, pixels: ObservedPixels) -> PoseFit:
     """The outcome in the mixture's own frame and unit."""
     start, middle, scale = given
     path = np.concatenate([start[None], camera_of(outcome.track.pose, middle, scale)])
@@ -264,7 +262,7 @@ def _described(outcome: Outcome, given: tuple, pixels: Pixels) -> PoseFit:
     return PoseFit(camera, covariance, path, loss, (entropy, rms), success, int(outcome.steps))
 
 
-def _entropy(pixels: Pixels) -> float:
+def _entropy(pixels: ObservedPixels) -> float:
     """Cross-entropy a pixel of the mask under its own mean: what a pose that says nothing would reach."""
     share = np.clip(np.average(pixels.silhouette, weights=np.maximum(pixels.mask_weight, 1e-12)), 1e-6, 1 - 1e-6)
     return float(-share * np.log(share) - (1 - share) * np.log(1 - share))

@@ -11,7 +11,7 @@ from jaxtyping import Float
 import util
 from fm_render import Mixture
 from fmb.config import Config, to_yaml
-from fmb.fields.looks import VISIBLE, look, surface_depth
+from fmb.fields.looks import look, surface_depth
 from fmb.fields.mixtures import in_single
 from fmb.files.media import write_gif
 from fmb.files.poses import (
@@ -25,7 +25,7 @@ from fmb.files.poses import (
 )
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.metrics import PoseError, object_pose_error
-from fmb.geometry.views import Images, scene_cameras
+from fmb.geometry.views import Images, foreground, scene_cameras
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.pose import Course, FilmText, Trace, as_images, convergence_page, film, pose_sheets
@@ -138,7 +138,7 @@ def given(name: str) -> Path | None:
 def depth_at(mixture: Mixture, cameras: Cameras, seen: Images, at: slice) -> Float[np.ndarray, "view height width"]:
     """Depth of the mixture's surface, as a depth camera would see it, where its mask is."""
     depth = surface_depth(mixture, Cameras(*(field[at] for field in cameras)), seen.alpha.shape[1:])
-    return np.where(seen.alpha[at] >= VISIBLE, depth, np.nan)
+    return np.where(foreground(seen.alpha[at]), depth, np.nan)
 
 
 def draw_pose(folder: Path, mixture: Mixture, case: Case, fit: PoseFit) -> None:
