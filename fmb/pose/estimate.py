@@ -19,6 +19,7 @@ from fm_render import Mixture
 from fmb.fields.metaballs import softened
 from fmb.fit.losses import weighted_mean
 from fmb.geometry.cameras import ANY_ARRAY
+from fmb.geometry.poses import PoseEstimate, scaled_covariance
 from fmb.pose.covariance import pose_covariance
 from fmb.pose.first_order import descend_first_order, image_loss
 from fmb.pose.observation import (
@@ -58,36 +59,19 @@ AGREEING = 0.8  # of the mask's own entropy: loss a pixel of a pose that explain
 AT_REST = 1.0  # nats: where the last step promised more, the search was cut short
 
 
-class PoseFit(NamedTuple):
-    """The pose found and how sure it is.
+class Outcome(NamedTuple):
+    """What the compiled search finds, canonical: pose, the way there, its trials, what the last step promised.
 
-    `covariance` is of xi = (rotation vector in radians, translation in the mixture's unit), both in the camera's axes:
-    camera_from_object = exp(xi) estimate, where exp(xi) turns about the camera's centre. `path` are the camera's poses
-    after each trial of the search that won, the given start first, and `loss` theirs (of the stage they belong to).
-    `residual` is (cross-entropy a pixel where 3 % of the mask may be wrong, root mean square of the distances of the
-    points seen from the surface, in the mixture's unit), NaN where there was no such evidence. `success`: the search
-    came to rest at a pose that explains what was seen. A search that lost itself leaves NaN.
+    Covariance and residuals come at the end; see PoseEstimate.
     """
 
-    world_from_camera: Float[np.ndarray, "4 4"]
-    covariance: Float[np.ndarray, "6 6"]
-    path: Float[np.ndarray, "step 4 4"]
-    loss: Float[np.ndarray, " step"]
-    residual: tuple[float, float]
-    success: bool
-    iterations: int
-
-
-class Outcome(NamedTuple):
-    """What the compiled search returns, canonical."""
-
     pose: Pose
-    track: SearchPath
-    covariance: Float[Array, "6 6"]
-    cross_entropy: Float[Array, ""]
-    depth_rms: Float[Array, ""]
+    path: SearchPath
+    steps: Int[Array, ""]
     promise: Float[Array, ""]
-    steps: Array
+    covariance: Float[Array, "6 6"] | None = None
+    cross_entropy: Float[Array, ""] | None = None
+    depth_rms: Float[Array, ""] | None = None
 
 
 class PoseProgram(NamedTuple):
@@ -119,7 +103,7 @@ def estimate_pose(
     observation: Observation,
     start: Float[ANY_ARRAY, "4 4"],
     scale: float,
-) -> PoseFit:
+) -> PoseEstimate:
     """The camera's pose, world_from_camera, found from `start`; `scale` is the object's size in the mixture's unit.
 
     Raises ValueError where observation or start make no sense, see `check_observation` and `check_start`.
@@ -148,19 +132,10 @@ def search_pose(options: PoseOptions, mixture: Mixture, pixels: ObservedPixels, 
         pose, track, steps, promise = tournament(options, mixture, (pixels, unit), start)
     sight = pooled(pixels, unit, options.stages()[-1].most)
     height, width = (-(-side // unit) for side in pixels.depth.shape)
-    return finished(options, mixture, (sight, width, height * width), Found(pose, track, steps, promise))
+    return finished(options, mixture, (sight, width, height * width), Outcome(pose, track, steps, promise))
 
 
-class Found(NamedTuple):
-    """A pose, the way there, how many trials that took, and what the last one promised."""
-
-    pose: Pose
-    track: SearchPath
-    steps: Int[Array, ""]
-    promise: Float[Array, ""]
-
-
-def tournament(options: PoseOptions, mixture: Mixture, image: tuple[ObservedPixels, int], start: Pose) -> Found:
+def tournament(options: PoseOptions, mixture: Mixture, image: tuple[ObservedPixels, int], start: Pose) -> Outcome:
     """Placed starts, stages from coarse to fine; the poses of least loss go on."""
     (pixels, unit), stages, track = image, options.stages(), None
     poses = placed(options, pooled(pixels, unit * stages[0].pooling), start)
@@ -171,9 +146,9 @@ def tournament(options: PoseOptions, mixture: Mixture, image: tuple[ObservedPixe
         run = partial(descend, evaluate, steps=stage.trials, tolerance=max(options.tolerance, stage.ending))
         search, part = jax.lax.map(run, poses)  # each by itself: side by side (vmap) took five times as long
         track = part if track is None else jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), track, part)
-        found = Found(search.pose, track, steps + search.steps, search.promise)
+        found = Outcome(search.pose, track, steps + search.steps, search.promise)
         found = best_of(found, search.normal.loss, 1 if after is None else after.poses)
-        poses, track, steps, _ = found
+        poses, track, steps = found.pose, found.path, found.steps
     return jax.tree.map(lambda x: x[0], found)
 
 
@@ -228,7 +203,7 @@ def look(
     return normal_equations(*residuals(options, stage, expected(stage, pose), models, sight, pose))
 
 
-def finished(options: PoseOptions, mixture: Mixture, image: tuple[Sight, int, int], found: Found) -> Outcome:
+def finished(options: PoseOptions, mixture: Mixture, image: tuple[Sight, int, int], found: Outcome) -> Outcome:
     """The outcome, with the noise of the depth as it was found."""
     (sight, width, count), stage, pose = image, options.stages()[-1], found.pose
     distance, _ = surface_distances(mixture, pose, sight.point)
@@ -241,25 +216,24 @@ def finished(options: PoseOptions, mixture: Mixture, image: tuple[Sight, int, in
     density, slope = density_slopes(mixture, pose, sight.direction)
     entropy = mask_residuals(density, slope, sight, noise).loss.sum() / jnp.maximum(sight.mask_weight.sum(), 1)
     rms = jnp.sqrt(weighted_mean(distance**2, sight.depth_weight * (jnp.abs(distance) < 10 * spread)))
-    return Outcome(pose, found.track, covariance, entropy, rms, found.promise, found.steps)
+    return found._replace(covariance=covariance, cross_entropy=entropy, depth_rms=rms)
 
 
-def _described(outcome: Outcome, given: tuple, pixels: ObservedPixels) -> PoseFit:
+def _described(outcome: Outcome, given: tuple, pixels: ObservedPixels) -> PoseEstimate:
     """The outcome in the mixture's own frame and unit."""
     start, middle, scale = given
-    path = np.concatenate([start[None], camera_of(outcome.track.pose, middle, scale)])
+    path = np.concatenate([start[None], camera_of(outcome.path.pose, middle, scale)])
     masked, measured = np.any(pixels.mask_weight > 0), np.any(pixels.depth_weight > 0)
     entropy = float(outcome.cross_entropy) if masked else math.nan
     rms = scale * float(outcome.depth_rms) if measured else math.nan
     agrees = not masked or entropy < AGREEING * _entropy(pixels)
     fits = not measured or rms < CONVINCING * scale
-    unit = np.diag([1.0] * 3 + [float(scale)] * 3)
-    covariance = unit @ np.asarray(outcome.covariance, float) @ unit
+    covariance = scaled_covariance(outcome.covariance, float(scale))
     camera = camera_of(outcome.pose, middle, scale)
     success = bool(agrees and fits and np.isfinite(covariance).all() and float(outcome.promise) < AT_REST)
-    loss = np.asarray(outcome.track.loss, float)
+    loss = np.asarray(outcome.path.loss, float)
     loss = np.concatenate([loss[:1], loss])
-    return PoseFit(camera, covariance, path, loss, (entropy, rms), success, int(outcome.steps))
+    return PoseEstimate(camera, covariance, path, loss, entropy, rms, success, int(outcome.steps))
 
 
 def _entropy(pixels: ObservedPixels) -> float:
