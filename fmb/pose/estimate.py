@@ -126,13 +126,13 @@ def search_pose(options: PoseOptions, mixture: Mixture, pixels: ObservedPixels, 
     unit = math.ceil(math.sqrt(max(1, pixels.depth.size / MOST_PIXELS)))
     if options.method == "first_order":
         loss = partial(image_loss, mixture, pooled(pixels, unit), options.settings)
-        pose, track, steps = descend_first_order(loss, start)
-        promise = jnp.zeros_like(track.loss[0])
+        pose, path, steps = descend_first_order(loss, start)
+        found = Outcome(pose, path, steps, jnp.zeros_like(path.loss[0]))
     else:
-        pose, track, steps, promise = tournament(options, mixture, (pixels, unit), start)
+        found = tournament(options, mixture, (pixels, unit), start)
     sight = pooled(pixels, unit, options.stages()[-1].most)
     height, width = (-(-side // unit) for side in pixels.depth.shape)
-    return finished(options, mixture, (sight, width, height * width), Outcome(pose, track, steps, promise))
+    return finished(options, mixture, (sight, width, height * width), found)
 
 
 def tournament(options: PoseOptions, mixture: Mixture, image: tuple[ObservedPixels, int], start: Pose) -> Outcome:
