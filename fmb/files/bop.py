@@ -17,7 +17,7 @@ from jaxtyping import Float
 from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, camera_to_world, pinhole
 from fmb.files.images import DepthFile, read_depth, silhouette_of, size_of
 from fmb.files.meshes import read_mesh
-from fmb.files.safe import entry, numbers, path_inside, read_image, read_json
+from fmb.files.safe import entry, numbers, path_inside, read_image, read_json, read_text
 from util import write_text
 
 CSV_HEAD = ("scene_id", "im_id", "obj_id", "score", "R", "t", "time")
@@ -127,6 +127,26 @@ def read_bop_model(models: Path, number: int) -> BopModel:
     mesh = read_mesh(path_inside(models, f"obj_{number:06d}.ply", models))
     symmetric = any(record.get(name) for name in ("symmetries_discrete", "symmetries_continuous"))
     return BopModel(mesh, diameter, symmetric)
+
+
+def read_bop_results(path: Path) -> list[BopResult]:
+    """The lines of a results file.
+
+    Raises ValueError that names file and line.
+    """
+    rows = csv.reader(io.StringIO(read_text(path)))
+    if tuple(next(rows, ())) != CSV_HEAD:
+        raise ValueError(f"{path}: first line must be {','.join(CSV_HEAD)}")
+    results = []
+    for line, row in enumerate(rows, 2):
+        where = f"{path}: line {line}"
+        if len(row) != len(CSV_HEAD):
+            raise ValueError(f"{where}: {len(row)} fields, expected {len(CSV_HEAD)}")
+        score, seconds = (float(numbers(row[place], (), f"{where}: {CSV_HEAD[place]}")) for place in (3, 6))
+        turn, shift = numbers(row[4].split(), (9,), f"{where}: R"), numbers(row[5].split(), (3,), f"{where}: t")
+        ids = [_whole(row[place], f"{where}: {CSV_HEAD[place]}") for place in range(3)]
+        results.append(BopResult(*ids, score, _camera_from_object(turn.reshape(3, 3), shift, where), seconds))
+    return results
 
 
 def _true_pose(records: BopRecords, target: BopTarget) -> np.ndarray:
