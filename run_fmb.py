@@ -37,5 +37,10 @@ def main(argv: list[str], began: float | None = None) -> int:
     return 0
 
 
+def command() -> int:
+    """What the installed command `fuzzy-metaballs` runs."""
+    return main(sys.argv[1:], BEGAN)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], BEGAN))
+    sys.exit(command())

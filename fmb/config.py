@@ -27,7 +27,9 @@ from fmb.options import (
 from fmb.pose.options import PoseTaskOptions
 from fmb.shape.options import RELEASED, ModelOptions, OptimizationOptions
 
-DEFAULT_FILE = Path(__file__).resolve().parent.parent / "config.yaml"
+CHECKOUT = Path(__file__).resolve().parents[1]
+INSTALLED = Path(__file__).resolve().with_name("defaults")  # where a wheel keeps config.yaml and data/
+DEFAULT_FILE = (INSTALLED if INSTALLED.is_dir() else CHECKOUT) / "config.yaml"
 HEADER = "Every option with its default. The flag of num_views is --num-views; flags win over this file."
 PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*")
 

@@ -24,6 +24,7 @@ ROOMS = (
     "fmb.joint",
     "fmb.config",
     "fmb.tasks",
+    "fmb.api",
     "run_fmb",
 )
 RENDERER_NEEDS = {"jax", "jaxtyping", "numpy"}  # so that fm_render.py can be copied alone

@@ -94,12 +94,17 @@ def begin(config: Config, clock: Clock) -> Run:
         recipe = config.optimization.recipe
         start = start_mixture(scene.mesh, config.model, config.random_seed, recipe, scene.inside)
     with clock("compile"):
-        settings = DEPTH_SETTINGS if config.optimization.depth_weight else Settings()
+        settings = render_settings(config)
         program = compile_shape_fit(start.mixture, scene.shape, config.optimization, settings)
     with clock("ground_truth"):
         seen = scene.look()
     say(device.hint, start.notice, *seen.notices)
     return Run(config, clock, folder, device.name, scene, start, program, settings, seen)
+
+
+def render_settings(config: Config) -> Settings:
+    """The renderer's settings, in the fit and afterwards: those for depths where depths count."""
+    return DEPTH_SETTINGS if config.optimization.depth_weight else Settings()
 
 
 def streams(config: Config) -> list[np.random.Generator]:

@@ -1,0 +1,141 @@
+"""The program as functions: read, fit, render, find a pose, write. Everything is in the input's own frame and unit.
+
+A `Model` keeps its mixture in a canonical frame, about its middle and in units of its size, together with that frame;
+the functions here take and return cameras, depths and meshes in the input's frame.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import trimesh
+from jaxtyping import Float
+
+from fm_render import Mixture
+from fmb.config import load_config
+from fmb.fields.looks import look, surface_depth
+from fmb.fields.metaballs import mesh_mixture
+from fmb.fields.mixtures import in_double, in_single
+from fmb.files.captures.read import Capture, read_capture
+from fmb.files.meshes import read_mesh, write_mesh
+from fmb.files.models import Model, read_mixture, write_model
+from fmb.geometry.cameras import ANY_ARRAY, Cameras
+from fmb.geometry.poses import PoseEstimate
+from fmb.geometry.views import Images
+from fmb.pose.estimate import compile_pose
+from fmb.pose.estimate import estimate_pose as search_pose
+from fmb.pose.observation import Observation, image_size
+from fmb.pose.options import PoseOptions
+from fmb.shape.recipe import compile_shape_fit
+from fmb.shape.recipe import fit_shape as fit_to_views
+from fmb.shape.start import start_mixture
+from fmb.tasks.scenes import open_scene
+from fmb.tasks.shape import render_settings, streams
+
+__all__ = (
+    "Cameras",
+    "Mixture",
+    "Model",
+    "estimate_pose",
+    "fit_shape",
+    "load_capture",
+    "load_mesh",
+    "load_model",
+    "render",
+    "save_mesh",
+    "save_model",
+    "to_mesh",
+)
+
+
+def load_mesh(path: str | Path) -> trimesh.Trimesh:
+    """The triangles of a mesh file, cleaned, in the file's frame. Raises ValueError where there is nothing to use."""
+    return read_mesh(path)
+
+
+def load_capture(folder: str | Path, longest_side: int = 256) -> Capture:
+    """Masks, images and cameras of a folder in a format that is recognised; images thinned to `longest_side` pixels.
+
+    `capture.views.cameras` are in the data's frame. Raises ValueError where the folder is no capture.
+    """
+    return read_capture(str(folder), "auto", longest_side)
+
+
+def load_model(path: str | Path) -> Model:
+    """The mixture in a model.npz, a PLY of Gaussian splats or a file of the released program.
+
+    Raises ValueError for another suffix or a damaged file.
+    """
+    return read_mixture(path)
+
+
+def fit_shape(source: str | Path, **options: Any) -> Model:
+    """The mixture fitted to the silhouettes of a mesh file or of a folder of masks and cameras.
+
+    `options` are those of config.yaml by name: fit_shape("cow.obj", num_mixtures=80). The first fit of a process compiles for some seconds. Raises ValueError for a wrong option or input, FloatingPointError where the loss
+    is no longer finite.
+    """
+    flags = [f"--{name.replace('_', '-')}={_text(value)}" for name, value in options.items()]
+    config = load_config(["shape", str(source), *flags], ("shape",))
+    scene = open_scene(config, streams(config)[0])
+    start = start_mixture(scene.mesh, config.model, config.random_seed, config.optimization.recipe, scene.inside)
+    program = compile_shape_fit(start.mixture, scene.shape, config.optimization, render_settings(config))
+    views = scene.look().views["train"]
+    found = fit_to_views(program, start.mixture, views, streams(config)[1], point=scene.surface)
+    facts = {"scale": float(scene.frame.scale), "steps": len(found.history.step)}
+    return Model(in_double(found.mixture), scene.frame, None, facts)
+
+
+def render(model: Model, cameras: Cameras, size: tuple[int, int]) -> Images:
+    """Alpha [view, height, width] and depth of the surface, NaN where a ray meets none, for images of (height, width).
+
+    `cameras` (world_from_camera [view, 4, 4], intrinsics [view, 3, 3] in pixels) and depths are in the input's frame
+    and unit. For gradients call fm_render.render on `model.mixture`.
+    """
+    mixture, canonical = in_single(model.mixture), model.frame.cameras_to_canonical(cameras)
+    depth = float(model.frame.scale) * surface_depth(mixture, canonical, size)
+    return Images(look(mixture, canonical, size).alpha, depth)
+
+
+def estimate_pose(
+    model: Model,
+    intrinsics: Float[ANY_ARRAY, "3 3"],
+    start: Float[ANY_ARRAY, "4 4"],
+    depth: Float[ANY_ARRAY, "height width"] | None = None,
+    silhouette: Float[ANY_ARRAY, "height width"] | None = None,
+) -> PoseEstimate:
+    """The camera's pose before the model, world_from_camera, near `start`, from a depth image, a silhouette, or both.
+
+    Intrinsics count pixels from the corner of the image: the centre of pixel (0, 0) is (0.5, 0.5). Depth is along the
+    optical axis in the model's unit, NaN or 0 where nothing was measured; the silhouette is 0 to 1. Raises ValueError
+    where these make no sense together.
+    """
+    frame, mixture = model.frame, in_single(model.mixture)
+    scaled = None if depth is None else np.asarray(depth, float) / float(frame.scale)
+    observation = Observation(np.asarray(intrinsics, float), scaled, silhouette)
+    evidence = "mask" if depth is None else "depth" if silhouette is None else "both"
+    camera = Cameras(np.asarray(start, float)[None], observation.intrinsics[None])
+    begun = frame.cameras_to_canonical(camera).world_from_camera[0]
+    program = compile_pose(mixture, image_size(observation), PoseOptions(evidence=evidence))
+    return search_pose(program, mixture, observation, begun, 1.0).to_world(frame)
+
+
+def to_mesh(model: Model) -> trimesh.Trimesh:
+    """The model's closed surface, outward, in the input's frame. Raises ValueError where nothing is dense enough."""
+    return model.frame.mesh_to_world(mesh_mixture(in_single(model.mixture)).mesh)
+
+
+def save_model(path: str | Path, model: Model) -> Path:
+    """Writes a model.npz in the input's frame and double precision; see docs/assets.md for what it holds."""
+    mixture = model.frame.mixture_to_world(in_double(model.mixture))
+    return write_model(Path(path), *jax.tree.map(np.asarray, mixture), model.facts, model.color)
+
+
+def save_mesh(path: str | Path, mesh: trimesh.Trimesh) -> Path:
+    """Writes a mesh as PLY, OBJ, GLB or STL, by the suffix. Raises ValueError for another one."""
+    return write_mesh(Path(path), mesh)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,51 @@
+"""The three examples and the interface `import fmb`, as a user runs them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fmb
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"), [("own_loss", 0.9, 1.0), ("in_a_network", 0.0, 0.1), ("pose_from_arrays", 0.0, 0.2)]
+)
+def test_examples_do_what_they_say(name, least, most):
+    program = f"import sys; sys.path.insert(0, 'examples'); import {name}; print(repr({name}.main()))"
+    environment = {"PATH": "", "HOME": str(Path.home()), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", program]
+    found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    last = eval(found.splitlines()[-1])
+    assert least <= (last[-1] if isinstance(last, tuple) else last) <= most
+
+
+def test_importing_loads_nothing():
+    program = "import sys, fmb; assert 'jax' not in sys.modules and 'trimesh' not in sys.modules; fmb.Mixture"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+    assert set(fmb.__all__) == set(dir(fmb)) and len(fmb.__all__) <= 12
+    with pytest.raises(AttributeError, match="module 'fmb' has no attribute 'nothing'"):
+        fmb.nothing  # noqa: B018
+
+
+def test_from_a_mesh_to_a_model_and_back(tmp_path):
+    small = {"num_mixtures": 6, "num_views": 4, "num_epochs": 2, "image_width": 16, "image_height": 16}
+    path = ROOT / "data" / "ibex.ply"
+    model = fmb.fit_shape(path, **small, batch_size=64, ground_truth="raycast")
+    again = fmb.load_model(fmb.save_model(tmp_path / "model.npz", model))
+    for one, other in zip(
+        model.frame.mixture_to_world(model.mixture), again.frame.mixture_to_world(again.mixture), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+    mesh = fmb.load_mesh(fmb.save_mesh(tmp_path / "mesh.ply", fmb.to_mesh(model)))
+    assert mesh.is_watertight
+    extents = fmb.load_mesh(path).extents
+    assert np.all(mesh.extents > extents / 3) and np.all(mesh.extents < 3 * extents)  # in the input's own unit
+    with pytest.raises(ValueError, match="--num-mixtures is 0; must be at least 1"):
+        fmb.fit_shape(path, num_mixtures=0)
+    with pytest.raises(ValueError, match="nothing.ply"):
+        fmb.fit_shape(tmp_path / "nothing.ply")
