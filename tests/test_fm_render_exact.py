@@ -9,11 +9,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from reference import Form, gradient_reference, render_reference
 from scipy.spatial.transform import Rotation
 
 from fm_render import INTERSECTIONS, Mixture, Rays, Settings, render
 from fmb.fit.losses import pixel_cross_entropy
+from tests.reference import Form, gradient_reference, render_reference
 
 # each combination is compiled once; strict shapes keep it so
 draw = partial(jax.jit, static_argnames="setting")(

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from reference import render_reference
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
@@ -20,6 +19,7 @@ from fmb.fields.mixtures import (
 )
 from fmb.geometry.cameras import pinhole_intrinsics, pixel_rays, random_cameras
 from fmb.geometry.metrics import iou
+from tests.reference import render_reference
 
 
 @pytest.fixture(scope="module")
