@@ -12,7 +12,7 @@ from util import CUDA_HINT
 ROOT = Path(__file__).resolve().parents[1]
 CHOOSE = """
 import json, sys
-from fmb.device import CACHE, choose_device
+from util import CACHE, choose_device
 device = choose_device(sys.argv[1] == "--cpu")
 import jax, jax.numpy
 place = jax.jit(lambda x: x + 1)(jax.numpy.ones(3)).devices().pop().platform
@@ -66,7 +66,7 @@ def test_cpu_means_the_cpu(path_with_gpu, tmp_path):
 def test_a_platform_that_is_not_here_is_told_in_one_line(platform, tmp_path):
     program = """
 import json
-from fmb.device import choose_device
+from util import choose_device
 try:
     choose_device(False)
 except ValueError as error:
