@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import trimesh
 
-from fmb.files.meshes import MESH_FORMATS, read_mesh, write_mesh
+from fmb.files.meshes import FORMATS, MESH_FORMATS, read_mesh, write_mesh
 
-BOX_FACES = trimesh.creation.box().faces
 TETRAHEDRON = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\n"
 TETRAHEDRON_FACES = "f 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"
 PLY = "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
-PLY_FACE = "element face 1\nproperty list uchar int vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\n"
 
 
 def written(path: Path, content: str | bytes) -> Path:
@@ -53,12 +51,14 @@ def test_scenes_are_joined_with_their_transforms(tmp_path):
     np.testing.assert_allclose(mesh.volume, 3.0, rtol=1e-6)  # the mirror image is not inside out
 
 
-@pytest.mark.parametrize("kind", ["ply", "glb", "off"])
-def test_seams_are_welded(kind, tmp_path):
-    ball = trimesh.creation.icosphere(subdivisions=2)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_gives_the_same_mesh_with_its_seams_welded(kind, tmp_path):
+    ball = trimesh.creation.icosphere(subdivisions=2, radius=2.0).apply_translation([5.0, -3.0, 1.0])
     mesh = read_mesh(exported(split_corners(ball), tmp_path / f"ball.{kind}"))
     assert mesh.is_watertight
-    assert len(mesh.vertices) == len(ball.vertices)
+    assert (len(mesh.vertices), len(mesh.faces)) == (len(ball.vertices), len(ball.faces))
+    np.testing.assert_allclose(mesh.volume, ball.volume, rtol=1e-6)  # files hold float32
+    np.testing.assert_allclose(mesh.bounds, ball.bounds, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1e-29, 1e-9, 1.0, 1e9, 1e29])

@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import json
 import os
 import tracemalloc
 import zlib
@@ -26,7 +25,7 @@ from tests.datasets import (
     write_plain,
     write_transforms,
 )
-from tests.files.damage import png
+from tests.files.damage import GONE, nerf, plain, png
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +60,7 @@ def test_links_may_not_leave_the_folder(folder, scene, tmp_path):
     assert "path 'transforms.json' leaves the data set" in refusal(folder)
     (folder / "loop").symlink_to(folder / "loop")
     write_plain(folder, scene)
-    content = json.loads((folder / "cameras.json").read_text())
-    content["views"][0]["mask"] = "loop/x.png"
-    (folder / "cameras.json").write_text(json.dumps(content))
+    plain(mask="loop/x.png")(folder)
     assert "loop/x.png" in refusal(folder)
 
 
@@ -134,10 +131,7 @@ def test_a_strip_cannot_be_reduced(folder):
 
 def test_opaque_images_have_no_masks(folder, scene):
     write_transforms(folder, scene)
-    content = json.loads((folder / "transforms.json").read_text())
-    for frame in content["frames"]:
-        del frame["mask_path"]
-    (folder / "transforms.json").write_text(json.dumps(content))
+    nerf(frames__0__mask_path=GONE, frames__1__mask_path=GONE)(folder)
     for view, name in enumerate(scene.names):
         (folder / "masks" / f"{name}.png").unlink()
         opaque = np.concatenate([scene.views.color[view], np.ones((18, 24, 1))], axis=-1)

@@ -29,7 +29,7 @@ from fmb.shape.supervision import (
 
 SIZE = (18, 18)
 RADIUS = 0.4
-OPTIONS = OptimizationOptions(num_epochs=60, batch_size=256, depth_weight=3.0, point_weight=1.0)
+OPTIONS = OptimizationOptions(num_epochs=30, batch_size=256, depth_weight=3.0, point_weight=1.0)
 
 
 def ball(sharpness: float = 3.0) -> Mixture:
