@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from fmb.files.captures.plain import write_cameras
 from fmb.files.captures.read import read_capture
-from fmb.geometry.cameras import Cameras, look_at
+from fmb.geometry.cameras import Cameras, look_at, pixel_rays
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.views import Views
 
@@ -79,6 +79,17 @@ def see(pose: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int]) -> tupl
         depth = np.where(miss < radius, np.minimum(depth, closest - half), depth)
     share = np.rint(255.0 * share).astype(np.float32) / np.float32(255.0)
     return share, np.where(np.isfinite(depth), depth, np.nan).astype(np.float32)
+
+
+def sphere_depth(
+    cameras: Cameras, size: tuple[int, int], centre: Any = (0.0, 0.0, 0.0), radius: float = 1.0
+) -> np.ndarray:
+    """Depth of a sphere along the rays through the pixel centres, NaN beside it, in closed form."""
+    origin, direction = (np.asarray(field) for field in pixel_rays(cameras, *size))
+    offset, square = origin - np.asarray(centre), np.sum(direction**2, axis=-1)
+    along = np.sum(offset * direction, axis=-1)
+    room = along**2 - square * (np.sum(offset**2, axis=-1) - radius**2)
+    return np.where(room > 0.0, (-along - np.sqrt(np.maximum(room, 0.0))) / square, np.nan)
 
 
 def bytes_of(values: np.ndarray) -> np.ndarray:

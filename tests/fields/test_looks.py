@@ -11,6 +11,7 @@ from fmb.fields.looks import VISIBLE, evaluate, look, measure, shown, surface_de
 from fmb.geometry.cameras import Cameras, look_at, pinhole_intrinsics, pixel_rays, random_cameras
 from fmb.geometry.metrics import cross_entropy, depth_mae, iou
 from fmb.geometry.views import Images, Views, select_views
+from tests.datasets import sphere_depth
 
 SIZE = (9, 12)
 
@@ -104,20 +105,12 @@ def ball(centre: list[float], spread: float, log_weight: float) -> Mixture:
     return Mixture(jnp.array([centre]), jnp.eye(3)[None] / spread, jnp.array([log_weight]))
 
 
-def sphere_depth(cameras, centre: list[float], radius: float) -> np.ndarray:
-    origin, direction = (np.asarray(field) for field in pixel_rays(cameras, 12, 16))
-    offset, square = origin - np.array(centre), np.sum(direction**2, axis=-1)
-    along = np.sum(offset * direction, axis=-1)
-    inside = along**2 - square * (np.sum(offset**2, axis=-1) - radius**2)
-    return np.where(inside > 0, (-along - np.sqrt(np.maximum(inside, 0))) / square, np.nan)
-
-
 def test_a_ball_is_a_sphere():
     cameras = random_cameras(np.random.default_rng(0), 3, 3.0, LENS)
     centre, spread, log_weight = [0.1, -0.2, 0.05], 0.2, 2.0
     radius = spread * np.sqrt(2.0 * (log_weight - np.log(np.log(2.0))))
     found = surface_depth(ball(centre, spread, log_weight), cameras, (12, 16))
-    expected = sphere_depth(cameras, centre, radius)
+    expected = sphere_depth(cameras, (12, 16), centre, radius)
     both = np.isfinite(found) & np.isfinite(expected)
     assert both.sum() > 100 and np.mean(np.isfinite(found) != np.isfinite(expected)) < 0.02
     np.testing.assert_allclose(found[both], expected[both], atol=1e-5)

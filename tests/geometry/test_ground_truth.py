@@ -11,6 +11,7 @@ from fmb.geometry.cameras import Cameras, look_at, pinhole_intrinsics, pixel_ray
 from fmb.geometry.frames import canonical_frame
 from fmb.geometry.ground_truth import BACKENDS, GroundTruth, render_ground_truth, start_ground_truth
 from fmb.geometry.views import Views
+from tests.datasets import sphere_depth
 
 CRASH = "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n"
 REFUSE = "import os, sys\nsys.exit('no driver for ' + os.environ['PYOPENGL_PLATFORM'])\n"
@@ -64,15 +65,6 @@ def cameras_around(count: int, size: tuple[int, int], shift: tuple[float, float]
 def iou(first: np.ndarray, second: np.ndarray) -> float:
     first, second = first > 0.5, second > 0.5
     return np.count_nonzero(first & second) / np.count_nonzero(first | second)
-
-
-def sphere_depth(cameras: Cameras, size: tuple[int, int]) -> np.ndarray:
-    """Depth of the unit sphere along the rays through the pixel centres, NaN beside it."""
-    origin, direction = (np.asarray(field) for field in pixel_rays(cameras, *size))
-    squared = np.sum(direction**2, axis=-1)
-    half = np.sum(origin * direction, axis=-1)
-    root = half**2 - squared * (np.sum(origin**2, axis=-1) - 1.0)
-    return np.where(root > 0.0, (-half - np.sqrt(np.maximum(root, 0.0))) / squared, np.nan)
 
 
 @pytest.mark.parametrize(
