@@ -374,8 +374,8 @@ def _quadric(mean: Array, precision_cholesky: Array) -> Array:
 def in_blocks(function: Callable, common: tuple, rays: Array, mixtures: int, closed: bool) -> dict[str, Array]:
     """`function(common, rays [6, ray])`, a dict of arrays with the ray last, in blocks of rays.
 
-    The memory of forward and backward pass is that of one block, beside the results. `closed`: the backward pass adds
-    up one block's gradient at a time and refuses forward mode; else JAX differentiates the loop in either mode.
+    Beside the results, both passes need the memory of one block. `closed`: the backward pass adds up one block's
+    gradient at a time and refuses forward mode; else JAX differentiates the loop in either mode.
     """
     count = rays.shape[1]
     blocks = -(-count // max(LEAST_BLOCK, PAIRS_PER_BLOCK // mixtures))
@@ -392,16 +392,12 @@ def _map(function: Callable, common: tuple, stacked: Array) -> dict[str, Array]:
     return _scan(jax.checkpoint(lambda common, rays: ((), function(common, rays))), common, stacked)[1]
 
 
-def _map_forward(function: Callable, common: tuple, stacked: Array):
-    return _map(function, common, stacked), (common, stacked)
-
-
 def _map_backward(function: Callable, inputs: tuple, g_results: dict[str, Array]):
     return _scan(lambda common, rays, g_block: jax.vjp(function, common, rays)[1](g_block), *inputs, g_results)
 
 
 _map_closed_form = jax.custom_vjp(_map, nondiff_argnums=(0,))
-_map_closed_form.defvjp(_map_forward, _map_backward)
+_map_closed_form.defvjp(lambda function, *inputs: (_map(function, *inputs), inputs), _map_backward)
 
 
 def _scan(function: Callable, common: tuple, *stacked):
@@ -418,10 +414,10 @@ def _scan(function: Callable, common: tuple, *stacked):
 def nearby(mixture, origin: Array, direction: Array) -> tuple:
     """(start, mixture about its middle, (origin + start x direction about that middle, direction)).
 
-    The rays begin where they pass the middle.
-    Far cameras would cost digits: q and t u grow with the distance, their difference does not. Hits stay the same, so
-    that start has no gradient. It keeps half of the digits, as does the direction that it is first multiplied with:
-    that product is exact, and what its sum with the origin loses is added once the middle is subtracted.
+    The rays begin where they pass the middle, since far cameras cost digits: q and t u grow with the distance, their
+    difference does not. Hits stay the same, so start has no gradient. It keeps half of the digits, as does the
+    direction that it is first multiplied with: their product is exact, and what its sum with the origin loses is added
+    once the middle is subtracted.
     """
     middle = jax.lax.stop_gradient(mixture.mean.mean(0))[:, None]
     digits = jnp.finfo(origin.dtype)
@@ -447,8 +443,7 @@ def smooth_root(beta: Array, gamma: Array) -> Array:
 def laid_out(origin: Array, direction: Array) -> tuple[Array, Array]:
     """The same arrays [3, ray], in memory: as a product with the unit matrix, which XLA does not fuse into its uses.
 
-    Otherwise it forms them again, from the rays as they came, for every component: 2.5 times slower on a CPU, and more
-    where the rays are a slice of many.
+    Otherwise XLA forms them again for every component, which is 2.5 times slower on a CPU, and more for slices.
     """
     rays = jnp.concatenate([origin, direction])
     rays = product("ij,jr->ir", jnp.eye(len(rays), dtype=rays.dtype), rays)
@@ -478,10 +473,7 @@ def smallest_root(beta: Array, gamma: Array) -> Array:
 
 
 def facing_normal(depth: Array, slope: Array, direction: Array) -> Array:
-    """Unit normal [3, ray] towards the camera, from the slope of the depth with respect to the ray's direction.
-
-    That of the surface that rays of one length sweep; 0 where nothing is in front of the camera.
-    """
+    """Unit normal [3, ray] towards the camera, from the depth's slope by the direction; 0 where nothing is seen."""
     radial = (depth + (slope * direction).sum(0)) / (direction * direction).sum(0)
     facing = slope - radial[None] * direction
     square = (facing * facing).sum(0, keepdims=True)
@@ -489,15 +481,11 @@ def facing_normal(depth: Array, slope: Array, direction: Array) -> Array:
 
 
 def check(mixture, rays, choices: list[tuple]) -> None:
-    """ValueError unless each (kind, name, allowed) is a choice, there are components, and shapes are as declared.
-
-    Broadcasting would hide wrong shapes.
-    """
+    """ValueError unless each (kind, name, allowed) is a choice and shapes are as declared, which broadcasting hides."""
     for choice in choices:
         choose(*choice)
     count = mixture.mean.shape[0] if mixture.mean.ndim == 2 else 0
-    expected = {"mean": (count, 3), "precision_cholesky": (count, 3, 3), "log_weight": (count,)}
-    for name, shape in expected.items():
+    for name, shape in zip(mixture._fields, ((count, 3), (count, 3, 3), (count,)), strict=True):
         found = jnp.shape(getattr(mixture, name))
         if found != shape or not count:
             raise ValueError(f"mixture.{name} has shape {found}; must be {shape} for {count} components, at least 1")

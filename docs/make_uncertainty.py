@@ -15,13 +15,13 @@ import numpy as np
 from benchmarks.uncertainty import Uncertainty, fit_covariance, look_deviation
 from fm_render import Mixture
 from fmb.config import Config
-from fmb.fields.looks import VISIBLE, look
+from fmb.fields.looks import look
 from fmb.files.meshes import read_mesh
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.frames import canonical_frame
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.noise import damaged
-from fmb.geometry.views import Images, RenderingOptions, Views, scene_cameras, select_views
+from fmb.geometry.views import Images, RenderingOptions, Views, foreground, scene_cameras, select_views
 from fmb.pictures.draw import draw_sheet
 from fmb.pictures.sheets import SEAM, Scale, Sheet, fit_tiles, paint, sheet_note, view_labels
 from fmb.shape.options import ModelOptions
@@ -61,7 +61,7 @@ def deviation_sheet(
 
     Each has its own range: the error is several times the deviation, which knows nothing of the model's bias.
     """
-    visible = seen.alpha >= VISIBLE
+    visible = foreground(seen.alpha)
     error = np.where(visible, np.abs(seen.depth - unseen.depth), np.nan)
     expected = np.where(visible, deviation.depth, np.nan)
     shown = np.where(visible, seen.depth, np.nan)

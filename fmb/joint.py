@@ -21,9 +21,9 @@ from fmb.geometry.cameras import Cameras
 from fmb.geometry.metrics import pose_error
 from fmb.geometry.views import Views
 from fmb.pose.estimate import look
-from fmb.pose.observation import Observation, Pixels, camera_of, canonical, observed_pixels, pooled, pose_of
+from fmb.pose.observation import Observation, ObservedPixels, camera_of, canonical, observed_pixels, pooled, pose_of
 from fmb.pose.options import PoseOptions, Stage
-from fmb.pose.residuals import Normal, Pose
+from fmb.pose.residuals import NormalEquations, Pose
 from fmb.pose.search import descend
 from fmb.shape.recipe import ShapeFit, ShapeProgram, fit_shape
 
@@ -99,11 +99,11 @@ def compiled_refinement(
     pixels = jax.tree.map(lambda *x: jnp.asarray(np.stack(x), dtype), *images)
     deviation = jnp.array([np.deg2rad(options.degrees), options.percent / 100], dtype) / math.sqrt(3)
 
-    def one(mixture: Mixture, view: tuple[Pixels, Pose, Pose]) -> Pose:
+    def one(mixture: Mixture, view: tuple[ObservedPixels, Pose, Pose]) -> Pose:
         image, pose, given = view
         sight = pooled(image, 1)
 
-        def evaluate(pose: Pose) -> Normal:
+        def evaluate(pose: Pose) -> NormalEquations:
             seen = look(search, STAGE, (mixture, mixture), sight, pose)
             return jax.tree.map(jnp.add, seen, prior(pose, given, deviation))
 
@@ -124,7 +124,7 @@ def compiled_refinement(
     return refine
 
 
-def prior(pose: Pose, given: Pose, deviation: Float[Array, "2"]) -> Normal:
+def prior(pose: Pose, given: Pose, deviation: Float[Array, "2"]) -> NormalEquations:
     """That the camera is near the given one: normal in its rotation about itself and in its position.
 
     A step (w, v) turns the camera by -w and moves it by w x t - v, in its own axes. The angle stands as its sine.
@@ -137,7 +137,7 @@ def prior(pose: Pose, given: Pose, deviation: Float[Array, "2"]) -> Normal:
     slope = jnp.block([[-eye, jnp.zeros_like(eye)], [lever, -eye]]) / jnp.repeat(deviation, 3)[:, None]
     residual = jnp.concatenate([sine, shift]) / jnp.repeat(deviation, 3)
     loss = product("i,i->", residual, residual) / 2
-    return Normal(loss, product("ji,j->i", slope, residual), product("ji,jk->ik", slope, slope), loss[None])
+    return NormalEquations(loss, product("ji,j->i", slope, residual), product("ji,jk->ik", slope, slope), loss[None])
 
 
 def aligned(pose: Float[np.ndarray, "view 4 4"], reference: Float[np.ndarray, "view 4 4"]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Times the renderer: against its naive twin, beside compiled peers, as sizes grow, and against the machine's limit.
 
-    python -m benchmarks.render.bench_render [--quick] [--gpu-sizes] [--output RESULTS.md] [--plot docs/figures/bench.png]
+    python -m benchmarks.render.bench_render [--quick] [--gpu-sizes] [--output FILE] [--plot FILE]
 
 Prints the tables and writes them between two marks of RESULTS.md. Every time is of compiled calls on data already on
 the device, those that are compared in turns in one process; peak memory is that of a process for each size.

@@ -121,7 +121,7 @@ POSE_SOURCES = (
 )
 ICP_SOURCES = ("benchmarks/table2/icp.py", "benchmarks/table2/methods.py")
 START, OURS, RECIPE = "start", "fuzzy metaballs", "the paper's recipe"
-RELEASED = PoseOptions(method="first_order", depth="projective", starts=0, settings=DEPTH_SETTINGS)
+RELEASED = PoseOptions(method="first_order", starts=0, settings=DEPTH_SETTINGS)
 
 
 def points_method(rule: str, count: int) -> tuple[str, Method]:

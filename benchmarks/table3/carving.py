@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fmb.geometry.views import Views
-from fmb.hull.votes import FOREGROUND, QUORUM, Box, Volume
+from fmb.geometry.views import Views, foreground
+from fmb.hull.votes import QUORUM, Box, Volume
 
 LARGEST_CELL = 16  # voxels on an edge; 8 takes as long, 64 a tenth longer
 COARSE, HALVINGS = 16, 2  # cells on an edge of the box that is looked for, and how often they are halved
@@ -63,7 +63,7 @@ def carve(views: Views, grid: int = 384, box: Box | None = None, dissent: float 
 
 
 def _ballots(views: Views) -> list[Ballot]:
-    vote = np.where(np.asarray(views.silhouette) >= FOREGROUND, 1, AGAINST_COUNT)
+    vote = np.where(foreground(np.asarray(views.silhouette)), 1, AGAINST_COUNT)
     if views.valid is not None:
         vote = np.where(np.asarray(views.valid), vote, 0)
     # the frame, and before it the zeros that a sum begins with

@@ -18,8 +18,8 @@ from benchmarks.table3.carving import carve
 from benchmarks.table3.methods import Method, Outcome, Settings, Solve
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.metrics import ALPHA_MARGIN
-from fmb.geometry.views import Images, Views
-from fmb.hull.votes import FOREGROUND, Volume, look_at_volume
+from fmb.geometry.views import Images, Views, foreground
+from fmb.hull.votes import Volume, look_at_volume
 
 POINTS = 470  # as exact as 40 components in pose, says section 6
 POINT_RADIUS = 0.1  # of half an image: 3 of 64 pixels, so that 470 of them close a surface
@@ -48,7 +48,7 @@ def prepare_open3d(settings: Settings) -> Solve:
     def solve(views: Views, seed: int) -> Outcome:
         start = time.perf_counter()
         # a corner counts where any of the four pixels around it does: masks are a pixel larger to it
-        grown = binary_dilation(np.asarray(views.silhouette) >= FOREGROUND, np.ones((1, 3, 3), bool))
+        grown = binary_dilation(foreground(np.asarray(views.silhouette)), np.ones((1, 3, 3), bool))
         box = carve(views._replace(silhouette=grown.astype(float)), 1).box
         size, white = box.edge / settings.grid, np.ones(3)
         grid = open3d.geometry.VoxelGrid.create_dense(np.array(box.lower), white, size, *(3 * [box.edge]))
@@ -60,7 +60,7 @@ def prepare_open3d(settings: Settings) -> Solve:
             middle = matrix[:2, 2] - 0.5
             camera.intrinsic = open3d.camera.PinholeCameraIntrinsic(width, height, matrix[0, 0], matrix[1, 1], *middle)
             camera.extrinsic = camera_from_world
-            image = open3d.geometry.Image((np.asarray(mask) >= FOREGROUND).astype(np.float32))
+            image = open3d.geometry.Image((foreground(np.asarray(mask))).astype(np.float32))
             grid.carve_silhouette(image, camera)
         occupied = np.zeros(3 * (settings.grid,), bool)
         left = np.array([voxel.grid_index for voxel in grid.get_voxels()], int).reshape(-1, 3)

@@ -10,11 +10,10 @@ from jax import Array
 from jaxtyping import Float
 
 from fm_render import Mixture, Settings, dot, intersect_linear, render, residual, whiten
+from fmb.fields.metaballs import HALF_OPAQUE
 from fmb.geometry.cameras import Cameras, pixel_rays
 from fmb.geometry.metrics import cross_entropy, depth_mae, iou
-from fmb.geometry.views import Images, Views
-
-VISIBLE = 0.5  # alpha from which a pixel belongs to the object
+from fmb.geometry.views import FOREGROUND, Images, Views
 
 
 @partial(jax.jit, static_argnums=2)
@@ -36,11 +35,11 @@ def look(mixture: Mixture, cameras: Cameras, image_size: tuple[int, int], settin
 
 
 def shown(images: Images, unit: float) -> Images:
-    """The images for a picture: depth times `unit`, and NaN where alpha is below VISIBLE.
+    """The images for a picture: depth times `unit`, and NaN where alpha is below one half.
 
     A start may be too thin to be visible anywhere; then half of its largest alpha is the bound.
     """
-    bound = min(VISIBLE, float(images.alpha.max()) / 2)
+    bound = min(FOREGROUND, float(images.alpha.max()) / 2)
     return images._replace(depth=np.where((images.alpha >= bound) & (images.alpha > 0), unit * images.depth, np.nan))
 
 
@@ -63,7 +62,6 @@ def evaluate(
     return seen, {name: measure(seen[name], part, unit) for name, part in views.items()}
 
 
-LEVEL = float(np.log(np.log(2.0)))  # log density at which a ray that stays there for a component's depth has alpha 1/2
 REACH = 2.0  # scales before and behind the mixture's middle within which the surface lies
 SAMPLES, HALVINGS = 160, 12  # of that stretch, 1/40 scale apart; the interval of the first crossing, halved
 
@@ -77,18 +75,18 @@ def _first_crossing(mixture: Mixture, cameras: Cameras, height: int, width: int)
     peak = mixture.log_weight[:, None] - dot(rest, rest) / 2
 
     def field(distance: Array) -> Array:
-        return jax.nn.logsumexp(peak - rate * (distance[None] - place) ** 2 / 2, axis=0) - LEVEL
+        return HALF_OPAQUE - jax.nn.logsumexp(peak - rate * (distance[None] - place) ** 2 / 2, axis=0)
 
     offset = mixture.mean.mean(0)[:, None] - rays.origin
     middle = (offset * rays.direction).sum(0) / (rays.direction**2).sum(0)
     step = 2.0 * REACH / SAMPLES
     starts = jnp.linspace(-REACH, REACH, SAMPLES + 1, dtype=middle.dtype)
-    inside = jax.lax.map(lambda start: field(middle + start) >= 0, starts)
+    inside = jax.lax.map(lambda start: field(middle + start) <= 0, starts)
     high = middle + starts[jnp.argmax(inside, axis=0)]
 
     def halve(_, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         half = (ends[0] + ends[1]) / 2
-        within = field(half) >= 0
+        within = field(half) <= 0
         return jnp.where(within, ends[0], half), jnp.where(within, half, ends[1])
 
     _, found = jax.lax.fori_loop(0, HALVINGS, halve, (high - step, high))

@@ -13,7 +13,7 @@ from jax.lax import stop_gradient
 from jax.tree_util import Partial
 from jaxtyping import Float, Int
 
-from fm_render import Mixture, choose, dot, whiten
+from fm_render import Mixture, Vector, choose, dot, lower, transposed
 from fmb.fields.contour import Grid, contour, extract_surface, sample_field, tidy
 from fmb.fields.field import Field
 from fmb.fields.mixtures import covariance
@@ -22,7 +22,11 @@ from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.metrics import iou
 from fmb.geometry.views import Views, select_views
 
-HALF = float(np.log(2.0))  # density at which a ray is half opaque
+HALF_DENSITY = math.log(2.0)  # of a ray that is half opaque: alpha = 1 - exp(-density)
+HALF_OPAQUE = math.log(HALF_DENSITY)  # log density there; the surface of a mixture is where its density is that
+LEAST_SLOPE = 1.0  # per scale, of the log density: bounds the offset of a point where the field is flat
+FLATTEST = 1e-3  # least slope of a component per scale that its curvature is divided by
+LEAST_SHARPNESS = 0.1  # log weight above that of half opacity; lighter components keep no edge to soften
 LEVELS = (0.2, 1.4)  # of the density, between which the search looks
 TRIALS = 9  # levels tried, in equal ratios
 TIE = 0.002  # of IoU, what pixels leave open
@@ -50,9 +54,67 @@ class MixtureMesh(NamedTuple):
     iou: float | None
 
 
+class FieldJet(NamedTuple):
+    """A field at points: value (negative inside), slope, curvature (>= 0): the components' mean along their slopes."""
+
+    value: Float[Array, " point"]
+    slope: Float[Array, "3 point"]
+    curvature: Float[Array, " point"]
+
+
+def offsets(mixture: Mixture, points: Float[Array, "point 3"]) -> Vector:
+    """L^T (x - mean), three arrays [mixture, point]."""
+    return transposed(mixture.precision_cholesky, points.T[:, None] - mixture.mean.T[..., None])
+
+
+def component_log_density(mixture: Mixture, rest: Vector) -> Float[Array, "mixture point"]:
+    """log_weight - d^2 / 2 of every component, from the offsets of points."""
+    return mixture.log_weight[:, None] - dot(rest, rest) / 2
+
+
+def value_slope_curvature(mixture: Mixture, points: Float[Array, "point 3"]) -> FieldJet:
+    """f = log ln 2 - log sum exp(log_weight - d^2 / 2), its slope and its curvature; zero where the density is ln 2.
+
+    Everything is differentiable; what is not used costs nothing once it is compiled.
+    """
+    rest, factor = offsets(mixture, points), mixture.precision_cholesky
+    log_density = component_log_density(mixture, rest)
+    top = stop_gradient(log_density.max(0))
+    share = jnp.exp(log_density - top[None])
+    total = share.sum(0)
+    pull = lower(factor, rest)
+    across = transposed(factor, pull)
+    bend = dot(across, across) / jnp.maximum(dot(pull, pull), FLATTEST**2)
+    slope = jnp.stack([(share * x).sum(0) for x in pull]) / total[None]
+    return FieldJet(HALF_OPAQUE - top - jnp.log(total), slope, (share * bend).sum(0) / total)
+
+
+def surface_offset(
+    mixture: Mixture, point: Float[Array, "point 3"], least_slope: float = LEAST_SLOPE
+) -> Float[Array, " point"]:
+    """Signed distance to first order from where the density is ln 2, positive outside: f / |grad f|.
+
+    It is less where the slope is below `least_slope`. The slope counts as constant in its gradient: a blunter field
+    would else pass for a nearer one.
+    """
+    jet = value_slope_curvature(mixture, point)
+    return jet.value / stop_gradient(jnp.sqrt((jet.slope * jet.slope).sum(0) + least_slope**2))
+
+
+def softened(mixture: Mixture, blur: Float[Array, ""]) -> Mixture:
+    """The same half-opaque ellipsoids with softer edges: the sharpness k becomes k / (1 + blur k).
+
+    At blur 0 the mixture as it is; at 1 its edges are felt a component's radius away.
+    """
+    sharpness = jnp.maximum(mixture.log_weight - HALF_OPAQUE, LEAST_SHARPNESS)
+    factor = 1 / (1 + blur * sharpness)
+    lower = jnp.sqrt(factor)[:, None, None] * mixture.precision_cholesky
+    return Mixture(mixture.mean, lower, mixture.log_weight + (factor - 1) * sharpness)
+
+
 def log_density(mixture: Mixture, level: Float[Array, ""], points: Float[Array, "point 3"]) -> Float[Array, " point"]:
     """log level - log of the sum of densities: zero where the field of the mixture is `level`, negative inside."""
-    return jnp.log(level) - jax.nn.logsumexp(_exponent(mixture, points), axis=0)
+    return value_slope_curvature(mixture, points).value + jnp.log(level) - HALF_OPAQUE
 
 
 def hull_density(
@@ -67,20 +129,20 @@ def hull_density(
     whitened = whitened / jnp.linalg.norm(whitened, axis=-1, keepdims=True)
     deciding = _deciding_line(*stop_gradient((mixture, whitened, points)))
     axis = jnp.take(whitened, deciding, axis=0).transpose(2, 1, 0)
-    offset = _whitened(mixture, points)
-    rest = _dot(offset, offset) - _dot(offset, tuple(axis)) ** 2
+    offset = offsets(mixture, points)
+    rest = dot(offset, offset) - dot(offset, tuple(axis)) ** 2
     return jnp.log(level) - jax.nn.logsumexp(mixture.log_weight[:, None] - rest / 2, axis=0)
 
 
 def _deciding_line(mixture: Mixture, whitened: Array, points: Array) -> Int[Array, " point"]:
     """Which direction has the AGAINST-th smallest density along the line through each point."""
-    offset = _whitened(mixture, points)
-    square = _dot(offset, offset)
+    offset = offsets(mixture, points)
+    square = dot(offset, offset)
 
     def insert(smallest: tuple, line: tuple) -> tuple[tuple, None]:
         """The smallest densities so far, ascending, each with its direction."""
         axis, place = line
-        along = _dot(offset, tuple(axis.T[..., None]))
+        along = dot(offset, tuple(axis.T[..., None]))
         density = jnp.exp(mixture.log_weight[:, None] - (square - along**2) / 2).sum(0)
         place = jnp.full(density.shape, place)
         kept = []
@@ -141,7 +203,7 @@ def mesh_mixture(mixture: Mixture, options: MeshOptions = MeshOptions(), views: 
     choose("field of a mesh", options.field, FIELDS)
     if not 0.0 <= options.level < np.inf:
         raise ValueError(f"level of a mesh {options.level}: must be positive, or 0 to search for it")
-    level = options.level or (HALF if views is None else best_level(mixture, options.field, views))
+    level = options.level or (HALF_DENSITY if views is None else best_level(mixture, options.field, views))
     field = FIELDS[options.field](mixture, level)
     mesh = extract_surface(field, *mixture_box(mixture, level), options.resolution, LEAST_PIECE)
     if options.faces:
@@ -163,7 +225,7 @@ def best_level(mixture: Mixture, kind: str, views: Views) -> float:
     levels = np.exp(np.linspace(low, high, TRIALS))
     agreement = np.array([_level_iou(grid, level, views) for level in levels])
     good = levels[agreement >= agreement.max() - TIE]
-    return float(good[np.argmin(np.abs(np.log(good / HALF)))])
+    return float(good[np.argmin(np.abs(np.log(good / HALF_DENSITY)))])
 
 
 def mesh_iou(mesh: trimesh.Trimesh, views: Views) -> float:
@@ -192,7 +254,7 @@ def vertex_colors(
 ) -> Float[np.ndarray, "point 3"]:
     """Colours at points: those of the components, mixed by their densities there."""
     points = jnp.asarray(points, mixture.mean.dtype)
-    weight = jax.nn.softmax(_exponent(mixture, points), axis=0)
+    weight = jax.nn.softmax(component_log_density(mixture, offsets(mixture, points)), axis=0)
     return np.asarray(jnp.einsum("kp,kc->pc", weight, jnp.asarray(color, weight.dtype), precision="highest"))
 
 
@@ -207,56 +269,3 @@ def _level_iou(grid: Grid, level: float, views: Views) -> float:
 def _arrays(mixture: Mixture, level: float) -> tuple[Mixture, Array]:
     dtype = jnp.result_type(float)
     return Mixture(*(jnp.asarray(x, dtype) for x in mixture)), jnp.asarray(level, dtype)
-
-
-def _whitened(mixture: Mixture, points: Array) -> tuple[Array, Array, Array]:
-    """L^T (x - mean), three arrays [mixture, point]."""
-    (a, _, _), (b, c, _), (d, e, f) = mixture.precision_cholesky.transpose(1, 2, 0)[..., None]
-    x, y, z = points.T[:, None] - mixture.mean.T[..., None]
-    return a * x + b * y + d * z, c * y + e * z, f * z
-
-
-def _dot(first: tuple, second: tuple) -> Array:
-    return first[0] * second[0] + first[1] * second[1] + first[2] * second[2]
-
-
-def _exponent(mixture: Mixture, points: Array) -> Array:
-    """log_weight - d^2 / 2, [mixture, point]."""
-    offset = _whitened(mixture, points)
-    return mixture.log_weight[:, None] - _dot(offset, offset) / 2
-
-
-HALF_OPAQUE = math.log(math.log(2))  # log density at which alpha is 1/2
-LEAST_SLOPE = 1.0  # per scale, of the log density: bounds the offset of a point where the field is flat
-
-
-def surface_offset(
-    mixture: Mixture, point: Float[Array, "point 3"], least_slope: float = LEAST_SLOPE
-) -> Float[Array, " point"]:
-    """Signed distance to first order from where the density field is ln 2, positive outside.
-
-    That is f / |grad f| for f = log ln 2 - log sum exp(log_weight - d^2 / 2), and less where the slope is below
-    `least_slope`. The slope counts as constant in its gradient: a blunter field would else pass for a nearer one.
-    """
-    rest = whiten(mixture, point.T, jnp.zeros_like(point.T)).offset
-    log_density = mixture.log_weight[:, None] - dot(rest, rest) / 2
-    (a, _, _), (b, c, _), (d, e, f) = mixture.precision_cholesky.transpose(1, 2, 0)[..., None]
-    share = jax.nn.softmax(log_density, axis=0)
-    pull = (a * rest[0], b * rest[0] + c * rest[1], d * rest[0] + e * rest[1] + f * rest[2])
-    slope = tuple((share * x).sum(0) for x in pull)
-    steepness = jax.lax.stop_gradient(jnp.sqrt(dot(slope, slope) + least_slope**2))
-    return (HALF_OPAQUE - jax.nn.logsumexp(log_density, axis=0)) / steepness
-
-
-LEAST_SHARPNESS = 0.1  # log weight above that of half opacity; lighter components keep no edge to soften
-
-
-def softened(mixture: Mixture, blur: Float[Array, ""]) -> Mixture:
-    """The same half-opaque ellipsoids with softer edges: the sharpness k becomes k / (1 + blur k).
-
-    At blur 0 the mixture as it is; at 1 its edges are felt a component's radius away.
-    """
-    sharpness = jnp.maximum(mixture.log_weight - HALF_OPAQUE, LEAST_SHARPNESS)
-    factor = 1 / (1 + blur * sharpness)
-    lower = jnp.sqrt(factor)[:, None, None] * mixture.precision_cholesky
-    return Mixture(mixture.mean, lower, mixture.log_weight + (factor - 1) * sharpness)

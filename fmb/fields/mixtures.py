@@ -132,24 +132,6 @@ def from_sklearn(gmm: Any, kind: str = "volume", weight_factor: float = 1.0) -> 
     return _mixture(gmm.means_, lower_factor(gmm.precisions_cholesky_), weight_factor * OPACITIES[kind](gmm))
 
 
-def to_sklearn(mixture: Mixture) -> Any:
-    """GaussianMixture, ready to score and sample, whose density is proportional to the mixture's field.
-
-    The inverse of `from_sklearn` for kind "volume".
-    """
-    from sklearn.mixture import GaussianMixture
-
-    factor = np.asarray(mixture.precision_cholesky, float)
-    gmm = GaussianMixture(len(factor), covariance_type="full")
-    gmm.weights_ = _probability(mixture)
-    gmm.means_ = np.asarray(mixture.mean, float)
-    gmm.precisions_cholesky_ = lower_factor(factor[:, ::-1])[:, ::-1, ::-1]
-    gmm.precisions_ = factor @ np.swapaxes(factor, 1, 2)
-    gmm.covariances_ = np.asarray(covariance(mixture), float)
-    gmm.converged_, gmm.n_features_in_ = True, 3
-    return gmm
-
-
 def sample_mixture(mixture: Mixture, count: int, generator: np.random.Generator) -> Float[np.ndarray, "count 3"]:
     """Independent points, distributed as the mixture's field, sum of exp(log_weight - d^2 / 2), read as a density."""
     chosen = generator.choice(len(mixture.mean), size=count, p=_probability(mixture))
@@ -181,14 +163,6 @@ def _mixture(mean: np.ndarray, precision_cholesky: np.ndarray, weight: np.ndarra
     return Mixture(jnp.asarray(mean), jnp.asarray(precision_cholesky), jnp.log(jnp.asarray(weight)))
 
 
-def _probability(mixture: Mixture) -> np.ndarray:
-    """Share of each component in the integral of the field."""
-    factor = np.asarray(mixture.precision_cholesky, float)
-    log_mass = np.asarray(mixture.log_weight, float) - np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
-    mass = np.exp(log_mass - log_mass.max())
-    return mass / mass.sum()
-
-
 def lower_factor(factor: np.ndarray) -> np.ndarray:
     """L, lower triangular with a positive diagonal, such that L L' = F F' for the given F.
 
@@ -207,3 +181,11 @@ def in_single(mixture: Mixture) -> Mixture:
 def in_double(mixture: Mixture) -> Mixture:
     """The same numbers in float64 NumPy arrays: far from the origin float32 would round them away."""
     return Mixture(*(np.asarray(field, np.float64) for field in mixture))
+
+
+def _probability(mixture: Mixture) -> np.ndarray:
+    """Share of each component in the integral of the field."""
+    factor = np.asarray(mixture.precision_cholesky, float)
+    log_mass = np.asarray(mixture.log_weight, float) - np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+    mass = np.exp(log_mass - log_mass.max())
+    return mass / mass.sum()

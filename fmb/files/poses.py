@@ -26,6 +26,7 @@ from scipy.spatial.transform import Rotation
 from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, focal_intrinsics, pinhole, rigid
 from fmb.files.images import WIDE_MODES, DepthFile, read_depth, silhouette_of, size_of
 from fmb.files.safe import entry, image_header, numbers, read_bytes, read_image, read_json, read_text
+from fmb.geometry.poses import PoseEstimate
 from util import write_text
 
 PIXEL_CENTRES = ("half", "integer")  # where the centre of pixel (0, 0) is: (0.5, 0.5) or (0, 0)
@@ -219,17 +220,6 @@ POSE_TEXT = (
 )
 
 
-class PoseResult(NamedTuple):
-    """One image's pose in the model's frame and unit; `residual`: its parts by name."""
-
-    world_from_camera: Float[np.ndarray, "4 4"]
-    covariance: Float[np.ndarray, "6 6"] | None
-    residual: Mapping[str, float]
-    success: bool
-    iterations: int
-    seconds: float
-
-
 class Track(NamedTuple):
     """Poses of a sequence, frame by frame; errors where the truth is known."""
 
@@ -242,28 +232,19 @@ class Track(NamedTuple):
     translation_error_percent: Float[np.ndarray, " frame"] | None = None
 
 
-def covariance_to_world(
-    covariance: Float[np.ndarray, "6 6"], scale: Float[np.ndarray, ""] | float
-) -> Float[np.ndarray, "6 6"]:
-    """The covariance of xi (see COVARIANCE_TEXT) where lengths are `scale` times those of the canonical frame."""
-    unit = np.repeat([1.0, float(scale)], 3)
-    return np.asarray(covariance, float) * unit[:, None] * unit
-
-
-def write_pose(path: Path, result: PoseResult, more: Mapping[str, Any] = {}) -> Path:
+def write_pose(path: Path, found: PoseEstimate, more: Mapping[str, Any] = {}) -> Path:
     """Writes the pose as JSON, with its conventions in words and whatever `more` there is to tell."""
-    pose = np.asarray(result.world_from_camera, float)
+    pose = np.asarray(found.world_from_camera, float)
     record = {
         "world_from_camera": pose,
         "camera_from_world": np.linalg.inv(pose),
         "convention": POSE_TEXT,
-        "covariance": result.covariance,
-        "covariance_convention": None if result.covariance is None else COVARIANCE_TEXT,
-        "standard_deviation": None if result.covariance is None else standard_deviation(result.covariance),
-        "residual": result.residual,
-        "success": bool(result.success),
-        "iterations": int(result.iterations),
-        "seconds": float(result.seconds),
+        "covariance": found.covariance,
+        "covariance_convention": COVARIANCE_TEXT,
+        "standard_deviation": standard_deviation(found.covariance),
+        "residual": {"cross_entropy": found.cross_entropy, "depth_rms": found.depth_rms},
+        "success": bool(found.success),
+        "iterations": int(found.iterations),
         **more,
     }
     return write_text(path, json.dumps(exact(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n")

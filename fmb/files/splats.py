@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from scipy.special import expit, logit
 
 from fm_render import Mixture
+from fmb.fields.metaballs import HALF_DENSITY
 from fmb.files.safe import read_bytes
 from fmb.geometry.cameras import ANY_ARRAY
 from util import replacing
@@ -24,7 +25,6 @@ WEIGHT_PER_COPY = 0.1  # of a component: so faint that the product of copies is 
 MOST_COPIES = 32  # of fits' silhouettes 16, 32, 64 give IoU 0.97, 0.98, 0.985 with the renderer's
 ROUNDING = 1e-9  # so that a weight that is a whole number of copies gets no further one
 OPAQUE = MOST_COPIES / 2  # the weight beyond which splats are widened
-HALF = np.log(2.0)  # density at which a ray is half opaque
 HARMONIC = 0.28209479177387814  # of degree 0, 1 / (2 sqrt(pi)): colour = 1/2 + HARMONIC f_dc
 GREY = 0.75
 MARK = "comment fuzzy metaballs, opaque components as widened splats"  # in files, for `widened` on the way back
@@ -93,14 +93,14 @@ def copies(weight: Float[np.ndarray, " mixture"]) -> Int[np.ndarray, " mixture"]
 
 def copy_opacity(weight: Float[np.ndarray, " mixture"], count: Int[np.ndarray, " mixture"]) -> np.ndarray:
     """Opacity of each copy: together they are half opaque where a component of that weight is, or match its middle."""
-    matched = np.minimum(weight, HALF)
+    matched = np.minimum(weight, HALF_DENSITY)
     return -np.expm1(-matched / count) * weight / matched
 
 
 def copied_weight(opacity: Float[np.ndarray, " mixture"], count: Int[np.ndarray, " mixture"]) -> np.ndarray:
     """The inverse of `copy_opacity`."""
-    half = -np.expm1(-HALF / count)
-    return np.where(opacity < half, -count * np.log1p(-np.minimum(opacity, half)), opacity / half * HALF)
+    half = -np.expm1(-HALF_DENSITY / count)
+    return np.where(opacity < half, -count * np.log1p(-np.minimum(opacity, half)), opacity / half * HALF_DENSITY)
 
 
 def held_weight(weight: Float[np.ndarray, " mixture"]) -> Float[np.ndarray, " mixture"]:
@@ -118,7 +118,7 @@ def original_weight(held: Float[np.ndarray, " mixture"]) -> Float[np.ndarray, " 
 def widening(weight: Float[np.ndarray, " mixture"]) -> Float[np.ndarray, " mixture"]:
     """Factor on the standard deviations that keeps a component half opaque where it was; 1 up to OPAQUE."""
     opaque = np.maximum(weight, OPAQUE)
-    return np.sqrt(np.log(opaque / HALF) / np.log(held_weight(opaque) / HALF))
+    return np.sqrt(np.log(opaque / HALF_DENSITY) / np.log(held_weight(opaque) / HALF_DENSITY))
 
 
 def _distinct(splats: Splats) -> tuple[np.ndarray, np.ndarray]:

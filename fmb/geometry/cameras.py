@@ -14,7 +14,6 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from fm_render import Rays
-from fmb.geometry.rotations import ROTATIONS, rigid_transform
 
 ANY_ARRAY = Array | np.ndarray
 PARALLEL_SINE = 1e-6  # sine of the angle to `up` below which `up` says nothing about the roll
@@ -104,19 +103,6 @@ def orbit_cameras(
     level = np.cos(angle) * start + np.sin(angle) * np.cross(up, start)
     position = distance * (np.cos(elevation) * level + np.sin(elevation) * up)
     return Cameras(look_at(position, np.zeros(3), up), np.tile(intrinsics, (count, 1, 1)))
-
-
-def cameras_from_pose(
-    rotation: Float[ANY_ARRAY, "view parameter"],
-    position: Float[ANY_ARRAY, "view 3"],
-    intrinsics: Float[ANY_ARRAY, "view 3 3"],
-    form: str = "rotation_vector",
-) -> Cameras:
-    """Cameras standing at `position`, turned by `rotation`, a row of numbers in one of the forms in ROTATIONS.
-
-    Differentiable everywhere, also at the identity.
-    """
-    return Cameras(rigid_transform(ROTATIONS[form](jnp.asarray(rotation)), jnp.asarray(position)), intrinsics)
 
 
 def pixel_rays(cameras: Cameras, height: int, width: int) -> Rays:

@@ -34,7 +34,7 @@ OPENGL_SCRIPT = Path(__file__).with_name("opengl_process.py")
 OPENGL_SECONDS = 60.0  # a driver that hangs this long, and a second per view, is given up
 
 
-class Surface(NamedTuple):
+class Triangles(NamedTuple):
     """Triangles as both backends draw them, in a frame where they lie within the unit ball."""
 
     position: Float[np.ndarray, "face 3 3"]
@@ -42,7 +42,7 @@ class Surface(NamedTuple):
     color: Float[np.ndarray, "face 3 3"]  # linear, not gamma-encoded
 
 
-class Images(NamedTuple):
+class BackendImages(NamedTuple):
     """What a backend returns: depth along the optical axis, NaN for background, and colour from 0 to 1."""
 
     depth: Float[np.ndarray, "view height width"]
@@ -60,7 +60,7 @@ class GroundTruth(NamedTuple):
 class GroundTruthJob(NamedTuple):
     """Images on their way; `result` waits for them."""
 
-    images: Callable[[], tuple[Images, str, str]]
+    images: Callable[[], tuple[BackendImages, str, str]]
     cameras: Cameras
     scale: float
 
@@ -93,7 +93,7 @@ def start_ground_truth(
     request = (_surface(mesh, frame), frame.cameras_to_canonical(cameras), image_size)
     draw = BACKENDS["pyrender" if backend == AUTO else backend](*request)
 
-    def images() -> tuple[Images, str, str]:
+    def images() -> tuple[BackendImages, str, str]:
         if backend != AUTO:
             return draw(), backend, ""
         try:
@@ -111,20 +111,20 @@ def render_ground_truth(
     return start_ground_truth(mesh, cameras, image_size, backend).result()
 
 
-def cast_rays(surface: Surface, cameras: Cameras, image_size: tuple[int, int]) -> Callable[[], Images]:
+def cast_rays(surface: Triangles, cameras: Cameras, image_size: tuple[int, int]) -> Callable[[], BackendImages]:
     """First hits of the rays through the pixel centres, by Embree; drawn when called for, no OpenGL."""
 
-    def draw() -> Images:
+    def draw() -> BackendImages:
         scene = EmbreeScene(robust=True)  # robust: no ray slips through between two triangles
         corners = surface.position.reshape(-1, 3)
         TriangleMesh(scene, corners.astype(np.float32), np.arange(len(corners), dtype=np.int32).reshape(-1, 3))
         views = [_cast_view(scene, surface, pose, matrix, image_size) for pose, matrix in zip(*cameras, strict=True)]
-        return Images(*(np.stack(field) for field in zip(*views, strict=True)))
+        return BackendImages(*(np.stack(field) for field in zip(*views, strict=True)))
 
     return draw
 
 
-def start_pyrender(surface: Surface, cameras: Cameras, image_size: tuple[int, int]) -> Callable[[], Images]:
+def start_pyrender(surface: Triangles, cameras: Cameras, image_size: tuple[int, int]) -> Callable[[], BackendImages]:
     """Images by pyrender in a process of its own, begun at once: EGL, then OSMesa, or $PYOPENGL_PLATFORM alone.
 
     What comes back waits for them; it raises ValueError, in one line, where there is no OpenGL.
@@ -151,7 +151,7 @@ def start_pyrender(surface: Surface, cameras: Cameras, image_size: tuple[int, in
     return lambda: _read_reply(reply)
 
 
-BACKENDS: dict[str, Callable[[Surface, Cameras, tuple[int, int]], Callable[[], Images]]] = {
+BACKENDS: dict[str, Callable[[Triangles, Cameras, tuple[int, int]], Callable[[], BackendImages]]] = {
     "pyrender": start_pyrender,
     "raycast": cast_rays,
 }
@@ -162,7 +162,7 @@ def _unit_ball(mesh: trimesh.Trimesh) -> Frame:
     return Frame(0.5 * (lower + upper), np.asarray(0.5 * np.linalg.norm(upper - lower)))
 
 
-def _surface(mesh: trimesh.Trimesh, frame: Frame) -> Surface:
+def _surface(mesh: trimesh.Trimesh, frame: Frame) -> Triangles:
     position = frame.to_canonical(np.asarray(mesh.triangles, float))
     across = np.cross(position[:, 1] - position[:, 0], position[:, 2] - position[:, 0])
     at_vertex = np.zeros((len(mesh.vertices), 3))
@@ -176,7 +176,7 @@ def _surface(mesh: trimesh.Trimesh, frame: Frame) -> Surface:
         color = np.repeat(mesh.visual.face_colors[:, None, :3] / 255.0, 3, axis=1)
     else:
         color = np.full(position.shape, GREY)
-    return Surface(position, np.where(crease, flat, smooth), color**GAMMA)
+    return Triangles(position, np.where(crease, flat, smooth), color**GAMMA)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -185,8 +185,8 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _cast_view(
-    scene: EmbreeScene, surface: Surface, pose: np.ndarray, intrinsics: np.ndarray, image_size: tuple[int, int]
-) -> Images:
+    scene: EmbreeScene, surface: Triangles, pose: np.ndarray, intrinsics: np.ndarray, image_size: tuple[int, int]
+) -> BackendImages:
     height, width = image_size
     column, row = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     pixel = np.stack([column, row, np.ones_like(row)], axis=-1)
@@ -198,11 +198,11 @@ def _cast_view(
     normal = _unit(np.einsum("rc,rci->ri", weight, surface.normal[face[hit]]))
     facing = np.abs(np.sum(normal * _unit(direction[hit]), axis=-1, keepdims=True))
     shade = AMBIENT + (1.0 - AMBIENT) * facing
-    images = Images(np.full(len(direction), np.nan), np.ones((len(direction), 3), np.float32))
+    images = BackendImages(np.full(len(direction), np.nan), np.ones((len(direction), 3), np.float32))
     images.depth[hit] = depth
     light = shade * np.einsum("rc,rci->ri", weight, surface.color[face[hit]])
     images.color[hit] = np.clip(light, 0.0, 1.0) ** (1.0 / GAMMA)
-    return Images(images.depth.reshape(height, width), images.color.reshape(height, width, 3))
+    return BackendImages(images.depth.reshape(height, width), images.color.reshape(height, width, 3))
 
 
 def _plane_hit(corner: np.ndarray, origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -242,6 +242,6 @@ def _reason(done: subprocess.CompletedProcess) -> str:
     return lines[-1] if lines else f"exit code {done.returncode}"
 
 
-def _read_reply(reply: Future) -> Images:
+def _read_reply(reply: Future) -> BackendImages:
     with np.load(io.BytesIO(reply.result())) as arrays:
-        return Images(arrays["depth"].astype(float), arrays["color"].astype(np.float32) / 255.0)
+        return BackendImages(arrays["depth"].astype(float), arrays["color"].astype(np.float32) / 255.0)

@@ -4,14 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 import trimesh
-from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 from trimesh.sample import sample_surface
 
-ANY_ARRAY = Array | np.ndarray
+from fmb.geometry.cameras import ANY_ARRAY
+from fmb.geometry.views import foreground
+
 ALPHA_MARGIN = 1e-6  # the paper clips alpha to [1e-6, 1 - 1e-6] in the figures it reports
-FOREGROUND = 0.5  # alpha, or a soft reference, above it counts as foreground
 
 
 class PoseError(NamedTuple):
@@ -46,9 +46,21 @@ def iou(
     Raises ValueError if no pixel is valid.
     """
     alpha, silhouette = _valid(valid, alpha, silhouette)
-    rendered, observed = alpha > FOREGROUND, silhouette > FOREGROUND
+    rendered, observed = foreground(alpha), foreground(silhouette)
     union = np.count_nonzero(rendered | observed)
     return float(np.count_nonzero(rendered & observed) / union) if union else 1.0
+
+
+def view_ious(
+    alpha: Float[ANY_ARRAY, "view height width"],
+    silhouette: Float[ANY_ARRAY, "view height width"],
+    valid: Bool[ANY_ARRAY, "view height width"] | None = None,
+) -> Float[np.ndarray, " view"]:
+    """Intersection over union in each view, over its valid pixels; 1 where both are empty."""
+    counted = True if valid is None else np.asarray(valid)
+    rendered, observed = (np.asarray(foreground(image)) & counted for image in (alpha, silhouette))
+    both, union = (np.count_nonzero(x, axis=(1, 2)) for x in (rendered & observed, rendered | observed))
+    return np.where(union > 0, both / np.maximum(union, 1), 1.0)
 
 
 def depth_mae(
@@ -64,7 +76,7 @@ def depth_mae(
     Raises ValueError if no pixel is valid.
     """
     depth, observed_depth, alpha = _valid(valid, depth, observed_depth, alpha)
-    both = np.isfinite(observed_depth) & (alpha > FOREGROUND)
+    both = np.isfinite(observed_depth) & foreground(alpha)
     return float(np.mean(np.abs(depth[both] - observed_depth[both]))) if both.any() else float("nan")
 
 

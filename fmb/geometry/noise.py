@@ -11,9 +11,8 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from fmb.geometry.cameras import ANY_ARRAY
-from fmb.geometry.views import Views
+from fmb.geometry.views import Views, foreground
 
-FOREGROUND = 0.5  # a silhouette from here on belongs to the object
 TOUCHED = 0.5  # share of the views that damage and over-segmentation meet: 16 of 32 in section 7.2
 BLOBS = 3  # of over-segmentation, in each view that it meets
 
@@ -28,7 +27,7 @@ def damaged(views: Views, generator: np.random.Generator, strength: float = 1 / 
     clusters = round(1.0 / _within("damaged", strength, 0.5))
 
     def drop(silhouette: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        pixels = np.argwhere(silhouette >= FOREGROUND)
+        pixels = np.argwhere(foreground(silhouette))
         if len(pixels) < clusters:
             return silhouette
         dropped = pixels[_clusters(pixels, clusters, generator) == generator.integers(clusters)]
@@ -46,9 +45,9 @@ def over_segmented(views: Views, generator: np.random.Generator, strength: float
     strength = _within("over_segmented", strength, 1.0)
 
     def add(silhouette: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        total = round(strength * np.count_nonzero(silhouette >= FOREGROUND))
+        total = round(strength * np.count_nonzero(foreground(silhouette)))
         for count in np.diff(np.linspace(0, total, BLOBS + 1).round().astype(int)):
-            inside = silhouette >= FOREGROUND
+            inside = foreground(silhouette)
             outline = np.argwhere(inside & binary_dilation(~inside))
             background = np.argwhere(~inside)
             if len(outline) == 0:

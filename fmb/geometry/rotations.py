@@ -38,12 +38,6 @@ def matrix_from_rotation_vector(vector: Float[Array, "*batch 3"]) -> Float[Array
     return matrix_from_quaternion(quaternion_from_rotation_vector(vector))
 
 
-def matrix_from_mrp(mrp: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3 3"]:
-    """Rotation matrix of modified Rodrigues parameters; no singular point below a full turn."""
-    squared = jnp.sum(mrp * mrp, axis=-1, keepdims=True)
-    return matrix_from_quaternion(jnp.concatenate([1.0 - squared, 2.0 * mrp], axis=-1))
-
-
 def quaternion_from_rotation_vector(vector: Float[Array, "*batch 3"]) -> Float[Array, "*batch 4"]:
     """Unit quaternion wxyz of a rotation vector."""
     squared = jnp.sum(vector * vector, axis=-1, keepdims=True)
@@ -52,49 +46,3 @@ def quaternion_from_rotation_vector(vector: Float[Array, "*batch 3"]) -> Float[A
     series = 0.5 - squared / 48.0 + squared**2 / 3840.0 - squared**3 / 645120.0
     cosine = jnp.where(small, 1.0 - squared / 8.0 + squared**2 / 384.0 - squared**3 / 46080.0, jnp.cos(0.5 * angle))
     return jnp.concatenate([cosine, vector * jnp.where(small, series, jnp.sin(0.5 * angle) / angle)], axis=-1)
-
-
-def quaternion_from_matrix(matrix: Float[Array, "*batch 3 3"]) -> Float[Array, "*batch 4"]:
-    """Unit quaternion wxyz of a rotation matrix, with w >= 0.
-
-    Each row of 4 q qᵀ is the quaternion times one of its entries; the longest of them is taken and normalised.
-    """
-    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = (jnp.moveaxis(matrix[..., row, :], -1, 0) for row in range(3))
-    outer = (
-        (1.0 + xx + yy + zz, zy - yz, xz - zx, yx - xy),
-        (zy - yz, 1.0 + xx - yy - zz, xy + yx, xz + zx),
-        (xz - zx, xy + yx, 1.0 - xx + yy - zz, yz + zy),
-        (yx - xy, xz + zx, yz + zy, 1.0 - xx - yy + zz),
-    )
-    outer = jnp.stack([jnp.stack(row, axis=-1) for row in outer], axis=-2)
-    longest = jnp.argmax(jnp.diagonal(outer, axis1=-2, axis2=-1), axis=-1)
-    quaternion = jnp.take_along_axis(outer, longest[..., None, None], axis=-2)[..., 0, :]
-    quaternion = quaternion * jnp.where(quaternion[..., :1] < 0.0, -1.0, 1.0)
-    return quaternion / jnp.linalg.norm(quaternion, axis=-1, keepdims=True)
-
-
-def rotation_vector_from_quaternion(quaternion: Float[Array, "*batch 4"]) -> Float[Array, "*batch 3"]:
-    """Shortest rotation vector of a quaternion wxyz of any length: the logarithm of SO(3), angle at most pi."""
-    quaternion = quaternion * jnp.where(quaternion[..., :1] < 0.0, -1.0, 1.0)
-    cosine, axis = quaternion[..., :1], quaternion[..., 1:]
-    squared = jnp.sum(axis * axis, axis=-1, keepdims=True)
-    small = squared < (0.5 * SMALL_ANGLE * cosine) ** 2
-    sine = jnp.sqrt(jnp.where(small, 1.0, squared))
-    safe_cosine = jnp.where(small, cosine, 1.0)
-    ratio = squared / safe_cosine**2
-    series = 2.0 / safe_cosine * (1.0 - ratio / 3.0 + ratio**2 / 5.0 - ratio**3 / 7.0)
-    return axis * jnp.where(small, series, 2.0 * jnp.arctan2(sine, cosine) / sine)
-
-
-def mrp_from_quaternion(quaternion: Float[Array, "*batch 4"]) -> Float[Array, "*batch 3"]:
-    """Modified Rodrigues parameters of a quaternion wxyz of any length, their own length at most 1."""
-    quaternion = quaternion * jnp.where(quaternion[..., :1] < 0.0, -1.0, 1.0)
-    length = jnp.linalg.norm(quaternion, axis=-1, keepdims=True)
-    return quaternion[..., 1:] / (length + quaternion[..., :1])
-
-
-ROTATIONS = {
-    "rotation_vector": matrix_from_rotation_vector,
-    "quaternion": matrix_from_quaternion,
-    "mrp": matrix_from_mrp,
-}

@@ -29,6 +29,14 @@ class RenderingOptions:
     )
 
 
+FOREGROUND = 0.5  # share of a pixel, or opacity, from which it belongs to the object: everywhere the same
+
+
+def foreground(image: ANY_ARRAY) -> ANY_ARRAY:
+    """Where a silhouette or an opacity is the object: from one half on."""
+    return image >= FOREGROUND
+
+
 class Images(NamedTuple):
     """What several views show of one object; what is not known is None."""
 

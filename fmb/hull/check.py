@@ -12,10 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from fmb.geometry.views import Views, select_views
+from fmb.geometry.views import Views, foreground, select_views
 from fmb.hull.votes import (
     DISSENT,
-    FOREGROUND,
     LEAST,
     Box,
     Volume,
@@ -168,7 +167,7 @@ def overlap(
     views: Views, drawn: Float[np.ndarray, "view height width"]
 ) -> tuple[Float[np.ndarray, " view"], Float[np.ndarray, " view"], Float[np.ndarray, " view"]]:
     """IoU, share of the mask that is drawn, share of what is drawn that is mask; valid pixels alone, NaN for 0 / 0."""
-    mask, drawn = object_pixels(views), drawn >= FOREGROUND
+    mask, drawn = object_pixels(views), foreground(drawn)
     if views.valid is not None:
         drawn = drawn & np.asarray(views.valid)
     both, either, masked, seen = (np.sum(x, axis=(1, 2)) for x in (mask & drawn, mask | drawn, mask, drawn))

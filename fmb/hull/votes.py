@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from fmb.geometry.cameras import ANY_ARRAY, Cameras, pixel_rays
 from fmb.geometry.frames import Frame
-from fmb.geometry.views import Images, Views
+from fmb.geometry.views import Images, Views, foreground
 
 DISSENT = 0.1  # share of the views that may be against a voxel
 FEW = 5  # views from which one may always be against
@@ -83,7 +83,7 @@ def _vote(
         seen[seen] = valid
         row, column = row[valid], column[valid]
     against = np.zeros(seen.shape, bool)
-    against[seen] = np.asarray(views.silhouette[view])[row, column] < FOREGROUND
+    against[seen] = ~foreground(np.asarray(views.silhouette[view])[row, column])
     return seen, against
 
 
@@ -127,7 +127,7 @@ def hull(votes: Votes, without: int | None = None, dissent: float = DISSENT) -> 
 
 def object_pixels(views: Views) -> Bool[np.ndarray, "view height width"]:
     """Which pixels show the object; none that is not valid."""
-    mask = np.asarray(views.silhouette) >= FOREGROUND
+    mask = foreground(np.asarray(views.silhouette))
     return mask if views.valid is None else mask & np.asarray(views.valid)
 
 
@@ -211,7 +211,6 @@ def hull_box(views: Views) -> Box:
 
 
 QUORUM = 0.5  # share of the views that must see a voxel
-FOREGROUND = 0.5  # a silhouette from here on votes for a voxel
 
 
 def look_at_volume(volume: Volume, cameras: Cameras, image_size: tuple[int, int]) -> Images:

@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Float
 
 from fm_render import Mixture
+from fmb.fields.metaballs import HALF_OPAQUE
 
 GOLDEN = 0.6180339887  # of a turn from one component's hue to the next: neighbours differ
 SATURATION, BRIGHTNESS = 0.5, 0.95
-HALF = np.log(2.0)  # density at which alpha is one half
 
 
 class Ellipsoids(NamedTuple):
@@ -37,7 +37,7 @@ def component_ellipsoids(mixture: Mixture) -> Ellipsoids:
     factor = np.asarray(mixture.precision_cholesky, float)
     precision, rotation = np.linalg.eigh(factor @ np.swapaxes(factor, 1, 2))
     rotation[..., 0] *= np.linalg.det(rotation)[:, None]
-    reach = np.sqrt(2.0 * np.maximum(np.asarray(mixture.log_weight, float) - np.log(HALF), 0.0))
+    reach = np.sqrt(2.0 * np.maximum(np.asarray(mixture.log_weight, float) - HALF_OPAQUE, 0.0))
     return Ellipsoids(np.asarray(mixture.mean, float), rotation, precision**-0.5, reach)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy.ndimage import binary_erosion, zoom
 
-from fmb.geometry.views import Images
+from fmb.geometry.views import Images, foreground
 from fmb.pictures.draw import DOTS_PER_INCH, FAINT, FRAME, INK, MARGIN, pixels_of
 from fmb.pictures.sheets import (
     AGREE,
@@ -29,7 +29,6 @@ from fmb.pictures.sheets import (
 )
 
 GREEN, RED = "#009e73", "#d55e00"  # more of Okabe and Ito's palette
-VISIBLE = 0.5  # opacity from which a pixel belongs to the object
 LEGEND = {"in both": AGREE, "seen, not rendered": ORANGE, "rendered, not seen": BLUE, "in neither": NOTHING}
 FILM_TILE, FILM_GAP, FILM_HEAD, FILM_TRACE = 420, 24, 128, 180  # pixels: width of a tile, between, above, the trace
 FILM_BELOW, FILM_LEFT = 92, 78  # pixels: below the tiles, for the legend; left of the trace, for its label
@@ -81,7 +80,7 @@ def pose_sheets(observed: Images, start: Images, end: Images, unit: str) -> dict
     labels = ["start", "end"]
     made = {"pose_masks": masks._replace(title="Mask seen and rendered", note=note, labels=labels, legend=LEGEND)}
     if seen.depth is not None:
-        shown = np.where(rendered.alpha >= VISIBLE, rendered.depth, np.nan)
+        shown = np.where(foreground(rendered.alpha), rendered.depth, np.nan)
         depth, difference = depth_scale([seen.depth, shown], unit), shown - seen.depth
         signed = signed_scale(difference[1], depth, unit)
         pairs = ((seen.depth, depth), (shown, depth), (difference, signed))
@@ -225,7 +224,7 @@ def agreement(
     seen: Float[np.ndarray, "view height width"], drawn: Float[np.ndarray, "view height width"]
 ) -> UInt8[np.ndarray, "view height width 3"]:
     """Pixels in the colours of LEGEND."""
-    here, there = seen >= VISIBLE, drawn >= VISIBLE
+    here, there = foreground(seen), foreground(drawn)
     palette = np.stack([rgb(color) for color in LEGEND.values()])
     return palette[np.select([here & there, here, there], [0, 1, 2], 3)]
 
@@ -248,7 +247,7 @@ def outlines(alpha: Float[np.ndarray, "view height width"], factor: int) -> np.n
     fine = np.stack(
         [zoom(image, factor, order=1, mode="nearest", grid_mode=True) for image in np.asarray(alpha, float)]
     )
-    inside = fine >= VISIBLE
+    inside = foreground(fine)
     return inside & ~binary_erosion(inside, np.ones((1, 3, 3), bool), iterations=max(1, factor // 2))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from fmb.fit.loop import History
-from fmb.pictures.report_scene import Scene, png_uri, scene_data
+from fmb.pictures.report_scene import PageScene, png_uri, scene_data
 from fmb.pictures.sheets import moving_mean
 from util import write_text
 
@@ -51,7 +51,7 @@ class Report(NamedTuple):
 
     title: str
     note: str
-    scene: Scene
+    scene: PageScene
     highlights: Sequence[Highlight] = ()
     errors: Mapping[str, Mapping[str, str]] = {}
     history: History | None = None

@@ -27,7 +27,7 @@ ASIDE = np.array([0.55, 0.35, 0.75])  # direction of the first view: to the side
 MASK_COLOR, MASK_FLOOR = (120, 190, 255), 26  # of a mask's picture, and how opaque its background is, of 255
 
 
-class Scene(NamedTuple):
+class PageScene(NamedTuple):
     """What is shown, all in one frame; what is not known is None."""
 
     mixture: Mixture
@@ -37,7 +37,7 @@ class Scene(NamedTuple):
     reference: trimesh.Trimesh | None = None  # what the views show
 
 
-def scene_data(scene: Scene) -> dict[str, Any]:
+def scene_data(scene: PageScene) -> dict[str, Any]:
     """The scene in JSON's own types."""
     ball = enclosing_ball(scene.mixture)
     up = np.array([0.0, 1.0, 0.0]) if scene.views is None else common_up(scene.views.cameras)

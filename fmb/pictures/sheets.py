@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from fmb.geometry.views import Images
+from fmb.geometry.metrics import view_ious
+from fmb.geometry.views import Images, foreground
 
 SHEET_WIDTH, LARGEST_TILE, SMALLEST_TILE = 1340, 512, 112  # pixels that the tiles of a row share; width of a tile
 SEAM = 3  # pixels between the panels of one view
@@ -102,12 +103,11 @@ def overlay_sheet(
     reference: Float[np.ndarray, "view height width"], final: Float[np.ndarray, "view height width"]
 ) -> Sheet:
     """Where the masks of reference and fit agree at opacity 1/2, and each view's intersection over union."""
-    seen, drawn = reference >= 0.5, final >= 0.5
+    seen, drawn = foreground(reference), foreground(final)
     legend = {"in both": AGREE, "missing from the fit": ORANGE, "extra in the fit": BLUE, "in neither": NOTHING}
     names = np.select([seen & drawn, seen, drawn], [0, 1, 2], 3)
     palette = np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for code in legend.values()], np.uint8)
-    union = np.sum(seen | drawn, axis=(1, 2))
-    overlap = np.where(union > 0, np.sum(seen & drawn, axis=(1, 2)) / np.maximum(union, 1), 1.0)
+    overlap = view_ious(final, reference)
     labels = [f"{view}   {value:.3f}" for view, value in enumerate(overlap)]
     note = f"{sheet_note(reference)}; view number and intersection over union (IoU), mean {overlap.mean():.4f}"
     return Sheet("Reference masks against the fit", note, fit_tiles(palette[names]), labels, (), legend)

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 
 from fm_render import BLENDINGS, Mixture, Rendering, Settings, render
 from fmb.geometry.cameras import ANY_ARRAY, Cameras, orbit_cameras, pinhole_intrinsics, pixel_rays
+from fmb.geometry.views import FOREGROUND
 from fmb.pictures.ellipsoids import Ball, component_colors, enclosing_ball
 from fmb.pictures.sheets import Scale, depth_scale, paint
 
@@ -21,7 +22,6 @@ SMALLEST_SIDE = 8  # pixels
 LIGHT = np.array([-0.45, 0.7, 0.55]) / np.linalg.norm([-0.45, 0.7, 0.55])  # right, up, towards the camera
 AMBIENT = 0.4
 SHARPNESS = 10.0  # factor on both betas at which the component of largest weight, the same, has almost all of it
-VISIBLE = 0.5  # alpha from which a pixel counts for the range of depths
 AGREEMENT = 0.5  # length of the mean of the cameras' up axes from which they have one in common
 
 
@@ -42,7 +42,7 @@ class Turntable(NamedTuple):
     component: UInt8[np.ndarray, "frame height width 3"]  # that of largest weight
 
 
-class Sight(NamedTuple):
+class Shading(NamedTuple):
     """What one camera sees, and the colour of the component of largest weight."""
 
     rendering: Rendering
@@ -78,7 +78,7 @@ def turntable(
         frames.append(_pictures(sight, camera.world_from_camera[0, :3, :3], look.color is None))
         on_progress(frame + 1, count)
     colored, depth, alpha, normal, component = (np.stack(kind) for kind in zip(*frames, strict=True))
-    known = np.where(alpha >= min(VISIBLE, float(alpha.max())), depth, np.nan)
+    known = np.where(alpha >= min(FOREGROUND, float(alpha.max())), depth, np.nan)
     return Turntable(colored, _painted(depth, alpha, depth_scale([known], "object scales")), normal, component)
 
 
@@ -121,15 +121,15 @@ def sharpened(settings: Settings) -> Settings:
 @partial(jax.jit, static_argnums=4)
 def _sight(
     mixture: Mixture, camera: Cameras, color: ANY_ARRAY, palette: ANY_ARRAY, side: int, settings: Settings
-) -> Sight:
+) -> Shading:
     rays = pixel_rays(camera, side, side)
     rendering = render(mixture, rays, outputs=("alpha", "depth", "normal", "color"), settings=settings, color=color)
-    return Sight(
+    return Shading(
         rendering, render(mixture, rays, outputs=("color",), settings=sharpened(settings), color=palette).color
     )
 
 
-def _pictures(sight: Sight, world_from_camera: np.ndarray, lit: bool) -> tuple[np.ndarray, ...]:
+def _pictures(sight: Shading, world_from_camera: np.ndarray, lit: bool) -> tuple[np.ndarray, ...]:
     """Colour, depth, alpha, normal and component of one frame."""
     color, alpha = sight.rendering.color, sight.rendering.alpha
     facing = sight.rendering.normal @ (world_from_camera * np.array([1.0, -1.0, -1.0], np.float32))

@@ -19,11 +19,12 @@ from fm_render import Mixture
 from fmb.fields.metaballs import softened
 from fmb.fit.losses import weighted_mean
 from fmb.geometry.cameras import ANY_ARRAY
+from fmb.geometry.poses import PoseEstimate, scaled_covariance
 from fmb.pose.covariance import pose_covariance
-from fmb.pose.first_order import depth_differences, descend_first_order, image_loss
+from fmb.pose.first_order import descend_first_order, image_loss
 from fmb.pose.observation import (
     Observation,
-    Pixels,
+    ObservedPixels,
     camera_of,
     canonical,
     check_observation,
@@ -36,7 +37,7 @@ from fmb.pose.observation import (
 from fmb.pose.options import PoseOptions, Stage
 from fmb.pose.residuals import (
     Noise,
-    Normal,
+    NormalEquations,
     Pose,
     Residuals,
     Sight,
@@ -47,7 +48,7 @@ from fmb.pose.residuals import (
     surface_distances,
     surface_levels,
 )
-from fmb.pose.search import Track, best_of, descend, moved, turns_around
+from fmb.pose.search import SearchPath, best_of, descend, moved, turns_around
 
 THICKNESS = 0.45  # scales from the points seen to the middle at first: from outside they find the side they are of
 MOST_PIXELS = 5_000  # of the finest image; larger ones are pooled
@@ -58,42 +59,25 @@ AGREEING = 0.8  # of the mask's own entropy: loss a pixel of a pose that explain
 AT_REST = 1.0  # nats: where the last step promised more, the search was cut short
 
 
-class PoseFit(NamedTuple):
-    """The pose found and how sure it is.
+class Outcome(NamedTuple):
+    """What the compiled search finds, canonical: pose, the way there, its trials, what the last step promised.
 
-    `covariance` is of xi = (rotation vector in radians, translation in the mixture's unit), both in the camera's axes:
-    camera_from_object = exp(xi) estimate, where exp(xi) turns about the camera's centre. `path` are the camera's poses
-    after each trial of the search that won, the given start first, and `loss` theirs (of the stage they belong to).
-    `residual` is (cross-entropy a pixel where 3 % of the mask may be wrong, root mean square of the distances of the
-    points seen from the surface, in the mixture's unit), NaN where there was no such evidence. `success`: the search
-    came to rest at a pose that explains what was seen. A search that lost itself leaves NaN.
+    Covariance and residuals come at the end; see PoseEstimate.
     """
 
-    world_from_camera: Float[np.ndarray, "4 4"]
-    covariance: Float[np.ndarray, "6 6"]
-    path: Float[np.ndarray, "step 4 4"]
-    loss: Float[np.ndarray, " step"]
-    residual: tuple[float, float]
-    success: bool
-    iterations: int
-
-
-class Outcome(NamedTuple):
-    """What the compiled search returns, canonical."""
-
     pose: Pose
-    track: Track
-    covariance: Float[Array, "6 6"]
-    cross_entropy: Float[Array, ""]
-    depth_rms: Float[Array, ""]
+    path: SearchPath
+    steps: Int[Array, ""]
     promise: Float[Array, ""]
-    steps: Array
+    covariance: Float[Array, "6 6"] | None = None
+    cross_entropy: Float[Array, ""] | None = None
+    depth_rms: Float[Array, ""] | None = None
 
 
 class PoseProgram(NamedTuple):
     """A compiled search, for one number of components and one size of image."""
 
-    run: Callable[[Mixture, Pixels, Pose], Outcome]
+    run: Callable[[Mixture, ObservedPixels, Pose], Outcome]
     image_size: tuple[int, int]
     options: PoseOptions
 
@@ -106,7 +90,7 @@ def compile_pose(mixture: Mixture, image_size: tuple[int, int], options: PoseOpt
     options.check()
     dtype = mixture.mean.dtype
     image, number = jax.ShapeDtypeStruct(image_size, dtype), jax.ShapeDtypeStruct((3, *image_size), dtype)
-    pixels = Pixels(number, *[image] * 4)
+    pixels = ObservedPixels(number, *[image] * 4)
     pose = Pose(jax.ShapeDtypeStruct((3, 3), dtype), jax.ShapeDtypeStruct((3,), dtype))
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), mixture)
     run = jax.jit(partial(search_pose, options)).lower(shapes, pixels, pose).compile()
@@ -119,7 +103,7 @@ def estimate_pose(
     observation: Observation,
     start: Float[ANY_ARRAY, "4 4"],
     scale: float,
-) -> PoseFit:
+) -> PoseEstimate:
     """The camera's pose, world_from_camera, found from `start`; `scale` is the object's size in the mixture's unit.
 
     Raises ValueError where observation or start make no sense, see `check_observation` and `check_start`.
@@ -137,30 +121,21 @@ def estimate_pose(
     return _described(outcome, (start, middle, scale), pixels)
 
 
-def search_pose(options: PoseOptions, mixture: Mixture, pixels: Pixels, start: Pose) -> Outcome:
+def search_pose(options: PoseOptions, mixture: Mixture, pixels: ObservedPixels, start: Pose) -> Outcome:
     """The whole search, canonical."""
     unit = math.ceil(math.sqrt(max(1, pixels.depth.size / MOST_PIXELS)))
     if options.method == "first_order":
         loss = partial(image_loss, mixture, pooled(pixels, unit), options.settings)
-        pose, track, steps = descend_first_order(loss, start)
-        promise = jnp.zeros_like(track.loss[0])
+        pose, path, steps = descend_first_order(loss, start)
+        found = Outcome(pose, path, steps, jnp.zeros_like(path.loss[0]))
     else:
-        pose, track, steps, promise = tournament(options, mixture, (pixels, unit), start)
+        found = tournament(options, mixture, (pixels, unit), start)
     sight = pooled(pixels, unit, options.stages()[-1].most)
     height, width = (-(-side // unit) for side in pixels.depth.shape)
-    return finished(options, mixture, (sight, width, height * width), Found(pose, track, steps, promise))
+    return finished(options, mixture, (sight, width, height * width), found)
 
 
-class Found(NamedTuple):
-    """A pose, the way there, how many trials that took, and what the last one promised."""
-
-    pose: Pose
-    track: Track
-    steps: Int[Array, ""]
-    promise: Float[Array, ""]
-
-
-def tournament(options: PoseOptions, mixture: Mixture, image: tuple[Pixels, int], start: Pose) -> Found:
+def tournament(options: PoseOptions, mixture: Mixture, image: tuple[ObservedPixels, int], start: Pose) -> Outcome:
     """Placed starts, stages from coarse to fine; the poses of least loss go on."""
     (pixels, unit), stages, track = image, options.stages(), None
     poses = placed(options, pooled(pixels, unit * stages[0].pooling), start)
@@ -171,9 +146,9 @@ def tournament(options: PoseOptions, mixture: Mixture, image: tuple[Pixels, int]
         run = partial(descend, evaluate, steps=stage.trials, tolerance=max(options.tolerance, stage.ending))
         search, part = jax.lax.map(run, poses)  # each by itself: side by side (vmap) took five times as long
         track = part if track is None else jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), track, part)
-        found = Found(search.pose, track, steps + search.steps, search.promise)
+        found = Outcome(search.pose, track, steps + search.steps, search.promise)
         found = best_of(found, search.normal.loss, 1 if after is None else after.poses)
-        poses, track, steps, _ = found
+        poses, track, steps = found.pose, found.path, found.steps
     return jax.tree.map(lambda x: x[0], found)
 
 
@@ -215,22 +190,20 @@ def residuals(
     found = []
     if options.evidence != "depth":
         found.append(mask_residuals(*density_slopes(models[0], pose, sight.direction), sight, noise))
-    if options.evidence != "mask" and options.depth == "projective":
-        distance, slope, counts = depth_differences(models[1], pose, sight.point, options.settings)
-        counted = sight._replace(depth_weight=sight.depth_weight * counts)
-        found.append(depth_residuals(distance, slope, counted, noise, options.kernel))
-    elif options.evidence != "mask":
+    if options.evidence != "mask":
         measure = surface_levels if stage.far else surface_distances
-        found.append(depth_residuals(*measure(models[1], pose, sight.point), sight, noise, options.kernel))
+        found.append(depth_residuals(*measure(models[1], pose, sight.point), sight, noise))
     return found
 
 
-def look(options: PoseOptions, stage: Stage, models: tuple[Mixture, Mixture], sight: Sight, pose: Pose) -> Normal:
+def look(
+    options: PoseOptions, stage: Stage, models: tuple[Mixture, Mixture], sight: Sight, pose: Pose
+) -> NormalEquations:
     """What the image says of a pose."""
     return normal_equations(*residuals(options, stage, expected(stage, pose), models, sight, pose))
 
 
-def finished(options: PoseOptions, mixture: Mixture, image: tuple[Sight, int, int], found: Found) -> Outcome:
+def finished(options: PoseOptions, mixture: Mixture, image: tuple[Sight, int, int], found: Outcome) -> Outcome:
     """The outcome, with the noise of the depth as it was found."""
     (sight, width, count), stage, pose = image, options.stages()[-1], found.pose
     distance, _ = surface_distances(mixture, pose, sight.point)
@@ -243,28 +216,27 @@ def finished(options: PoseOptions, mixture: Mixture, image: tuple[Sight, int, in
     density, slope = density_slopes(mixture, pose, sight.direction)
     entropy = mask_residuals(density, slope, sight, noise).loss.sum() / jnp.maximum(sight.mask_weight.sum(), 1)
     rms = jnp.sqrt(weighted_mean(distance**2, sight.depth_weight * (jnp.abs(distance) < 10 * spread)))
-    return Outcome(pose, found.track, covariance, entropy, rms, found.promise, found.steps)
+    return found._replace(covariance=covariance, cross_entropy=entropy, depth_rms=rms)
 
 
-def _described(outcome: Outcome, given: tuple, pixels: Pixels) -> PoseFit:
+def _described(outcome: Outcome, given: tuple, pixels: ObservedPixels) -> PoseEstimate:
     """The outcome in the mixture's own frame and unit."""
     start, middle, scale = given
-    path = np.concatenate([start[None], camera_of(outcome.track.pose, middle, scale)])
+    path = np.concatenate([start[None], camera_of(outcome.path.pose, middle, scale)])
     masked, measured = np.any(pixels.mask_weight > 0), np.any(pixels.depth_weight > 0)
     entropy = float(outcome.cross_entropy) if masked else math.nan
     rms = scale * float(outcome.depth_rms) if measured else math.nan
     agrees = not masked or entropy < AGREEING * _entropy(pixels)
     fits = not measured or rms < CONVINCING * scale
-    unit = np.diag([1.0] * 3 + [float(scale)] * 3)
-    covariance = unit @ np.asarray(outcome.covariance, float) @ unit
+    covariance = scaled_covariance(outcome.covariance, float(scale))
     camera = camera_of(outcome.pose, middle, scale)
     success = bool(agrees and fits and np.isfinite(covariance).all() and float(outcome.promise) < AT_REST)
-    loss = np.asarray(outcome.track.loss, float)
+    loss = np.asarray(outcome.path.loss, float)
     loss = np.concatenate([loss[:1], loss])
-    return PoseFit(camera, covariance, path, loss, (entropy, rms), success, int(outcome.steps))
+    return PoseEstimate(camera, covariance, path, loss, entropy, rms, success, int(outcome.steps))
 
 
-def _entropy(pixels: Pixels) -> float:
+def _entropy(pixels: ObservedPixels) -> float:
     """Cross-entropy a pixel of the mask under its own mean: what a pose that says nothing would reach."""
     share = np.clip(np.average(pixels.silhouette, weights=np.maximum(pixels.mask_weight, 1e-12)), 1e-6, 1 - 1e-6)
     return float(-share * np.log(share) - (1 - share) * np.log(1 - share))

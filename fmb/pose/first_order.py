@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float, Int
 
 from fm_render import Mixture, Rays, Settings, product, render
 from fmb.fit.losses import weighted_mean
-from fmb.pose.residuals import Pose, Sight, cross
-from fmb.pose.search import Track, moved
+from fmb.pose.residuals import Pose, Sight
+from fmb.pose.search import SearchPath, moved
 
 RATE, MOMENTUM, DEPTH_WEIGHT = 3e-4, 0.95, 50.0
 CLIPPED = 1e-6  # alpha stays so far from 0 and 1
@@ -52,7 +52,7 @@ def image_loss(mixture: Mixture, sight: Sight, settings: Settings, pose: Pose) -
     return entropy + DEPTH_WEIGHT * error / jnp.where(mean > 0, mean, 1)
 
 
-def descend_first_order(loss: Callable[[Pose], Array], pose: Pose) -> tuple[Pose, Track, Int[Array, ""]]:
+def descend_first_order(loss: Callable[[Pose], Array], pose: Pose) -> tuple[Pose, SearchPath, Int[Array, ""]]:
     """Where momentum ends, every SHOWN-th pose, and the number of steps."""
     size = jnp.linspace(-0.5, 0.5, WINDOW) * (WINDOW - 1)
     line = (size / (size * size).sum()).astype(pose.translation.dtype)
@@ -71,20 +71,20 @@ def descend_first_order(loss: Callable[[Pose], Array], pose: Pose) -> tuple[Pose
         waiting = jnp.where(drop, 0, waiting)
         return Motion(moved(motion.pose, velocity), velocity, losses, rate, waiting, motion.steps + 1), value
 
-    def unfinished(state: tuple[Motion, Track]) -> Bool[Array, ""]:
+    def unfinished(state: tuple[Motion, SearchPath]) -> Bool[Array, ""]:
         return (state[0].steps < MOST_STEPS) & (state[0].rate > LEAST_RATE)
 
-    def some(state: tuple[Motion, Track]) -> tuple[Motion, Track]:
+    def some(state: tuple[Motion, SearchPath]) -> tuple[Motion, SearchPath]:
         motion, value = jax.lax.scan(lambda motion, _: step(motion), state[0], length=SHOWN)
         later = jnp.arange(MOST_STEPS // SHOWN) >= motion.steps // SHOWN - 1
 
         def keep(rows: Array, x: Array) -> Array:
             return jnp.where(later.reshape(-1, *(1,) * x.ndim), x[None], rows)
 
-        return motion, jax.tree.map(keep, state[1], Track(motion.pose, value[-1]))
+        return motion, jax.tree.map(keep, state[1], SearchPath(motion.pose, value[-1]))
 
     rows = jax.tree.map(
-        lambda x: jnp.broadcast_to(x, (MOST_STEPS // SHOWN, *x.shape)), Track(pose, jnp.zeros((), line.dtype))
+        lambda x: jnp.broadcast_to(x, (MOST_STEPS // SHOWN, *x.shape)), SearchPath(pose, jnp.zeros((), line.dtype))
     )
     losses = jnp.full(WINDOW, jnp.inf, line.dtype)
     begun = Motion(pose, jnp.zeros(6, line.dtype), losses, jnp.asarray(RATE, line.dtype), jnp.array(0), jnp.array(0))
@@ -92,32 +92,8 @@ def descend_first_order(loss: Callable[[Pose], Array], pose: Pose) -> tuple[Pose
     return motion.pose, track, motion.steps
 
 
-HALF = 0.5  # alpha from which the rendered depth is a surface's
-
-
 def rays_of(pose: Pose, direction: Float[Array, "3 ray"]) -> Rays:
     """The camera's rays in the object's frame."""
     origin = -product("ij,i->j", pose.rotation, pose.translation)
     turned = product("ij,ir->rj", pose.rotation, direction)
     return Rays(jnp.broadcast_to(origin[None], turned.shape), turned)
-
-
-def depth_differences(
-    mixture: Mixture, pose: Pose, point: Float[Array, "3 point"], settings: Settings
-) -> tuple[Float[Array, " point"], Float[Array, "6 point"], Float[Array, " point"]]:
-    """Rendered minus seen depth, its slope in the step, and 1 where the mixture is opaque enough for it to count.
-
-    A ray's depth depends on that ray alone, so one reverse pass gives the slopes of all.
-    """
-    seen = jnp.where(point[2] > 0, point[2], 1)
-    direction = jnp.where(point[2:] > 0, point / seen[None], jnp.array([[0.0], [0], [1]], point.dtype))
-
-    def depth(rays: Rays) -> tuple[Array, Array]:
-        sight = render(mixture, rays, 1.0, ("alpha", "depth"), settings)
-        return sight.depth, sight.alpha
-
-    found, pull, alpha = jax.vjp(depth, rays_of(pose, direction), has_aux=True)
-    (slopes,) = pull(jnp.ones_like(found))
-    at_origin, at_direction = (product("ij,rj->ir", pose.rotation, x) for x in slopes)
-    turn = cross(pose.translation[:, None], at_origin) - cross(direction, at_direction)
-    return found - point[2], jnp.concatenate([turn, -at_origin]), (alpha > HALF).astype(found.dtype)

@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float
 
 from fm_render import Mixture
 from fmb.geometry.cameras import ANY_ARRAY
+from fmb.geometry.views import FOREGROUND, foreground
 from fmb.pose.residuals import Pose, Sight
 
-FOREGROUND = 0.5  # silhouette from which a pixel's depth is the object's
 FRONT = 0.05  # scales: depths of a pooled pixel that lie farther behind its nearest belong to something else
 UNIT_FACTOR = 30.0  # between the size that an image shows and the model's; nearer than that no unit is mistaken
 LEAST_DISTANCE, MOST_DISTANCE = 0.05, 200.0  # in scales, where no mask tells the size
@@ -30,7 +30,7 @@ class Observation(NamedTuple):
     valid: Bool[ANY_ARRAY, "height width"] | None = None  # False: the pixel says nothing; None: all count
 
 
-class Pixels(NamedTuple):
+class ObservedPixels(NamedTuple):
     """Images of unit-depth directions, depth in scales, silhouette, and how much either counts."""
 
     direction: Float[ANY_ARRAY, "3 height width"]
@@ -40,7 +40,7 @@ class Pixels(NamedTuple):
     depth_weight: Float[ANY_ARRAY, "height width"]
 
 
-def observed_pixels(observation: Observation, scale: float, evidence: str = "both") -> Pixels:
+def observed_pixels(observation: Observation, scale: float, evidence: str = "both") -> ObservedPixels:
     """The observation in units of `scale`, without what `evidence` ("depth", "mask", "both") leaves out.
 
     Depth counts where it was measured and, if there is a silhouette, on it.
@@ -56,8 +56,8 @@ def observed_pixels(observation: Observation, scale: float, evidence: str = "bot
     masked = valid & (observation.silhouette is not None)
     measured = valid & (depth > 0) & np.isfinite(depth)
     if observation.silhouette is not None:
-        measured &= silhouette > FOREGROUND
-    return Pixels(
+        measured &= foreground(silhouette)
+    return ObservedPixels(
         np.stack([x, y, np.ones(shape)]),
         np.where(measured, depth, 0) / scale,
         np.where(masked, silhouette, 0),
@@ -77,13 +77,13 @@ def image_size(observation: Observation) -> tuple[int, int]:
 def nothing_seen(observation: Observation) -> bool:
     """Whether no valid pixel shows the object: an empty mask, no depth, or none where the mask is."""
     pixels = observed_pixels(observation, 1.0)
-    empty = not np.any(pixels.mask_weight * pixels.silhouette > FOREGROUND)
+    empty = not np.any((pixels.mask_weight > 0) & foreground(pixels.silhouette))
     return (observation.silhouette is not None and empty) or (
         observation.depth is not None and not np.any(pixels.depth_weight > 0)
     )
 
 
-def pooled(pixels: Pixels, factor: int, most: int | None = None) -> Sight:
+def pooled(pixels: ObservedPixels, factor: int, most: int | None = None) -> Sight:
     """Rays through the middles of blocks of `factor` x `factor` pixels: mean masks, mean points of the front surface.
 
     Blocks that stick out of the image count by what is inside. `most`: no more than so many rays near the mask and so
@@ -150,9 +150,9 @@ def check_observation(name: str, observation: Observation, scale: float) -> Obse
         silhouette = np.asarray(observation.silhouette, float)
         if not np.all((silhouette >= 0) & (silhouette <= 1)):
             raise ValueError(f"{name}: silhouette must lie between 0 and 1")
-        seen = valid & (silhouette > FOREGROUND)
+        seen = valid & foreground(silhouette)
         if not seen.any():
-            raise ValueError(f"{name}: the mask is empty: no valid pixel of the silhouette is above {FOREGROUND}")
+            raise ValueError(f"{name}: the mask is empty: no valid pixel of the silhouette reaches {FOREGROUND}")
     if observation.depth is not None:
         depth = np.asarray(observation.depth, float)
         measured = valid & np.isfinite(depth) & (depth > 0)

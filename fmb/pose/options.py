@@ -5,11 +5,9 @@ from typing import NamedTuple
 
 from fm_render import Settings, choose
 from fmb.options import NONE, option
-from fmb.pose.residuals import KERNELS
 
 METHODS = ("levenberg_marquardt", "first_order")
 EVIDENCES = ("both", "depth", "mask")
-DEPTHS = ("surface", "projective")
 FEW, FEWER = 8, 3  # poses that are worth the second and the third stage
 ENDING = 1e-3  # radians and scales, from one start alone: ten times below what the noise of an image leaves open
 FEW_RAYS, TRACKING_RAYS = 512, 1_024  # of the two stages from one start alone, and as many points
@@ -38,24 +36,21 @@ class Stage(NamedTuple):
 class PoseOptions:
     """How a pose is found. `starts` 0: from the given start alone, as when tracking.
 
-    method: "levenberg_marquardt", or the paper's "first_order". evidence: "both", "depth" or "mask". depth: distance of
-    seen points from the mixture's "surface", or "projective", rendered depth as `settings` say. kernel: of KERNELS.
+    method: "levenberg_marquardt", or the paper's "first_order", which renders as `settings` say. evidence: "both",
+    "depth" or "mask".
     """
 
     method: str = "levenberg_marquardt"
     evidence: str = "both"
-    depth: str = "surface"
     starts: int = 24
     spread_degrees: float = 50.0  # how far from the given start the others are turned
     iterations: int = 10  # of the last stage, at most
-    kernel: str = "cauchy"
     tolerance: float = 1e-4  # radians and scales: a shorter step ends the search
     settings: Settings = Settings()
 
     def check(self) -> None:
         """ValueError for an unknown name or a number out of range."""
-        choices = {"method": METHODS, "evidence": EVIDENCES, "depth": DEPTHS, "kernel": tuple(KERNELS)}
-        for field, allowed in choices.items():
+        for field, allowed in {"method": METHODS, "evidence": EVIDENCES}.items():
             choose(field, getattr(self, field), allowed)
         least = {"starts": 0, "iterations": 1, "spread_degrees": 0.0, "tolerance": 0.0}
         for field, bound in least.items():

@@ -5,7 +5,6 @@ step (w, v) turns the object by the rotation vector w about its middle and then 
 axes, so that a point p of the object moves by w x (p - t) + v. Arrays are [3, ray] and [mixture, ray], rays last.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,9 +13,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from fm_render import Mixture, dot, laid_out, lower, product, transposed
-from fmb.fields.metaballs import HALF_OPAQUE, LEAST_SHARPNESS
-
-FLATTEST = 1e-3  # least slope of the log density per scale: in the middle of a component there is none
+from fmb.fields.metaballs import FLATTEST, HALF_OPAQUE, LEAST_SHARPNESS, FieldJet, value_slope_curvature
 
 
 class Sight(NamedTuple):
@@ -41,7 +38,7 @@ class Pose(NamedTuple):
     translation: Float[Array, "3"]
 
 
-class Normal(NamedTuple):
+class NormalEquations(NamedTuple):
     """Loss, its gradient and its Gauss-Newton matrix in the step (w, v); mask's and depth's part of the loss."""
 
     loss: Float[Array, ""]
@@ -66,36 +63,10 @@ class Residuals(NamedTuple):
     loss: Float[Array, " ray"]
 
 
-def squared(square: Array) -> tuple[Array, Array]:
-    """No robustness: every residual counts in full."""
-    return square / 2, jnp.ones_like(square)
-
-
-def huber(square: Array) -> tuple[Array, Array]:
-    """Linear beyond one and a third standard deviations (Huber 1964)."""
-    size, bound = jnp.sqrt(jnp.maximum(square, 1e-12)), 1.345
-    return jnp.where(size < bound, square / 2, bound * (size - bound / 2)), jnp.minimum(1, bound / size)
-
-
 def cauchy(square: Array) -> tuple[Array, Array]:
-    """Logarithmic: far residuals count less the farther they are."""
+    """Loss and its derivative by half the squared residual, in units of the variance: far residuals count less."""
     bound = 2.385**2
     return bound / 2 * jnp.log1p(square / bound), 1 / (1 + square / bound)
-
-
-def geman_mcclure(square: Array) -> tuple[Array, Array]:
-    """Bounded: what is far off counts as much wherever it is (Geman & McClure 1985)."""
-    bound = 3.0**2
-    return square / 2 / (1 + square / bound), 1 / (1 + square / bound) ** 2
-
-
-# loss and its derivative by half the squared residual, from that square in units of the variance
-KERNELS: dict[str, Callable[[Array], tuple[Array, Array]]] = {
-    "squared": squared,
-    "huber": huber,
-    "cauchy": cauchy,
-    "geman_mcclure": geman_mcclure,
-}
 
 
 def density_slopes(mixture: Mixture, pose: Pose, direction: Array) -> tuple[Array, Array]:
@@ -120,33 +91,11 @@ def density_slopes(mixture: Mixture, pose: Pose, direction: Array) -> tuple[Arra
     return density.sum(0), jnp.concatenate([turn, near])
 
 
-class Surface(NamedTuple):
-    """Per point: log density above that of half opacity, its gradient in the camera's axes, its curvature."""
-
-    value: Float[Array, " ray"]
-    gradient: Float[Array, "3 ray"]
-    curvature: Float[Array, " ray"]
-
-
-def surface_at(mixture: Mixture, pose: Pose, point: Float[Array, "3 ray"]) -> Surface:
-    """f = logsumexp(log density) - log log 2, which vanishes where one component alone is half opaque.
-
-    Its gradient is in the camera's axes; its curvature (>= 0) is the components' mean along their own slopes.
-    """
-    place = product("ij,ir->jr", pose.rotation, point - pose.translation[:, None])
-    place = laid_out(place, point)[0]
-    factor = mixture.precision_cholesky
-    rest = transposed(factor, place[:, None] - mixture.mean.T[..., None])
-    log_density = mixture.log_weight[:, None] - dot(rest, rest) / 2
-    top = log_density.max(0)
-    share = jnp.exp(log_density - top[None])
-    total = share.sum(0)
-    pull = lower(factor, rest)
-    across = transposed(factor, pull)
-    bend = dot(across, across) / jnp.maximum(dot(pull, pull), FLATTEST**2)
-    inward = jnp.stack([(-share * x).sum(0) for x in pull]) / total[None]
-    inward = product("ij,jr->ir", pose.rotation, inward)
-    return Surface(top + jnp.log(total) - HALF_OPAQUE, inward, (share * bend).sum(0) / total)
+def field_at(mixture: Mixture, pose: Pose, point: Float[Array, "3 ray"]) -> FieldJet:
+    """The mixture's field at points seen, negative inside, its slope in the camera's axes."""
+    place = laid_out(product("ij,ir->jr", pose.rotation, point - pose.translation[:, None]), point)[0]
+    jet = value_slope_curvature(mixture, place.T)
+    return jet._replace(slope=product("ij,jr->ir", pose.rotation, jet.slope))
 
 
 def slope_in_step(gradient: Array, pose: Pose, point: Array) -> Float[Array, "6 ray"]:
@@ -155,16 +104,16 @@ def slope_in_step(gradient: Array, pose: Pose, point: Array) -> Float[Array, "6 
 
 
 def surface_distances(mixture: Mixture, pose: Pose, point: Array) -> tuple[Array, Array]:
-    """Distance of each point from the surface, positive inside, and its slope in the step as of a plane's.
+    """Distance of each point from the surface, negative inside, and its slope in the step as of a plane's.
 
-    It solves f - g s - k s^2 / 2 = 0, g the slope of f and k its curvature: exact for one ball, else first order. That
+    It solves f - g s + k s^2 / 2 = 0, g the slope of f and k its curvature: exact for one ball, else first order. That
     is the length that noise of depth has, but far from the surface its slope is not that of a plane.
     """
-    surface = surface_at(mixture, pose, point)
-    square = jnp.maximum((surface.gradient * surface.gradient).sum(0), FLATTEST**2)
-    root = jnp.sqrt(jnp.maximum(square + 2 * surface.curvature * surface.value, square / 16))
+    jet = field_at(mixture, pose, point)
+    square = jnp.maximum((jet.slope * jet.slope).sum(0), FLATTEST**2)
+    root = jnp.sqrt(jnp.maximum(square - 2 * jet.curvature * jet.value, square / 16))
     steep = jnp.sqrt(square)
-    return 2 * surface.value / (steep + root), slope_in_step(surface.gradient / steep[None], pose, point)
+    return 2 * jet.value / (steep + root), slope_in_step(jet.slope / steep[None], pose, point)
 
 
 def surface_levels(mixture: Mixture, pose: Pose, point: Array) -> tuple[Array, Array]:
@@ -172,14 +121,13 @@ def surface_levels(mixture: Mixture, pose: Pose, point: Array) -> tuple[Array, A
 
     A function of f alone, so that the slope is exact however far the point is: what a search from afar needs.
     """
-    surface = surface_at(mixture, pose, point)
+    jet = field_at(mixture, pose, point)
     depth = jnp.maximum(mixture.log_weight - HALF_OPAQUE, LEAST_SHARPNESS).mean()
     diagonal = jnp.diagonal(mixture.precision_cholesky, axis1=1, axis2=2)
     size = jnp.exp(-jnp.log(jnp.abs(diagonal)).mean())
-    rest = jax.nn.softplus(depth - surface.value)
-    away = jnp.sqrt(2 * rest)
-    factor = size * jax.nn.sigmoid(depth - surface.value) / away
-    return size * (jnp.sqrt(2 * depth) - away), slope_in_step(factor[None] * surface.gradient, pose, point)
+    away = jnp.sqrt(2 * jax.nn.softplus(depth + jet.value))
+    factor = size * jax.nn.sigmoid(depth + jet.value) / away
+    return size * (away - jnp.sqrt(2 * depth)), slope_in_step(factor[None] * jet.slope, pose, point)
 
 
 def mask_residuals(density: Array, slope: Array, sight: Sight, noise: Noise) -> Residuals:
@@ -196,19 +144,19 @@ def mask_residuals(density: Array, slope: Array, sight: Sight, noise: Noise) -> 
     return Residuals(slope, sight.mask_weight * score, sight.mask_weight * rate**2 / variance, sight.mask_weight * loss)
 
 
-def depth_residuals(distance: Array, slope: Array, sight: Sight, noise: Noise, kernel: str) -> Residuals:
-    """Distances of the points seen, by a robust kernel (iteratively reweighted least squares)."""
-    loss, weight = KERNELS[kernel]((distance / noise.depth) ** 2)
+def depth_residuals(distance: Array, slope: Array, sight: Sight, noise: Noise) -> Residuals:
+    """Distances of the points seen, by Cauchy's robust loss (iteratively reweighted least squares)."""
+    loss, weight = cauchy((distance / noise.depth) ** 2)
     weight = sight.depth_weight * weight / noise.depth**2
     return Residuals(slope, weight * distance, weight, sight.depth_weight * loss)
 
 
-def normal_equations(*residuals: Residuals) -> Normal:
+def normal_equations(*residuals: Residuals) -> NormalEquations:
     """Sums over all rays of all residuals."""
     gradient = sum(product("ir,r->i", x.slope, x.score) for x in residuals)
     information = sum(product("ir,jr->ij", x.slope * x.weight[None], x.slope) for x in residuals)
     parts = jnp.stack([x.loss.sum() for x in residuals])
-    return Normal(parts.sum(), gradient, information, parts)
+    return NormalEquations(parts.sum(), gradient, information, parts)
 
 
 def cross(a: Array, b: Array) -> Array:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from fm_render import product
 from fmb.geometry.rotations import matrix_from_rotation_vector
-from fmb.pose.residuals import Normal, Pose
+from fmb.pose.residuals import NormalEquations, Pose
 
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-6, 1e6  # of the Gauss-Newton matrix, relative to its diagonal
 EASED, TIGHTENED = 0.2, 6.0  # what an accepted and a refused step make of the damping
@@ -27,14 +27,14 @@ class Search(NamedTuple):
     """
 
     pose: Pose
-    normal: Normal
+    normal: NormalEquations
     damping: Float[Array, ""]
     promise: Float[Array, ""]
     length: Float[Array, ""]
     steps: Int[Array, ""]
 
 
-class Track(NamedTuple):
+class SearchPath(NamedTuple):
     """The pose after each step, and its loss."""
 
     pose: Pose
@@ -47,7 +47,7 @@ def moved(pose: Pose, step: Float[Array, "6"]) -> Pose:
     return Pose(product("ij,jk->ik", turn, pose.rotation), pose.translation + step[3:])
 
 
-def damped_step(normal: Normal, damping: Float[Array, ""]) -> Float[Array, "6"]:
+def damped_step(normal: NormalEquations, damping: Float[Array, ""]) -> Float[Array, "6"]:
     """Levenberg-Marquardt's step, its turn and its shift no longer than they may be."""
     diagonal = jnp.diagonal(normal.information)
     floor = 1e-6 * diagonal.max() + jnp.finfo(diagonal.dtype).tiny ** 0.5
@@ -58,7 +58,7 @@ def damped_step(normal: Normal, damping: Float[Array, ""]) -> Float[Array, "6"]:
     return step / jnp.maximum(1, sizes.max())
 
 
-def begin(evaluate: Callable[[Pose], Normal], pose: Pose) -> Search:
+def begin(evaluate: Callable[[Pose], NormalEquations], pose: Pose) -> Search:
     """A search that has not looked yet: its first trial stays where it is, and is better than nothing.
 
     A first look of its own would double what there is to compile.
@@ -70,7 +70,7 @@ def begin(evaluate: Callable[[Pose], Normal], pose: Pose) -> Search:
     return Search(pose, blind, jnp.full_like(endless, FIRST_DAMPING / EASED), endless, endless, jnp.array(0))
 
 
-def advance(evaluate: Callable[[Pose], Normal], search: Search) -> Search:
+def advance(evaluate: Callable[[Pose], NormalEquations], search: Search) -> Search:
     """One trial: taken if it lowers the loss, else the damping rises."""
     last = search.normal
     step = damped_step(last, search.damping)
@@ -86,24 +86,26 @@ def advance(evaluate: Callable[[Pose], Normal], search: Search) -> Search:
     return jax.tree.map(lambda a, b: jnp.where(better, a, b), taken, refused)
 
 
-def descend(evaluate: Callable[[Pose], Normal], pose: Pose, steps: int, tolerance: float = 0.0) -> tuple[Search, Track]:
+def descend(
+    evaluate: Callable[[Pose], NormalEquations], pose: Pose, steps: int, tolerance: float = 0.0
+) -> tuple[Search, SearchPath]:
     """The search after at most `steps` trials, fewer once a step is shorter than `tolerance` or promises too little.
 
     The rows of the track after the end repeat it.
     """
     search = begin(evaluate, pose)
 
-    def keep(track: Track, search: Search) -> Track:
+    def keep(track: SearchPath, search: Search) -> SearchPath:
         later = jnp.arange(steps) >= search.steps - 1
-        row = Track(search.pose, search.normal.loss)
+        row = SearchPath(search.pose, search.normal.loss)
         return jax.tree.map(lambda rows, x: jnp.where(later.reshape(-1, *(1,) * x.ndim), x[None], rows), track, row)
 
-    track = jax.tree.map(lambda x: jnp.broadcast_to(x, (steps, *x.shape)), Track(search.pose, search.normal.loss))
+    track = jax.tree.map(lambda x: jnp.broadcast_to(x, (steps, *x.shape)), SearchPath(search.pose, search.normal.loss))
 
-    def unfinished(state: tuple[Search, Track]) -> Bool[Array, ""]:
+    def unfinished(state: tuple[Search, SearchPath]) -> Bool[Array, ""]:
         return (state[0].steps < steps) & (state[0].length > tolerance) & (state[0].promise > LEAST_PROMISE)
 
-    def trial(state: tuple[Search, Track]) -> tuple[Search, Track]:
+    def trial(state: tuple[Search, SearchPath]) -> tuple[Search, SearchPath]:
         search = advance(evaluate, state[0])
         return search, keep(state[1], search)
 

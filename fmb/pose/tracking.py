@@ -7,7 +7,8 @@ from jaxtyping import Float
 
 from fm_render import Mixture
 from fmb.geometry.cameras import ANY_ARRAY
-from fmb.pose.estimate import PoseFit, PoseProgram, estimate_pose
+from fmb.geometry.poses import PoseEstimate
+from fmb.pose.estimate import PoseProgram, estimate_pose
 from fmb.pose.observation import Observation, nothing_seen
 
 LONGEST_PREDICTION = 0.5  # radians a frame: a faster motion is taken for a mistake, and not continued
@@ -20,7 +21,7 @@ def track(
     start: Float[ANY_ARRAY, "4 4"],
     scale: float,
     predict: bool = True,
-) -> Iterator[PoseFit]:
+) -> Iterator[PoseEstimate]:
     """The pose in each frame, as soon as it is found; compile the program with PoseOptions(starts=0).
 
     A frame is started from the last pose that was found and, with `predict`, the motion that led to it once more. A
@@ -50,6 +51,6 @@ def _slow(step: np.ndarray) -> bool:
     return bool(turn < LONGEST_PREDICTION)
 
 
-def _lost(pose: np.ndarray) -> PoseFit:
+def _lost(pose: np.ndarray) -> PoseEstimate:
     unknown = np.diag(np.full(6, np.inf))
-    return PoseFit(pose, unknown, pose[None], np.full(1, np.nan), (np.nan, np.nan), False, 0)
+    return PoseEstimate(pose, unknown, pose[None], np.full(1, np.nan), np.nan, np.nan, False, 0)

@@ -6,22 +6,20 @@ eye is better fitted in units of the eye; the follow-up encodes its targets by 1
 """
 
 from collections.abc import Iterator
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import lsq_linear
 from scipy.spatial import cKDTree
 
 from fm_render import Mixture, Rays, Settings, product, render
-from fmb.geometry.cameras import ANY_ARRAY, Cameras, pixel_rays
-from fmb.geometry.views import Views
+from fmb.geometry.cameras import pixel_rays
+from fmb.geometry.views import Views, foreground
 
-VISIBLE = 0.5  # alpha and silhouette from which a pixel shows the object
 PAIRS_PER_BLOCK = 2_000_000  # component x ray: 8 MiB of weights
 RIDGE = 1.0  # pixels that speak for a component's own mean colour: decides where few or no others do
 FEWEST_PIXELS = 1.0  # seen of a component, else its mean colour is that of the nearest one that is seen
@@ -51,35 +49,10 @@ def fit_color(
     return np.stack([lsq_linear(lower.T, channel, (0.0, 1.0), method="bvls").x for channel in wanted.T], axis=1)
 
 
-def look_color(
-    mixture: Mixture,
-    color: Float[ANY_ARRAY, "mixture 3"],
-    cameras: Cameras,
-    image_size: tuple[int, int],
-    settings: Settings = Settings(),
-    background: float = 1.0,
-) -> Float[np.ndarray, "view height width 3"]:
-    """Coloured images of (height, width) before a plain background, in the canonical frame, view after view."""
-    dtype = mixture.mean.dtype
-    color, cameras = np.asarray(color, dtype), jax.tree.map(partial(np.asarray, dtype=dtype), cameras)
-    each = (jax.tree.map(lambda x, i=i: x[i : i + 1], cameras) for i in range(len(cameras.intrinsics)))
-    images = [np.asarray(_look_once(mixture, color, one, image_size, settings)) for one in each]
-    alpha, seen = np.split(np.concatenate(images), [1], axis=-1)
-    return np.clip(alpha * seen + (1 - alpha) * background, 0.0, 1.0)
-
-
-def color_psnr(
-    color: Float[ANY_ARRAY, "*pixel 3"], observed: Float[ANY_ARRAY, "*pixel 3"], keep: Bool[ANY_ARRAY, "*pixel"]
-) -> float:
-    """Peak signal-to-noise ratio in decibels over the pixels kept; NaN if there are none."""
-    error = (np.asarray(color, float) - np.asarray(observed, float))[np.asarray(keep)]
-    return float(-10 * np.log10(np.mean(error**2))) if error.size else float("nan")
-
-
 def _blocks(views: Views, size: int) -> Iterator[tuple[Rays, np.ndarray, np.ndarray]]:
     """Rays, colours and how much each shows of the object (0: not valid, or filled up), `size` at a time."""
     valid = np.ones(views.silhouette.shape, bool) if views.valid is None else np.asarray(views.valid)
-    share = np.where(valid & (np.asarray(views.silhouette) >= VISIBLE), views.silhouette, 0)
+    share = np.where(valid & foreground(np.asarray(views.silhouette)), views.silhouette, 0)
     for view in range(len(share)):
         index = np.flatnonzero(share[view])
         camera = jax.tree.map(lambda x, view=view: np.asarray(x)[view : view + 1], views.cameras)
@@ -98,7 +71,7 @@ def _normal_equations(
 ) -> tuple[Array, Array, Array]:
     """A^T A, A^T b and the sum of the weights that components have in the pixels, a row of A for each pixel."""
     sight = render(mixture, rays, scale, ("alpha", "weight"), settings)
-    counted = jnp.where(sight.alpha >= VISIBLE, share, 0)[:, None] * sight.weight
+    counted = jnp.where(foreground(sight.alpha), share, 0)[:, None] * sight.weight
     return (
         product("rk,rl->kl", counted, sight.weight),
         product("rk,rc->kc", counted, jnp.where(share[:, None] > 0, color, 0)),
@@ -111,9 +84,3 @@ def _mean_color(mean: np.ndarray, moment: np.ndarray, seen: np.ndarray) -> np.nd
     known = seen >= min(FEWEST_PIXELS, seen.max())
     nearest = cKDTree(mean[known]).query(mean)[1]
     return (moment[known] / seen[known, None])[nearest]
-
-
-@partial(jax.jit, static_argnums=3)
-def _look_once(mixture: Mixture, color: Array, cameras: Cameras, image_size: tuple[int, int], settings: Settings):
-    sight = render(mixture, pixel_rays(cameras, *image_size), 1.0, ("alpha", "color"), settings, color)
-    return jnp.concatenate([sight.alpha[..., None], sight.color], axis=-1)

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
+from fmb.geometry.views import foreground
+
 BAND = 3  # pixels on either side of an outline that come in every epoch
 FAR_EPOCHS = 4  # of the others each comes in about one epoch of so many
 
@@ -59,14 +61,14 @@ def sample_objects(silhouette: np.ndarray, valid: np.ndarray | None, batch_size:
 
     Raises ValueError for too large a batch.
     """
-    return _sampling(outline_band(silhouette, valid) | (np.asarray(silhouette) >= 0.5), valid, batch_size)
+    return _sampling(outline_band(silhouette, valid) | foreground(np.asarray(silhouette)), valid, batch_size)
 
 
 def outline_band(
     silhouette: Float[np.ndarray, "view height width"], valid: Bool[np.ndarray, "view height width"] | None = None
 ) -> Bool[np.ndarray, "view height width"]:
     """Pixels with both object and background among the valid ones up to BAND away in row and column."""
-    size, inside = (1, 2 * BAND + 1, 2 * BAND + 1), silhouette >= 0.5
+    size, inside = (1, 2 * BAND + 1, 2 * BAND + 1), foreground(silhouette)
     object_there, background = (inside, ~inside) if valid is None else (inside & valid, ~inside & valid)
     return ndimage.maximum_filter(object_there, size) & ndimage.maximum_filter(background, size)
 

@@ -26,7 +26,8 @@ from fmb.files.bop import (
 )
 from fmb.geometry.frames import Frame
 from fmb.geometry.metrics import average_distance, average_nearest_distance, object_pose_error
-from fmb.pose.estimate import PoseFit, PoseProgram, compile_pose, estimate_pose
+from fmb.geometry.poses import PoseEstimate
+from fmb.pose.estimate import PoseProgram, compile_pose, estimate_pose
 from fmb.pose.observation import Observation
 from fmb.pose.simulation import Perturbation, perturbed
 from fmb.tasks.models import model_of_mesh, solver
@@ -124,7 +125,7 @@ def solved(
     return result, row
 
 
-def searched(program: PoseProgram, known: Known, seen: Observation, start: Float[np.ndarray, "4 4"]) -> PoseFit:
+def searched(program: PoseProgram, known: Known, seen: Observation, start: Float[np.ndarray, "4 4"]) -> PoseEstimate:
     """The pose found; canonical. Raises ValueError where there is too little to find it from."""
     if program.options.evidence == "mask" and seen.silhouette is None:
         raise ValueError("no mask, and the evidence is the mask alone")

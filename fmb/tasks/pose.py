@@ -11,13 +11,11 @@ from jaxtyping import Float
 import util
 from fm_render import Mixture
 from fmb.config import Config, to_yaml
-from fmb.fields.looks import VISIBLE, look, surface_depth
+from fmb.fields.looks import look, surface_depth
 from fmb.fields.mixtures import in_single
 from fmb.files.media import write_gif
 from fmb.files.poses import (
     ObservationFiles,
-    PoseResult,
-    covariance_to_world,
     read_observation,
     read_pose,
     standard_deviation,
@@ -25,12 +23,13 @@ from fmb.files.poses import (
 )
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.metrics import PoseError, object_pose_error
-from fmb.geometry.views import Images, scene_cameras
+from fmb.geometry.poses import PoseEstimate
+from fmb.geometry.views import Images, foreground, scene_cameras
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.pose import Course, FilmText, Trace, as_images, convergence_page, film, pose_sheets
 from fmb.pictures.sheets import ORANGE
-from fmb.pose.estimate import PoseFit, compile_pose, estimate_pose
+from fmb.pose.estimate import compile_pose, estimate_pose
 from fmb.pose.observation import Observation, check_observation, image_size, nothing_seen
 from fmb.pose.simulation import Perturbation, perturbed, simulated
 from fmb.tasks.bop import bop
@@ -71,13 +70,8 @@ def pose(config: Config, clock: Clock) -> None:
     with clock("figures"):
         draw_pose(folder, mixture, case, fit)
     errors = described(case, fit)
-    camera = model.frame.cameras_to_world(Cameras(fit.world_from_camera[None], case.observation.intrinsics[None]))
-    residual = {"cross_entropy": fit.residual[0], "depth_rms": float(model.frame.scale) * fit.residual[1]}
-    covariance = covariance_to_world(fit.covariance, model.frame.scale)
-    result = PoseResult(camera.world_from_camera[0], covariance, residual, fit.success, fit.iterations, seconds)
-    write_pose(
-        folder / "pose.json", result, {**errors, "scale": float(model.frame.scale), "seconds_by_part": clock.seconds()}
-    )
+    more = {"seconds": seconds, **errors, "scale": float(model.frame.scale), "seconds_by_part": clock.seconds()}
+    write_pose(folder / "pose.json", fit.to_world(model.frame), more)
     util.write_text(folder / "config.yaml", to_yaml(config))
     say(summary(fit, errors, seconds), f"pose, pictures and film in {folder}/")
 
@@ -138,10 +132,10 @@ def given(name: str) -> Path | None:
 def depth_at(mixture: Mixture, cameras: Cameras, seen: Images, at: slice) -> Float[np.ndarray, "view height width"]:
     """Depth of the mixture's surface, as a depth camera would see it, where its mask is."""
     depth = surface_depth(mixture, Cameras(*(field[at] for field in cameras)), seen.alpha.shape[1:])
-    return np.where(seen.alpha[at] >= VISIBLE, depth, np.nan)
+    return np.where(foreground(seen.alpha[at]), depth, np.nan)
 
 
-def draw_pose(folder: Path, mixture: Mixture, case: Case, fit: PoseFit) -> None:
+def draw_pose(folder: Path, mixture: Mixture, case: Case, fit: PoseEstimate) -> None:
     """Pictures of start and end, of the convergence, and the film of the descent."""
     observed = as_images(case.observation.depth, case.observation.silhouette)
     path = np.concatenate([fit.path, fit.world_from_camera[None]])
@@ -168,7 +162,7 @@ def errors_along(
     return [object_pose_error(np.linalg.inv(pose), np.linalg.inv(truth), 1.0) for pose, truth in pairs]
 
 
-def described(case: Case, fit: PoseFit) -> dict:
+def described(case: Case, fit: PoseEstimate) -> dict:
     """Errors at start and end, where the truth is known."""
     if case.truth is None:
         return {}
@@ -176,7 +170,7 @@ def described(case: Case, fit: PoseFit) -> dict:
     return {"error": {"start": start._asdict(), "end": end._asdict()}}
 
 
-def summary(fit: PoseFit, errors: dict, seconds: float) -> str:
+def summary(fit: PoseEstimate, errors: dict, seconds: float) -> str:
     """What a run says at its end."""
     found = "found" if fit.success else "NOT found for sure"
     deviation = standard_deviation(fit.covariance)

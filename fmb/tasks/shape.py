@@ -21,7 +21,7 @@ from fmb.pictures import draw
 from fmb.pictures.film import Snapshot, film
 from fmb.pictures.painter import Painter
 from fmb.pictures.report import Report, read_pictures, shape_numbers, write_report
-from fmb.pictures.report_scene import Scene as PageScene
+from fmb.pictures.report_scene import PageScene
 from fmb.pictures.sheets import Scale, depth_scale
 from fmb.shape.color import fit_color
 from fmb.shape.recipe import ShapeFit, ShapeProgram, compile_shape_fit, fit_shape

@@ -15,11 +15,12 @@ from fmb.fields.mixtures import in_single
 from fmb.files.media import write_gif
 from fmb.files.poses import Track, write_track
 from fmb.geometry.cameras import Cameras, orbit_cameras, pinhole_intrinsics
+from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images
 from fmb.options import NONE
 from fmb.pictures.pose import FilmText, Trace, as_images, film
 from fmb.pictures.sheets import ORANGE
-from fmb.pose.estimate import PoseFit, PoseOptions, compile_pose, estimate_pose
+from fmb.pose.estimate import PoseOptions, compile_pose, estimate_pose
 from fmb.pose.observation import image_size
 from fmb.pose.simulation import Perturbation, perturbed, simulated
 from fmb.pose.tracking import track as follow
@@ -112,7 +113,7 @@ def cases_of_files(config: Config, model: PoseModel) -> list[Case]:
     return cases
 
 
-def timed(fits) -> tuple[list[PoseFit], Float[np.ndarray, " frame"]]:
+def timed(fits) -> tuple[list[PoseEstimate], Float[np.ndarray, " frame"]]:
     """The fits, and the seconds that each took."""
     found, seconds, began = [], [], time.perf_counter()
     for fit in fits:
@@ -122,7 +123,9 @@ def timed(fits) -> tuple[list[PoseFit], Float[np.ndarray, " frame"]]:
     return found, np.array(seconds)
 
 
-def tracked(model: PoseModel, cases: list[Case], fits: list[PoseFit], seconds: Float[np.ndarray, " frame"]) -> Track:
+def tracked(
+    model: PoseModel, cases: list[Case], fits: list[PoseEstimate], seconds: Float[np.ndarray, " frame"]
+) -> Track:
     """The track in the input's frame and unit."""
     lens = np.stack([np.asarray(case.observation.intrinsics, float) for case in cases])
     pose = model.frame.cameras_to_world(Cameras(np.stack([fit.world_from_camera for fit in fits]), lens))
@@ -149,7 +152,7 @@ def errors_of(found: Track) -> dict[str, float]:
     }
 
 
-def draw_track(folder: Path, mixture: Mixture, cases: list[Case], fits: list[PoseFit], found: Track) -> None:
+def draw_track(folder: Path, mixture: Mixture, cases: list[Case], fits: list[PoseEstimate], found: Track) -> None:
     """The film of the track: what was seen, what is rendered, and the errors or residuals below."""
     chosen = np.unique(np.linspace(0, len(cases) - 1, min(len(cases), FILM_FRAMES)).astype(int))
     parts = [as_images(cases[frame].observation.depth, cases[frame].observation.silhouette) for frame in chosen]

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from fm_render import Mixture, render
-from fmb.fields.looks import VISIBLE, evaluate, look, measure, shown, surface_depth
+from fmb.fields.looks import evaluate, look, measure, shown, surface_depth
 from fmb.geometry.cameras import Cameras, look_at, pinhole_intrinsics, pixel_rays, random_cameras
 from fmb.geometry.metrics import cross_entropy, depth_mae, iou
 from fmb.geometry.views import Images, Views, select_views
@@ -65,7 +65,6 @@ def test_look_takes_the_precision_of_the_mixture(mixture, cameras):
 def test_depth_is_shown_where_something_is_to_be_seen():
     alpha, depth = np.array([[[0.0, 0.49, 0.5, 1.0]]]), np.array([[[1.0, 2.0, 3.0, 4.0]]])
     images = shown(Images(alpha, depth), 10.0)
-    assert VISIBLE == 0.5
     assert np.array_equal(images.depth, [[[np.nan, np.nan, 30.0, 40.0]]], equal_nan=True)
     assert np.array_equal(images.alpha, alpha)
     thin = shown(Images(0.2 * alpha, depth), 1.0)

@@ -16,7 +16,7 @@ from fmb.fields.field import attached, field_normals, polish
 from fmb.fields.metaballs import (
     AGAINST,
     FIELDS,
-    HALF,
+    HALF_DENSITY,
     MeshOptions,
     best_level,
     decimate,
@@ -43,7 +43,7 @@ def ball(log_weight: float = 3.0) -> Mixture:
     return Mixture(jnp.array([[0.1, 0.0, 0.0]]), jnp.eye(3)[None] / DEVIATION, jnp.array([log_weight]))
 
 
-def radius(log_weight: float, level: float = HALF) -> float:
+def radius(log_weight: float, level: float = HALF_DENSITY) -> float:
     """Of the level set of `ball`."""
     return DEVIATION * np.sqrt(2 * (log_weight - np.log(level)))
 
@@ -67,7 +67,7 @@ def views_of(mixture: Mixture, count: int = 4, size: int = 48) -> Views:
 @pytest.mark.parametrize("field", FIELDS)
 def test_ball_has_its_radius_volume_and_silhouette(field):
     found = mesh_mixture(ball(), MeshOptions(field=field, resolution=32))
-    assert found.level == HALF and found.iou is None
+    assert found.level == HALF_DENSITY and found.iou is None
     assert found.mesh.is_watertight and found.mesh.volume > 0
     distance = np.linalg.norm(found.mesh.vertices - [0.1, 0.0, 0.0], axis=1)
     # the hull lets AGAINST - 1 of its lines pass nearer by: for a ball, AGAINST directions in the plane of the tangents
@@ -106,11 +106,13 @@ def test_vertices_follow_the_mixture(field):
         changed = jax.tree.map(lambda x, s: x + step * s, mixture, shift)
         return changed._replace(precision_cholesky=jnp.tril(changed.precision_cholesky))
 
-    vertices = polish(FIELDS[field](mixture, HALF), polish(FIELDS[field](mixture, HALF), vertices, 0.01), 0.01)
-    slope = jax.jit(jax.jacfwd(lambda step: attached(FIELDS[field](moved(step), HALF), vertices)))(0.0)
+    vertices = polish(
+        FIELDS[field](mixture, HALF_DENSITY), polish(FIELDS[field](mixture, HALF_DENSITY), vertices, 0.01), 0.01
+    )
+    slope = jax.jit(jax.jacfwd(lambda step: attached(FIELDS[field](moved(step), HALF_DENSITY), vertices)))(0.0)
     small = 1e-6
-    ends = [polish(FIELDS[field](moved(sign * small), HALF), vertices, 0.01) for sign in (1, -1)]
-    normal = field_normals(FIELDS[field](mixture, HALF), vertices)
+    ends = [polish(FIELDS[field](moved(sign * small), HALF_DENSITY), vertices, 0.01) for sign in (1, -1)]
+    normal = field_normals(FIELDS[field](mixture, HALF_DENSITY), vertices)
     along = [np.sum(x * normal, axis=1) for x in (np.asarray(slope), (ends[0] - ends[1]) / (2 * small))]
     assert_allclose(*along, rtol=1e-4, atol=1e-6)
 
@@ -135,11 +137,11 @@ def test_level_is_where_silhouettes_agree(monkeypatch):
 
 def test_box_holds_the_surface():
     mixture = blobs()
-    low, high = mixture_box(mixture, HALF)
+    low, high = mixture_box(mixture, HALF_DENSITY)
     mesh = mesh_mixture(mixture, MeshOptions(resolution=32)).mesh
     assert np.all(mesh.bounds[0] > low) and np.all(mesh.bounds[1] < high)
     assert_allclose(
-        mixture_box(ball(), HALF), [[0.1 - radius(3), *[-radius(3)] * 2], [0.1 + radius(3), *[radius(3)] * 2]]
+        mixture_box(ball(), HALF_DENSITY), [[0.1 - radius(3), *[-radius(3)] * 2], [0.1 + radius(3), *[radius(3)] * 2]]
     )
 
 

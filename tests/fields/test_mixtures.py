@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
@@ -13,13 +14,27 @@ from fmb.fields.mixtures import (
     em_gmm,
     fit_gmm,
     from_sklearn,
+    lower_factor,
     sample_mixture,
     sphere_mixture,
-    to_sklearn,
 )
 from fmb.geometry.cameras import pinhole_intrinsics, pixel_rays, random_cameras
 from fmb.geometry.metrics import iou
 from tests.reference import render_reference
+
+
+def to_sklearn(mixture: Mixture) -> GaussianMixture:
+    """The GaussianMixture whose density is proportional to the mixture's field: an independent witness."""
+    factor = np.asarray(mixture.precision_cholesky, float)
+    gmm = GaussianMixture(len(factor), covariance_type="full")
+    log_mass = np.asarray(mixture.log_weight) - np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(1)
+    gmm.weights_ = np.exp(log_mass - logsumexp(log_mass))
+    gmm.means_ = np.asarray(mixture.mean, float)
+    gmm.precisions_cholesky_ = lower_factor(factor[:, ::-1])[:, ::-1, ::-1]
+    gmm.precisions_ = factor @ np.swapaxes(factor, 1, 2)
+    gmm.covariances_ = np.asarray(covariance(mixture), float)
+    gmm.converged_, gmm.n_features_in_ = True, 3
+    return gmm
 
 
 @pytest.fixture(scope="module")

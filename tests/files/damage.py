@@ -11,6 +11,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,13 @@ def arrays(name: str, **changes: Any) -> Damage:
     return damage
 
 
-def entries(name: str, **changes: Any) -> Damage:
+def entries(name: str, prefix: str, /, **changes: Any) -> Damage:
     """Other entries in JSON, by the keys that lead there, joined by two underscores; a number is a place in a list."""
 
     def damage(folder: Path) -> None:
         value = read_json(folder / name, object)
         for path, new in changes.items():
-            *outer, last = (int(key) if key.isdigit() else key for key in path.removeprefix("at_").split("__"))
+            *outer, last = (int(key) if key.isdigit() else key for key in (prefix + path).split("__"))
             record = value
             for key in outer:
                 record = record[key]
@@ -83,35 +84,18 @@ def entries(name: str, **changes: Any) -> Damage:
                 del record[last]
             else:
                 record[last] = new
-        write = write_annotations if name.endswith(".jgz") else lambda place, made: write_json(place / name, made)
-        write(folder, value)
+        if name.endswith(".jgz"):
+            write_annotations(folder, value)
+        else:
+            write_json(folder / name, value)
 
     return damage
 
 
-def plain(**changes: Any) -> Damage:
-    """Other entries in the first view of our own format."""
-    return entries("cameras.json", **{f"views__0__{key}": value for key, value in changes.items()})
-
-
-def frame(**changes: Any) -> Damage:
-    """Other entries in the first frame of transforms.json."""
-    return entries("transforms.json", **{f"frames__0__{key}": value for key, value in changes.items()})
-
-
-def nerf(**changes: Any) -> Damage:
-    """Other entries at the top of transforms.json."""
-    return entries("transforms.json", **changes)
-
-
-def krt(**changes: Any) -> Damage:
-    """Other entries in the first frame of K, R, t."""
-    return entries("cameras.json", **{f"frames__0__{key}": value for key, value in changes.items()})
-
-
-def co3d(**changes: Any) -> Damage:
-    """Other annotations of the first frame."""
-    return entries("frame_annotations.jgz", **{f"at_0__{key}": value for key, value in changes.items()})
+# other entries at the top of a file, and in its first view
+cameras, plain, krt = (partial(entries, "cameras.json", prefix) for prefix in ("", "views__0__", "frames__0__"))
+nerf, frame = (partial(entries, "transforms.json", prefix) for prefix in ("", "frames__0__"))
+co3d = partial(entries, "frame_annotations.jgz", "0__")
 
 
 def npz(**members: bytes) -> bytes:
@@ -154,10 +138,10 @@ CAPTURES: dict[str, list[tuple[Damage, str]]] = {
         (content("cameras.json", b'{"format": '), "cameras.json: not readable as JSON (Expecting value"),
         (content("cameras.json", b"[" * 100_000), "cameras.json: not readable as JSON"),
         (content("cameras.json", b"[1]"), "cameras.json: must hold a JSON object at the top"),
-        (entries("cameras.json", version=2), "format 'fmb-cameras' version 2; expected 'fmb-cameras' version 1"),
-        (entries("cameras.json", views=[]), "cameras.json: 'views' must be a list of views"),
-        (entries("cameras.json", views=GONE), "cameras.json: 'views' missing"),
-        (entries("cameras.json", views=[3]), "cameras.json: view 0: must be a JSON object"),
+        (cameras(version=2), "format 'fmb-cameras' version 2; expected 'fmb-cameras' version 1"),
+        (cameras(views=[]), "cameras.json: 'views' must be a list of views"),
+        (cameras(views=GONE), "cameras.json: 'views' missing"),
+        (cameras(views=[3]), "cameras.json: view 0: must be a JSON object"),
         (plain(name="a\nb"), "cameras.json: view 0: name 'a\\nb' must be a text"),
         (plain(intrinsics=GONE), f"{VIEW}: 'intrinsics' missing"),
         (plain(intrinsics=[[1, 2], [3, 4]]), f"{VIEW}: intrinsics: must be 3 x 3 numbers"),
@@ -289,9 +273,9 @@ CAPTURES: dict[str, list[tuple[Damage, str]]] = {
         (krt(R=np.ones((3, 3)).tolist()), f"{KRT}: R: not a rotation"),
         (krt(t=[NAN, 0, 0]), f"{KRT}: R: translation: not finite"),
         (krt(K=[[1]]), f"{KRT}: K: must be 3 x 3 numbers"),
-        (entries("cameras.json", size=[24]), "cameras.json: size: must be 2 numbers"),
-        (entries("cameras.json", size=[24, 19]), "masks/000.png: 24 x 18 pixels, its camera is for 24 x 19"),
-        (entries("cameras.json", bbox=1), "cameras.json: bbox: must be 2 x 3 numbers"),
+        (cameras(size=[24]), "cameras.json: size: must be 2 numbers"),
+        (cameras(size=[24, 19]), "masks/000.png: 24 x 18 pixels, its camera is for 24 x 19"),
+        (cameras(bbox=1), "cameras.json: bbox: must be 2 x 3 numbers"),
     ],
     "krt_arrays": [
         (arrays("cameras.npz", t=np.zeros((2, 2))), "cameras.npz: t: must be 2 x 3 numbers"),

@@ -11,9 +11,7 @@ from scipy.spatial.transform import Rotation
 from fmb.files.poses import (
     Measurement,
     ObservationFiles,
-    PoseResult,
     Track,
-    covariance_to_world,
     read_depth_map,
     read_intrinsics,
     read_mask,
@@ -22,6 +20,7 @@ from fmb.files.poses import (
     write_pose,
     write_track,
 )
+from fmb.geometry.poses import PoseEstimate, scaled_covariance
 
 K = np.array([[70.0, 0.0, 6.5], [0.0, 71.0, 4.5], [0.0, 0.0, 1.0]])
 
@@ -146,28 +145,27 @@ def poses(count: int) -> np.ndarray:
 
 def test_a_pose_comes_back_digit_by_digit(tmp_path):
     pose, covariance = poses(1)[0], np.diag([1e-4, 1e-4, 2e-4, 0.01, 0.01, 0.02])
-    result = PoseResult(pose, covariance, {"depth": 0.25, "mask": np.float32(0.5)}, True, 12, 0.125)
-    path = write_pose(tmp_path / "pose.json", result, {"scale": 2.0, "truth": {"combined": float("nan")}})
+    result = PoseEstimate(pose, covariance, pose[None], np.zeros(1), 0.25, np.nan, True, 12)
+    more = {"seconds": 0.125, "scale": 2.0, "truth": {"combined": float("nan")}}
+    path = write_pose(tmp_path / "pose.json", result, more)
     # reading makes a rotation of it once more
     np.testing.assert_allclose(read_pose(path), pose, rtol=1e-14, atol=1e-12)
     record = json.loads(path.read_text())
     assert record["world_from_camera"] == pose.tolist()
     np.testing.assert_allclose(np.array(record["camera_from_world"]) @ pose, np.eye(4), atol=1e-12)
     assert record["covariance"] == covariance.tolist() and "radians" in record["covariance_convention"]
-    assert record["residual"] == {"depth": 0.25, "mask": 0.5}
+    assert record["residual"] == {"cross_entropy": 0.25, "depth_rms": None}
     assert (record["success"], record["iterations"], record["seconds"]) == (True, 12, 0.125)
     assert record["standard_deviation"]["rotation_degrees"] == pytest.approx(np.rad2deg(0.02))
     assert record["standard_deviation"]["camera_position"] == pytest.approx(0.2)
     assert record["truth"] == {"combined": None} and record["scale"] == 2.0
-    without = json.loads(write_pose(path, result._replace(covariance=None)).read_text())
-    assert without["covariance"] is without["standard_deviation"] is None
 
 
 def test_covariance_in_another_unit():
     factor = np.random.default_rng(0).normal(size=(6, 6))
     steps = np.random.default_rng(1).normal(size=(1000, 6)) @ factor.T
     moved = steps * [1, 1, 1, 250, 250, 250]
-    np.testing.assert_allclose(covariance_to_world(np.cov(steps.T), 250.0), np.cov(moved.T), rtol=1e-12)
+    np.testing.assert_allclose(scaled_covariance(np.cov(steps.T), 250.0), np.cov(moved.T), rtol=1e-12)
 
 
 def test_a_track_as_csv_and_json(tmp_path):

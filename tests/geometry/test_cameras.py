@@ -7,7 +7,6 @@ from scipy.spatial.transform import Rotation
 
 from fmb.geometry.cameras import (
     Cameras,
-    cameras_from_pose,
     look_at,
     orbit_cameras,
     pinhole_intrinsics,
@@ -15,6 +14,7 @@ from fmb.geometry.cameras import (
     project,
     random_cameras,
 )
+from fmb.geometry.rotations import matrix_from_rotation_vector, rigid_transform
 
 OBLONG = np.array([[[50.0, 0.7, 13.0], [0.0, 60.0, 4.5], [0.0, 0.0, 1.0]]])  # skewed, principal point off centre
 
@@ -115,13 +115,13 @@ def test_orbit_goes_round_at_its_elevation():
     assert_allclose(first, look_at((0.0, 0.0, 2.0), (0.0, 0.0, 0.0), (0.0, 1.0, 0.0)), atol=1e-15)
 
 
-@pytest.mark.parametrize("form", ["rotation_vector", "quaternion", "mrp"])
-def test_rays_are_differentiable_in_the_pose_at_the_identity(form):
-    identity = np.array([[1.0, 0.0, 0.0, 0.0]]) if form == "quaternion" else np.zeros((1, 3))
+def test_rays_are_differentiable_in_the_pose_at_the_identity():
+    identity = np.zeros((1, 3))
     weight = np.random.default_rng(0).normal(size=(2, 1, 2, 3, 3))
 
     def loss(rotation, position):
-        rays = pixel_rays(cameras_from_pose(rotation, position, OBLONG, form), 2, 3)
+        cameras = Cameras(rigid_transform(matrix_from_rotation_vector(rotation), position), OBLONG)
+        rays = pixel_rays(cameras, 2, 3)
         return jnp.sum(weight[0] * rays.origin) + jnp.sum(weight[1] * rays.direction)
 
     position = np.array([[0.1, 0.2, -3.0]])

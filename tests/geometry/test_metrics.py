@@ -15,6 +15,7 @@ from fmb.geometry.metrics import (
     iou,
     object_pose_error,
     pose_error,
+    view_ious,
 )
 
 
@@ -49,9 +50,9 @@ def test_cross_entropy_clips_alpha():
 
 def test_iou_against_scikit_learn(images):
     alpha, silhouette, valid = images
-    expected = jaccard_score(silhouette.ravel(), alpha.ravel() > 0.5)
+    expected = jaccard_score(silhouette.ravel(), alpha.ravel() >= 0.5)
     assert iou(alpha, silhouette.astype(float)) == pytest.approx(expected, rel=1e-15)
-    assert iou(alpha, np.where(silhouette, 0.51, 0.5)) == pytest.approx(expected, rel=1e-15)  # soft references
+    assert iou(alpha, np.where(silhouette, 0.5, 0.49)) == pytest.approx(expected, rel=1e-15)  # soft references
     expected = jaccard_score(silhouette[valid], alpha[valid] > 0.5)
     assert iou(alpha, silhouette.astype(float), valid) == pytest.approx(expected, rel=1e-15)
     assert iou(np.zeros((2, 2)), np.zeros((2, 2))) == 1.0
@@ -144,3 +145,12 @@ def test_nothing_to_measure_is_an_error():
         average_nearest_distance(np.eye(4), np.eye(4), np.zeros((0, 3)))
     with pytest.raises(ValueError, match="model size -1.0: must be positive"):
         object_pose_error(np.eye(4), np.eye(4), -1.0)
+
+
+def test_each_view_by_the_same_rule(images):
+    alpha, silhouette, valid = (np.array(image) for image in images)
+    alpha[0, 0] = 0.5  # half covered is covered
+    soft = silhouette.astype(float)
+    expected = [iou(alpha[view], soft[view], valid[view]) for view in range(2)]
+    assert view_ious(alpha, soft, valid) == pytest.approx(expected, rel=1e-15)
+    assert view_ious(np.zeros((1, 2, 2)), np.zeros((1, 2, 2))) == [1.0]

@@ -33,7 +33,7 @@ from fmb.pictures.report import (
     shape_numbers,
     write_report,
 )
-from fmb.pictures.report_scene import MASK_FLOOR, MOST_FACES, MOST_TILES, Scene, atlas, first_direction, scene_data
+from fmb.pictures.report_scene import MASK_FLOOR, MOST_FACES, MOST_TILES, PageScene, atlas, first_direction, scene_data
 from tests.browser import browser, find_browser
 
 LARGEST_PAGE = 5_000_000  # bytes
@@ -65,7 +65,7 @@ def some_report() -> Report:
     step = np.arange(400)
     history = History(step, 0.3 * np.exp(-step / 60) + 0.01, np.full(400, 0.1))
     picture = np.tile(np.arange(256, dtype=np.uint8)[None, :, None], (90, 1, 3))
-    scene = Scene(some_mixture(), None, some_views(), some_mesh(), some_mesh())
+    scene = PageScene(some_mixture(), None, some_views(), some_mesh(), some_mesh())
     errors = {"IoU": {"training views": "0.5", "unseen <views>": "0.4"}}
     facts = {"seed": 42, "versions": {"jax": "1.2"}, "scale": 0.123456789}
     return Report(
@@ -156,18 +156,18 @@ def test_scene_holds_the_ellipsoids_in_radii_of_the_object(page):
 def test_scene_holds_meshes_and_their_colours():
     mixture, ball, mesh = some_mixture(), enclosing_ball(some_mixture()), some_mesh()
     mesh.visual.vertex_colors = np.tile(np.array([10, 20, 30, 255], np.uint8), (len(mesh.vertices), 1))
-    data = scene_data(Scene(mixture, mesh=mesh))["mesh"]
+    data = scene_data(PageScene(mixture, mesh=mesh))["mesh"]
     found = np.frombuffer(base64.b64decode(data["vertices"]), "<f4").reshape(-1, 3)
     assert np.allclose(found * ball.radius + ball.centre, mesh.vertices, atol=1e-5)
     assert np.array_equal(np.frombuffer(base64.b64decode(data["faces"]), "<u4").reshape(-1, 3), mesh.faces)
     assert np.array_equal(np.unique(np.frombuffer(base64.b64decode(data["colors"]), "u1")), [10, 20, 30])
-    assert "cameras" not in scene_data(Scene(mixture)) and "mesh" not in scene_data(Scene(mixture))
+    assert "cameras" not in scene_data(PageScene(mixture)) and "mesh" not in scene_data(PageScene(mixture))
 
 
 def test_large_meshes_are_made_coarse():
     mesh, mixture = trimesh.creation.icosphere(6, 1.0), some_mixture()
     assert len(mesh.faces) > MOST_FACES
-    data = scene_data(Scene(mixture, mesh=mesh))["mesh"]
+    data = scene_data(PageScene(mixture, mesh=mesh))["mesh"]
     faces = np.frombuffer(base64.b64decode(data["faces"]), "<u4").reshape(-1, 3)
     ball = enclosing_ball(mixture)
     found = np.frombuffer(base64.b64decode(data["vertices"]), "<f4").reshape(-1, 3) * ball.radius + ball.centre
@@ -179,7 +179,7 @@ def test_large_meshes_are_made_coarse():
 
 def test_corners_of_a_camera_are_those_of_its_image():
     views, ball = some_views(), enclosing_ball(some_mixture())
-    data = scene_data(Scene(some_mixture(), views=views))["cameras"]
+    data = scene_data(PageScene(some_mixture(), views=views))["cameras"]
     position = np.array(data["position"]) * ball.radius + ball.centre
     assert np.allclose(position, views.cameras.world_from_camera[:, :3, 3], atol=1e-3)
     for view in range(COUNT):
@@ -200,7 +200,7 @@ def test_masks_stand_in_rows_and_large_ones_are_thinned():
 
 
 def test_many_cameras_are_picked_evenly():
-    data = scene_data(Scene(some_mixture(), views=some_views(3 * MOST_TILES)))
+    data = scene_data(PageScene(some_mixture(), views=some_views(3 * MOST_TILES)))
     assert len(data["cameras"]["position"]) == MOST_TILES
     assert np.linalg.norm(data["home"]) > 1.0
 
@@ -261,7 +261,7 @@ def test_pictures_of_a_folder_in_order(tmp_path):
 
 
 def test_a_bare_report_has_no_empty_parts():
-    text = report_page(Report("a", "b", Scene(some_mixture())), read_assets())
+    text = report_page(Report("a", "b", PageScene(some_mixture())), read_assets())
     for part in ("<h2>", "<details", "<figure", 'name="mesh"', 'name="cameras"'):
         assert part not in text
     assert Page(text).open == []

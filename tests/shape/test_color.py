@@ -8,7 +8,7 @@ from scipy.optimize import lsq_linear
 from fm_render import Mixture, Settings, TwoBetas, render
 from fmb.geometry.cameras import pinhole_intrinsics, pixel_rays, random_cameras
 from fmb.geometry.views import Views
-from fmb.shape.color import RIDGE, color_psnr, fit_color, look_color
+from fmb.shape.color import RIDGE, fit_color
 from fmb.shape.edges import Edges, mixture_from_edges
 
 SIZE = (18, 20)
@@ -40,9 +40,6 @@ def test_known_colours_are_found(mixture, views):
     assert color.shape == (3, 3) and color.min() >= 0.0 and color.max() <= 1.0
     # the ridge pulls by a pixel among some hundred
     assert_allclose(color, COLOR, atol=0.01)
-    seen = look_color(mixture, COLOR, views.cameras, SIZE, SETTINGS, 1.0)
-    again = look_color(mixture, color, views.cameras, SIZE, SETTINGS, 1.0)
-    assert color_psnr(again, seen, views.silhouette > 0) > 45.0
 
 
 def test_the_solution_is_the_constrained_minimum(mixture, views, monkeypatch):
@@ -76,24 +73,6 @@ def test_what_is_not_seen_takes_the_colour_of_its_neighbour(mixture, views):
     assert_allclose(color[:3], COLOR, atol=0.01)
     mixed = fit_color(mixture, views, SETTINGS)[1]
     assert np.all(np.abs(color[3:] - mixed) < 0.25), "the mean colour of where the nearest one is seen"
-
-
-def test_background_and_size_of_the_images(mixture):
-    cameras = random_cameras(np.random.default_rng(2), 2, 3.0, pinhole_intrinsics(9, 12, 60.0))
-    for background in (0.0, 0.6):
-        seen = look_color(mixture, COLOR, cameras, (9, 12), background=background)
-        assert seen.shape == (2, 9, 12, 3) and seen.dtype == np.float32
-        assert_allclose(seen[:, 0, 0], background, atol=1e-3)
-    assert np.abs(seen - 0.6).max() > 0.2
-
-
-def test_psnr():
-    observed = np.zeros((2, 2, 3))
-    off = observed + np.array([0.1, -0.1, 0.1])
-    keep = np.array([[True, True], [False, False]])
-    off[1] = 9.0
-    assert color_psnr(off, observed, keep) == pytest.approx(20.0)
-    assert np.isnan(color_psnr(off, observed, np.zeros((2, 2), bool)))
 
 
 def test_views_that_show_no_colour(mixture, views):

@@ -14,10 +14,9 @@ from fmb.files import images
 from fmb.files.images import DepthFile
 from fmb.files.safe import SUFFIXES, files_below, image_header, read_image
 from fmb.geometry.cameras import Cameras
-from fmb.geometry.views import Views, check_views
+from fmb.geometry.views import Views, check_views, foreground
 
 LARGEST_CAPTURE = 500_000_000  # pixels of all views together: 8 GB with their colours
-INSIDE = 0.5  # a pixel that the object covers to this share is the object's
 INVERTED = 0.9  # of the border of a view inside the object: the mask may be the background's
 THREADS = 4  # decoders of images run beside each other
 
@@ -167,7 +166,7 @@ def _fill(views: Views, index: int, plan: _Plan) -> None:
     views.silhouette[place] = images.mean_blocks(silhouette, side)
     views.valid[place] = True
     if shot.ignore is not None:
-        known = images.silhouette_of(_of_size(shot.ignore, silhouette)) < INSIDE
+        known = ~foreground(images.silhouette_of(_of_size(shot.ignore, silhouette)))
         views.valid[place] = images.all_blocks(known, side)
     if views.color is not None:
         _check_size(shot.image, photograph.size, silhouette)
@@ -202,7 +201,7 @@ def _found(plans: Sequence[_Plan], views: Views, held_out: np.ndarray) -> str:
 
 def _warnings(plans: Sequence[_Plan], views: Views) -> list[str]:
     # what the silhouettes themselves give away; raises where they show nothing
-    inside, touching, bordered = views.silhouette >= INSIDE, 0, 0
+    inside, touching, bordered = foreground(views.silhouette), 0, 0
     for view, plan in zip(inside, plans, strict=True):
         seen = view[: plan.height, : plan.width]
         border = np.concatenate([seen[0], seen[-1], seen[:, 0], seen[:, -1]])

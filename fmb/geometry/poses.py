@@ -1,0 +1,51 @@
+"""A camera's pose as it was found: one record, from the search to the file."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from fmb.geometry.frames import Frame
+
+
+class PoseEstimate(NamedTuple):
+    """The pose found and how sure it is, in the frame and unit of the mixture.
+
+    `covariance` is of xi = (rotation vector in radians, translation), both in the camera's axes: camera_from_object =
+    exp(xi) estimate, where exp(xi) turns about the camera's centre. `path` holds the camera's poses after each trial of
+    the search that won, the given start first, and `loss` theirs (of the stage they belong to). `cross_entropy` is that
+    of a pixel where 3 % of the mask may be wrong, and `depth_rms` the root mean square of the distances of the points
+    seen from the surface; either is NaN where there was no such evidence. `success`: the search came to rest at a pose
+    that explains what was seen. A search that lost itself leaves NaN.
+    """
+
+    world_from_camera: Float[np.ndarray, "4 4"]
+    covariance: Float[np.ndarray, "6 6"]
+    path: Float[np.ndarray, "step 4 4"]
+    loss: Float[np.ndarray, " step"]
+    cross_entropy: float
+    depth_rms: float
+    success: bool
+    iterations: int
+
+    def to_world(self, frame: Frame) -> "PoseEstimate":
+        """The same pose, found in the canonical frame, in the input's frame and unit."""
+        scale = float(frame.scale)
+        return self._replace(
+            world_from_camera=_placed(self.world_from_camera, frame),
+            covariance=scaled_covariance(self.covariance, scale),
+            path=_placed(self.path, frame),
+            depth_rms=scale * self.depth_rms,
+        )
+
+
+def scaled_covariance(covariance: Float[np.ndarray, "6 6"], scale: float) -> Float[np.ndarray, "6 6"]:
+    """The covariance of a pose where lengths are `scale` times as large."""
+    unit = np.repeat([1.0, scale], 3)
+    return np.asarray(covariance, float) * unit[:, None] * unit
+
+
+def _placed(pose: Float[np.ndarray, "*step 4 4"], frame: Frame) -> Float[np.ndarray, "*step 4 4"]:
+    placed = np.array(pose, float)
+    placed[..., :3, 3] = frame.to_world(placed[..., :3, 3])
+    return placed
