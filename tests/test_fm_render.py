@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from reference import Form, gradient_reference, render_reference
 
 from fm_render import BLENDINGS, INTERSECTIONS, FiveBetas, Mixture, Rays, Rendering, Settings, TwoBetas, render
+from tests.reference import Form, gradient_reference, render_reference
 
 BETAS = {
     "two_parameter": TwoBetas(7.0, 1.3),

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from reference import Form, gradient_reference, render_reference
 from scipy.spatial.transform import Rotation
 
 from fm_render import INTERSECTIONS, Mixture, Rays, Settings, render
 from fmb.fit.losses import pixel_cross_entropy
+from tests.reference import Form, gradient_reference, render_reference
+from tests.test_fm_render import ONCE
 
 # each combination is compiled once; strict shapes keep it so
 draw = partial(jax.jit, static_argnames="setting")(
     lambda mixture, rays, scale, setting: render(mixture, rays, scale, ("alpha", "depth", "normal"), setting)
 )
-ONCE = list(zip(INTERSECTIONS, ("sorted", "five_parameter", "two_parameter"), strict=True))
 combinations = st.sampled_from(ONCE)  # each rule and each blend
 seeds = st.integers(0, 10**6)
 few_examples = settings(max_examples=12, deadline=None, derandomize=True)

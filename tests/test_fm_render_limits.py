@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from reference import render_reference
-from test_fm_render import ONCE, OTHERS, SCALE, images_and_gradients, scene, total, upstream
 
 import fm_render as numerics
 from fm_render import Mixture, Rays, Settings, render
 from fmb.geometry.cameras import Cameras, pinhole_intrinsics, pixel_rays
 from fmb.geometry.rotations import matrix_from_rotation_vector, rigid_transform
+from tests.reference import render_reference
+from tests.test_fm_render import ONCE, OTHERS, SCALE, images_and_gradients, scene, total, upstream
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from reference import HITS
 
 import fm_render as numerics
 from fm_render import Mixture, Rays, check, choose, in_blocks, intersect_cubic, nearby, smallest_root, whiten
+from tests.reference import HITS
 
 SEPARATE = 0.03  # of the longest root: roots nearer than that have lost digits before any solver sees them
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from reference import BLENDS, HITS, NORMAL_STEP, TWO_PARAMETER, Form, gradient_reference, render_reference
+
+from tests.reference import BLENDS, HITS, NORMAL_STEP, TWO_PARAMETER, Form, gradient_reference, render_reference
 
 FIVE = (1.5, 2.0, 30.0, 8.0, -4.0)
 BETAS = {"two_parameter": TWO_PARAMETER, "five_parameter": FIVE, "sorted": ()}

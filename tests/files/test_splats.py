@@ -1,15 +1,68 @@
-"""Splats look like the mixture they come from, to an independent rasteriser, and become it again."""
+"""Splats look like the mixture they come from, to an independent rasteriser, and become it again, through files too."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import trimesh
 from numpy.testing import assert_allclose
+from scipy.spatial.transform import Rotation
 
 from fm_render import Mixture, render
-from fmb.files.splats import HARMONIC, MOST_COPIES, OPAQUE, copies, mixture_from_splats, splats_from_mixture, widening
-from fmb.geometry.cameras import orbit_cameras, pinhole_intrinsics, pixel_rays
+from fmb.files.splats import (
+    HARMONIC,
+    MOST_COPIES,
+    OPAQUE,
+    PROPERTIES,
+    Splats,
+    copies,
+    mixture_from_splats,
+    read_splats,
+    splats_from_mixture,
+    widening,
+    write_splats,
+)
+from fmb.geometry.cameras import Cameras, orbit_cameras, pinhole_intrinsics, pixel_rays
 from fmb.geometry.metrics import iou
-from tests.ewa import rasterise
+from tests.files.damage import splat_file
+
+LARGEST_ALPHA, SMALLEST_ALPHA = 0.99, 1 / 255  # of one splat at one pixel, as in 3DGS
+
+
+def rasterise(splats: Splats, cameras: Cameras, height: int, width: int) -> np.ndarray:
+    """Alpha [view, height, width] of the splats, as 3DGS has it (EWA, Zwicker et al. 2001), from front to back."""
+    row, column = np.mgrid[:height, :width] + 0.5
+    images = []
+    for pose, intrinsics in zip(np.asarray(cameras.world_from_camera), np.asarray(cameras.intrinsics), strict=True):
+        turn = pose[:3, :3].T
+        x, y, z = ((splats.mean - pose[:3, 3]) @ turn.T).T
+        focal = intrinsics[0, 0], intrinsics[1, 1]
+        zero = np.zeros_like(z)
+        slope = np.stack(
+            [
+                np.stack([focal[0] / z, zero, -focal[0] * x / z**2], -1),
+                np.stack([zero, focal[1] / z, -focal[1] * y / z**2], -1),
+            ],
+            axis=1,
+        )
+        axes = (
+            turn
+            @ Rotation.from_quat(splats.quaternion, scalar_first=True).as_matrix()
+            * np.exp(splats.log_scale)[:, None]
+        )
+        flat = slope @ axes
+        inverse = np.linalg.inv(flat @ np.swapaxes(flat, 1, 2))
+        middle = np.stack([focal[0] * x / z + intrinsics[0, 2], focal[1] * y / z + intrinsics[1, 2]], axis=-1)
+        opacity = 1 / (1 + np.exp(-splats.opacity))
+        passing = np.ones((height, width))
+        for place in np.argsort(z):
+            if z[place] <= 0:
+                continue
+            u, v = column - middle[place, 0], row - middle[place, 1]
+            (a, b), (_, c) = inverse[place]
+            alpha = np.minimum(LARGEST_ALPHA, opacity[place] * np.exp(-0.5 * (a * u * u + 2 * b * u * v + c * v * v)))
+            passing = passing * (1 - np.where(alpha < SMALLEST_ALPHA, 0, alpha))
+        images.append(1 - passing)
+    return np.stack(images)
 
 
 def blobs(log_weight: float, count: int = 8) -> Mixture:
@@ -93,3 +146,65 @@ def test_components_without_weight_are_left_out():
     assert len(np.unique(splats_from_mixture(mixture).mean, axis=0)) == 7
     with pytest.raises(ValueError, match="all its components have weight 0"):
         splats_from_mixture(mixture._replace(log_weight=jnp.full(8, -jnp.inf)))
+
+
+def mixture(count: int = 6) -> Mixture:
+    """Components of weights from faint to opaque, thin ones among them."""
+    generator = np.random.default_rng(0)
+    factor = np.tril(generator.normal(size=(count, 3, 3)))
+    factor[:, range(3), range(3)] = np.exp(generator.uniform(0.0, 4.0, size=(count, 3)))
+    weight = np.array([-3.0, 0.0, 1.0, 3.0, 6.0, 9.6])[:count]
+    return Mixture(*map(jnp.asarray, (generator.normal(size=(count, 3)), factor, weight)))
+
+
+def test_round_trip_is_exact_to_float32(tmp_path):
+    before, color = mixture(), np.random.default_rng(2).uniform(size=(6, 3))
+    model = read_splats(write_splats(tmp_path / "splats.ply", splats_from_mixture(before, color)))
+    after = model.mixture
+    assert_allclose(after.mean, before.mean, rtol=1e-6)
+    # logits near 4 and the logarithms above OPAQUE cost a digit
+    assert_allclose(after.log_weight, before.log_weight, atol=2e-4)
+    assert_allclose(model.color, color, atol=1e-6)
+    for ours, expected in zip(after.precision_cholesky, np.asarray(before.precision_cholesky), strict=True):
+        # whitened: what a rounded rotation does to a component 50 times as long as thin
+        assert_allclose(np.linalg.solve(expected, ours @ ours.T) @ np.linalg.inv(expected.T), np.eye(3), atol=1e-3)
+
+
+def test_files_of_others(tmp_path):
+    path = tmp_path / "point_cloud.ply"
+    path.write_bytes(
+        splat_file(3, 7, opacity=2.0, rot_0=3.0, rot_1=0.0, rot_2=0.0, rot_3=0.0, scale_1=-1.0, f_dc_0=0.5)
+    )
+    model = read_splats(path)
+    assert model.mixture.mean.shape == (7, 3)
+    # alpha of a splat is 1 - exp(-weight) at its middle
+    assert_allclose(-np.expm1(-np.exp(model.mixture.log_weight)), 1 / (1 + np.exp(-2.0)), rtol=1e-6)
+    assert_allclose(model.mixture.precision_cholesky[:, 1, 1], np.e, rtol=1e-6)
+    assert_allclose(model.color[:, 0], 0.5 + 0.28209479 * 0.5, rtol=1e-6)
+
+
+def pair() -> Mixture:
+    """Two components, one of them opaque."""
+    factor = np.stack([np.diag([1.0, 2.0, 4.0]), 3.0 * np.eye(3)])
+    return Mixture(np.array([[1.0, 2.0, 3.0], [0.0, 0.0, -1.0]]), factor, np.array([np.log(0.15), 9.0]))
+
+
+def test_file_has_the_layout_that_viewers_expect(tmp_path):
+    splats = splats_from_mixture(pair(), np.array([[1.0, 0.5, 0.0], [0.25, 0.25, 0.25]]))
+    path = write_splats(tmp_path / "splats.ply", splats)
+    rows = trimesh.load(path).metadata["_ply_raw"]["vertex"]["data"]
+    assert rows.dtype.names == PROPERTIES and len(rows) == 34
+    assert_allclose([rows[0][name] for name in ("x", "y", "z", "nx", "ny", "nz")], [1, 2, 3, 0, 0, 0])
+    assert_allclose([0.5 + 0.28209479 * rows[0][f"f_dc_{k}"] for k in range(3)], [1.0, 0.5, 0.0], atol=1e-6)
+    assert_allclose(sorted(np.exp([rows[0][f"scale_{k}"] for k in range(3)])), [0.25, 0.5, 1.0], rtol=1e-6)
+    assert_allclose(np.linalg.norm([rows[0][f"rot_{k}"] for k in range(4)]), 1.0, rtol=1e-6)
+    # two copies of opacity o: 1 - (1 - o)^2 = 1 - exp(-0.15)
+    assert_allclose(1 - (1 / (1 + np.exp(rows[0]["opacity"]))) ** 2, 1 - np.exp(-0.15), rtol=1e-6)
+
+
+def test_errors(tmp_path):
+    splats = splats_from_mixture(pair())
+    with pytest.raises(ValueError, match=r"splats\.splat: splats are written as \.ply"):
+        write_splats(tmp_path / "splats.splat", splats)
+    with pytest.raises(ValueError, match="cannot be written"):
+        write_splats(tmp_path / "missing" / "splats.ply", splats)

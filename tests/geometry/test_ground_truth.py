@@ -11,6 +11,7 @@ from fmb.geometry.cameras import Cameras, look_at, pinhole_intrinsics, pixel_ray
 from fmb.geometry.frames import canonical_frame
 from fmb.geometry.ground_truth import BACKENDS, GroundTruth, render_ground_truth, start_ground_truth
 from fmb.geometry.views import Views
+from tests.datasets import sphere_depth
 
 CRASH = "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n"
 REFUSE = "import os, sys\nsys.exit('no driver for ' + os.environ['PYOPENGL_PLATFORM'])\n"
@@ -66,19 +67,10 @@ def iou(first: np.ndarray, second: np.ndarray) -> float:
     return np.count_nonzero(first & second) / np.count_nonzero(first | second)
 
 
-def sphere_depth(cameras: Cameras, size: tuple[int, int]) -> np.ndarray:
-    """Depth of the unit sphere along the rays through the pixel centres, NaN beside it."""
-    origin, direction = (np.asarray(field) for field in pixel_rays(cameras, *size))
-    squared = np.sum(direction**2, axis=-1)
-    half = np.sum(origin * direction, axis=-1)
-    root = half**2 - squared * (np.sum(origin**2, axis=-1) - 1.0)
-    return np.where(root > 0.0, (-half - np.sqrt(np.maximum(root, 0.0))) / squared, np.nan)
-
-
 @pytest.mark.parametrize(
     ("size", "shift"),
-    [((128, 128), (0.0, 0.0)), ((144, 200), (0.0, 0.0)), ((200, 144), (0.0, 0.0)), ((160, 208), (21.3, -9.7))],
-    ids=["square", "wide", "tall", "off-centre"],
+    [((200, 144), (0.0, 0.0)), ((160, 208), (21.3, -9.7))],
+    ids=["tall", "wide and off-centre"],
 )
 def test_a_sphere_is_where_it_should_be(backend, size, shift):
     cameras = cameras_around(2, size, shift)
@@ -98,8 +90,8 @@ def test_a_sphere_is_where_it_should_be(backend, size, shift):
 
 
 @pytest.mark.usefixtures("opengl")
-@pytest.mark.parametrize(("size", "shift"), [((128, 128), (0.0, 0.0)), ((96, 160), (11.0, -6.5))])
-def test_the_backends_agree_on_thin_parts(size, shift):
+def test_the_backends_agree_on_thin_parts():
+    size, shift = (96, 160), (11.0, -6.5)
     ring = trimesh.creation.torus(0.9, 0.05, major_sections=48, minor_sections=12)
     spike = trimesh.creation.cone(0.2, 1.0, sections=16)
     mesh = trimesh.util.concatenate([ring, spike])
@@ -115,7 +107,7 @@ def test_the_backends_agree_on_thin_parts(size, shift):
 
 @pytest.mark.usefixtures("opengl")
 def test_the_backends_agree_on_the_shared_models(models_folder):
-    for name in ("cow", "eiffel"):
+    for name in ("eiffel",):
         mesh = trimesh.load_mesh(models_folder / f"{name}.ply")
         mesh = canonical_frame(mesh).mesh_to_canonical(mesh)
         cameras = cameras_around(16, (64, 64))
@@ -138,7 +130,7 @@ def test_a_tilted_plane_in_closed_form(backend):
     np.testing.assert_allclose(views.depth, -(origin @ normal) / (direction @ normal), rtol=1e-4)
 
 
-@pytest.mark.parametrize(("scale", "place"), [(1e-4, 0.0), (1e4, 0.0), (1.0, 1e5)])
+@pytest.mark.parametrize(("scale", "place"), [(1e-4, 0.0), (1e4, 1e9)])
 def test_pictures_do_not_depend_on_unit_and_place(backend, scale, place):
     mesh, size = ring(), (48, 48)
     cameras = cameras_around(2, size)
@@ -148,7 +140,7 @@ def test_pictures_do_not_depend_on_unit_and_place(backend, scale, place):
     pose = cameras.world_from_camera.copy()
     pose[:, :3, 3] = scale * pose[:, :3, 3] + centre
     moved = render_ground_truth(mesh, cameras._replace(world_from_camera=pose), size, backend).views
-    assert np.count_nonzero(moved.silhouette != views.silhouette) <= 2  # rounding of 1e5 at a rim
+    assert np.count_nonzero(moved.silhouette != views.silhouette) <= 2  # rounding of 1e5 sizes at a rim
     both = np.isfinite(moved.depth) & np.isfinite(views.depth)
     np.testing.assert_allclose(moved.depth[both] / scale, views.depth[both], rtol=1e-3)
 

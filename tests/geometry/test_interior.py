@@ -94,6 +94,13 @@ def test_overlapping_parts_count_once_and_hollows_do_not_count():
     assert np.all(np.any(np.abs(points) >= 0.5, axis=1))
 
 
+def test_a_part_inside_out_counts_as_any_other():
+    here, there = trimesh.creation.box(), trimesh.creation.box().apply_translation([3.0, 0.0, 0.0])
+    there.invert()
+    points = sample_interior(trimesh.util.concatenate([here, there]), 2000, np.random.default_rng(0))
+    assert np.mean(points[:, 0] > 1.5) == pytest.approx(0.5, abs=0.05)
+
+
 def test_faces_that_line_up_with_the_lattice_leave_no_gap():
     # 13 x 13 x 2 boxes on integer places share edges with each other and with the squares of the lattice
     grid = trimesh.creation.box([13.0, 13.0, 2.0])

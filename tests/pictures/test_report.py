@@ -10,7 +10,6 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import trimesh
-from browser import browser, find_browser
 from PIL import Image
 
 from fm_render import Mixture
@@ -35,6 +34,7 @@ from fmb.pictures.report import (
     write_report,
 )
 from fmb.pictures.report_scene import MASK_FLOOR, MOST_FACES, MOST_TILES, PageScene, atlas, first_direction, scene_data
+from tests.browser import browser, find_browser
 
 LARGEST_PAGE = 5_000_000  # bytes
 COUNT, HEIGHT, WIDTH = 5, 12, 16

@@ -112,20 +112,17 @@ def test_pull_is_the_slope_of_a_step(edges):
             assert slope[place] == pytest.approx(numeric, rel=1e-6, abs=1e-9), (field, place)
 
 
-def test_a_step_of_zero_changes_nothing(edges):
+def test_steps_keep_triangles_and_signs(edges):
     still = move_edges(edges, jax.tree.map(jnp.zeros_like, edges))
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(still, edges, strict=True))
-
-
-def test_steps_keep_triangles_and_signs(edges):
     step = jax.tree.map(lambda x: -30.0 * jnp.ones_like(x), edges)
     lower = np.asarray(move_edges(edges, step).edge_cholesky)
     assert np.array_equal(lower, np.tril(lower)) and np.all(np.diagonal(lower, axis1=1, axis2=2) > 0.0)
 
 
-@pytest.mark.parametrize("upper", [5.0 * np.eye(3), np.array([[0.2, 0.1, -0.3], [0.0, 3.0, 0.5], [0.0, 0.0, 1.5]])])
-def test_fits_do_not_know_the_frame(edges, upper):
+def test_fits_do_not_know_the_frame(edges):
     """x' = A x with A upper triangular keeps A^-T E lower triangular; then the fit does the same in either frame."""
+    upper = np.array([[0.2, 0.1, -0.3], [0.0, 3.0, 0.5], [0.0, 0.0, 1.5]])
     inverse = np.linalg.inv(upper)
     moved = Edges(edges.mean @ upper.T, jnp.array(inverse.T @ np.asarray(edges.edge_cholesky)), edges.log_sharpness)
     fits = []

@@ -26,10 +26,11 @@ from fmb.shape.supervision import (
     depth_loss,
     spread_points,
 )
+from tests.datasets import sphere_depth
 
 SIZE = (18, 18)
 RADIUS = 0.4
-OPTIONS = OptimizationOptions(num_epochs=60, batch_size=256, depth_weight=3.0, point_weight=1.0)
+OPTIONS = OptimizationOptions(num_epochs=30, batch_size=256, depth_weight=3.0, point_weight=1.0)
 
 
 def ball(sharpness: float = 3.0) -> Mixture:
@@ -121,12 +122,8 @@ def test_points_come_equally_often():
 def views() -> Views:
     """Ten views of a ball with its exact depth; fits see the first four."""
     cameras = random_cameras(np.random.default_rng(0), 10, 3.0, pinhole_intrinsics(*SIZE, 24.0))
-    rays = pixel_rays(cameras, *SIZE)
-    o, d = np.asarray(rays.origin), np.asarray(rays.direction)
-    a, b, c = (d * d).sum(-1), (o * d).sum(-1), (o * o).sum(-1) - RADIUS**2
-    room = b * b - a * c
-    depth = np.where(room > 0, (-b - np.sqrt(np.maximum(room, 0))) / a, np.nan)
-    return Views(cameras, (room > 0).astype(float), depth)
+    depth = sphere_depth(cameras, SIZE, radius=RADIUS)
+    return Views(cameras, np.isfinite(depth).astype(float), depth)
 
 
 def test_a_fit_to_depth_and_points_finds_the_surface(views):

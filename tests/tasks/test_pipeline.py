@@ -93,9 +93,8 @@ def test_run_reports_what_was_asked_for(finished: tuple[Path, subprocess.Complet
 def test_fit_beats_its_start_and_an_ellipsoid_is_easy(finished: tuple[Path, subprocess.CompletedProcess]) -> None:
     metrics = json.loads((finished[0] / "metrics.json").read_text())
     assert metrics["train"]["cross_entropy"] < metrics["initial"]["train"]["cross_entropy"]
-    assert (
-        metrics["novel"]["iou"] > 0.88
-    )  # its outline is a fifth of its 150 or so pixels; a third of these may be wrong
+    # its outline is a fifth of its 150 or so pixels; a third of these may be wrong
+    assert metrics["novel"]["iou"] > 0.88
 
 
 def test_model_is_in_the_frame_of_the_input(finished: tuple[Path, subprocess.CompletedProcess], lump: Path) -> None:
@@ -109,75 +108,45 @@ def test_model_is_in_the_frame_of_the_input(finished: tuple[Path, subprocess.Com
     assert model.metadata["num_mixtures"] == 6
 
 
-def test_failed_fit_leaves_the_last_result(tmp_path: Path, lump: Path) -> None:
-    small = ["--cpu", "--mesh-file", str(lump), "--ground-truth", "raycast", "--output-dir", "out", *SMALL.split()]
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "04_initial_masks.png").write_text("kept")
-    done = start(tmp_path, *small, "--initial-lr", "10", "--schedule", "constant", "--num-epochs", "200")
-    assert done.returncode == 2 and "not finite" in done.stderr or "the loss is" in done.stderr, done.stderr
-    assert [(path.name, path.read_text()) for path in (tmp_path / "out").iterdir()] == [
-        ("04_initial_masks.png", "kept")
-    ]
+def run(*words: object) -> int:
+    """The program, in this process."""
+    return run_fmb.main(["--cpu", *(str(word) for word in words)])
+
+
+def test_failed_fit_leaves_the_last_result(tmp_path: Path, lump: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "04_initial_masks.png").write_text("kept")
+    words = ("--mesh-file", lump, "--ground-truth", "raycast", "--output-dir", tmp_path, *SMALL.split())
+    assert run(*words, "--initial-lr", 10, "--schedule", "constant", "--num-epochs", 200) == 2
+    shown = capsys.readouterr().err
+    assert "not finite" in shown or "the loss is" in shown
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("04_initial_masks.png", "kept")]
 
 
 def test_resolved_config_gives_the_same_result(
     tmp_path: Path, finished: tuple[Path, subprocess.CompletedProcess]
 ) -> None:
-    done = start(tmp_path, "--cpu", "--config", str(finished[0] / "config.yaml"), "--output-dir", "again")
+    words = ("--cpu", "--config", str(finished[0] / "config.yaml"), "--mesh", "none", "--report", "false")
+    done = start(tmp_path, *words, "--output-dir", "again")
     assert done.returncode == 0, done.stderr
     before, again = (json.loads((path / "metrics.json").read_text()) for path in (finished[0], tmp_path / "again"))
     assert again["novel"] == pytest.approx(before["novel"], rel=1e-4)
 
 
-def test_open_mesh_starts_from_its_surface_and_says_so(tmp_path: Path) -> None:
-    sheet = trimesh.Trimesh(
-        [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0], [2, 1, 0]], [[0, 1, 2], [0, 2, 3], [1, 4, 5], [1, 5, 2]]
-    )
+def test_open_mesh_starts_from_its_surface_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    corners = [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0], [2, 1, 0]]
+    sheet = trimesh.Trimesh(corners, [[0, 1, 2], [0, 2, 3], [1, 4, 5], [1, 5, 2]])
     sheet.export(tmp_path / "sheet.stl")
-    done = start(
-        tmp_path,
-        "--cpu",
-        "--mesh-file",
-        "sheet.stl",
-        "--ground-truth",
-        "raycast",
-        "--output-dir",
-        "out",
-        "--mesh",
-        "none",
-        "--report",
-        "false",
-        *SMALL.split(),
-    )
-    assert done.returncode == 0, done.stderr
-    assert "surface_gmm instead of volume_gmm" in done.stdout
+    words = ("--ground-truth", "raycast", "--mesh", "none", "--report", "false", *SMALL.split())
+    assert run("--mesh-file", tmp_path / "sheet.stl", "--output-dir", tmp_path / "out", *words) == 0
+    assert "surface_gmm instead of volume_gmm" in capsys.readouterr().out
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["init"] == "surface_gmm"
 
 
-def test_predecessor_recipe_runs_by_name(tmp_path: Path, lump: Path) -> None:
-    done = start(
-        tmp_path,
-        "--cpu",
-        "--mesh-file",
-        str(lump),
-        "--recipe",
-        "predecessor",
-        "--init",
-        "sphere",
-        "--num-views",
-        "4",
-        "--ground-truth",
-        "raycast",
-        "--image-width",
-        "32",
-        "--image-height",
-        "32",
-        "--output-dir",
-        "out",
-    )
-    assert done.returncode == 0, done.stderr
+def test_predecessor_recipe_runs_by_name(tmp_path: Path, lump: Path, capsys: pytest.CaptureFixture) -> None:
+    words = "--recipe predecessor --init sphere --num-views 4 --ground-truth raycast --image-width 32 --image-height 32"
+    assert run("--mesh-file", lump, *words.split(), "--output-dir", tmp_path / "out") == 0
     # ten epochs leave the balls so thin that nothing is half opaque: said, and no reason to lose the model
-    assert "so the result has no" in done.stdout and (tmp_path / "out" / "model.npz").exists()
+    assert "so the result has no" in capsys.readouterr().out and (tmp_path / "out" / "model.npz").exists()
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["steps"] <= 10 * (4 * 32 * 32 // 800)
 
 
@@ -185,22 +154,15 @@ def test_predecessor_recipe_runs_by_name(tmp_path: Path, lump: Path) -> None:
     ("arguments", "message"),
     [
         ("--mesh-file missing.obj", "missing.obj: "),
-        ("--mesh-file empty.obj", "empty.obj: "),
-        ("--mesh-file text.obj", "text.obj"),
-        ("--mesh-file cloud.ply", "cloud.ply"),
-        ("--mesh-file nan.obj", "nan.obj"),
-        ("--mesh-file range.obj", "range.obj"),
         ("--mesh-file one.obj", "one.obj"),
         ("--num-mixtures 0", "--num-mixtures is 0; must be at least 1"),
-        ("--num-views -3", "--num-views is -3; must be at least 1"),
-        ("--image-width 2", "--image-width is 2; must be at least 8"),
         ("--batch-size 100000000", "--batch-size is 100000000"),
         (
             "--num-views 1 --image-width 16 --image-height 16 --batch-size 300",
             "--batch-size is 300; must be at most 256",
         ),
         ("--num-mixtures 500 --gmm-points 100", "--num-mixtures is 500; must be at most gmm_points, 100"),
-        (f"--mesh-file {ROOT}/data/ibex.ply --output-dir text.obj", "text.obj: is a file"),
+        (f"--mesh-file {ROOT}/data/ibex.ply --output-dir one.obj", "one.obj: is a file"),
         ("--num-vews 3", "unknown flag --num-vews (did you mean --num-views?)"),
         ("--config broken.yaml", "broken.yaml, line 3, column 1: not YAML"),
         ("teach", "unknown task 'teach'"),
@@ -210,22 +172,11 @@ def test_predecessor_recipe_runs_by_name(tmp_path: Path, lump: Path) -> None:
 def test_bad_input_gives_one_line_and_code_2(
     arguments: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    corners = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\n"
-    (tmp_path / "empty.obj").write_text("")
-    (tmp_path / "text.obj").write_text("Dear reader,\nthis is a letter.\n")
-    (tmp_path / "nan.obj").write_text(corners + "v nan 0 0\nf 1 2 3\nf 1 2 4\nf 1 3 4\nf 2 3 5\n")
-    (tmp_path / "range.obj").write_text(corners + "f 1 2 3\nf 1 2 4\nf 1 3 4\nf 2 3 9\n")
-    (tmp_path / "one.obj").write_text(corners + "f 1 2 3\n")
+    (tmp_path / "one.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
     (tmp_path / "broken.yaml").write_text("model:\n  num_mixtures: [4\n")
-    trimesh.PointCloud([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]).export(tmp_path / "cloud.ply")
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
-    assert (
-        run_fmb.main(
-            ["--cpu", *(["--output-dir", "out"] if "--output-dir" not in arguments else []), *arguments.split()]
-        )
-        == 2
-    )
+    assert run(*([] if "--output-dir" in arguments else ["--output-dir", "out"]), *arguments.split()) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.startswith("error: ")

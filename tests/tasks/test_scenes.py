@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from capture_makers import POINTS, write_colmap, write_plain
-from capture_scene import make_scene
 
 from fmb.config import Config
 from fmb.files.captures.read import read_capture
@@ -14,6 +12,7 @@ from fmb.files.options import CaptureOptions
 from fmb.hull.votes import points_in_masks
 from fmb.shape.options import ModelOptions, OptimizationOptions
 from fmb.tasks.scenes import Scene, held_out, open_scene
+from tests.datasets import POINTS, make_scene, write_colmap, write_plain
 
 FAR = np.array([[4.0, 0.0, 0.0], [0.0, -5.0, 1.0], [9.0, 9.0, 9.0], [1.2, 1.2, -1.2]])
 
@@ -62,14 +61,14 @@ def test_nothing_is_left_out_for_0(tmp_path):
 
 def test_points_of_the_background_are_not_the_surface(tmp_path, monkeypatch):
     scene = make_scene(8, 72, 96)
-    monkeypatch.setattr("capture_makers.POINTS", np.concatenate([FAR, 0.95 * POINTS]))
+    monkeypatch.setattr("tests.datasets.POINTS", np.concatenate([FAR, 0.95 * POINTS]))
     write_colmap(tmp_path, scene)
     found = opened(tmp_path, point_weight=1.0)
     assert "3 of 7 points lie inside the masks: only these are taken for the surface's" in found.look().notices
     assert np.allclose(found.frame.to_world(found.surface), 0.95 * POINTS, atol=1e-6)
     without = opened(tmp_path)
     assert without.surface is None and not [line for line in without.look().notices if "points lie" in line]
-    monkeypatch.setattr("capture_makers.POINTS", FAR)
+    monkeypatch.setattr("tests.datasets.POINTS", FAR)
     (tmp_path / "far").mkdir()
     write_colmap(tmp_path / "far", scene)
     nothing = opened(tmp_path / "far", point_weight=1.0)

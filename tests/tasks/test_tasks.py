@@ -19,9 +19,7 @@ from fmb.files.models import read_mixture
 from fmb.pose.estimate import PoseOptions
 from fmb.pose.options import PoseTaskOptions
 from fmb.tasks.track import following
-from tests.capture_makers import write_plain
-from tests.capture_scene import make_scene
-from tests.files.test_readers_bop import make_dataset
+from tests.datasets import make_scene, write_bop, write_plain
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = "--cpu --num-mixtures 12 --gmm-points 1000 --image-width 32 --image-height 24"
@@ -206,7 +204,7 @@ def test_simulated_track(converted: Path, tmp_path: Path) -> None:
 
 
 def test_a_scene_of_bop(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    scene = make_dataset(tmp_path)
+    scene = write_bop(tmp_path)
     truth = json.loads((scene / "scene_gt.json").read_text())
     truth["5"].append(truth["5"][0])  # a box again, hidden: its mask is empty
     (scene / "scene_gt.json").write_text(json.dumps(truth))

@@ -1,9 +1,5 @@
 """Pixels: what counts as silhouette, what a block of pixels becomes, and PNG files that end too early."""
 
-import io
-import zlib
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,7 +17,6 @@ from fmb.files.images import (
     shrunk_intrinsics,
     silhouette_of,
 )
-from fmb.files.safe import lacks_rows
 from fmb.geometry.cameras import Cameras, pixel_rays
 
 GREY = np.array([[0, 51, 255], [128, 7, 1]], np.uint8)
@@ -124,47 +119,3 @@ def test_depth_maps(tmp_path):
     Image.fromarray(np.array([[0, 255, 255, 255, 255, 255]], np.uint8)).save(tmp_path / "m.png")
     masked = read_depth(DepthFile(tmp_path / "h.png", 2.0, half=True, mask=tmp_path / "m.png"))
     np.testing.assert_array_equal(masked, [[np.nan] * 5 + [0.5]])
-
-
-def png(pixels: np.ndarray, **options) -> bytes:
-    """The pixels as a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="png", **options)
-    return file.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("shape", "kind"),
-    [((1, 1), np.uint8), ((9, 17, 3), np.uint8), ((8, 8, 4), np.uint8), ((5, 3), np.uint16), ((5, 9), bool)],
-)
-def test_whole_png_files(shape, kind):
-    pixels = np.random.default_rng(0).integers(0, 2, shape).astype(kind)
-    assert not lacks_rows(png(pixels))
-    data = png(pixels)
-    start = data.index(b"IDAT") + 4
-    rows = zlib.decompress(data[start : start + int.from_bytes(data[start - 8 : start - 4])])
-    short = zlib.compress(rows[:-1])
-    assert lacks_rows(data[: start - 8] + len(short).to_bytes(4) + b"IDAT" + short + bytes(4))
-
-
-def test_interlaced_png():
-    # 3 x 2 pixels of 8 bits: passes 1, 4, 6 and 7 hold 1, 1, 2... pixels, each row led by its filter
-    header = (
-        b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4) + b"IHDR" + (3).to_bytes(4) + (2).to_bytes(4) + bytes([8, 0, 0, 0, 1])
-    )
-    rows = bytes(2) + bytes(2) + bytes(2) + bytes(4)  # (0, 0); (0, 2); (0, 1); the second row
-    for data, short in ((rows, False), (rows[:-1], True)):
-        packed = zlib.compress(data)
-        file = header + bytes(4) + len(packed).to_bytes(4) + b"IDAT" + packed + bytes(4)
-        assert lacks_rows(file) is short
-
-
-def test_what_is_no_png_lacks_nothing():
-    assert not lacks_rows(b"")
-    assert not lacks_rows(b"\x89PNG\r\n\x1a\n" + (1).to_bytes(4) + b"IHDR" + bytes(5))
-
-
-def test_pictures_of_other_programs_are_whole():
-    folder = Path(__file__).resolve().parents[2] / "docs"
-    paths = [path for path in folder.rglob("*.png") if path.is_file()][:10]
-    assert not any(lacks_rows(path.read_bytes()) for path in paths)

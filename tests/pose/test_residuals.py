@@ -38,27 +38,30 @@ def scene(components: int = 4) -> tuple[Mixture, Pose, jax.Array]:
     return mixture, pose, jnp.asarray(direction)
 
 
-def slopes_of(function, pose: Pose) -> np.ndarray:
-    return np.asarray(jax.jacobian(lambda step: function(moved(pose, step)))(jnp.zeros(6))).T
+def with_autodiff(function, mixture: Mixture, pose: Pose, where: jax.Array) -> tuple[np.ndarray, ...]:
+    """Values and slopes that the function gives, and its slopes by automatic differentiation."""
+
+    @jax.jit
+    def both(pose):
+        slope = jax.jacobian(lambda step: function(mixture, moved(pose, step), where)[0])(jnp.zeros(6))
+        return *function(mixture, pose, where), slope.T
+
+    return jax.tree.map(np.asarray, both(pose))
 
 
-def test_density_is_the_renderers():
+def test_density_is_the_renderers_and_its_slopes_are_exact():
     mixture, pose, direction = scene()
-    expected = render(mixture, rays_of(pose, direction), outputs=("density",)).density
-    np.testing.assert_allclose(density_slopes(mixture, pose, direction)[0], expected, rtol=1e-10)
-
-
-def test_slopes_of_the_density():
-    mixture, pose, direction = scene()
-    expected = slopes_of(lambda pose: density_slopes(mixture, pose, direction)[0], pose)
-    np.testing.assert_allclose(density_slopes(mixture, pose, direction)[1], expected, atol=1e-10)
+    density, slope, expected = with_autodiff(density_slopes, mixture, pose, direction)
+    rendered = jax.jit(lambda: render(mixture, rays_of(pose, direction), outputs=("density",)).density)()
+    np.testing.assert_allclose(density, rendered, rtol=1e-10)
+    np.testing.assert_allclose(slope, expected, atol=1e-10)
 
 
 def test_slopes_of_levels():
     mixture, pose, direction = scene()
     point = direction * jnp.linspace(2.5, 3.5, 40)[None]
-    levels = slopes_of(lambda pose: surface_levels(mixture, pose, point)[0], pose)
-    np.testing.assert_allclose(surface_levels(mixture, pose, point)[1], levels, atol=1e-10)
+    _, slope, levels = with_autodiff(surface_levels, mixture, pose, point)
+    np.testing.assert_allclose(slope, levels, atol=1e-10)
 
 
 def test_distance_from_one_ball_is_exact():
@@ -69,25 +72,24 @@ def test_distance_from_one_ball_is_exact():
     away = jnp.array([0.15, 0.3, 0.4, 0.5, 1.0])  # from the ball's middle
     middle = pose.rotation @ ball.mean[0] + pose.translation
     point = middle[:, None] + jnp.array([0.6, 0.0, -0.8])[:, None] * away[None]
-    distance, slope = surface_distances(ball, pose, point)
+    distance, slope, expected = with_autodiff(surface_distances, ball, pose, point)
     np.testing.assert_allclose(distance, away - radius, atol=1e-12)
-    expected = slopes_of(lambda pose: surface_distances(ball, pose, point)[0], pose)
     np.testing.assert_allclose(slope, expected, atol=1e-10)
 
 
 def test_points_on_the_surface_have_slopes_of_planes():
     mixture, pose, direction = scene()
-    depth = jnp.full(40, 2.0)
-    for _ in range(200):  # towards the surface from the camera
+
+    def nearer(_, depth):
         jet = field_at(mixture, pose, direction * depth[None])
         along = -(jet.slope * direction).sum(0)
-        depth = depth - jnp.clip(-jet.value / jnp.where(along > 0.1, along, jnp.inf), -0.05, 0.05)
-    point = direction * depth[None]
+        return depth - jnp.clip(-jet.value / jnp.where(along > 0.1, along, jnp.inf), -0.05, 0.05)
+
+    point = direction * jax.lax.fori_loop(0, 200, nearer, jnp.full(40, 2.0))[None]  # the surface seen by the camera
     on = np.abs(np.asarray(field_at(mixture, pose, point).value)) < 1e-9
     assert on.sum() > 10
-    distance, slope = surface_distances(mixture, pose, point)
+    distance, slope, expected = with_autodiff(surface_distances, mixture, pose, point)
     np.testing.assert_allclose(distance[on], 0, atol=1e-9)
-    expected = slopes_of(lambda pose: surface_distances(mixture, pose, point)[0], pose)
     np.testing.assert_allclose(slope[:, on], expected[:, on], atol=1e-7)
 
 
@@ -97,13 +99,13 @@ def test_gradient_and_information_of_the_mask():
     ones, number = jnp.ones(40), jnp.arange(40)
     sight = Sight(direction, seen, ones, number, direction, ones, number)
 
-    def loss(pose: Pose) -> jax.Array:
-        density, slope = density_slopes(mixture, pose, direction)
-        return mask_residuals(density, slope, sight, NOISE).loss.sum()
+    @jax.jit
+    def residuals(step):
+        density, slope = density_slopes(mixture, moved(pose, step), direction)
+        found = mask_residuals(density, slope, sight, NOISE)
+        return found.loss.sum(), (density, slope, normal_equations(found))
 
-    density, slope = density_slopes(mixture, pose, direction)
-    normal = normal_equations(mask_residuals(density, slope, sight, NOISE))
-    expected = jax.grad(lambda step: loss(moved(pose, step)))(jnp.zeros(6))
+    expected, (density, slope, normal) = jax.grad(residuals, has_aux=True)(jnp.zeros(6))
     np.testing.assert_allclose(normal.gradient, expected, rtol=1e-9, atol=1e-9)
     believed = 0.02 + 0.96 * -np.expm1(-np.asarray(density))
     change = 0.96 * np.exp(-np.asarray(density)) * np.asarray(slope)  # Fisher: slopes of p squared / (p (1 - p))
@@ -120,11 +122,12 @@ def test_robust_loss_and_gradient_of_the_depth():
     point, number = direction * 2.8, jnp.arange(40)
     sight = Sight(direction, jnp.ones(40), jnp.ones(40), number, point, jnp.ones(40), number)
 
-    def total(pose: Pose) -> jax.Array:
-        return depth_residuals(*surface_levels(mixture, pose, point), sight, NOISE).loss.sum()
+    @jax.jit
+    def residuals(step):
+        found = depth_residuals(*surface_levels(mixture, moved(pose, step), point), sight, NOISE)
+        return found.loss.sum(), normal_equations(found)
 
-    normal = normal_equations(depth_residuals(*surface_levels(mixture, pose, point), sight, NOISE))
-    expected = jax.grad(lambda step: total(moved(pose, step)))(jnp.zeros(6))
+    expected, normal = jax.grad(residuals, has_aux=True)(jnp.zeros(6))
     np.testing.assert_allclose(normal.gradient, expected, rtol=1e-9)
 
 
@@ -145,9 +148,9 @@ def test_softened_edges_stay_where_they_are():
 def test_far_points_and_empty_rays_stay_finite_in_single_precision():
     mixture, pose, direction = jax.tree.map(lambda x: x.astype(jnp.float32), scene())
     point = jnp.concatenate([direction * 0, direction * 1e3, mixture.mean.T @ jnp.ones((4, 1), jnp.float32)], axis=1)
-    for array in (*surface_distances(mixture, pose, point), *surface_levels(mixture, pose, point)):
-        assert np.isfinite(array).all()
-    density, slope = density_slopes(mixture, pose, direction + jnp.array([[90.0], [0], [0]], jnp.float32))
+    for function in (surface_distances, surface_levels):
+        assert all(np.isfinite(array).all() for array in jax.jit(function)(mixture, pose, point))
+    density, slope = jax.jit(density_slopes)(mixture, pose, direction + jnp.array([[90.0], [0], [0]], jnp.float32))
     number = jnp.arange(40)
     ones = jnp.ones(40, jnp.float32)
     sight = Sight(direction, ones, ones, number, direction, ones, number)

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from capture_scene import make_scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -14,6 +13,7 @@ from fmb.files.captures.assembly import Companions, short_names
 from fmb.files.captures.plain import read, write_cameras
 from fmb.files.captures.projections import decompose
 from fmb.geometry.cameras import Cameras
+from tests.datasets import make_scene
 
 
 @settings(deadline=None, max_examples=50)

@@ -11,20 +11,14 @@ from numpy.testing import assert_allclose
 
 from fmb.files import released
 from fmb.files.released import read_released
-
-
-def arrays(dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means, upper factors (some entries of the diagonal negative) and log weights."""
-    generator = np.random.default_rng(0)
-    factor = np.triu(generator.normal(size=(4, 3, 3)))
-    return tuple(a.astype(dtype) for a in (generator.normal(size=(4, 3)), factor, generator.normal(size=4)))
+from tests.files.damage import released_arrays
 
 
 def check(path, content, factor=None) -> None:
     """The file gives the mixture of `arrays`."""
     path.write_bytes(content)
     mixture = read_released(path)
-    mean, upper, log_weight = arrays()
+    mean, upper, log_weight = released_arrays()
     upper = upper if factor is None else factor
     assert_allclose(mixture.mean, mean)
     assert_allclose(mixture.log_weight, log_weight)
@@ -36,16 +30,16 @@ def check(path, content, factor=None) -> None:
 
 @pytest.mark.parametrize("protocol", range(2, 6))
 def test_lists_of_arrays(tmp_path, protocol):
-    check(tmp_path / "model.pkl", pickle.dumps(arrays(), protocol))
-    check(tmp_path / "model.pkl", pickle.dumps(list(arrays()), protocol))
+    check(tmp_path / "model.pkl", pickle.dumps(released_arrays(), protocol))
+    check(tmp_path / "model.pkl", pickle.dumps(list(released_arrays()), protocol))
 
 
 def test_arrays_of_jax(tmp_path):
-    check(tmp_path / "model.pkl", pickle.dumps([jnp.asarray(a) for a in arrays()]))
+    check(tmp_path / "model.pkl", pickle.dumps([jnp.asarray(a) for a in released_arrays()]))
 
 
 def test_other_layouts(tmp_path):
-    mean, upper, log_weight = arrays()
+    mean, upper, log_weight = released_arrays()
     path = tmp_path / "model.pkl"
     check(path, pickle.dumps({"means": mean, "prec": upper, "weights_log": log_weight, "more": 1}))
     check(path, pickle.dumps((np.asfortranarray(mean), upper, log_weight.astype(">f4"))))
@@ -75,7 +69,7 @@ def payloads() -> dict[str, bytes]:
     array = b"cnumpy\nndarray\n)\x81(I1\n(%btcnumpy\ndtype\n(S'f4'\ntRI00\n%btb."
     return {
         "posix.system": pickle.dumps(Harmful()),
-        "builtins.eval": pickle.dumps([*arrays(), Nested()]),
+        "builtins.eval": pickle.dumps([*released_arrays(), Nested()]),
         "collections.OrderedDict": pickle.dumps(OrderedDict(a=1)),
         "an array of something else than numbers": pickle.dumps(np.array([Harmful()], object), 2),
         "numpy.load": b"cnumpy\nload\n(S'harmed'\ntR.",
@@ -108,55 +102,4 @@ def test_a_refused_file_leaves_no_trace(tmp_path):
     with pytest.raises(ValueError, match="a change of a function"):
         read_released(tmp_path / "model.pkl")
     assert released.encode.__defaults__ == before
-    check(tmp_path / "model.pkl", pickle.dumps(arrays(), 2))
-
-
-def test_names_in_a_message_stay_in_one_line(tmp_path):
-    (tmp_path / "model.pkl").write_bytes(pickle.dumps({"a\nb": arrays()[0], 3: 1}))
-    with pytest.raises(ValueError, match=r"log_weight missing in a dict of 'a\\nb'$"):
-        read_released(tmp_path / "model.pkl")
-
-
-def broken_models() -> dict[str, object]:
-    """What is pickled, by the message that it gives."""
-    mean, upper, log_weight = arrays()
-    return {
-        "no model; must be means, precision factors and log weights": 3,
-        "no model; means, precision factors and log weights must be arrays": [1, 2, 3],
-        "log_weight missing in a dict of 'mean', 'prec'": {"mean": mean, "prec": upper},
-        "precision factors of shape (3, 3, 3); must be (4, 3, 3) for 4 components": (mean, upper[:3], log_weight),
-        "means of shape (); must be (0, 3)": (np.zeros((), np.float32).view(), upper, log_weight),
-        "log weights have 4 values that are not finite": (mean, upper, log_weight * np.nan),
-        "precision factors with a zero on the diagonal": (mean, 0 * upper, log_weight),
-    }
-
-
-@pytest.mark.parametrize("message", broken_models())
-def test_broken_models(tmp_path, message):
-    path = tmp_path / "model.pkl"
-    path.write_bytes(pickle.dumps(broken_models()[message]))
-    with pytest.raises(ValueError, match=r"model\.pkl: ") as error:
-        read_released(path)
-    assert message in str(error.value)
-
-
-def test_broken_files(tmp_path, monkeypatch):
-    path = tmp_path / "model.pkl"
-    good = pickle.dumps(arrays())
-    with pytest.raises(ValueError, match="no such file or directory"):
-        read_released(path)
-    for content in (
-        b"",
-        b"\x80",
-        good[:-20],
-        b"text",
-        b"cnumpy\ndtype\n.",
-        b"\x80\x05\x95\xff\xff\xff\xff\xff\xff\xff\x7f",
-    ):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"model\.pkl: no"):
-            read_released(path)
-    path.write_bytes(good)
-    monkeypatch.setattr(released, "MOST_BYTES", 100)
-    with pytest.raises(ValueError, match="a model has at most 0 MiB"):
-        read_released(path)
+    check(tmp_path / "model.pkl", pickle.dumps(released_arrays(), 2))

@@ -2,33 +2,30 @@
 
 import gzip
 import io
-import json
 import os
-import struct
 import tracemalloc
-import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
-from capture_makers import (
-    Scene,
-    bytes_of,
-    make_scene,
-    refusal,
-    save,
-    write_co3d,
-    write_idr,
-    write_krt,
-    write_plain,
-    write_transforms,
-)
 from PIL import Image
 
 from fmb.files import safe as safe_files
 from fmb.files.captures import assembly
 from fmb.files.captures.read import read_capture
 from fmb.files.safe import lacks_rows
+from tests.datasets import (
+    Scene,
+    bytes_of,
+    make_scene,
+    refusal,
+    save,
+    write_co3d,
+    write_plain,
+    write_transforms,
+)
+from tests.files.damage import GONE, nerf, plain, png
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +60,7 @@ def test_links_may_not_leave_the_folder(folder, scene, tmp_path):
     assert "path 'transforms.json' leaves the data set" in refusal(folder)
     (folder / "loop").symlink_to(folder / "loop")
     write_plain(folder, scene)
-    content = json.loads((folder / "cameras.json").read_text())
-    content["views"][0]["mask"] = "loop/x.png"
-    (folder / "cameras.json").write_text(json.dumps(content))
+    plain(mask="loop/x.png")(folder)
     assert "loop/x.png" in refusal(folder)
 
 
@@ -109,53 +104,6 @@ def test_another_cameras_json_beside_a_good_data_set(folder, scene, content):
     assert read_capture(folder).kind == "transforms"
 
 
-def npy(shape: str, data: bytes = b"", version: int = 1) -> bytes:
-    """An array whose header claims a shape."""
-    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
-    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H", len(header)) + header.encode() + data
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (npy("(4000000, 4000000)"), "world_mat_0.npy is not of the size that it claims"),
-        (npy("(4, 4)", bytes(64)), "world_mat_0.npy is not of the size that it claims"),
-        (npy("(4, 4)", bytes(128), version=3), "world_mat_0.npy has version (3, 0)"),
-        (b"nothing", "not readable as an npz archive"),
-    ],
-)
-def test_arrays_that_lie(folder, scene, content, words):
-    write_idr(folder, scene)
-    with zipfile.ZipFile(folder / "cameras_sphere.npz", "w") as archive:
-        archive.writestr("world_mat_0.npy", content)
-    assert words in refusal(folder)
-
-
-def png(width: int, height: int, rows: bytes) -> bytes:
-    """A grey PNG whose header claims a size."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [
-        ((24, 18), "masks/000.png: not a readable image (fewer rows than the 18"),
-        ((9000, 9000), "masks/000.png: 9000 x 9000 pixels; at most 67108864 pixels are read"),
-        ((40_000, 40_000), "masks/000.png: not a readable image (Image size (1600000000 pixels) exceeds limit"),
-        ((0, 18), "masks/000.png: "),
-    ],
-)
-def test_images_that_lie_about_their_size(folder, scene, size, words):
-    write_krt(folder, scene)
-    (folder / "masks" / "000.png").write_bytes(png(*size, b"\0" * 25))
-    assert words in refusal(folder)
-
-
 def test_images_that_unpack_to_more_than_their_size(folder):
     """One pixel, and 64 MiB of what the header does not speak of."""
     content = png(1, 1, b"\0" * 2**26)
@@ -166,15 +114,6 @@ def test_images_that_unpack_to_more_than_their_size(folder):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**23
-
-
-def test_wide_masks_of_narrow_values_tell_how_dark_they_are(folder, scene):
-    write_plain(folder, scene)
-    for view, name in enumerate(scene.names):
-        wide = 255 * (scene.views.silhouette[view] > 0.5).astype(np.uint16)
-        save(folder / "masks" / f"{name}.png", wide)
-    words = "none of the 2 masks shows the object, their largest value is 0.0039 of 1; expected it white on black"
-    assert refusal(folder) == f"masks/000.png: {words}"
 
 
 def test_too_many_pixels(folder, scene, monkeypatch):
@@ -192,10 +131,7 @@ def test_a_strip_cannot_be_reduced(folder):
 
 def test_opaque_images_have_no_masks(folder, scene):
     write_transforms(folder, scene)
-    content = json.loads((folder / "transforms.json").read_text())
-    for frame in content["frames"]:
-        del frame["mask_path"]
-    (folder / "transforms.json").write_text(json.dumps(content))
+    nerf(frames__0__mask_path=GONE, frames__1__mask_path=GONE)(folder)
     for view, name in enumerate(scene.names):
         (folder / "masks" / f"{name}.png").unlink()
         opaque = np.concatenate([scene.views.color[view], np.ones((18, 24, 1))], axis=-1)
@@ -209,3 +145,47 @@ def test_a_damaged_photograph(folder, scene):
     Image.fromarray(bytes_of(scene.views.color[0])).save(file, format="jpeg")
     (folder / "images" / "000.png").write_bytes(file.getvalue()[:-200])
     assert "images/000.png: not a readable image (image file is truncated" in refusal(folder)
+
+
+def packed(pixels: np.ndarray) -> bytes:
+    """The pixels as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="png")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [((1, 1), np.uint8), ((9, 17, 3), np.uint8), ((8, 8, 4), np.uint8), ((5, 3), np.uint16), ((5, 9), bool)],
+)
+def test_whole_png_files(shape, kind):
+    pixels = np.random.default_rng(0).integers(0, 2, shape).astype(kind)
+    assert not lacks_rows(packed(pixels))
+    data = packed(pixels)
+    start = data.index(b"IDAT") + 4
+    rows = zlib.decompress(data[start : start + int.from_bytes(data[start - 8 : start - 4])])
+    short = zlib.compress(rows[:-1])
+    assert lacks_rows(data[: start - 8] + len(short).to_bytes(4) + b"IDAT" + short + bytes(4))
+
+
+def test_interlaced_png():
+    # 3 x 2 pixels of 8 bits: passes 1, 4, 6 and 7 hold 1, 1, 2... pixels, each row led by its filter
+    header = (
+        b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4) + b"IHDR" + (3).to_bytes(4) + (2).to_bytes(4) + bytes([8, 0, 0, 0, 1])
+    )
+    rows = bytes(2) + bytes(2) + bytes(2) + bytes(4)  # (0, 0); (0, 2); (0, 1); the second row
+    for data, short in ((rows, False), (rows[:-1], True)):
+        rows_packed = zlib.compress(data)
+        file = header + bytes(4) + len(rows_packed).to_bytes(4) + b"IDAT" + rows_packed + bytes(4)
+        assert lacks_rows(file) is short
+
+
+def test_what_is_no_png_lacks_nothing():
+    assert not lacks_rows(b"")
+    assert not lacks_rows(b"\x89PNG\r\n\x1a\n" + (1).to_bytes(4) + b"IHDR" + bytes(5))
+
+
+def test_pictures_of_other_programs_are_whole():
+    folder = Path(__file__).resolve().parents[2] / "docs"
+    paths = [path for path in folder.rglob("*.png") if path.is_file()][:10]
+    assert not any(lacks_rows(path.read_bytes()) for path in paths)

@@ -8,8 +8,9 @@ import subprocess
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 
-from fmb.files.media import write_video
+from fmb.files.media import write_gif, write_video
 
 
 def moving_square(count: int, height: int, width: int) -> np.ndarray:
@@ -102,3 +103,36 @@ def test_a_stop_in_the_middle_leaves_the_old_file(tmp_path):
 def test_no_warning_of_a_fork(tmp_path, recwarn):
     write_video(tmp_path / "a.mp4", moving_square(1, 16, 16))
     assert not recwarn.list
+
+
+def growing_bar(count: int) -> np.ndarray:
+    found = np.full((count, 20, 30, 3), 255, np.uint8)
+    for index in range(count):
+        found[index, 5:10, index : index + 5] = (0, 114, 178)
+    return found
+
+
+def test_gif_frames_come_back_in_time(tmp_path):
+    given = growing_bar(6)
+    path = write_gif(tmp_path / "film.gif", given, 0.1)
+    with Image.open(path) as film:
+        assert film.n_frames == 6 and film.info["loop"] == 0
+        for index in range(6):
+            film.seek(index)
+            np.testing.assert_array_equal(np.asarray(film.convert("RGB")), given[index])
+            assert film.info["duration"] == (100 if index < 5 else 1600)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_single_frame_is_a_gif(tmp_path):
+    with Image.open(write_gif(tmp_path / "one.gif", growing_bar(1), 0.02, 0.0)) as film:
+        assert getattr(film, "n_frames", 1) == 1
+
+
+def test_gifs_that_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="film.gif: no frames to write"):
+        write_gif(tmp_path / "film.gif", growing_bar(1)[:0], 0.1)
+    with pytest.raises(ValueError, match="film.gif: 0.001 s a frame; must be at least 0.02"):
+        write_gif(tmp_path / "film.gif", growing_bar(1), 0.001)
+    with pytest.raises(ValueError, match="cannot be written"):
+        write_gif(tmp_path / "missing" / "film.gif", growing_bar(1), 0.1)

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from reference import render_reference
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
@@ -21,6 +20,7 @@ from fmb.fields.mixtures import (
 )
 from fmb.geometry.cameras import pinhole_intrinsics, pixel_rays, random_cameras
 from fmb.geometry.metrics import iou
+from tests.reference import render_reference
 
 
 def to_sklearn(mixture: Mixture) -> GaussianMixture:

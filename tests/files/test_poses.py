@@ -1,5 +1,6 @@
 """Depth, mask, intrinsics and pose from files of every kind, and what is wrong with broken ones."""
 
+import csv
 import json
 
 import numpy as np
@@ -10,12 +11,16 @@ from scipy.spatial.transform import Rotation
 from fmb.files.poses import (
     Measurement,
     ObservationFiles,
+    Track,
     read_depth_map,
     read_intrinsics,
     read_mask,
     read_observation,
     read_pose,
+    write_pose,
+    write_track,
 )
+from fmb.geometry.poses import PoseEstimate, scaled_covariance
 
 K = np.array([[70.0, 0.0, 6.5], [0.0, 71.0, 4.5], [0.0, 0.0, 1.0]])
 
@@ -130,69 +135,59 @@ def test_a_frame_of_a_sequence_may_be_empty(folder):
         read_observation(files._replace(may_be_empty=False))
 
 
-def test_what_is_wrong_with_depth(tmp_path):
-    Image.fromarray(np.zeros((2, 3), np.uint16)).save(tmp_path / "zero.png")
-    Image.fromarray(np.ones((2, 3), np.uint8)).save(tmp_path / "bytes.png")
-    np.save(tmp_path / "cube.npy", np.ones((2, 2, 2)))
-    np.savez(tmp_path / "archive.npz", depth=np.ones((2, 2)))
-    (tmp_path / "archive.npz").rename(tmp_path / "archive.npy")
-    (tmp_path / "broken.npy").write_bytes(b"\x93NUMPY\x01")
-    for name, words in (
-        ("zero.png", "zero.png: no depth above 0 in 3 x 2 pixels"),
-        ("bytes.png", "bytes.png: pixels of mode L; depth needs 16 bits in one channel"),
-        ("cube.npy", r"cube.npy: float64 of shape \(2, 2, 2\); a depth map is \(height, width\) numbers"),
-        ("archive.npy", "archive.npy: an archive; must be one array"),
-        ("broken.npy", "broken.npy: not a readable .npy file"),
-        ("gone.npy", "gone.npy: no such file"),
-        ("gone.png", "gone.png: no such image"),
-        ("depth.exr", "depth.exr: .exr is not read here; store the depth as .npy or as 16-bit PNG"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            read_depth_map(tmp_path / name)
-    with pytest.raises(ValueError, match="depth_scale 0.0; must be a positive number"):
-        read_depth_map(tmp_path / "zero.png", 0.0)
+def poses(count: int) -> np.ndarray:
+    generator = np.random.default_rng(0)
+    found = np.tile(np.eye(4), (count, 1, 1))
+    found[:, :3, :3] = Rotation.from_quat(generator.normal(size=(count, 4))).as_matrix()
+    found[:, :3, 3] = 1e3 * generator.normal(size=(count, 3))
+    return found
 
 
-def test_what_is_wrong_with_masks(tmp_path):
-    Image.fromarray(np.zeros((2, 3), np.uint8)).save(tmp_path / "empty.png")
-    np.save(tmp_path / "large.npy", np.array([[0.0, 2.0]]))
-    np.save(tmp_path / "words.npy", np.array([["a"]]))
-    for name, words in (
-        ("empty.png", "empty.png: the mask is empty: no object in 3 x 2 pixels"),
-        ("large.npy", "large.npy: values 0 to 2; a mask lies between 0 and 1"),
-        ("words.npy", r"words.npy: <U1 of shape \(1, 1\); a mask is \(height, width\) numbers"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            read_mask(tmp_path / name)
+def test_a_pose_comes_back_digit_by_digit(tmp_path):
+    pose, covariance = poses(1)[0], np.diag([1e-4, 1e-4, 2e-4, 0.01, 0.01, 0.02])
+    result = PoseEstimate(pose, covariance, pose[None], np.zeros(1), 0.25, np.nan, True, 12)
+    more = {"seconds": 0.125, "scale": 2.0, "truth": {"combined": float("nan")}}
+    path = write_pose(tmp_path / "pose.json", result, more)
+    # reading makes a rotation of it once more
+    np.testing.assert_allclose(read_pose(path), pose, rtol=1e-14, atol=1e-12)
+    record = json.loads(path.read_text())
+    assert record["world_from_camera"] == pose.tolist()
+    np.testing.assert_allclose(np.array(record["camera_from_world"]) @ pose, np.eye(4), atol=1e-12)
+    assert record["covariance"] == covariance.tolist() and "radians" in record["covariance_convention"]
+    assert record["residual"] == {"cross_entropy": 0.25, "depth_rms": None}
+    assert (record["success"], record["iterations"], record["seconds"]) == (True, 12, 0.125)
+    assert record["standard_deviation"]["rotation_degrees"] == pytest.approx(np.rad2deg(0.02))
+    assert record["standard_deviation"]["camera_position"] == pytest.approx(0.2)
+    assert record["truth"] == {"combined": None} and record["scale"] == 2.0
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "words"),
-    [
-        ("a.json", {"fx": 70}, "a.json: 'fy' missing"),
-        ("b.json", {}, "b.json: no fx, fy, cx, cy, and: 'matrix' missing"),
-        ("c.json", {"fx": 1, "fy": 1, "cx": "wide", "cy": 0}, "c.json: cx: must be a number"),
-        ("d.json", {"fx": -1, "fy": 1, "cx": 0, "cy": 0}, "d.json: focal lengths -1 and 1; must be positive"),
-        ("e.json", "{", "e.json: not readable as JSON"),
-        ("f.txt", "1 2 3", "f.txt: 3 numbers; must be 3 x 3"),
-        ("g.yaml", "", "g.yaml: must be a .json, .txt or .npy file"),
-        ("h.json", {"fx": 1, "fy": 1, "cx": 0, "cy": 0, "pixel_centre": "corner"}, "'corner'; must be half or integer"),
-        ("i.json", {"fx": 1, "fy": 1, "cx": 0, "cy": 0, "width": 5}, "i.json: 'height' missing"),
-        ("j.txt", "1 0 0 0 1 0 0 0 x", "j.txt: must be 9 numbers"),
-    ],
-)
-def test_what_is_wrong_with_intrinsics(tmp_path, name, value, words):
-    with pytest.raises(ValueError, match=words):
-        read_intrinsics(write(tmp_path / name, value))
+def test_covariance_in_another_unit():
+    factor = np.random.default_rng(0).normal(size=(6, 6))
+    steps = np.random.default_rng(1).normal(size=(1000, 6)) @ factor.T
+    moved = steps * [1, 1, 1, 250, 250, 250]
+    np.testing.assert_allclose(scaled_covariance(np.cov(steps.T), 250.0), np.cov(moved.T), rtol=1e-12)
 
 
-def test_what_is_wrong_with_poses(tmp_path):
-    mirror = np.diag([1.0, 1.0, -1.0, 1.0]).tolist()
-    for value, words in (
-        ({"pose": mirror}, "pose.json: no 'world_from_camera', and: 'camera_from_world' missing"),
-        ({"world_from_camera": mirror}, "pose.json: world_from_camera: a reflection"),
-        ((2.0 * np.eye(4)).tolist(), "pose.json: last row"),
-        (np.diag([2.0, 2.0, 2.0, 1.0]).tolist(), "pose.json: not a rotation"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            read_pose(write(tmp_path / "pose.json", value))
+def test_a_track_as_csv_and_json(tmp_path):
+    pose = poses(3)
+    track = Track(
+        pose,
+        np.array([0.1, 0.2, np.nan]),
+        np.array([True, True, False]),
+        np.array([3, 4, 5]),
+        np.array([0.01, 0.02, 0.03]),
+        np.array([1.0, 2.0, 3.0]),
+    )
+    with write_track(tmp_path / "track.csv", track).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["frame"] for row in rows] == ["0", "1", "2"]
+    for row, matrix in zip(rows, pose, strict=True):
+        turn = Rotation.from_quat([float(row[name]) for name in ("qx", "qy", "qz", "qw")]).as_matrix()
+        np.testing.assert_allclose(turn, matrix[:3, :3], atol=1e-14)
+        assert [float(row[name]) for name in "xyz"] == matrix[:3, 3].tolist()
+    assert rows[2]["residual"] == "" and rows[2]["success"] == "False" and rows[1]["iterations"] == "4"
+    assert rows[1]["rotation_error_degrees"] == "2.0" and "translation_error_percent" not in rows[0]
+    frames = json.loads(write_track(tmp_path / "track.json", track).read_text())["frames"]
+    assert frames[1]["world_from_camera"] == pose[1].tolist() and frames[2]["residual"] is None
+    with pytest.raises(ValueError, match="track.csv: fields of unequal length"):
+        write_track(tmp_path / "track.csv", track._replace(seconds=np.zeros(2)))

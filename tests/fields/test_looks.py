@@ -1,3 +1,5 @@
+"""Models as cameras see them: images, errors, and the surface of balls, whose size is known in closed form."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,17 +7,24 @@ import pytest
 from numpy.testing import assert_allclose
 
 from fm_render import Mixture, render
-from fmb.fields.looks import evaluate, look, measure, shown
-from fmb.geometry.cameras import Cameras, pinhole_intrinsics, pixel_rays, random_cameras
+from fmb.fields.looks import evaluate, look, measure, shown, surface_depth
+from fmb.geometry.cameras import Cameras, look_at, pinhole_intrinsics, pixel_rays, random_cameras
 from fmb.geometry.metrics import cross_entropy, depth_mae, iou
 from fmb.geometry.views import Images, Views, select_views
+from tests.datasets import sphere_depth
 
 SIZE = (9, 12)
 
 
 @pytest.fixture
 def mixture() -> Mixture:
-    """Three components around the middle."""
+    """import jax.numpy as jnp
+    import numpy as np
+
+    from fm_render import Mixture
+    from fmb.fields.looks import surface_depth
+    from fmb.geometry.cameras import look_at, pinhole_intrinsics, pixel_rays, random_cameras
+    Three components around the middle."""
     generator = np.random.default_rng(0)
     lower = np.tril(generator.normal(size=(3, 3, 3)))
     lower[:, range(3), range(3)] = generator.uniform(3.0, 6.0, (3, 3))
@@ -86,3 +95,33 @@ def test_sets_of_views_by_name(mixture, views):
     for name, part in parts.items():
         assert np.array_equal(seen[name].alpha, look(mixture, part.cameras, SIZE).alpha)
         assert errors[name] == measure(seen[name], part, 2.0)
+
+
+LENS = pinhole_intrinsics(12, 16, 30.0)
+
+
+def ball(centre: list[float], spread: float, log_weight: float) -> Mixture:
+    return Mixture(jnp.array([centre]), jnp.eye(3)[None] / spread, jnp.array([log_weight]))
+
+
+def test_a_ball_is_a_sphere():
+    cameras = random_cameras(np.random.default_rng(0), 3, 3.0, LENS)
+    centre, spread, log_weight = [0.1, -0.2, 0.05], 0.2, 2.0
+    radius = spread * np.sqrt(2.0 * (log_weight - np.log(np.log(2.0))))
+    found = surface_depth(ball(centre, spread, log_weight), cameras, (12, 16))
+    expected = sphere_depth(cameras, (12, 16), centre, radius)
+    both = np.isfinite(found) & np.isfinite(expected)
+    assert both.sum() > 100 and np.mean(np.isfinite(found) != np.isfinite(expected)) < 0.02
+    np.testing.assert_allclose(found[both], expected[both], atol=1e-5)
+
+
+def test_the_nearer_of_two_is_seen_and_too_thin_is_nothing():
+    pose = look_at([0.0, 0.0, -3.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0])[None]
+    cameras = random_cameras(np.random.default_rng(0), 1, 3.0, LENS)._replace(world_from_camera=pose)
+    near, far = ball([0.3, 0.0, -0.5], 0.1, 3.0), ball([0.0, 0.0, 0.5], 0.2, 1.0)
+    both = Mixture(*(jnp.concatenate(pair) for pair in zip(near, far, strict=True)))
+    depth = surface_depth(both, cameras, (12, 16))[0]
+    radius = 0.1 * np.sqrt(2.0 * (3.0 - np.log(np.log(2.0))))
+    assert np.isclose(np.nanmin(depth), 2.5 - radius, atol=0.02)  # no pixel is right in the middle
+    assert np.nanmax(depth) > 2.9  # around it the other one
+    assert np.isnan(surface_depth(ball([0.0, 0.0, 0.0], 0.2, -2.0), cameras, (12, 16))).all()

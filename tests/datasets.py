@@ -1,20 +1,107 @@
-"""The scene of capture_scene.py written as a data set in every format: what a reader finds must be the scene."""
+"""Data sets made of one known scene, in every format: what a reader finds in them must be the scene.
+
+The scene is two balls before cameras whose images are oblong.  Principal points lie off the middle; silhouettes are
+soft and, like the colours, made of multiples of 1/255, so that 8 bits hold them exactly.
+"""
 
 import gzip
 import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from capture_scene import HALF_PIXEL, OPENGL, POINTS, Scene, bytes_of, make_scene, save
+import trimesh
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from fmb.files.captures.plain import write_cameras
 from fmb.files.captures.read import read_capture
+from fmb.geometry.cameras import Cameras, look_at, pixel_rays
+from fmb.geometry.ground_truth import render_ground_truth
+from fmb.geometry.views import Views
 
-__all__ = ["MAKERS", "OPENGL", "POINTS", "Scene", "bytes_of", "make_scene", "refusal", "save"]
+HEIGHT, WIDTH, COUNT = 18, 24, 5
+BALLS = ((np.array([0.1, 0.0, -0.1]), 0.45), (np.array([-0.3, 0.35, 0.2]), 0.3))  # centre and radius
+HALF_PIXEL = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
+OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+BOP_SIZE = (24, 32)
+BOP_K = np.array([[40.0, 0.0, 15.5], [0.0, 40.0, 11.5], [0.0, 0.0, 1.0]])  # centre of pixel (0, 0) at (0, 0)
+POINTS = np.array([[0.1, 0.0, 0.35], [0.55, 0.0, -0.1], [-0.3, 0.65, 0.2]])
+
+
+class Scene(NamedTuple):
+    """What is written: views, their names, and which of them are for testing."""
+
+    views: Views
+    names: tuple[str, ...]
+    held_out: np.ndarray
+
+    def camera_from_world(self, view: int) -> np.ndarray:
+        """The inverse pose."""
+        return np.linalg.inv(self.views.cameras.world_from_camera[view])
+
+
+def make_scene(count: int = COUNT, height: int = HEIGHT, width: int = WIDTH) -> Scene:
+    """The balls from cameras around them, the last view held out."""
+    generator = np.random.default_rng(7)
+    direction = generator.normal(size=(count, 3))
+    position = 3.0 * direction / np.linalg.norm(direction, axis=1, keepdims=True)
+    pose = look_at(position, generator.normal(scale=0.05, size=(count, 3)), [0.0, 1.0, 0.0])
+    intrinsics = np.zeros((count, 3, 3))
+    intrinsics[:, 0, 0] = 1.3 * width + generator.uniform(size=count)
+    intrinsics[:, 1, 1] = 1.3 * width + generator.uniform(size=count)
+    intrinsics[:, 0, 2] = 0.5 * width + generator.uniform(-1.0, 1.0, count)
+    intrinsics[:, 1, 2] = 0.5 * height + generator.uniform(-1.0, 1.0, count)
+    intrinsics[:, 2, 2] = 1.0
+    cameras = Cameras(pose, intrinsics)
+    silhouette, depth = zip(*(see(pose[view], intrinsics[view], (height, width)) for view in range(count)), strict=True)
+    color = generator.integers(0, 256, (count, height, width, 3)).astype(np.float32) / np.float32(255.0)
+    names = tuple(f"{view:03d}" for view in range(count))
+    views = Views(cameras, np.stack(silhouette), np.stack(depth), color=color)
+    return Scene(views, names, np.arange(count) == count - 1)
+
+
+def see(pose: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Silhouette, soft over about a pixel and in steps of 1/255, and depth of the balls, NaN outside."""
+    row, column = np.meshgrid(np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5, indexing="ij")
+    pixel = np.stack([column, row, np.ones(size)], axis=-1)
+    direction = pixel @ np.linalg.inv(intrinsics).T @ pose[:3, :3].T
+    share, depth = np.zeros(size), np.full(size, np.inf)
+    for centre, radius in BALLS:
+        offset = centre - pose[:3, 3]
+        closest = direction @ offset / np.sum(direction**2, axis=-1)
+        miss = np.linalg.norm(closest[..., None] * direction - offset, axis=-1)
+        share = np.maximum(share, np.clip(0.5 + 10.0 * (radius - miss), 0.0, 1.0))
+        half = np.sqrt(np.maximum(radius**2 - miss**2, 0.0)) / np.linalg.norm(direction, axis=-1)
+        depth = np.where(miss < radius, np.minimum(depth, closest - half), depth)
+    share = np.rint(255.0 * share).astype(np.float32) / np.float32(255.0)
+    return share, np.where(np.isfinite(depth), depth, np.nan).astype(np.float32)
+
+
+def sphere_depth(
+    cameras: Cameras, size: tuple[int, int], centre: Any = (0.0, 0.0, 0.0), radius: float = 1.0
+) -> np.ndarray:
+    """Depth of a sphere along the rays through the pixel centres, NaN beside it, in closed form."""
+    origin, direction = (np.asarray(field) for field in pixel_rays(cameras, *size))
+    offset, square = origin - np.asarray(centre), np.sum(direction**2, axis=-1)
+    along = np.sum(offset * direction, axis=-1)
+    room = along**2 - square * (np.sum(offset**2, axis=-1) - radius**2)
+    return np.where(room > 0.0, (-along - np.sqrt(np.maximum(room, 0.0))) / square, np.nan)
+
+
+def bytes_of(values: np.ndarray) -> np.ndarray:
+    """Values from 0 to 1 as 8 bits."""
+    return np.rint(255.0 * values).astype(np.uint8)
+
+
+def save(path: Path, pixels: np.ndarray) -> Path:
+    """Writes pixels as PNG, folders made on the way."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
 
 
 def save_views(folder: Path, scene: Scene, masks: str = "masks", images: str = "images", suffix: str = ".png") -> None:
@@ -220,6 +307,40 @@ def write_oxford(folder: Path, scene: Scene) -> None:
     save_views(folder, scene)
     for view, name in enumerate(scene.names):
         np.savetxt(folder / f"{name}.P", (-2.0) ** view * projection(scene, view))
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """The value as JSON."""
+    path.write_text(json.dumps(value))
+    return path
+
+
+def write_bop(folder: Path) -> Path:
+    """Two models, one scene of one image with both in it; masks for the first alone."""
+    models, scene = folder / "models", folder / "test" / "000003"
+    for made in (models, scene / "depth", scene / "mask_visib"):
+        made.mkdir(parents=True)
+    meshes = {1: trimesh.creation.box((60.0, 40.0, 30.0)), 2: trimesh.creation.icosphere(2, 20.0)}
+    info, truth, depths = {}, [], []
+    for number, mesh in meshes.items():
+        mesh.export(models / f"obj_{number:06d}.ply")
+        info[number] = {"diameter": float(np.linalg.norm(mesh.extents))}
+        pose = np.eye(4)
+        pose[:3, :3] = Rotation.from_rotvec([0.3, 0.4 * number, 0.1]).as_matrix()
+        pose[:3, 3] = [60.0 * number - 90.0, 5.0, 300.0]
+        turn, shift = pose[:3, :3].ravel().tolist(), pose[:3, 3].tolist()
+        truth.append({"cam_R_m2c": turn, "cam_t_m2c": shift, "obj_id": number})
+        matrix = BOP_K + HALF_PIXEL
+        cameras = Cameras(np.linalg.inv(pose)[None], matrix[None])
+        depths.append(np.nan_to_num(render_ground_truth(mesh, cameras, BOP_SIZE, "raycast").views.depth[0]))
+    info[2]["symmetries_continuous"] = [{"axis": [0, 0, 1], "offset": [0, 0, 0]}]
+    write_json(models / "models_info.json", info)
+    write_json(scene / "scene_gt.json", {"5": truth})
+    write_json(scene / "scene_camera.json", {"5": {"cam_K": BOP_K.ravel().tolist(), "depth_scale": 0.1}})
+    Image.fromarray(np.rint(10.0 * sum(depths)).astype(np.uint16)).save(scene / "depth" / "000005.png")
+    visible = np.where(depths[0] > 0, 255, 0).astype(np.uint8)
+    Image.fromarray(visible).save(scene / "mask_visib" / "000005_000000.png")
+    return scene
 
 
 def refusal(folder: Path, *arguments) -> str:
