@@ -74,8 +74,8 @@ def fit_shape(source: str | Path, **options: Any) -> Model:
     """The mixture fitted to the silhouettes of a mesh file or of a folder of masks and cameras.
 
     `options` are those of config.yaml by name: fit_shape("cow.obj", num_mixtures=80). The first fit of a process
-    compiles for some seconds. Raises ValueError for a wrong option or input, and FloatingPointError where the loss is no
-    longer finite.
+    compiles for some seconds. Raises ValueError for a wrong option or input, and FloatingPointError where the loss is
+    no longer finite.
     """
     flags = [f"--{name.replace('_', '-')}={_text(value)}" for name, value in options.items()]
     config = load_config(["shape", str(source), *flags], ("shape",))

@@ -153,7 +153,7 @@ def section(
             *run,
             "Milliseconds, median (minimum) of calls in turns in one process, float32. Mixtures are GMMs of the volume "
             "of data/ibex.ply, seen at distance 3 with 45 degrees; the rays of gradients are the shuffled ones of 20 "
-            "views of 64 x 64. The naive twin is benchmarks/render/naive.py: the same formulas per pair, vmapped and jitted.",
+            "views of 64 x 64. The naive twin is benchmarks/render/naive.py: the same formulas per pair, vmap and jit.",
             comparison_table(compared),
             "Silhouette loss of one image. Peers were measured on another machine with 2 cores, without GPU.",
             image_table(absolute),
