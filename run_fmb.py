@@ -2,22 +2,18 @@
 
 import os
 import sys
-from collections.abc import Callable
+from importlib import import_module
 
-from fmb.config import Config, load_config
-from fmb.tasks.convert import convert
-from fmb.tasks.export import export_model
-from fmb.tasks.pose import pose
-from fmb.tasks.shape import shape
-from fmb.tasks.track import track
+from fmb.config import load_config
 from util import BEGAN, Clock
 
-TASKS: dict[str, Callable[[Config, Clock], None]] = {
-    "shape": shape,
-    "pose": pose,
-    "track": track,
-    "export": export_model,
-    "convert": convert,
+# Module and function of each task, loaded when it is asked for; the first is the default.
+TASKS = {
+    "shape": ("fmb.tasks.shape", "shape"),
+    "pose": ("fmb.tasks.pose", "pose"),
+    "track": ("fmb.tasks.track", "track"),
+    "export": ("fmb.tasks.export", "export_model"),
+    "convert": ("fmb.tasks.convert", "convert"),
 }
 
 
@@ -25,7 +21,8 @@ def main(argv: list[str], began: float | None = None) -> int:
     """Runs the task; 2 and one line on stderr for what the user can mend, or all of it if $FMB_TRACEBACK is set."""
     try:
         config = load_config(argv, tuple(TASKS))
-        TASKS[config.task](config, Clock(began))
+        module, function = TASKS[config.task]
+        getattr(import_module(module), function)(config, Clock(began))
     except (ValueError, FloatingPointError, MemoryError) as error:
         if os.environ.get("FMB_TRACEBACK"):
             raise

@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.study import provenance, table, write_section
 from benchmarks.table3.runs import canonical
 from fmb.fields.looks import evaluate
-from fmb.geometry.views import RenderingOptions
+from fmb.geometry.options import RenderingOptions
 from fmb.shape.options import ModelOptions
 from fmb.shape.recipe import conversion_views, refine_mixture
 from fmb.shape.start import start_mixture

@@ -23,8 +23,8 @@ from fmb.geometry.cameras import Cameras, orbit_cameras, pinhole_intrinsics
 from fmb.geometry.metrics import object_pose_error
 from fmb.pose.estimate import PoseProgram, compile_pose
 from fmb.pose.observation import Observation
-from fmb.pose.options import PoseOptions
 from fmb.pose.simulation import Perturbation, perturbed, simulated
+from fmb.pose.stages import PoseOptions
 from fmb.pose.tracking import track
 
 SIZES = ((60, 80), (120, 160))  # height, width

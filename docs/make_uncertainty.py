@@ -21,7 +21,8 @@ from fmb.geometry.cameras import Cameras
 from fmb.geometry.frames import canonical_frame
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.noise import damaged
-from fmb.geometry.views import Images, RenderingOptions, Views, foreground, scene_cameras, select_views
+from fmb.geometry.options import RenderingOptions
+from fmb.geometry.views import Images, Views, foreground, scene_cameras, select_views
 from fmb.pictures.draw import draw_sheet
 from fmb.pictures.sheets import SEAM, Scale, Sheet, fit_tiles, paint, sheet_note, view_labels
 from fmb.shape.options import ModelOptions

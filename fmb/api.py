@@ -26,7 +26,7 @@ from fmb.geometry.views import Images
 from fmb.pose.estimate import compile_pose
 from fmb.pose.estimate import estimate_pose as search_pose
 from fmb.pose.observation import Observation, image_size
-from fmb.pose.options import PoseOptions
+from fmb.pose.stages import PoseOptions
 from fmb.shape.recipe import compile_shape_fit
 from fmb.shape.recipe import fit_shape as fit_to_views
 from fmb.shape.start import start_mixture

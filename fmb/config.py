@@ -3,6 +3,8 @@
 import argparse
 import os
 import re
+import shutil
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 import yaml
 
 from fmb.files.options import CaptureOptions
-from fmb.geometry.views import RenderingOptions
+from fmb.geometry.options import RenderingOptions
 from fmb.options import (
     NONE,
     ConfigError,
@@ -38,27 +40,35 @@ PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*")
 class ExportOptions:
     """What a run leaves beside its model, in the input's frame and unit (task export: of a model made earlier)."""
 
-    mesh: str = option("ply", "closed surface", choices=(NONE, "ply", "obj", "glb", "stl"))
+    mesh: str = option("ply", "Format of the closed surface", choices=(NONE, "ply", "obj", "glb", "stl"))
     mesh_field: str = option(
-        "hull", "its surface: what all silhouettes allow, or a level of the density", choices=("hull", "density")
+        "hull",
+        "What the surface follows: all silhouettes (hull) or the density at a point",
+        choices=("hull", "density"),
     )
-    mesh_resolution: int = option(96, "cells along the longest side of it", at_least=16, at_most=1024)
-    mesh_faces: int = option(0, "triangles of it, at most; 0 keeps all", at_least=0, at_most=10**8)
-    points: str = option(NONE, "points in the volume, and on the surface with normals", choices=(NONE, "ply", "npy"))
-    num_points: int = option(20_000, "points in the volume", at_least=1, at_most=10**8)
-    splats: bool = option(False, "Gaussian splats, for their viewers")
-    turntable: str = option(NONE, "the mixture turning", choices=(NONE, "gif", "mp4"))
-    film: str = option(NONE, "the masks in the course of the fit", choices=(NONE, "gif", "mp4"))
-    report: bool = option(True, "page of everything, with a view to turn")
+    mesh_resolution: int = option(96, "Grid cells along the longest side of the surface", at_least=16, at_most=1024)
+    mesh_faces: int = option(0, "Most triangles of the surface (0: all)", at_least=0, at_most=10**8)
+    points: str = option(
+        NONE, "Format of points in the volume and of points with normals on the surface", choices=(NONE, "ply", "npy")
+    )
+    num_points: int = option(20_000, "Number of points in the volume", at_least=1, at_most=10**8)
+    splats: bool = option(False, "Write Gaussian splats for splat viewers")
+    turntable: str = option(NONE, "Format of a film of the turning mixture", choices=(NONE, "gif", "mp4"))
+    film: str = option(NONE, "Format of a film of the masks during the fit", choices=(NONE, "gif", "mp4"))
+    report: bool = option(True, "Write report.html, a page with all results and a 3-D view")
 
 
 @dataclass(frozen=True)
 class IoOptions:
     """Files and folders."""
 
-    mesh_file: str = option("data/ibex.ply", "mesh to fit to (obj, ply, stl, off, glb or gltf)")
-    model_file: str = option("none", "mixture to work on: model.npz, splats (ply), a released pkl; or none")
-    output_dir: str = option("output", "folder of the results; pose, track and convert have one of their own in it")
+    mesh_file: str = option("data/ibex.ply", "Mesh to fit to (obj, ply, stl, off, glb or gltf)")
+    model_file: str = option(
+        "none", "Mixture to work on (model.npz, splats as ply, pkl of the released program), or none"
+    )
+    output_dir: str = option(
+        "output", "Folder of the results; pose, track and convert write to a folder of their own in it"
+    )
 
 
 @dataclass(frozen=True)
@@ -72,21 +82,82 @@ class Config:
     pose: PoseTaskOptions = PoseTaskOptions()
     export: ExportOptions = ExportOptions()
     io: IoOptions = IoOptions()
-    random_seed: int = option(42, "seed of every random choice", at_least=0, at_most=2**32 - 1)
+    random_seed: int = option(42, "Seed of every random choice", at_least=0, at_most=2**32 - 1)
     task: str = ""
-    cpu: bool = switch("use the CPU even where there is a GPU")
-    overwrite: bool = switch("export into a folder that is neither empty nor the model's")
-    view: bool = switch("show the fit in a browser while it runs (needs the extra `view`)")
-    check_cameras: bool = switch("only tell whether the cameras and masks of --data agree")
+    cpu: bool = switch("Use the CPU even if there is a GPU")
+    overwrite: bool = switch("Let export write into a folder that holds other files")
+    view: bool = switch("Show the fit in a browser while it runs (needs the extra `view`)")
+    check_cameras: bool = switch("Only check whether the cameras and masks of --data agree")
 
 
-# What each task may be told to work on.
-READS = {
-    "shape": ("mesh_file", "data"),
-    "pose": ("mesh_file", "model_file"),
-    "track": ("mesh_file", "model_file"),
-    "export": ("model_file",),
-    "convert": ("mesh_file",),
+class TaskOptions(NamedTuple):
+    """What `TASK --help` shows: what the task does, the sections and io options it reads, and examples.
+
+    `unread` are options of these sections that the task does not read; `works_on` are those that name its subject.
+    """
+
+    text: str
+    sections: tuple[str, ...]
+    works_on: tuple[str, ...]
+    examples: tuple[str, ...]
+    unread: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ("cpu",)
+
+
+VIEWS_ALONE = ("num_views", "ground_truth")
+TASK_OPTIONS = {
+    "shape": TaskOptions(
+        "Fit a mixture to the silhouettes of a mesh, or of photographs with masks and cameras.",
+        ("model", "rendering", "optimization", "capture", "export"),
+        ("mesh_file", "data"),
+        (
+            "shape --num-mixtures 80 --cpu",
+            "shape their.obj --output-dir output/theirs",
+            "shape photographs/ --check-cameras",
+        ),
+        switches=("cpu", "view", "check_cameras"),
+    ),
+    "pose": TaskOptions(
+        "Find the camera of a depth image, a mask, or both (without them: of a simulated view).",
+        ("model", "rendering", "pose"),
+        ("mesh_file", "model_file"),
+        (
+            "pose",
+            "pose output/model.npz --sensor-noise 1",
+            "pose model.npz --mask-file m.png --intrinsics-file K.txt --initial-pose-file p.json",
+        ),
+        (*VIEWS_ALONE, "num_frames"),
+    ),
+    "track": TaskOptions(
+        "Follow the camera through a sequence, simulated or in folders of images.",
+        ("model", "rendering", "pose"),
+        ("mesh_file", "model_file"),
+        (
+            "track --image-width 80 --image-height 60",
+            "track output/model.npz --num-frames 30",
+            "track --sensor-noise 1",
+        ),
+        (*VIEWS_ALONE, "bop_dir"),
+    ),
+    "export": TaskOptions(
+        "Write a mixture as mesh, points, Gaussian splats or a turning film.",
+        ("export",),
+        ("model_file",),
+        (
+            "export output/model.npz --mesh glb",
+            "export output/model.npz --splats true --turntable mp4",
+            "export splats.ply --mesh ply --output-dir output/theirs",
+        ),
+        ("film", "report"),
+        switches=("cpu", "overwrite"),
+    ),
+    "convert": TaskOptions(
+        "Turn a mesh into a mixture, by its silhouettes and depths.",
+        ("model", "rendering", "optimization", "export"),
+        ("mesh_file",),
+        ("convert their.obj", "convert their.obj --num-mixtures 160", "convert their.obj --mesh glb --splats true"),
+        ("film", "report", "ground_truth"),
+    ),
 }
 
 
@@ -106,17 +177,17 @@ def load_config(argv: Sequence[str], tasks: Sequence[str] = (), default_file: Pa
     Raises ConfigError, a ValueError of one line.
     """
     flags = parse_flags(argv, tasks)
-    entries = {name: Entry(declared.default, name) for name, declared in options().items()}
+    entries = {name: Entry(spec.default, name) for name, spec in declared().items()}
     if default_file is not None:
         if flags.config is None and default_file.exists():
             entries |= read_file(default_file, default_file.name)
         entries["mesh_file"] = found_from(default_file.parent, entries["mesh_file"])
     if flags.config is not None:
         entries |= read_file(Path(flags.config), flags.config)
-    for name, declared in options().items():
+    for name, spec in declared().items():
         text = getattr(flags, name)
         if text is not None:
-            entries[name] = Entry(parse_value(declared, text, declared.flag), declared.flag)
+            entries[name] = Entry(parse_value(spec, text, spec.flag), spec.flag)
     if entries["recipe"].value == "predecessor":
         for name, value in RELEASED.items():
             if entries[name].label.startswith("--"):
@@ -124,8 +195,8 @@ def load_config(argv: Sequence[str], tasks: Sequence[str] = (), default_file: Pa
             entries[name] = Entry(value, f"{name} of recipe predecessor")
     check_together(entries, flags.task)
     values: dict[str, dict[str, Any]] = {}
-    for name, declared in options().items():
-        values.setdefault(declared.section, {})[name] = entries[name].value
+    for name, spec in declared().items():
+        values.setdefault(spec.section, {})[name] = entries[name].value
     made = {name: kind(**values[name]) for name, kind in sections().items()}
     return Config(**made, **values[""], task=flags.task, **{name: getattr(flags, name) for name in switches()})
 
@@ -145,10 +216,11 @@ def subject_option(task: str, word: str) -> str:
 
 def check_together(entries: Mapping[str, Entry], task: str) -> None:
     """Raises ConfigError where values are allowed alone but not together, or not with the task."""
-    unread = {name for names in READS.values() for name in names} - set(READS.get(task, options()))
+    subjects = {name for entry in TASK_OPTIONS.values() for name in entry.works_on}
+    unread = subjects - set(TASK_OPTIONS[task].works_on if task in TASK_OPTIONS else subjects)
     for name in sorted(unread):
-        if entries[name].label.startswith("--") and entries[name].value != options()[name].default:
-            works_on = " or ".join(READS[task])
+        if entries[name].label.startswith("--") and entries[name].value != declared()[name].default:
+            works_on = " or ".join(TASK_OPTIONS[task].works_on)
             raise ConfigError(f"{entries[name].label}: task {task} does not work on it, but on {works_on}")
     views, width, height = (entries[name].value for name in ("num_views", "image_width", "image_height"))
     batch, points, mixtures = (entries[name] for name in ("batch_size", "gmm_points", "num_mixtures"))
@@ -167,33 +239,90 @@ class FlagParser(argparse.ArgumentParser):
         raise ConfigError(message.removeprefix("argument "))
 
 
-def flag_parser(tasks: Sequence[str]) -> FlagParser:
-    """A flag for each option, grouped by section; every value is kept as text."""
+def flag_parser(tasks: Sequence[str], shown: str = "") -> FlagParser:
+    """A flag for each option, grouped by section; every value is kept as text.
+
+    Task `shown` leaves only what that task reads, for its help.
+    """
+    task = TASK_OPTIONS.get(shown)
     parser = FlagParser(
         prog="run_fmb.py",
-        usage=f"run_fmb.py {'[task [FILE]] ' if tasks else ''}[--flag value ...]",
-        description="Fit fuzzy metaballs, a mixture of Gaussians, to the silhouettes of an object.",
+        usage=f"run_fmb.py {f'[{shown}] [FILE] ' if tasks else ''}[--flag value ...]",
+        description=wrapped(task.text) if task else None,
+        epilog=help_epilog(tasks, task),
         allow_abbrev=False,
         add_help=False,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=110),
+        formatter_class=help_formatter,
     )
     if tasks:
-        parser.add_argument("task", nargs="?", default=tasks[0], help=f"{', '.join(tasks)} (default {tasks[0]})")
-        text = "what to work on, in place of --mesh-file, --model-file or (a folder) --data"
+        parser.add_argument("task", nargs="?", default=tasks[0], help=argparse.SUPPRESS)
+        text = "what to work on, in place of " + " or ".join(f"--{name.replace('_', '-')}" for name in works_on(task))
         parser.add_argument("subject", nargs="?", metavar="FILE", help=text)
     general = parser.add_argument_group("run")
-    general.add_argument("-h", "--help", action="help", help="show this text")
+    general.add_argument(
+        "-h", "--help", action="help", help="show this text, or that of a task: run_fmb.py pose --help"
+    )
     general.add_argument("--config", metavar="FILE", help="YAML file of options (default config.yaml)")
     for name, text in switches().items():
-        general.add_argument(switch_flag(name), dest=name, action="store_true", help=text)
-    groups = {name: parser.add_argument_group(name, kind.__doc__) for name, kind in sections().items()}
-    for name, declared in options().items():
-        default = str(declared.default).lower() if declared.type is bool else declared.default
-        text = f"{description(declared)} (default {default})".replace("%", "%%")
-        kinds = {int: "N", float: "X", bool: "true|false", str: "NAME"}
-        metavar = {"file": "FILE", "dir": "FOLDER"}.get(name.rpartition("_")[2], kinds[declared.type])
-        groups.get(declared.section, general).add_argument(declared.flag, dest=name, metavar=metavar, help=text)
+        if task is None or name in task.switches:
+            general.add_argument(switch_flag(name), dest=name, action="store_true", help=text)
+    groups: dict[str, Any] = {"": general}
+    for spec in declared().values():
+        if task is None or reads(task, spec):
+            if spec.section not in groups:
+                groups[spec.section] = parser.add_argument_group(
+                    spec.section, wrapped(sections()[spec.section].__doc__, "  ")
+                )
+            add_flag(groups[spec.section], spec)
     return parser
+
+
+def help_formatter(prog: str) -> argparse.HelpFormatter:
+    """Help as wide as the terminal, and at most 100 columns; examples keep their lines."""
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=help_width())
+
+
+def help_width() -> int:
+    """Columns of the help."""
+    return min(100, shutil.get_terminal_size().columns)
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """The text in lines of the help's width, all but the first indented."""
+    return textwrap.fill(text, help_width() - 2, subsequent_indent=indent)
+
+
+def help_epilog(tasks: Sequence[str], task: TaskOptions | None) -> str:
+    """The tasks, a line each, and examples of the one whose help it is."""
+    if not tasks or task is None:
+        return ""
+    lines = [f"  {name:<8} {TASK_OPTIONS[name].text}" for name in tasks if name in TASK_OPTIONS]
+    lines = [wrapped(line, 11 * " ") for line in lines]
+    examples = [f"  run_fmb.py {example}" for example in task.examples]
+    return "\n".join(["tasks (the first is the default):", *lines, "", "examples:", *examples])
+
+
+def works_on(task: TaskOptions | None) -> tuple[str, ...]:
+    """The options that name what is worked on: of the task, else of any."""
+    if task is not None:
+        return task.works_on
+    return tuple(dict.fromkeys(name for entry in TASK_OPTIONS.values() for name in entry.works_on))
+
+
+def reads(task: TaskOptions, spec: Option) -> bool:
+    """Whether the task reads the option."""
+    if spec.section == "io":
+        return spec.name == "output_dir" or spec.name in task.works_on
+    return spec.section in ("", *task.sections) and spec.name not in task.unread
+
+
+def add_flag(group: Any, spec: Option) -> None:
+    """The option's flag, with its text and default."""
+    default = str(spec.default).lower() if spec.type is bool else spec.default
+    text = f"{description(spec)} (default {default})".replace("%", "%%")
+    kinds = {int: "N", float: "X", bool: "true|false", str: "NAME"}
+    metavar = {"file": "FILE", "dir": "FOLDER"}.get(spec.name.rpartition("_")[2], kinds[spec.type])
+    group.add_argument(spec.flag, dest=spec.name, metavar=metavar, help=text)
 
 
 def switch_flag(name: str) -> str:
@@ -204,9 +333,12 @@ def switch_flag(name: str) -> str:
 def parse_flags(argv: Sequence[str], tasks: Sequence[str]) -> argparse.Namespace:
     """The text of each flag, None where it is not given; with `config`, `task` and the switches."""
     parser = flag_parser(tasks)
-    valued = [declared.flag for declared in options().values()] + ["--config"]
+    valued = [spec.flag for spec in declared().values()] + ["--config"]
     bare = [switch_flag(name) for name in switches()]
     words = list(argv)
+    if {"-h", "--help"} & set(words):
+        shown = next((word for word in words if word in tasks), tasks[0] if tasks else "")
+        flag_parser(tasks, shown).parse_args(["--help"])
     position = 0
     while position < len(words):
         name, equals, _ = words[position].partition("=")
@@ -234,7 +366,7 @@ def parse_flags(argv: Sequence[str], tasks: Sequence[str]) -> argparse.Namespace
     if tasks and flags.subject is not None:
         name = subject_option(flags.task, flags.subject)
         if getattr(flags, name) is not None:
-            raise ConfigError(f"unexpected {quote(flags.subject)}: {options()[name].flag} is given, too")
+            raise ConfigError(f"unexpected {quote(flags.subject)}: {declared()[name].flag} is given, too")
         setattr(flags, name, flags.subject)  # where the task does not read it, check_together says so
     return flags
 
@@ -292,33 +424,33 @@ def pairs(node: yaml.Node | None, name: str, section: str = "") -> list[tuple[st
 
 def read_leaf(key: str, node: yaml.Node, section: str, place: str) -> Entry:
     """The checked value of `key: value` in a section ('' is the top level)."""
-    declared = options().get(key)
+    spec = declared().get(key)
     label = f"{place}: {key}"
-    if declared is None or declared.section != section:
-        raise ConfigError(f"{place}: {misplaced(key, section, declared)}")
+    if spec is None or spec.section != section:
+        raise ConfigError(f"{place}: {misplaced(key, section, spec)}")
     kind = node.tag.removeprefix("tag:yaml.org,2002:")
     if kind == "null":
-        raise ConfigError(f"{label} is empty; must be {expected(declared)}")
+        raise ConfigError(f"{label} is empty; must be {expected(spec)}")
     if not isinstance(node, yaml.ScalarNode):
-        raise ConfigError(f"{label} is a {node.id}; must be {expected(declared)}")
+        raise ConfigError(f"{label} is a {node.id}; must be {expected(spec)}")
     if kind not in ("str", "int", "float", "bool", "timestamp"):
-        raise ConfigError(f"{label} has the tag {quote(kind)}; must be {expected(declared)} without a tag")
-    if declared.type is not str and node.style is not None:
-        raise ConfigError(f"{label} is the text {quote(node.value)}; must be {expected(declared)} without quotes")
-    if declared.type is str and kind == "bool":
-        raise ConfigError(f"{label} is {node.value}; must be {expected(declared)}, with quotes around a word like this")
-    return Entry(parse_value(declared, node.value, label), label)
+        raise ConfigError(f"{label} has the tag {quote(kind)}; must be {expected(spec)} without a tag")
+    if spec.type is not str and node.style is not None:
+        raise ConfigError(f"{label} is the text {quote(node.value)}; must be {expected(spec)} without quotes")
+    if spec.type is str and kind == "bool":
+        raise ConfigError(f"{label} is {node.value}; must be {expected(spec)}, with quotes around a word like this")
+    return Entry(parse_value(spec, node.value, label), label)
 
 
-def misplaced(key: str, section: str, declared: Option | None) -> str:
+def misplaced(key: str, section: str, spec: Option | None) -> str:
     """What is wrong with a key that the section does not have."""
     if key in ("config", "task", *switches()):
         return f"{key} is of the command line alone, not of a file"
-    if declared is not None:
-        right = f"section {declared.section}" if declared.section else "the top level"
+    if spec is not None:
+        right = f"section {spec.section}" if spec.section else "the top level"
         return f"{key} belongs to {right}, not to {f'section {section}' if section else 'the top level'}"
-    near = [name for name, other in options().items() if other.section == section]
-    hint = did_you_mean(key, [*near, *([] if section else sections())]) or did_you_mean(key, options())
+    near = [name for name, other in declared().items() if other.section == section]
+    hint = did_you_mean(key, [*near, *([] if section else sections())]) or did_you_mean(key, declared())
     return f"unknown key {quote(key)}{f' in section {section}' if section else ''}{hint}"
 
 
@@ -327,7 +459,7 @@ def to_yaml(config: Config, comments: bool = False) -> str:
     groups = [(f"{name}:", "  ", name, getattr(config, name)) for name in sections()] + [("", "", "", config)]
     blocks = [f"# {HEADER}\n"] if comments else []
     for head, indent, section, holder in groups:
-        own = [declared for declared in options().values() if declared.section == section]
+        own = [spec for spec in declared().values() if spec.section == section]
         lines = [f"{indent}{o.name}: {scalar(getattr(holder, o.name))}" for o in own]
         if comments:
             width = max(map(len, lines))
@@ -354,11 +486,11 @@ def sections() -> dict[str, type]:
     return {entry.name: entry.type for entry in fields(Config) if is_dataclass(entry.type)}
 
 
-def options() -> dict[str, Option]:
+def declared() -> dict[str, Option]:
     """Every option by name, in order; names are unique over all sections, as flags must be."""
-    declared = [(section, entry) for section, kind in sections().items() for entry in fields(kind)]
-    declared += [("", entry) for entry in fields(Config) if "text" in entry.metadata]
-    return {e.name: Option(section, e.name, e.type, e.default, e.metadata) for section, e in declared}
+    found = [(section, entry) for section, kind in sections().items() for entry in fields(kind)]
+    found += [("", entry) for entry in fields(Config) if "text" in entry.metadata]
+    return {e.name: Option(section, e.name, e.type, e.default, e.metadata) for section, e in found}
 
 
 def switches() -> dict[str, str]:

@@ -22,9 +22,9 @@ from fmb.geometry.metrics import pose_error
 from fmb.geometry.views import Views
 from fmb.pose.estimate import look
 from fmb.pose.observation import Observation, ObservedPixels, camera_of, canonical, observed_pixels, pooled, pose_of
-from fmb.pose.options import PoseOptions, Stage
 from fmb.pose.residuals import NormalEquations, Pose
 from fmb.pose.search import descend
+from fmb.pose.stages import PoseOptions, Stage
 from fmb.shape.recipe import ShapeFit, ShapeProgram, fit_shape
 
 CAMERA_STEPS = 9  # trials of each camera a round

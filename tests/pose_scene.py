@@ -11,7 +11,7 @@ from fmb.fields.metaballs import HALF_OPAQUE
 from fmb.geometry.cameras import pinhole_intrinsics
 from fmb.pose.estimate import PoseProgram, compile_pose
 from fmb.pose.observation import Observation
-from fmb.pose.options import PoseOptions
+from fmb.pose.stages import PoseOptions
 
 IMAGE_SIZE = (30, 40)
 INTRINSICS = pinhole_intrinsics(*IMAGE_SIZE, 30.0)

@@ -2,6 +2,8 @@
 
 import ast
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmb.config import DEFAULT_FILE, Config, load_config, options, sections, switches, to_yaml
+from fmb.config import DEFAULT_FILE, TASK_OPTIONS, Config, declared, load_config, sections, switches, to_yaml
+from fmb.config import reads as is_read
 from fmb.options import ConfigError, Option, description
 from fmb.shape.options import RELEASED
 
@@ -22,8 +25,8 @@ def load(*argv: str, file: Path | None = None) -> Config:
     return load_config([*argv, *(["--config", str(file)] if file else [])], TASKS, default_file=None)
 
 
-def value_of(config: Config, declared: Option) -> object:
-    return getattr(getattr(config, declared.section) if declared.section else config, declared.name)
+def value_of(config: Config, spec: Option) -> object:
+    return getattr(getattr(config, spec.section) if spec.section else config, spec.name)
 
 
 @pytest.fixture
@@ -45,16 +48,16 @@ def test_defaults_are_those_declared():
 
 
 def test_names_are_unique_over_sections():
-    declared = [entry.name for kind in sections().values() for entry in dataclasses.fields(kind)]
-    declared += [entry.name for entry in dataclasses.fields(Config)]
-    assert len(declared) == len(set(declared))
+    names = [entry.name for kind in sections().values() for entry in dataclasses.fields(kind)]
+    names += [entry.name for entry in dataclasses.fields(Config)]
+    assert len(names) == len(set(names))
 
 
 def test_defaults_are_of_their_type_and_allowed():
-    for name, declared in options().items():
-        assert type(declared.default) is declared.type, name
-        text = str(declared.default).lower() if declared.type is bool else str(declared.default)
-        assert value_of(load(f"{declared.flag}={text}"), declared) == declared.default
+    for name, spec in declared().items():
+        assert type(spec.default) is spec.type, name
+        text = str(spec.default).lower() if spec.type is bool else str(spec.default)
+        assert value_of(load(f"{spec.flag}={text}"), spec) == spec.default
 
 
 def test_shipped_file_holds_every_default_and_its_text():
@@ -62,8 +65,8 @@ def test_shipped_file_holds_every_default_and_its_text():
     text = DEFAULT_FILE.read_text(encoding="utf-8")
     assert text == to_yaml(Config(), comments=True), "write config.yaml again with to_yaml(Config(), comments=True)"
     assert all(len(line) <= 120 for line in text.splitlines())
-    for declared in options().values():
-        assert f"# {description(declared)}\n" in text
+    for spec in declared().values():
+        assert f"# {description(spec)}\n" in text
     assert load_config([], TASKS) == load()
 
 
@@ -196,31 +199,60 @@ def test_task_is_the_first_word_and_defaults_to_the_first():
     assert load_config([], default_file=None).task == ""
 
 
-def test_help_names_every_flag_with_its_text_and_default(capsys):
+def shown_help(capsys, *words: str) -> str:
+    """What the help says, and that it ends without an error."""
     with pytest.raises(SystemExit) as exit_of:
-        load("--help")
+        load_config([*words, "--help"], tuple(TASK_OPTIONS))
     assert exit_of.value.code == 0
-    text = " ".join(capsys.readouterr().out.split())
-    for declared in options().values():
-        default = str(declared.default).lower() if declared.type is bool else declared.default
-        assert f"{declared.flag} " in text
-        assert f"{description(declared)} (default {default})" in text
-    for name, kind in sections().items():
-        assert f"{name}: {kind.__doc__}" in text
-    assert "--cpu" in text
-    assert "--config FILE" in text
+    return capsys.readouterr().out
 
 
-def values(declared: Option) -> st.SearchStrategy:
+@pytest.mark.parametrize("task", TASK_OPTIONS)
+def test_the_help_of_a_task_shows_what_it_reads_and_nothing_else(task, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    lines = shown_help(capsys, task).splitlines()
+    assert max(map(len, lines)) <= 100
+    text = " ".join(" ".join(lines).split())
+    for spec in declared().values():
+        default = str(spec.default).lower() if spec.type is bool else spec.default
+        shown = f" {spec.flag} " in text
+        assert shown == is_read(TASK_OPTIONS[task], spec), spec.name
+        assert not shown or f"{description(spec)} (default {default})" in text.replace("- ", "-") or "-" in spec.name
+    assert "--cpu" in text and "--config FILE" in text and TASK_OPTIONS[task].text in text
+    examples = [line.split()[1:] for line in lines if line.strip().startswith("run_fmb.py ")]
+    assert len(examples) == 3
+    for words in examples:
+        assert load_config(words, tuple(TASK_OPTIONS)).task == task
+
+
+def test_every_option_and_switch_is_in_some_help(capsys):
+    text = " ".join(shown_help(capsys, task) for task in TASK_OPTIONS)
+    assert [spec.name for spec in declared().values() if f" {spec.flag} " not in text] == []
+    assert [name for name in switches() if f"--{name.replace('_', '-')} " not in text] == []
+    assert shown_help(capsys) == shown_help(capsys, "shape")
+
+
+def test_narrow_terminals_and_a_start_without_jax(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "70")
+    assert max(map(len, shown_help(capsys, "export").splitlines())) <= 70
+    heavy = "{'jax', 'trimesh', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)"
+    program = (
+        f"import sys, atexit, run_fmb\natexit.register(lambda: print('loaded', {heavy}))\nrun_fmb.main(['--help'])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.rstrip().endswith("loaded set()")
+
+
+def values(spec: Option) -> st.SearchStrategy:
     """Any value that an option allows."""
-    choices, low, above, high = (declared.limits[key] for key in ("choices", "at_least", "above", "at_most"))
+    choices, low, above, high = (spec.limits[key] for key in ("choices", "at_least", "above", "at_most"))
     if choices:
         return st.sampled_from(choices)
-    if declared.type is bool:
+    if spec.type is bool:
         return st.booleans()
-    if declared.type is int:
+    if spec.type is int:
         return st.integers(low, high)
-    if declared.type is float:
+    if spec.type is float:
         lowest = low if low is not None else above
         return st.floats(lowest, high, exclude_min=above is not None, allow_nan=False, allow_infinity=False)
     return st.text(st.characters(categories=("L", "N", "P", "S")), min_size=1)  # all printable
@@ -229,10 +261,10 @@ def values(declared: Option) -> st.SearchStrategy:
 CONFIGS = st.builds(
     Config,
     **{
-        section: st.builds(kind, **{name: values(o) for name, o in options().items() if o.section == section})
+        section: st.builds(kind, **{name: values(o) for name, o in declared().items() if o.section == section})
         for section, kind in sections().items()
     },
-    random_seed=values(options()["random_seed"]),
+    random_seed=values(declared()["random_seed"]),
     task=st.just("shape"),
 )
 
@@ -260,11 +292,11 @@ def test_predecessor_has_numbers_of_its_own(tmp_path):
     assert load(file=file) == config
 
 
-def reads(module: Path, declared: Option) -> bool:
+def reads(module: Path, spec: Option) -> bool:
     """Whether a module reads the option off a record of its section, of options or of the whole config."""
-    holders = {declared.section, "options", "config"} - {""}
+    holders = {spec.section, "options", "config"} - {""}
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Attribute) and node.attr == declared.name and isinstance(node.ctx, ast.Load):
+        if isinstance(node, ast.Attribute) and node.attr == spec.name and isinstance(node.ctx, ast.Load):
             holder = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
             if holder in holders:
                 return True
@@ -277,13 +309,13 @@ def test_no_option_is_unread():
         pytest.skip("run_fmb.py, which reads the options, does not exist yet")
     modules = [entry, *(path for path in (ROOT / "fmb").rglob("*.py") if path.name not in ("config.py", "options.py"))]
     flags_alone = [Option("", name, bool, False, {}) for name in switches()] + [Option("", "task", str, "", {})]
-    unread = [o.name for o in [*options().values(), *flags_alone] if not any(reads(m, o) for m in modules)]
+    unread = [o.name for o in [*declared().values(), *flags_alone] if not any(reads(m, o) for m in modules)]
     assert not unread, "read as config.<section>.<option>, <section>.<option> or options.<option>, or remove"
 
 
 def test_the_reading_of_an_option_is_recognised(tmp_path):
     module = tmp_path / "module.py"
-    views = options()["num_views"]
+    views = declared()["num_views"]
     for source, expected in (
         ("print(config.rendering.num_views)", True),
         ("print(rendering.num_views)", True),

@@ -17,8 +17,8 @@ from fm_render import Mixture
 from fmb.fields.metaballs import decimate
 from fmb.pose.estimate import PoseProgram, compile_pose, estimate_pose
 from fmb.pose.observation import Observation
-from fmb.pose.options import PoseOptions
 from fmb.pose.simulation import Exposure
+from fmb.pose.stages import PoseOptions
 from fmb.shape.supervision import DEPTH_SETTINGS
 
 FEW, MANY = 470, 40_000  # points: as exact as 40 components, says section 6, and a hundred times as many

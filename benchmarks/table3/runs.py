@@ -24,7 +24,8 @@ from fmb.geometry.frames import canonical_frame
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.metrics import ALPHA_MARGIN
 from fmb.geometry.noise import NOISES, changed_views
-from fmb.geometry.views import Images, RenderingOptions, Views, scene_cameras
+from fmb.geometry.options import RenderingOptions
+from fmb.geometry.views import Images, Views, scene_cameras
 from fmb.shape.options import ModelOptions, OptimizationOptions
 from util import plain
 

@@ -1,6 +1,5 @@
 """Views: cameras and what they saw, the one joint between data and fitting."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -10,24 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from fm_render import Rays
 from fmb.geometry.cameras import ANY_ARRAY, Cameras, pinhole_intrinsics, pixel_rays, random_cameras
-from fmb.options import option
-
-
-@dataclass(frozen=True)
-class RenderingOptions:
-    """The views of the mesh that are fitted to."""
-
-    num_views: int = option(20, "views in random directions", at_least=1, at_most=10_000)
-    image_width: int = option(64, "width of a view in pixels", at_least=8, at_most=8192)
-    image_height: int = option(64, "height of a view in pixels", at_least=8, at_most=8192)
-    vfov_degrees: float = option(45.0, "vertical field of view in degrees", at_least=1, at_most=150)
-    camera_distance: float = option(3.0, "distance to the middle of the object in object scales", above=1, at_most=1000)
-    ground_truth: str = option(
-        "auto",
-        "of the mesh; auto is pyrender where OpenGL works, else raycast",
-        choices=("auto", "pyrender", "raycast"),
-    )
-
+from fmb.geometry.options import RenderingOptions
 
 FOREGROUND = 0.5  # share of a pixel, or opacity, from which it belongs to the object: everywhere the same
 

@@ -34,7 +34,6 @@ from fmb.pose.observation import (
     pooled,
     pose_of,
 )
-from fmb.pose.options import PoseOptions, Stage
 from fmb.pose.residuals import (
     Noise,
     NormalEquations,
@@ -49,6 +48,7 @@ from fmb.pose.residuals import (
     surface_levels,
 )
 from fmb.pose.search import SearchPath, best_of, descend, moved, turns_around
+from fmb.pose.stages import PoseOptions, Stage
 
 THICKNESS = 0.45  # scales from the points seen to the middle at first: from outside they find the side they are of
 MOST_PIXELS = 5_000  # of the finest image; larger ones are pooled

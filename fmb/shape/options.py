@@ -9,16 +9,16 @@ from fmb.options import option
 class ModelOptions:
     """The mixture and its start."""
 
-    num_mixtures: int = option(40, "components of the mixture", at_least=1, at_most=100_000)
+    num_mixtures: int = option(40, "Number of Gaussians in the mixture", at_least=1, at_most=100_000)
     init: str = option(
         "auto",
-        "start; auto is volume_gmm, of mesh or hull",
+        "How the mixture starts (auto: volume_gmm)",
         choices=("auto", "volume_gmm", "surface_gmm", "sphere"),
     )
-    gmm_points: int = option(20_000, "points of the mesh that a GMM start is fitted to", at_least=10, at_most=10**7)
-    gmm_init_scale: float = option(1.0, "factor on the weights of the start", above=0, at_most=1000)
+    gmm_points: int = option(20_000, "Number of points that a GMM start is fitted to", at_least=10, at_most=10**7)
+    gmm_init_scale: float = option(1.0, "Factor on the weights of the start", above=0, at_most=1000)
     rand_sphere_size: float = option(
-        30.0, "precision of a sphere start: larger means smaller blobs", above=0, at_most=1e6
+        30.0, "Precision of the balls of a sphere start; larger means smaller balls", above=0, at_most=1e6
     )
 
 
@@ -28,26 +28,35 @@ class OptimizationOptions:
 
     recipe: str = option(
         "best",
-        "way to fit; predecessor is the released one, with numbers of its own",
+        "How to fit; predecessor repeats the released program with its own settings",
         choices=("best", "predecessor"),
     )
     num_epochs: int = option(
-        100, "passes over the rays: all near an outline, a quarter of the others", at_least=1, at_most=100_000
+        100,
+        "Passes over the rays (each takes all rays near an outline and a quarter of the others)",
+        at_least=1,
+        at_most=100_000,
     )
-    batch_size: int = option(2048, "rays of one step", at_least=1, at_most=10**7)
-    initial_lr: float = option(0.06, "largest learning rate of Adam", above=0, at_most=10)
+    batch_size: int = option(2048, "Rays in one step", at_least=1, at_most=10**7)
+    initial_lr: float = option(0.06, "Largest learning rate of Adam", above=0, at_most=10)
     schedule: str = option(
-        "cosine", "course of the learning rate", choices=("cosine", "one_cycle", "plateau", "constant")
+        "cosine", "How the learning rate changes over the fit", choices=("cosine", "one_cycle", "plateau", "constant")
     )
-    early_stop: bool = option(True, "end sooner once the loss has stalled")
+    early_stop: bool = option(True, "Stop early once the loss no longer falls")
     opt_shape_scale: float = option(
-        2.2, "scale of the object while it is fitted; matters to recipe predecessor alone", above=0, at_most=1000
+        2.2, "Scale of the object during the fit; only recipe predecessor depends on it", above=0, at_most=1000
     )
     depth_weight: float = option(
-        0.0, "of depth errors, in object scales, beside silhouettes'; convert takes 3 for 0", at_least=0, at_most=1000
+        0.0,
+        "Weight of the depth error, in object scales (0: silhouettes only; convert then takes 3)",
+        at_least=0,
+        at_most=1000,
     )
     point_weight: float = option(
-        0.0, "of how far given points of the surface are off it, likewise; needs points", at_least=0, at_most=1000
+        0.0,
+        "Weight of the distance of given points from the surface, in object scales (0: none)",
+        at_least=0,
+        at_most=1000,
     )
 
 

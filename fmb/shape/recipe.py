@@ -18,7 +18,8 @@ from jaxtyping import Bool, Float
 from fm_render import Mixture, Settings
 from fmb.fit.loop import Coordinates, Course, FitOptions, History, Program, begin, compile_fit, run_fit
 from fmb.geometry.ground_truth import render_ground_truth
-from fmb.geometry.views import RenderingOptions, Views, flatten_views, scene_cameras
+from fmb.geometry.options import RenderingOptions
+from fmb.geometry.views import Views, flatten_views, scene_cameras
 from fmb.shape.attendant import Attendant, all_alpha, view_iou
 from fmb.shape.edges import EDGE_COORDINATES, PLAIN_COORDINATES, Edges, edges_from_mixture, mixture_from_edges
 from fmb.shape.options import RELEASED, OptimizationOptions

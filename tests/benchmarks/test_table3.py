@@ -15,7 +15,8 @@ from benchmarks.table3 import report as table3_report
 from benchmarks.table3 import runs as table3_runs
 from benchmarks.table3.methods import OURS, OWN, Method, Settings
 from benchmarks.table3.runs import CLEAN, METHODS, Run
-from fmb.geometry.views import Images, RenderingOptions, Views, scene_cameras
+from fmb.geometry.options import RenderingOptions
+from fmb.geometry.views import Images, Views, scene_cameras
 from fmb.shape.options import OptimizationOptions
 
 TINY = ["--views", "4", "--size", "16", "--components", "3", "--grid", "12", "--effort", "0.01"]

@@ -5,8 +5,8 @@ from scipy.spatial.transform import Rotation
 
 from fmb.geometry.metrics import pose_error
 from fmb.pose.estimate import compile_pose, estimate_pose
-from fmb.pose.options import PoseOptions
 from fmb.pose.search import turns_around
+from fmb.pose.stages import PoseOptions
 from tests.pose_scene import IMAGE_SIZE, camera_at, lopsided_mixture, observe, shifted, tracking_program
 
 TRUTH = camera_at(np.array([0.2, 0.5, -0.3]))

@@ -6,7 +6,7 @@ from fm_render import render
 from fmb.geometry.cameras import pixel_rays
 from fmb.geometry.frames import canonical_frame
 from fmb.geometry.metrics import iou
-from fmb.geometry.views import RenderingOptions
+from fmb.geometry.options import RenderingOptions
 from fmb.shape.options import ModelOptions
 from fmb.shape.recipe import CONVERSION, conversion_views, refine_mixture
 from fmb.shape.start import start_mixture

@@ -1,0 +1,23 @@
+"""Options of the views of a mesh."""
+
+from dataclasses import dataclass
+
+from fmb.options import option
+
+
+@dataclass(frozen=True)
+class RenderingOptions:
+    """The views of the mesh that are fitted to."""
+
+    num_views: int = option(20, "Number of views, in random directions", at_least=1, at_most=10_000)
+    image_width: int = option(64, "Width of a view in pixels", at_least=8, at_most=8192)
+    image_height: int = option(64, "Height of a view in pixels", at_least=8, at_most=8192)
+    vfov_degrees: float = option(45.0, "Vertical field of view in degrees", at_least=1, at_most=150)
+    camera_distance: float = option(
+        3.0, "Distance of the cameras from the object, in object scales", above=1, at_most=1000
+    )
+    ground_truth: str = option(
+        "auto",
+        "What draws the reference images (auto: pyrender where OpenGL works)",
+        choices=("auto", "pyrender", "raycast"),
+    )
