@@ -1,19 +1,21 @@
 """What recipe "best" does between chunks of steps: it moves idle components, doubts false pixels and odd views."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float
-from scipy import ndimage
+from jaxtyping import Bool, Float, Int
 
 from fm_render import LEAST_BLOCK, PAIRS_PER_BLOCK, Mixture, Rays, Settings, nearby, render, trace
 from fmb.fit.loop import Course
 from fmb.fit.losses import pixel_cross_entropy
-from fmb.geometry.views import Pixels, Views
+from fmb.geometry.cameras import ANY_ARRAY
+from fmb.geometry.views import Pixels, Views, foreground
 from fmb.shape.edges import Edges, mixture_from_edges
 from fmb.shape.sampling import BAND, Sampling, outline_band
 from fmb.shape.supervision import Sample
@@ -26,57 +28,90 @@ FIRST_VIEW_DOUBT = 1 / 3  # and whole views
 LOOKS = 40  # at all rays, at most, in a fit: each takes as long as hundreds of steps where there are many rays
 
 
-class Attendant:
-    """What looks after a fit, from its start to its end."""
+class Care(NamedTuple):
+    """What a fit is looked after with, from its start to its end."""
 
-    def __init__(
-        self, views: Views, sampling: Sampling, generator: np.random.Generator, settings: Settings = Settings()
-    ):
-        self.silhouette, self.generator, self.settings = np.asarray(views.silhouette), generator, settings
-        self.believed = np.ones(self.silhouette.shape, bool) if views.valid is None else np.asarray(views.valid)
-        self.valid, self.weight = self.believed, sampling.weight()
-        self.rays, self.length = np.flatnonzero(self.weight), outline_length(self.silhouette, self.valid)
-        self.view_weight, self.error = np.ones(len(self.silhouette)), np.zeros(len(self.silhouette))
-        self.look = FIRST_DOUBT
-        self.due = list(np.linspace(FIRST_RELOCATION, LAST_RELOCATION, RELOCATIONS))
+    silhouette: Float[Array, "view height width"]
+    valid: Bool[Array, "view height width"]
+    weight: Float[Array, " ray"]  # of each pixel in the loss, as it is sampled
+    length: Float[Array, " view"]  # of the outlines, in pixels
 
-    def attend(self, course: Course, sample: Sample, progress: float) -> tuple[Course, Sample]:
-        """Course and sample to go on with after the part `progress` of the fit."""
-        if progress >= min(self.look, 1):  # at the end, always
-            sample = self._doubt(course, sample, progress)
-            self.look = progress + (1 - FIRST_DOUBT) / LOOKS
-        passed = [due for due in self.due if due <= progress]
-        self.due = self.due[len(passed) :]
-        if passed and progress < 1:  # what moves at the very end would never learn its place
-            course = self._relocate(course, sample)
-        return course, sample
 
-    def _doubt(self, course: Course, sample: Sample, progress: float) -> Sample:
-        alpha = np.asarray(all_alpha(mixture_from_edges(course.average), sample.pixels.rays, self.settings))
-        alpha = np.where(self.valid, alpha.reshape(self.silhouette.shape), 0)
-        self.believed = self.valid & believed(alpha, self.silhouette)
-        if progress >= FIRST_VIEW_DOUBT:  # two looks in a row, since a component may just have moved
-            before, self.error = self.error, outline_error(alpha, self.silhouette, self.believed, self.length)
-            self.view_weight = view_weight(np.minimum(before, self.error))
-        return sample._replace(weight=jnp.asarray(self.weight * self.trust().ravel()))
+class Attention(NamedTuple):
+    """What happens between chunks, as state: what is believed, when all rays are looked at next, what moved."""
 
-    def trust(self) -> Float[np.ndarray, "view height width"]:
+    believed: Bool[Array, "view height width"]
+    view_weight: Float[Array, " view"]
+    error: Float[Array, " view"]
+    look: Float[Array, ""]  # part of the fit from which all rays are looked at again
+    relocations: Int[Array, ""]
+    key: Array
+
+    def trust(self) -> Float[Array, "view height width"]:
         """How much each pixel is believed: its view's weight, or 0."""
-        return (self.view_weight[:, None, None] * self.believed).astype(np.float32)
+        return self.view_weight[:, None, None] * self.believed
 
-    def _relocate(self, course: Course, sample: Sample) -> Course:
-        chance = self.weight[self.rays] / self.weight[self.rays].sum()
-        index = self.generator.choice(self.rays, WORTH_RAYS, p=chance)
-        part = jax.tree.map(lambda x: x[index], sample.pixels)
-        trust = jnp.asarray(self.trust().ravel()[index])
-        worth = Worth(*map(np.asarray, component_worth(course.parameters, part, trust, self.settings)))
-        moved, changed = relocate(course.parameters, worth, math.ceil(RELOCATED * len(worth.value)))
 
-        def forget(moment: Array) -> Array:
-            return jnp.where(changed.reshape(-1, *(1,) * (moment.ndim - 1)), 0, moment)
+def begin_attention(views: Views, sampling: Sampling, seed: int) -> tuple[Care, Attention]:
+    """What is known of the views, and the state before the first chunk; every valid pixel is believed."""
+    silhouette = np.asarray(views.silhouette, np.float32)
+    valid = np.ones(silhouette.shape, bool) if views.valid is None else np.asarray(views.valid)
+    length = np.asarray(outline_length(silhouette, valid), np.float32)
+    care = Care(*map(jnp.asarray, (silhouette, valid, sampling.weight(), length)))
+    ones = jnp.ones_like(care.length)
+    look = jnp.asarray(FIRST_DOUBT, ones.dtype)
+    return care, Attention(care.valid, ones, 0 * ones, look, jnp.zeros((), jnp.int32), jax.random.key(seed))
 
-        mean, square = jax.tree.map(forget, (course.mean, course.square))
-        return Course(moved, mean, square, moved, course.step)
+
+@jax.jit
+def attend(
+    care: Care, state: Attention, course: Course, sample: Sample, progress: Float[Array, ""], settings: Settings
+) -> tuple[Attention, Course, Sample]:
+    """State, course and sample to go on with after the part `progress` of the fit: pure, so that it can be vmapped."""
+    looks = progress >= jnp.minimum(state.look, 1)  # at the end, always
+    state = jax.lax.cond(
+        looks, partial(doubt, care), lambda state, *_: state, state, course, sample, progress, settings
+    )
+    sample = sample._replace(weight=care.weight * state.trust().ravel())
+    passed = jnp.sum(jnp.linspace(FIRST_RELOCATION, LAST_RELOCATION, RELOCATIONS) <= progress, dtype=jnp.int32)
+    moves = (passed > state.relocations) & (progress < 1)  # what moves at the very end would never learn its place
+    key, use = jax.random.split(state.key)
+    trust = state.trust().ravel()
+    course = jax.lax.cond(
+        moves, partial(relocated, care), lambda course, *_: course, course, sample, trust, use, settings
+    )
+    return state._replace(relocations=passed, key=key), course, sample
+
+
+def doubt(
+    care: Care, state: Attention, course: Course, sample: Sample, progress: Float[Array, ""], settings: Settings
+) -> Attention:
+    """The state after a look along all rays: which pixels and, later, which views are believed."""
+    alpha = all_alpha(mixture_from_edges(course.average), sample.pixels.rays, settings)
+    alpha = jnp.where(care.valid, alpha.reshape(care.silhouette.shape), 0)
+    trusted = care.valid & believed(alpha, care.silhouette)
+    error = outline_error(alpha, care.silhouette, trusted, care.length).astype(state.error.dtype)
+    late = progress >= FIRST_VIEW_DOUBT  # two looks in a row, since a component may just have moved
+    weight = jnp.where(late, view_weight(jnp.minimum(state.error, error)), state.view_weight)
+    look = (progress + (1 - FIRST_DOUBT) / LOOKS).astype(state.look.dtype)
+    error = jnp.where(late, error, state.error)
+    return state._replace(believed=trusted, view_weight=weight.astype(error.dtype), error=error, look=look)
+
+
+def relocated(
+    care: Care, course: Course, sample: Sample, trust: Float[Array, " ray"], key: Array, settings: Settings
+) -> Course:
+    """The course after idle components moved, by what they are worth on WORTH_RAYS random rays."""
+    index = jax.random.choice(key, care.weight.shape[0], (WORTH_RAYS,), p=care.weight / care.weight.sum())
+    part = jax.tree.map(lambda x: x[index], sample.pixels)
+    worth = component_worth(course.parameters, part, trust[index], settings)
+    moved, changed = relocate(course.parameters, worth, math.ceil(RELOCATED * worth.value.shape[0]))
+
+    def forget(moment: Array) -> Array:
+        return jnp.where(changed.reshape(-1, *(1,) * (moment.ndim - 1)), 0, moment)
+
+    mean, square = jax.tree.map(forget, (course.mean, course.square))
+    return Course(moved, mean, square, moved, course.step)
 
 
 @jax.jit
@@ -95,8 +130,8 @@ INSIDE, PERHAPS_INSIDE = 0.5, 0.1  # alpha from which a pixel of the background 
 class Worth(NamedTuple):
     """What each component is worth (the loss without it, less that with it) and its share of the loss."""
 
-    value: Float[np.ndarray, " mixture"]
-    error: Float[np.ndarray, " mixture"]
+    value: Float[ANY_ARRAY, " mixture"]
+    error: Float[ANY_ARRAY, " mixture"]
 
 
 @jax.jit
@@ -136,44 +171,66 @@ def _block_worth(mixture: Mixture, rays: Rays, silhouette: Array, weight: Array,
     return Worth(value.sum(1), (weight[None] * loss(total) * density / total).sum(1))
 
 
-def relocate(edges: Edges, worth: Worth, count: int) -> tuple[Edges, Bool[np.ndarray, " mixture"]]:
+def relocate(edges: Edges, worth: Worth, count: int) -> tuple[Edges, Bool[Array, " mixture"]]:
     """At most `count` components of least worth become halves of those with most error; and which have changed.
 
     The ellipsoid in error is cut across its longest axis: both halves are 0.6 times as long and stand half a semi-axis
     from its middle.
     """
-    mean, lower, log_sharpness = (np.array(x, np.float64) for x in edges)
-    changed = np.zeros(len(mean), bool)
-    idle, wanting = np.argsort(worth.value), np.argsort(-worth.error)
-    for cheap, dear in zip(idle[:count], wanting[:count], strict=True):
-        if cheap == dear or changed[cheap] or changed[dear] or worth.value[cheap] >= GAIN * worth.error[dear]:
-            continue
-        precision = lower[dear] @ lower[dear].T
-        values, vectors = np.linalg.eigh(precision)
-        semi_axis, axis = 1 / np.sqrt(values[0]), vectors[:, 0]
-        shortened = precision + (1 / HALF_WIDTH**2 - 1) * values[0] * np.outer(axis, axis)
-        lower[[cheap, dear]] = np.linalg.cholesky(shortened)
-        offset = HALF_OFFSET * semi_axis * axis
-        mean[cheap], mean[dear] = mean[dear] + offset, mean[dear] - offset
-        log_sharpness[cheap] = log_sharpness[dear]
-        changed[[cheap, dear]] = True
-    moved = Edges(mean, lower, log_sharpness)
-    return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), moved, edges), changed
+    mean, lower, log_sharpness = edges
+    worth = jax.tree.map(jnp.asarray, worth)
+    pairs = jnp.argsort(worth.value)[:count], jnp.argsort(-worth.error)[:count]
+
+    def take(changed: Array, pair: tuple[Array, Array]) -> tuple[Array, Array]:
+        cheap, dear = pair
+        gains = worth.value[cheap] < GAIN * worth.error[dear]
+        moves = gains & (cheap != dear) & ~changed[cheap] & ~changed[dear]
+        return changed.at[cheap].max(moves).at[dear].max(moves), moves
+
+    changed, moves = jax.lax.scan(take, jnp.zeros(len(mean), bool), pairs)
+    offset, half = halved(lower)
+    cheap, dear = (jnp.where(moves, index, len(mean)) for index in pairs)  # what does not move is dropped
+    source = pairs[1]
+    mean = mean.at[cheap].set(mean[source] + offset[source], mode="drop")
+    mean = mean.at[dear].set(edges.mean[source] - offset[source], mode="drop")
+    lower = lower.at[cheap].set(half[source], mode="drop").at[dear].set(half[source], mode="drop")
+    return Edges(mean, lower, log_sharpness.at[cheap].set(log_sharpness[source], mode="drop")), changed
+
+
+def halved(
+    lower: Float[Array, "mixture 3 3"],
+) -> tuple[Float[Array, "mixture 3"], Float[Array, "mixture 3 3"]]:
+    """Where the halves of each ellipsoid stand, from its middle, and their factor.
+
+    With L = U S V^T the halves' precision is U S'^2 U^T, S' with its least entry divided by HALF_WIDTH. Its triangular
+    factor comes from a QR decomposition, which exists for every matrix: thin components cannot make it fail.
+    """
+    axes, inverse, _ = jnp.linalg.svd(lower)
+    offset = HALF_OFFSET / inverse[:, -1:] * axes[:, :, -1]
+    factor = axes * inverse.at[:, -1].divide(HALF_WIDTH)[:, None]
+    upper = jnp.linalg.qr(factor.mT, mode="r")
+    sign = jnp.where(jnp.diagonal(upper, axis1=1, axis2=2) < 0, -1, 1)
+    return offset, jnp.tril((sign[:, :, None] * upper).mT)
 
 
 def believed(
-    alpha: Float[np.ndarray, "view height width"], silhouette: Float[np.ndarray, "view height width"]
-) -> Bool[np.ndarray, "view height width"]:
+    alpha: Float[ANY_ARRAY, "view height width"], silhouette: Float[ANY_ARRAY, "view height width"]
+) -> Bool[Array, "view height width"]:
     """False for background pixels in patches that the other views, through the fit, say are inside the object.
 
     Segmentation loses whole parts of an object; a fit that 32 views agree on does not follow one of them. Single pixels
     and thin lines stay: there the fit may be what is wrong.
     """
-    background = silhouette < 0.5
-    doubtful = (background & (alpha > INSIDE)).astype(np.float64)
-    core = ndimage.uniform_filter(doubtful, (1, PATCH, PATCH), mode="constant") >= SHARE - 1e-9
-    near_core = ndimage.maximum_filter(core, (1, PATCH + 2, PATCH + 2), mode="constant")
+    background = ~foreground(silhouette)
+    doubtful = jnp.asarray(background & (alpha > INSIDE), jnp.float32)
+    core = _window(doubtful, PATCH, jax.lax.add) >= SHARE * PATCH**2 - 1e-3
+    near_core = _window(core.astype(jnp.float32), PATCH + 2, jax.lax.max) > 0
     return ~(near_core & background & (alpha > PERHAPS_INSIDE))
+
+
+def _window(image: Array, side: int, combine: Callable) -> Array:
+    """Sum or largest value in the square of `side` pixels about each pixel; 0 outside."""
+    return jax.lax.reduce_window(image, jnp.zeros((), image.dtype), combine, (1, side, side), (1, 1, 1), "SAME")
 
 
 FEWEST_VIEWS = 5  # of fewer nobody can say which one is wrong
@@ -191,36 +248,25 @@ def outline_length(
 
 
 def outline_error(
-    alpha: Float[np.ndarray, "view height width"],
-    silhouette: Float[np.ndarray, "view height width"],
-    believed: Bool[np.ndarray, "view height width"],
-    length: Float[np.ndarray, " view"],
-) -> Float[np.ndarray, " view"]:
+    alpha: Float[ANY_ARRAY, "view height width"],
+    silhouette: Float[ANY_ARRAY, "view height width"],
+    believed: Bool[ANY_ARRAY, "view height width"],
+    length: Float[ANY_ARRAY, " view"],
+) -> Float[ANY_ARRAY, " view"]:
     """How far the outlines of each view are off in the mean, in pixels: wrong pixels per length of outline."""
-    wrong = ((alpha >= 0.5) != (silhouette >= 0.5)) & believed
+    wrong = (foreground(alpha) != foreground(silhouette)) & believed
     return wrong.sum((1, 2)) / length
 
 
-def view_iou(
-    alpha: Float[np.ndarray, "view height width"],
-    silhouette: Float[np.ndarray, "view height width"],
-    believed: Bool[np.ndarray, "view height width"],
-) -> Float[np.ndarray, " view"]:
-    """Intersection over union of each view, over what is believed of it; 1 if both are empty."""
-    rendered, observed = ((x >= 0.5) & believed for x in (alpha, silhouette))
-    common, union = (rendered & observed).sum((1, 2)), (rendered | observed).sum((1, 2))
-    return np.where(union > 0, common / np.maximum(union, 1), 1.0)
-
-
-def view_weight(error: Float[np.ndarray, " view"]) -> Float[np.ndarray, " view"]:
+def view_weight(error: Float[ANY_ARRAY, " view"]) -> Float[ANY_ARRAY, " view"]:
     """1 for views whose error is like the others', less for those far beyond: what outvotes them does not average out.
 
     The bound is FAR robust standard deviations above the median, but not near it. No view of fewer than FEWEST_VIEWS
     loses weight.
     """
     if len(error) < FEWEST_VIEWS:
-        return np.ones(len(error))
-    middle = np.median(error)
-    spread = DEVIATION * np.median(np.abs(error - middle))
-    bound = max(middle + FAR * spread, LEAST_FACTOR * middle + LEAST_PIXELS)
-    return np.minimum(1.0, bound / np.maximum(error, bound)) ** STEEPNESS
+        return jnp.ones(len(error))
+    middle = jnp.median(error)
+    spread = DEVIATION * jnp.median(jnp.abs(error - middle))
+    bound = jnp.maximum(middle + FAR * spread, LEAST_FACTOR * middle + LEAST_PIXELS)
+    return jnp.minimum(1.0, bound / jnp.maximum(error, bound)) ** STEEPNESS

@@ -18,9 +18,10 @@ from jaxtyping import Bool, Float
 from fm_render import Mixture, Settings
 from fmb.fit.loop import Coordinates, Course, FitOptions, History, Program, begin, compile_fit, run_fit
 from fmb.geometry.ground_truth import render_ground_truth
+from fmb.geometry.metrics import view_ious
 from fmb.geometry.options import RenderingOptions
 from fmb.geometry.views import Views, flatten_views, scene_cameras
-from fmb.shape.attendant import Attendant, all_alpha, view_iou
+from fmb.shape.attendant import all_alpha, attend, begin_attention
 from fmb.shape.edges import EDGE_COORDINATES, PLAIN_COORDINATES, Edges, edges_from_mixture, mixture_from_edges
 from fmb.shape.options import RELEASED, OptimizationOptions
 from fmb.shape.sampling import Sampling, sample_all, sample_objects, sample_outlines
@@ -115,23 +116,29 @@ def fit_shape(
     sampling = choose_rays(views.silhouette, views.valid, options.batch_size)
     sample = all_pixels(views, point, sampling, aims, generator)
     start = recipe.encode(resized(mixture, scale))
-    attendant, states = Attendant(views, sampling, generator, aims.settings), []
+    care, attention = begin_attention(views, sampling, int(generator.integers(2**31)))
+    states = []
 
     def on_chunk(course: Course, sample: Sample, step: int, total: int, loss: float) -> tuple[Course, Sample]:
         on_progress(step, total, loss, resized(recipe.decode(course.average), 1 / scale))
+        nonlocal attention
         states.append((loss, course.average))
-        return attendant.attend(course, sample, step / total) if recipe.attends else (course, sample)
+        if recipe.attends:
+            now = jnp.asarray(step / total, jnp.float32)
+            attention, course, sample = attend(care, attention, course, sample, now, aims.settings)
+        return course, sample
 
     batches = sampling.batches(options.batch_size, generator)
     fit = run_fit(program.fit, begin(start), sample, batches, sampling.epoch // options.batch_size, on_chunk)
-    whole = sample._replace(weight=jnp.asarray(attendant.trust().ravel()))
+    whole = sample._replace(weight=attention.trust().ravel())
     low = [state for _, state in sorted(states, key=lambda state: state[0])[:CANDIDATES]]
     end = min([fit.parameters, *low, start], key=lambda x: float(whole_loss(aims, recipe.decode(x), whole)))
     history = History(np.arange(len(fit.loss)), fit.loss, fit.learning_rate)
     found = recipe.decode(end)
     alpha = np.asarray(all_alpha(found, sample.pixels.rays, aims.settings)).reshape(views.silhouette.shape)
-    agreement = view_iou(alpha, attendant.silhouette, attendant.believed)
-    return ShapeFit(resized(found, 1 / scale), history, attendant.believed, attendant.view_weight, agreement)
+    trusted, view_weight = np.asarray(attention.believed), np.asarray(attention.view_weight)
+    agreement = view_ious(alpha, np.asarray(views.silhouette), trusted)
+    return ShapeFit(resized(found, 1 / scale), history, trusted, view_weight, agreement)
 
 
 def all_pixels(

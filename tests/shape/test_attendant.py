@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from fmb.shape.attendant import FAR, outline_error, outline_length, view_iou, view_weight
+from fmb.geometry.metrics import view_ious
+from fmb.shape.attendant import FAR, outline_error, outline_length, view_weight
 
 
 def square(count: int, shift: int = 0) -> np.ndarray:
@@ -28,9 +29,9 @@ def test_iou_of_each_view():
     alpha, silhouette = np.concatenate([square(1, 5), np.zeros((1, 40, 40))]), square(2)
     silhouette[1] = 0.0
     believed = np.ones((2, 40, 40), bool)
-    assert_allclose(view_iou(alpha, silhouette, believed), [15 / 25, 1.0])
+    assert_allclose(view_ious(alpha, silhouette, believed), [15 / 25, 1.0])
     believed[:, :, 30:] = False
-    assert_allclose(view_iou(alpha, silhouette, believed), [15 / 20, 1.0])
+    assert_allclose(view_ious(alpha, silhouette, believed), [15 / 20, 1.0])
 
 
 def test_what_is_like_the_others_is_believed():

@@ -9,7 +9,17 @@ from fm_render import Rays, render
 from fmb.fit.losses import pixel_cross_entropy
 from fmb.geometry.cameras import pinhole_intrinsics, pixel_rays, random_cameras
 from fmb.geometry.views import Pixels
-from fmb.shape.attendant import GAIN, LEAST_DENSITY, Worth, believed, component_worth, relocate
+from fmb.shape.attendant import (
+    GAIN,
+    HALF_OFFSET,
+    HALF_WIDTH,
+    LEAST_DENSITY,
+    Worth,
+    believed,
+    component_worth,
+    halved,
+    relocate,
+)
 from fmb.shape.edges import Edges, mixture_from_edges
 
 
@@ -123,6 +133,22 @@ def test_one_component_stays(edges):
     moved, changed = relocate(lone, Worth(np.zeros(1), np.ones(1)), 1)
     assert not changed.any() and moved.mean.dtype == jnp.float32
     assert np.array_equal(moved.edge_cholesky, lone.edge_cholesky)
+
+
+@pytest.mark.parametrize("thinnest", [1e-2, 1e-4, 1e-6])
+def test_thin_components_are_halved_in_single_precision(thinnest):
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    inverse = np.array([1 / thinnest, 10.0, 2.0])
+    precision = (turn * inverse**2) @ turn.T
+    lower = np.linalg.cholesky(precision)
+    offset, half = jax.jit(halved)(jnp.asarray(lower[None], jnp.float32))
+    assert np.all(np.isfinite(half)) and np.array_equal(half, np.tril(half)) and np.all(np.diagonal(half[0]) > 0)
+    singular = np.linalg.svd(np.asarray(half[0], float), compute_uv=False)
+    # float32 keeps what is below 1e-7 of the largest entry no better
+    least = 1e-6 / thinnest
+    assert_allclose(singular, [*inverse[:2], inverse[2] / HALF_WIDTH], rtol=1e-4, atol=least)
+    if thinnest > 1e-5:
+        assert_allclose(np.abs(offset[0]), np.abs(HALF_OFFSET / inverse[2] * turn[:, 2]), rtol=0.05, atol=0.01)
 
 
 @pytest.fixture
