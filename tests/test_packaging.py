@@ -23,7 +23,7 @@ CONDA_ONLY = {"python", "mesalib", "libegl", "libgl", "libopengl"}
 DISTRIBUTIONS = {"PIL": "pillow", "OpenGL": "pyopengl", "skimage": "scikit-image", "sklearn": "scikit-learn"}
 DISTRIBUTIONS |= {"yaml": "pyyaml", "imageio_ffmpeg": "imageio-ffmpeg", "fast_simplification": "fast-simplification"}
 # Imported only where they are there: other methods in benchmarks, and the extra "view".
-OPTIONAL = {"open3d", "torch", "pytorch3d", "small_gicp", "viser"}
+OPTIONAL = {"open3d", "small_gicp", "viser"}
 # Pinned although no line imports them: what imports them, or how they are used.
 USED_INDIRECTLY = {
     "jaxlib": "jax",

@@ -11,7 +11,7 @@ and one with other settings, another mesh or a changed source is made anew. OUTP
 bars.png, clean.png and damaged.png (Figs. 6 and 8), worst.png. With --results the table goes into that file, between
 two marks. With --curves it is curves.md and curves.png, a section of its own. Seconds are those after compilation, on
 whatever else the machine does: leave it alone; each is kept with the load at its end. Methods of other people's
-packages (PyTorch3D, Open3D) are skipped, and named, where the package is missing.
+packages (Open3D) are skipped, and named, where the package is missing.
 """
 
 import argparse
