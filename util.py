@@ -1,6 +1,6 @@
-"""The shell's hand: pictures and written files, nothing else.
+"""Disk, screen, clock and device: everything that touches the machine.
 
-Everything takes NumPy arrays. A file is written beside its name and then moved there: nobody meets half of one.
+A file is written beside its name and then moved there, so a reader never sees half of a file.
 """
 
 import csv

@@ -36,7 +36,7 @@ FEW_STEPS = 60  # of a trace whose steps get dots
 DOT = 5  # pixels, radius of the mark on a trace
 
 
-class Course(NamedTuple):
+class PoseCourse(NamedTuple):
     """How a descent went; the errors where the truth is known."""
 
     loss: Float[np.ndarray, " step"]
@@ -92,7 +92,7 @@ def pose_sheets(observed: Images, start: Images, end: Images, unit: str) -> dict
     return made
 
 
-def convergence_page(course: Course) -> UInt8[np.ndarray, "tall wide 3"]:
+def convergence_page(course: PoseCourse) -> UInt8[np.ndarray, "tall wide 3"]:
     """Loss over the steps of the descent that won and, where the truth is known, both errors of the pose.
 
     A descent never takes a step up: where the loss rises a finer stage begins, which counts more pixels.

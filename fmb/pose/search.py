@@ -21,9 +21,9 @@ GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
 
 class Search(NamedTuple):
-    """A pose on its way: what its image says, how damped the next step is, what the last one promised and its length.
+    """The state of a search: the pose, its normal equations, the damping of the next step, the last step's quality.
 
-    The promise is the decrease of the loss that the normal equations foretold.
+    `promise` is the decrease of the loss that the normal equations predicted for the last step; `length` is its length.
     """
 
     pose: Pose

@@ -27,7 +27,7 @@ from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images, foreground, scene_cameras
 from fmb.options import NONE
 from fmb.pictures import draw
-from fmb.pictures.pose import Course, FilmText, Trace, as_images, convergence_page, film, pose_sheets
+from fmb.pictures.pose import FilmText, PoseCourse, Trace, as_images, convergence_page, film, pose_sheets
 from fmb.pictures.sheets import ORANGE
 from fmb.pose.estimate import compile_pose, estimate_pose
 from fmb.pose.observation import Observation, check_observation, image_size, nothing_seen
@@ -143,10 +143,10 @@ def draw_pose(folder: Path, mixture: Mixture, case: Case, fit: PoseEstimate) -> 
     seen = look(mixture, cameras, image_size(case.observation))
     ends = [Images(seen.alpha[at], depth_at(mixture, cameras, seen, at)) for at in (slice(0, 1), slice(-1, None))]
     draw.draw_sheets(folder, pose_sheets(observed, *ends, "object scales"))
-    course, traces, up = Course(fit.loss), [Trace("loss", np.append(fit.loss, fit.loss[-1]))], "loss"
+    course, traces, up = PoseCourse(fit.loss), [Trace("loss", np.append(fit.loss, fit.loss[-1]))], "loss"
     if case.truth is not None:
         degrees, percent, _ = map(np.array, zip(*errors_along(path, [case.truth] * len(path)), strict=True))
-        course, up = Course(fit.loss, degrees[:-1], percent[:-1]), "error"
+        course, up = PoseCourse(fit.loss, degrees[:-1], percent[:-1]), "error"
         traces = [Trace("rotation (degrees)", degrees), Trace("translation (% of the size)", percent, ORANGE)]
     util.write_picture(folder / "convergence.png", convergence_page(course))
     text = FilmText("Descent to the pose", f"{fit.iterations} steps, coarse to fine", "step", up)

@@ -129,7 +129,7 @@ def fitted(run: Run, followers: Followers) -> tuple[Run, ShapeFit]:
     if not run.config.capture.refine_cameras:
         return run, fit_shape(run.program, run.start.mixture, train, generator, followers, run.scene.surface)
     if run.config.optimization.point_weight:
-        raise ValueError("point_weight and refine_cameras cannot be had together")
+        raise ValueError("point_weight and refine_cameras cannot be used together")
     options = JointOptions()
     on_round = followers.on_round(options.rounds)
     joint = fit_shape_and_cameras(run.program, run.start.mixture, train, generator, options, on_round)
@@ -152,7 +152,7 @@ def show_end(run: Run, painter: Painter, mixture: Mixture, history: History, dep
 def subject_of(run: Run, mixture: Mixture) -> Subject:
     """The mixture as it is exported: with its colours, where the views have some, and its surface.
 
-    A fit that is too thin to have either is told of, and kept.
+    A fit that is too thin to have either is kept, and the run says so.
     """
     train = run.seen.views["train"]
     subject = Subject(mixture, run.scene.frame, None, train)

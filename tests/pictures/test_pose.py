@@ -8,8 +8,8 @@ from fmb.pictures import draw
 from fmb.pictures.pose import (
     LEGEND,
     RED,
-    Course,
     FilmText,
+    PoseCourse,
     Trace,
     agreement,
     as_images,
@@ -65,7 +65,7 @@ def test_agreement_has_the_legend_s_colours():
 @pytest.mark.parametrize("known", [True, False])
 def test_convergence(known):
     loss, errors = np.array([3.0, 1.0, 0.1]), np.array([30.0, 4.0, 0.5])
-    page = convergence_page(Course(loss, errors, errors) if known else Course(loss))
+    page = convergence_page(PoseCourse(loss, errors, errors) if known else PoseCourse(loss))
     assert page.shape[1] == 1260 and page.shape[0] == (930 if known else 630)
     assert (page < 250).any()
 
