@@ -1,7 +1,7 @@
 """How well a mixture looks like the mesh it was made of: against the number of components, and seconds.
 
     python -m benchmarks.bench_convert --models ../shared/data/models [--names bunny ...] [--components 10 20 ...]
-        [--results RESULTS.md]
+        [--results docs/results/convert.md]
 
 As task `convert` does it: EM on points of the volume, then a fit to 20 silhouettes and depths of 64 x 64.
 """
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from benchmarks.study import provenance, table, write_section
+from benchmarks.study import provenance, table, told
 from benchmarks.table3.runs import canonical
 from fmb.fields.looks import evaluate
 from fmb.geometry.options import RenderingOptions
@@ -90,10 +90,7 @@ def main(argv: list[str]) -> int:
         f"{', '.join(flags.names)} on 32 unseen views, "
         "depth errors in % of the object's scale, where both see it; medians of seconds.\n\n" + rows_table(rows)
     )
-    if flags.results:
-        write_section(flags.results, text, "convert")
-    print(text)
-    return 0
+    return told(lambda: text, flags.results, "convert")
 
 
 if __name__ == "__main__":

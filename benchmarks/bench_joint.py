@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from benchmarks.study import provenance, table, write_section
+from benchmarks.study import provenance, table, told
 from benchmarks.table3.methods import Settings
 from benchmarks.table3.runs import Data, clean_data
 from fm_render import Mixture
@@ -135,10 +135,7 @@ def main(argv: list[str]) -> int:
             table(head, rows),
         )
     )
-    print(text)
-    if options.results:
-        write_section(options.results, text, "joint")
-    return 0
+    return told(lambda: text, options.results, "joint")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Meshes of fitted mixtures against the meshes they were fitted to views of.
 
     python -m benchmarks.bench_mesh --models ../shared/data/models [--names bunny ...] [--seed 0]
-        [--fields hull density] [--resolution 128] [--results RESULTS.md]
+        [--fields hull density] [--resolution 128] [--results docs/results/mesh.md]
 
 Each mesh is fitted as in table 3: 32 clean silhouettes of 64 x 64, 40 components, nothing else. Then each way to make a
 mesh of the mixture (FIELDS) is judged on 32 unseen views and against the surface of the reference.
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from benchmarks.study import provenance, table, write_section
+from benchmarks.study import provenance, table, told
 from benchmarks.table3.methods import Settings
 from benchmarks.table3.runs import canonical, clean_data
 from fm_render import Mixture
@@ -119,10 +119,7 @@ def main(argv: list[str]) -> int:
         "Chamfer distance in % of the object's scale, between 30,000 points on each surface; the floor is that of two "
         "samplings of the reference. Seconds with the search for the level.\n\n" + rows_table(rows)
     )
-    if flags.results:
-        write_section(flags.results, text, "mesh")
-    print(text)
-    return 0
+    return told(lambda: text, flags.results, "mesh")
 
 
 if __name__ == "__main__":

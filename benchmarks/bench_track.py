@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from benchmarks.study import number, provenance, table, write_section
+from benchmarks.study import number, provenance, table, told
 from benchmarks.table2.scenes import mixture
 from benchmarks.table3.runs import canonical
 from fm_render import Mixture
@@ -137,21 +137,16 @@ def flags() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Prints the table; 2 and one line for what the user can mend."""
     options = flags().parse_args(argv)
-    try:
+
+    def work() -> str:
         rows = []
         for size in SIZES:
             rides = measure(options, size)
             rows += [row(mesh.stem, size, [found]) for mesh, found in zip(options.mesh, rides, strict=True)]
             rows += [row("all", size, rides)] if len(rides) > 1 else []
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    run = provenance("bench_track", argv)
-    text = section(rows, run, options)
-    print(text)
-    if options.results:
-        write_section(options.results, text, "track")
-    return 0
+        return section(rows, provenance("bench_track", argv), options)
+
+    return told(work, options.results, "track")
 
 
 if __name__ == "__main__":

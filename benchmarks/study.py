@@ -1,9 +1,10 @@
-"""What all tables share: rows that are resumed, digests of settings, tables, sections of RESULTS.md."""
+"""What all tables share: rows that are resumed, digests of settings, tables, their places in docs/results."""
 
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -80,3 +81,20 @@ def read_rows(path: Path) -> dict[str, dict[str, Any]]:
             continue
         rows[row["key"]] = row
     return rows
+
+
+def told(work: Callable[[], str | None], results: Path | None, name: str) -> int:
+    """Prints what `work` returns, and puts it into `results` as section `name` if there is such a file.
+
+    The exit code: 2, and one line on stderr, for what the user can mend.
+    """
+    try:
+        text = work()
+        if text is not None and results:
+            write_section(results, text, name)
+    except (ValueError, FloatingPointError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if text is not None:
+        print(text)
+    return 0

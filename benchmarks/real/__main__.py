@@ -1,6 +1,6 @@
 """Reconstructs real sequences with known cameras and masks; every fifth view is left out of the fit and measured.
 
-    python -m benchmarks.real --data ../shared/data/real --results RESULTS.md --figures docs/figures
+    python -m benchmarks.real --data ../shared/data/real --results docs/results/real.md --figures docs/figures
 
 What was measured before with the same settings is read from the output folder and not repeated.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import util
 from benchmarks.real.pictures import draw_sequence
 from benchmarks.real.runs import Settings, fit_sequence, hull_agreement, read_sequence
-from benchmarks.study import identity, provenance, remember, remembered, table, write_section
+from benchmarks.study import identity, provenance, remember, remembered, table, told
 from fmb.fields.mixtures import in_double
 from fmb.files.models import write_model
 from fmb.hull.check import check_cameras
@@ -71,7 +71,7 @@ def line_of(row: dict) -> str:
 
 
 def section(rows: list[dict], command: list[str]) -> str:
-    """The section of RESULTS.md."""
+    """The section of the results."""
     head = ("", "components", "views: fit, left out", "pixels", "IoU left out", "worst view", "outlines off, pixels")
     head += ("IoU if moved", "IoU fitted", "hull's IoU left out", "agreement", "steps", "seconds (load)")
     lines = [
@@ -138,21 +138,16 @@ def main(argv: list[str]) -> int:
     """Runs what is missing, then writes the section; 2 and one line for what the user can mend."""
     options = flags().parse_args(argv)
     settings = Settings(options.side, options.epochs, options.batch, options.start, options.seed)
-    try:
+
+    def work() -> str:
         rows_file = util.prepare_output_dir(options.output) / "rows.json"
         if options.figures:
             util.prepare_output_dir(options.figures)
         run(options, settings, rows_file)
-    except (ValueError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    rows = [row for row in remembered(rows_file) if row["settings"] == vars(settings)]
-    command = provenance("real", argv)
-    text = section(rows, [command])
-    if options.results:
-        write_section(options.results, text, "real")
-    print(text)
-    return 0
+        rows = [row for row in remembered(rows_file) if row["settings"] == vars(settings)]
+        return section(rows, [provenance("real", argv)])
+
+    return told(work, options.results, "real")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
     python -m benchmarks.render.bench_render [--quick] [--gpu-sizes] [--output FILE] [--plot FILE]
 
-Prints the tables and writes them between two marks of RESULTS.md. Every time is of compiled calls on data already on
+Prints the tables and writes them between two marks of docs/results/render.md. Every time is of compiled calls on data
+already on
 the device, those that are compared in turns in one process; peak memory is that of a process for each size.
 """
 
@@ -127,7 +128,7 @@ def limits(mixture: Mixture, batch: Batch, rates: Rates, seconds: float) -> list
 
 
 def measure(plan: Plan, plot: Path | None, command: str) -> str:
-    """Everything, as the section of RESULTS.md; the plot is drawn on the way."""
+    """Everything, as the section of the results; the plot is drawn on the way."""
     where, started = machine(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     mesh = default_mesh()
     fitted = fitted_mixture(mesh, COMPONENTS)
@@ -155,12 +156,15 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds: to see whether it runs")
     parser.add_argument("--gpu-sizes", action="store_true", help="the sizes for a GPU, on whatever device there is")
     parser.add_argument("--skip-largest", action="store_true", help="leave out 1,000 components x 1,000,000 rays")
-    parser.add_argument("--output", type=Path, help="default RESULTS.md; with --quick nothing is written")
+    parser.add_argument("--output", type=Path, help="default docs/results/render.md; with --quick nothing is written")
     parser.add_argument("--plot", type=Path, help="default docs/figures/bench.png; with --quick nothing is drawn")
     options = parser.parse_args(argv)
     output, plot = options.output, options.plot
     if not options.quick:
-        output, plot = output or ROOT / "RESULTS.md", plot or ROOT / "docs" / "figures" / "bench.png"
+        output, plot = (
+            output or ROOT / "docs" / "results" / "render.md",
+            plot or ROOT / "docs" / "figures" / "bench.png",
+        )
     plan = QUICK if options.quick else GPU if options.gpu_sizes or jax.default_backend() != "cpu" else FULL
     if options.skip_largest:
         plan = plan._replace(growth=[size for size in plan.growth if size != LARGEST])

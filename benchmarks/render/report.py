@@ -1,4 +1,4 @@
-"""Tables of the renderer's benchmark, and their place in RESULTS.md between two marks."""
+"""Tables of the renderer's benchmark, as text."""
 
 from typing import NamedTuple
 

@@ -1,7 +1,7 @@
 """Table 2 of the paper: the camera's pose from one depth image and mask, clean and noisy, by every method.
 
     uv run python -m benchmarks.table2 --models ../shared/data/models [--names arma ...] [--trials 20]
-        [--methods ...] [--output output/table2] [--fidelity] [--timing] [--results RESULTS.md]
+        [--methods ...] [--output output/table2] [--fidelity] [--timing] [--results docs/results/pose.md]
         [--sensor-figure docs/figures/sensor.png]
 
 Each mesh NAME.ply (obj, stl, off, glb) is brought into the canonical frame; a trial is an image of it from a random
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 import util
 from benchmarks.render import table1
-from benchmarks.study import provenance, table, write_section
+from benchmarks.study import provenance, table, told
 from benchmarks.table2 import pictures
 from benchmarks.table2.methods import COMPONENTS, FIDELITY, OURS
 from benchmarks.table2.report import Rows, section, spread, summary
@@ -118,13 +118,14 @@ def main(argv: list[str]) -> int:
     """Runs what is missing, then writes the table and the pictures; 2 and one line for what the user can mend."""
     options = flags().parse_args(argv)
     settings = Settings(options.width, options.height, components=options.components, strength=options.strength)
-    try:
+
+    def work() -> str | None:
         meshes = chosen_meshes(options.models, options.names)
         if options.sensor_figure:
             util.prepare_output_dir(options.sensor_figure.parent)
             larger = replace(settings, width=4 * settings.width, height=4 * settings.height)
             pictures.draw_sensor(options.sensor_figure, trial(meshes[0], 0, CLEAN, larger).exposure, settings.strength)
-            return 0
+            return None
         methods, skipped = runnable(options.methods)
         folder = util.prepare_output_dir(options.output)
         rows = rows_of(plan(meshes, options.trials, options.noises, methods, settings), folder, "table 2")
@@ -140,13 +141,9 @@ def main(argv: list[str]) -> int:
         run += [skipped] if skipped else []
         text = section(rows, run, "\n\n".join(more))
         util.write_text(folder / "table2.md", text + "\n")
-        if options.results:
-            write_section(options.results, text, "table2")
-    except (ValueError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(text)
-    return 0
+        return text
+
+    return told(work, options.results, "table2")
 
 
 if __name__ == "__main__":

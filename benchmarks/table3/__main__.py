@@ -2,7 +2,7 @@
 
     uv run python -m benchmarks.table3 --models ../shared/data/models [--names arma ...] [--seeds 0 1 2]
         [--methods ...] [--views 32] [--size 64] [--components 40] [--output output/table3]
-        [--results RESULTS.md] [--figures docs/figures] [--curves [--minutes 20]] [--noise-figure noise.png]
+        [--results docs/results/shape.md] [--figures docs/figures] [--curves [--minutes 20]] [--noise-figure noise.png]
 
 Each mesh NAME.ply (obj, stl, off, glb) is brought into the canonical frame and seen by random cameras, others for each
 seed; damage hits half of these views. What a method makes of them is judged on 32 unseen views of 64 x 64, the same for
@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 import util
 from benchmarks.measure import machine
-from benchmarks.study import write_section
+from benchmarks.study import told, write_section
 from benchmarks.table3 import pictures
 from benchmarks.table3.curves import curve_runs, curve_section, curves_of
 from benchmarks.table3.methods import OURS, Settings
@@ -186,19 +186,17 @@ def main(argv: list[str]) -> int:
     """The table, or what is asked for instead; 2 and one line for what the user can mend."""
     options = flags().parse_args(argv)
     settings = Settings(options.views, options.size, options.components, options.grid, options.effort)
-    try:
+
+    def work() -> str | None:
         meshes = find_meshes(options.models, options.names)
         if options.noise_figure:
             util.prepare_output_dir(options.noise_figure.parent)
             train = clean_data(meshes[0], options.seeds[0], settings).train
             pictures.draw_noises(options.noise_figure, train, lambda cameras: silhouettes(meshes[0], cameras, settings))
-            return 0
-        text = (write_curves if options.curves else write_table)(options, meshes, settings, argv)
-    except (ValueError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(text)
-    return 0
+            return None
+        return (write_curves if options.curves else write_table)(options, meshes, settings, argv)
+
+    return told(work, None, "table3")  # both write their sections themselves
 
 
 if __name__ == "__main__":
