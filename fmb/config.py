@@ -156,7 +156,7 @@ TASK_OPTIONS = {
         ("model", "rendering", "optimization", "export"),
         ("mesh_file",),
         ("convert their.obj", "convert their.obj --num-mixtures 160", "convert their.obj --mesh glb --splats true"),
-        ("film", "report", "ground_truth"),
+        ("film", "report", "ground_truth", "point_weight"),
     ),
 }
 
