@@ -1,7 +1,8 @@
 """The loop: Adam on batches of rays, its course of the learning rate, the average it ends with.
 
-One compiled program runs CHUNK steps; Python calls it again until the end, moves the progress bar, and lets a recipe
-look at the mixture between two chunks. What the parameters are is not known here: see Coordinates.
+A pure function takes CHUNK steps and the pace with them; Python calls it, compiled, until the end, moves the progress
+bar, and lets a recipe look at the mixture between two chunks. What the parameters are is not known here: see
+Coordinates.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from fmb.fit.schedules import Pace, Plateau
+from fmb.fit.schedules import Pace, begin_pace, progress, rate, see, stall_window
 
 CHUNK = 125  # steps between two looks at the progress
 MEAN_DECAY, EPSILON = 0.9, 1e-8  # Adam (Kingma & Ba 2015), its own defaults
@@ -50,10 +51,19 @@ class Course(NamedTuple):
     step: Int[Array, ""]
 
 
-class Program(NamedTuple):
-    """A compiled chunk of steps, and what it was compiled for."""
+class Steps(NamedTuple):
+    """What a chunk of steps saw: the loss before each, its learning rate, and the progress after the last."""
 
-    run: Callable
+    loss: Float[Array, " step"]
+    learning_rate: Float[Array, " step"]
+    progress: Float[Array, ""]
+
+
+class Program(NamedTuple):
+    """A compiled chunk of steps, its pace at the start for so many steps an epoch, and what it was compiled for."""
+
+    run: Callable[[Course, Pace, Any, Array], tuple[Course, Pace, Steps]]
+    pace: Callable[[int], Pace]
     options: FitOptions
     chunk: int
 
@@ -81,20 +91,36 @@ def compile_fit(
     compiled before there are any.
     """
     chunk = CHUNK // 5 if options.schedule == "plateau" else CHUNK
-
-    def step(data: Any, course: Course, now: tuple[Array, Array]) -> tuple[Course, Array]:
-        index, rate = now
-        value, gradient = jax.value_and_grad(loss)(course.parameters, jax.tree.map(lambda x: x[index], data))
-        return adam(course, coordinates, gradient, rate, options), value
-
-    def run(course: Course, data: Any, index: Array, rate: Array) -> tuple[Course, Array]:
-        return jax.lax.scan(lambda course, now: step(data, course, now), course, (index, rate))
-
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (parameters, data))
+    dtype, rows = jax.tree.leaves(shapes[0])[0].dtype, jax.tree.leaves(shapes[1])[0].shape[0]
+    room = stall_window(options.schedule, options.num_epochs, max(1, rows // options.batch_size))
+
+    def pace(steps_per_epoch: int) -> Pace:
+        window = min(room, stall_window(options.schedule, options.num_epochs, steps_per_epoch))
+        return begin_pace(jnp.asarray(options.learning_rate, dtype), options.num_epochs * steps_per_epoch, window, room)
+
+    course, begun = jax.eval_shape(begin, shapes[0]), jax.eval_shape(lambda: pace(1))
     index = jax.ShapeDtypeStruct((chunk, options.batch_size), jnp.int32)
-    rate = jax.ShapeDtypeStruct((chunk,), jax.tree.leaves(parameters)[0].dtype)
-    course = jax.eval_shape(begin, shapes[0])
-    return Program(jax.jit(run).lower(course, shapes[1], index, rate).compile(), options, chunk)
+    run = jax.jit(steps_of(loss, coordinates, options)).lower(course, begun, shapes[1], index).compile()
+    return Program(run, pace, options, chunk)
+
+
+def steps_of(
+    loss: Callable[[Any, Any], Array], coordinates: Coordinates, options: FitOptions
+) -> Callable[[Course, Pace, Any, Array], tuple[Course, Pace, Steps]]:
+    """The function of course, pace, data and the rows of each batch that takes a step with each batch: pure."""
+
+    def run(course: Course, pace: Pace, data: Any, index: Array) -> tuple[Course, Pace, Steps]:
+        def step(course: Course, now: tuple[Array, Array]) -> tuple[Course, Array]:
+            value, gradient = jax.value_and_grad(loss)(course.parameters, jax.tree.map(lambda x: x[now[0]], data))
+            return adam(course, coordinates, gradient, now[1], options), value
+
+        rates = rate(pace, options.schedule, pace.step + jnp.arange(len(index), dtype=jnp.int32))
+        course, losses = jax.lax.scan(step, course, (index, rates))
+        after = see(pace, options.schedule, options.early_stop, losses)
+        return course, after, Steps(losses, rates, progress(pace, after.step))
+
+    return run
 
 
 def adam(course: Course, coordinates: Coordinates, gradient: Any, rate: Array, options: FitOptions) -> Course:
@@ -131,30 +157,18 @@ def run_fit(
     to go on with. A fit that will end early has passed step / total of its schedule: `total` shrinks then. Raises
     FloatingPointError, with the step, where the loss is no longer finite, or the parameters.
     """
-    options, start = program.options, 0
-    pace = _pace(options, steps_per_epoch)
-    dtype = jax.tree.leaves(course.parameters)[0].dtype
-    losses, rates = [], []
-    while start < pace.end:
-        steps = np.arange(start, start + program.chunk)
-        rate, kept = pace.rate(steps), steps < pace.end
-        index = np.stack([next(batches) for _ in steps])
-        course, loss = program.run(course, data, jnp.asarray(index), jnp.asarray(rate, dtype))
-        loss, start = np.asarray(loss)[kept], start + int(np.count_nonzero(kept))
-        _check_finite(loss, course.parameters, start - len(loss))
+    pace, losses, rates = program.pace(steps_per_epoch), [], []
+    while (start := int(pace.step)) < int(pace.end):
+        index = np.stack([next(batches) for _ in range(program.chunk)])
+        course, pace, steps = program.run(course, pace, data, jnp.asarray(index))
+        step = int(pace.step)
+        loss = np.asarray(steps.loss)[: step - start]
+        _check_finite(loss, course.parameters, start)
         losses.append(loss)
-        rates.append(rate[kept])
-        total = round(start / pace.progress(start))  # if it goes on at the pace it had so far
-        course, data = on_chunk(course, data, start, total, float(loss.mean()))
-        pace.see(loss, start)
+        rates.append(np.asarray(steps.learning_rate)[: step - start])
+        total = round(step / float(steps.progress))  # if it goes on at the pace it had so far
+        course, data = on_chunk(course, data, step, total, float(loss.mean()))
     return Fit(course.average, np.concatenate(losses), np.concatenate(rates))
-
-
-def _pace(options: FitOptions, steps_per_epoch: int) -> Pace | Plateau:
-    total = options.num_epochs * steps_per_epoch
-    if options.schedule == "plateau":
-        return Plateau(options.learning_rate, steps_per_epoch, total, options.early_stop)
-    return Pace(options.learning_rate, options.schedule, total, options.early_stop)
 
 
 def _check_finite(loss: Float[np.ndarray, " step"], parameters: Any, start: int) -> None:

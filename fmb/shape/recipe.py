@@ -116,7 +116,7 @@ def fit_shape(
     sampling = choose_rays(views.silhouette, views.valid, options.batch_size)
     sample = all_pixels(views, point, sampling, aims, generator)
     start = recipe.encode(resized(mixture, scale))
-    care, attention = begin_attention(views, sampling, int(generator.integers(2**31)))
+    care, attention = begin_attention(views, sampling, int(generator.spawn(1)[0].integers(2**31)))
     states = []
 
     def on_chunk(course: Course, sample: Sample, step: int, total: int, loss: float) -> tuple[Course, Sample]:

@@ -1,9 +1,11 @@
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import Array
 from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
@@ -12,15 +14,17 @@ import fmb.fit.loop
 from fm_render import Mixture, Settings
 from fmb.fields.looks import look
 from fmb.fields.mixtures import sphere_mixture
-from fmb.fit.loop import Course, Fit, begin, run_fit
+from fmb.fit.loop import Course, Fit, begin, run_fit, steps_of
+from fmb.fit.schedules import Pace, begin_pace
 from fmb.geometry.cameras import pinhole_intrinsics, random_cameras
 from fmb.geometry.metrics import cross_entropy, iou
 from fmb.geometry.views import Views, flatten_views, select_views
 from fmb.shape.attendant import Attention, Care, attend, begin_attention
 from fmb.shape.edges import Edges, mixture_from_edges
 from fmb.shape.options import OptimizationOptions
-from fmb.shape.recipe import Sample, ShapeProgram, compile_shape_fit, fit_options, fit_shape
+from fmb.shape.recipe import RECIPES, Sample, ShapeProgram, compile_shape_fit, fit_options, fit_shape
 from fmb.shape.sampling import sample_all
+from fmb.shape.supervision import Supervision
 from fmb.tasks.shell import Bystander
 
 SIZE = (20, 20)
@@ -104,7 +108,8 @@ def test_a_fit_that_only_gets_worse_is_not_kept(program, start, views):
     kept = fit_shape(wild, good, seen, np.random.default_rng(2))
     assert kept.history.loss[-1] > 2.0 * kept.history.loss[0]
     assert_allclose(kept.mixture.mean, good.mean, rtol=1e-5, atol=1e-6)
-    assert loss_of(kept.mixture, seen) == pytest.approx(loss_of(good, seen), rel=1e-3)
+    # a component sharper than 0.99 of the bound starts again at 0.99 of it
+    assert loss_of(kept.mixture, seen) == pytest.approx(loss_of(good, seen), rel=3e-3)
 
 
 def test_a_good_state_on_the_way_is_not_lost(program, start, views, monkeypatch):
@@ -135,7 +140,7 @@ def test_the_predecessor_ignores_the_options(start, views):
     seen = select_views(views, slice(8))
     fit = fit_shape(program, start, seen, np.random.default_rng(0))
     assert len(fit.history.loss) == 10 * (8 * 400 // 800)
-    assert fit.history.learning_rate[0] == 0.1
+    assert fit.history.learning_rate[0] == np.float32(0.1)
     assert loss_of(fit.mixture, seen) < loss_of(start, seen)
     assert fit.believed.all()
     with pytest.raises(ValueError, match="batch_size is 800; must be at most 400"):
@@ -300,3 +305,41 @@ def test_a_batch_of_shapes_is_looked_after_at_once(looked_after):
         assert np.array_equal(found[0].believed, expected[0].believed)
         for one, wanted in zip(jax.tree.leaves(found[1]), jax.tree.leaves(expected[1]), strict=True):
             assert_allclose(one, wanted, rtol=1e-4, atol=1e-5)  # float32, summed in another order
+
+
+def test_whole_fits_of_two_shapes_run_side_by_side(start, views):
+    options, seen = fit_options(dataclasses.replace(OPTIONS, num_epochs=12)), select_views(views, slice(8))
+    recipe, aims = RECIPES["best"], Supervision(scale=1.0)
+    steps = steps_of(lambda edges, batch: aims.loss(recipe.decode(edges), batch), recipe.coordinates, options)
+    pixels = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), flatten_views(seen))
+    fits = []
+    for number, silhouette in enumerate((seen.silhouette, seen.silhouette[:, ::-1])):
+        sampling = recipe.choose_rays(silhouette, None, options.batch_size)
+        care, state = begin_attention(seen._replace(silhouette=silhouette), sampling, number)
+        sample = Sample(pixels._replace(silhouette=care.silhouette.ravel()), care.weight)
+        course, total = begin(recipe.encode(start)), 60 + 12 * number
+        batches = sampling.batches(options.batch_size, np.random.default_rng(number))
+        index = np.stack([next(batches) for _ in range(80)]).reshape(4, 20, -1)
+        pace = begin_pace(jnp.float32(options.learning_rate), total, 30, 40)
+        fits.append((course, pace, sample, care, state, jnp.asarray(index)))
+
+    def chunk(course: Course, pace: Pace, sample: Sample, care: Care, state: Attention, index: Array) -> tuple:
+        course, pace, seen = steps(course, pace, sample, index)
+        state, course, sample = attend(care, state, course, sample, seen.progress, Settings())
+        return course, pace, sample, care, state
+
+    def whole(chunk: Callable, fit: tuple) -> list[np.ndarray]:
+        *now, index = fit
+        for number in range(4):
+            now = chunk(*now, index[..., number, :, :])
+        _, pace, _, _, state = now
+        return [np.asarray(x) for x in (pace.step, pace.losses, state.relocations, state.believed)]
+
+    together = whole(jax.jit(jax.vmap(chunk)), jax.tree.map(lambda *x: jnp.stack(x), *fits))
+    alone = jax.jit(chunk)
+    for number, one in enumerate(fits):
+        step, losses, relocations, believed = (x[number] for x in together)
+        wanted = whole(alone, one)
+        assert step == wanted[0] == (60, 72)[number] and relocations == wanted[2] > 0
+        assert_allclose(losses, wanted[1], rtol=2e-3, atol=1e-4)  # float32, summed in another order
+        assert np.array_equal(believed, wanted[3])
