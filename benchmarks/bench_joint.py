@@ -5,17 +5,16 @@ silhouettes cannot tell, the world's axes, origin and unit, is taken from the ca
 fits them best, and so for the views to judge by, which no fit has seen.
 """
 
-import argparse
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from benchmarks.study import provenance, table, told
+from benchmarks.study import Job, Rows, find_meshes, flags, key, provenance, study, table, told
 from benchmarks.table3.methods import Settings
 from benchmarks.table3.runs import Data, clean_data
 from fm_render import Mixture
@@ -36,6 +35,7 @@ class Result(NamedTuple):
     iou: float
 
 
+SOURCES = ("benchmarks/bench_joint.py", "fm_render.py", "fmb/joint.py", "fmb/shape/recipe.py", "fmb/fit/loop.py")
 METHODS = ("wrong cameras, one fit", "shape and cameras by turns", "true cameras, one fit")
 
 
@@ -87,55 +87,52 @@ def carried(
     return result
 
 
-def rows_of(name: str, found: Sequence[Result]) -> list[tuple[str, ...]]:
-    """Lines of the table."""
-    return [
+def row(mesh: Path, seed: int, settings: Settings, options: JointOptions, epochs: int) -> dict[str, Any]:
+    """The results of one model and seed, by method."""
+    return {"name": mesh.stem, **dict(zip(METHODS, results(mesh, seed, settings, options, epochs), strict=True))}
+
+
+def rows_table(rows: Rows) -> str:
+    """A line for each model and method, and the means."""
+    named = [(row["name"], {method: Result(*row[method]) for method in METHODS}) for row in rows]
+    if len(rows) > 1:
+        means = {method: Result(*np.mean([found[method] for _, found in named], axis=0)) for method in METHODS}
+        named.append(("mean", means))
+    head = ("model: method", "cameras, degrees", "cameras, %", "unseen cross-entropy", "unseen IoU")
+    lines = [
         (f"{name}: {method}", f"{x.degrees:.2f}", f"{x.percent:.2f}", f"{x.cross_entropy:.4f}", f"{x.iou:.3f}")
-        for method, x in zip(METHODS, found, strict=True)
+        for name, found in named
+        for method, x in found.items()
     ]
-
-
-def flags() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mesh", type=Path, nargs="+", required=True, help="the models")
-    parser.add_argument("--epochs", type=int, default=100, help="of each method in all; default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    for name, text in (("views", "to fit to"), ("size", "pixels of a side"), ("components", "of the mixture")):
-        parser.add_argument(f"--{name}", type=int, default=getattr(Settings(), name), help=f"{text}: %(default)s")
-    parser.add_argument("--rounds", type=int, default=JointOptions().rounds, help="default: %(default)s")
-    parser.add_argument("--degrees", type=float, default=2.0, help="that cameras are wrong by; default: %(default)s")
-    parser.add_argument("--percent", type=float, default=2.0, help="of the scale, likewise; default: %(default)s")
-    parser.add_argument("--results", type=Path, help="Markdown file whose section joint is replaced")
-    return parser
+    return table(head, lines)
 
 
 def main(argv: list[str]) -> int:
     """Prints the table; 2 and one line for what the user can mend."""
-    options = flags().parse_args(argv)
+    usual = {name: getattr(Settings(), name) for name in ("views", "size", "components")}
+    usual |= {"epochs": 100, "rounds": JointOptions().rounds, "degrees": 2.0, "percent": 2.0}
+    options = flags(__doc__, "bench_joint", usual, seeds=(0,)).parse_args(argv)
     settings = Settings(views=options.views, size=options.size, components=options.components)
-    rounds, rows, found = JointOptions(options.rounds, options.degrees, options.percent), [], []
-    try:
-        for mesh in options.mesh:
-            found.append(results(mesh, options.seed, settings, rounds, options.epochs))
-            rows += rows_of(mesh.stem, found[-1])
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if len(found) > 1:
-        rows += rows_of("mean", [Result(*np.mean(method, axis=0)) for method in zip(*found, strict=True)])
-    head = ("model: method", "cameras, degrees", "cameras, %", "unseen cross-entropy", "unseen IoU")
-    text = "\n\n".join(
-        (
-            "## Shape and cameras together",
-            provenance("bench_joint", argv),
-            f"{options.views} silhouettes of {options.size} x {options.size}, {options.components} components, cameras "
-            f"wrong by {options.degrees:g} degrees and {options.percent:g} % (root mean squares), {options.epochs} "
-            f"epochs in all, {options.rounds} rounds. Errors of cameras after the best similarity.",
-            table(head, rows),
+    joint = JointOptions(options.rounds, options.degrees, options.percent)
+
+    def work() -> str:
+        jobs = [
+            Job(
+                key(f"{mesh.stem}-{seed}", [asdict(settings), asdict(joint), options.epochs], SOURCES, [mesh]),
+                partial(row, mesh, seed, settings, joint, options.epochs),
+            )
+            for mesh in find_meshes(options.models, options.names, ("bunny", "dragon"))
+            for seed in options.seeds
+        ]
+        size = f"{options.size} x {options.size}"
+        return (
+            f"## Shape and cameras together\n\n{provenance('bench_joint', argv)}\n\n{options.views} silhouettes of "
+            f"{size}, {options.components} components, cameras wrong by {options.degrees:g} degrees and "
+            f"{options.percent:g} % (root mean squares), {options.epochs} epochs in all, {options.rounds} rounds. "
+            f"Errors of cameras after the best similarity.\n\n{rows_table(study(jobs, options.output, 'joint'))}"
         )
-    )
-    return told(lambda: text, options.results, "joint")
+
+    return told(work, options.results, "joint")
 
 
 if __name__ == "__main__":

@@ -1,125 +1,114 @@
 """Meshes of fitted mixtures against the meshes they were fitted to views of.
 
-    python -m benchmarks.bench_mesh --models ../shared/data/models [--names bunny ...] [--seed 0]
+    python -m benchmarks.bench_mesh --models ../shared/data/models [--names bunny ...] [--seeds 0]
         [--fields hull density] [--resolution 128] [--results docs/results/mesh.md]
 
 Each mesh is fitted as in table 3: 32 clean silhouettes of 64 x 64, 40 components, nothing else. Then each way to make a
 mesh of the mixture (FIELDS) is judged on 32 unseen views and against the surface of the reference.
 """
 
-import argparse
 import sys
 import time
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from benchmarks.study import provenance, table, told
+from benchmarks.study import Job, Rows, canonical, chosen, find_meshes, flags, key, provenance, study, table, told
 from benchmarks.table3.methods import Settings
-from benchmarks.table3.runs import canonical, clean_data
+from benchmarks.table3.runs import clean_data
 from fm_render import Mixture
 from fmb.fields.looks import look
 from fmb.fields.metaballs import FIELDS, MeshOptions, mesh_iou, mesh_mixture
-from fmb.geometry.metrics import MeshErrors, iou, mesh_errors
-from fmb.geometry.views import Views
+from fmb.geometry.metrics import iou, mesh_errors
 from fmb.shape.options import ModelOptions, OptimizationOptions
 from fmb.shape.recipe import compile_shape_fit, fit_shape
 from fmb.shape.start import start_mixture
 
+SOURCES = ("benchmarks/bench_mesh.py", "fm_render.py", "fmb/fields/metaballs.py", "fmb/fields/contour.py")
+SOURCES += ("fmb/geometry/metrics.py", "fmb/shape/recipe.py", "fmb/fit/loop.py")
 PAPER = ("arma", "buddha", "bunny", "dragon", "eiffel", "gear", "human", "lucy", "plane", "yoga")
 
 
-class Row(NamedTuple):
-    """What became of one model by one field."""
+@dataclass(frozen=True)
+class Fit:
+    """How the mixture is made: as in table 3."""
 
-    name: str
-    field: str
-    mixture_iou: float
-    mesh_iou: float
-    errors: MeshErrors
-    level: float
-    faces: int
-    watertight: bool
-    seconds: float
+    seed: int
+    views: int
+    components: int
+    epochs: int
+
+    @property
+    def settings(self) -> Settings:
+        """Those of table 3."""
+        return Settings(views=self.views, components=self.components)
 
 
-def measure_mesh(name: str, field: str, mixture: Mixture, data: tuple[Views, Views, Path], resolution: int) -> Row:
-    """The mesh of the mixture by that field, its level searched for with the training views."""
-    train, unseen, path = data
+@lru_cache(maxsize=1)
+def fitted(path: Path, fit: Fit) -> Mixture:
+    """The mixture of the model."""
+    start = start_mixture(None, ModelOptions(fit.components, init="sphere"), fit.seed).mixture
+    train = clean_data(path, fit.seed, fit.settings).train
+    program = compile_shape_fit(start, train.silhouette.shape, OptimizationOptions(num_epochs=fit.epochs))
+    return jax.block_until_ready(fit_shape(program, start, train, np.random.default_rng([fit.seed, 3])).mixture)
+
+
+def measured(path: Path, fit: Fit, field: str, resolution: int) -> dict[str, Any]:
+    """One row: the mesh of the mixture by that field, its level searched for with the training views."""
+    mixture, (train, unseen) = fitted(path, fit), clean_data(path, fit.seed, fit.settings)
     seen = look(mixture, unseen.cameras, unseen.silhouette.shape[1:])
     start = time.perf_counter()
     made = mesh_mixture(mixture, MeshOptions(field=field, resolution=resolution), train)
     seconds = time.perf_counter() - start
-    return Row(
-        name,
-        field,
-        iou(seen.alpha, unseen.silhouette),
-        mesh_iou(made.mesh, unseen),
-        mesh_errors(made.mesh, canonical(path), np.random.default_rng(0)),
-        made.level,
-        len(made.mesh.faces),
-        made.mesh.is_watertight,
-        seconds,
-    )
+    errors = mesh_errors(made.mesh, canonical(path), np.random.default_rng(0))
+    numbers = [iou(seen.alpha, unseen.silhouette), mesh_iou(made.mesh, unseen), 100 * errors.chamfer]
+    numbers += [100 * errors.floor, errors.normal_degrees, made.level, len(made.mesh.faces), seconds]
+    return {"name": path.stem, "field": field, "closed": made.mesh.is_watertight, "numbers": numbers}
 
 
-def rows_table(rows: list[Row]) -> str:
+def rows_table(rows: Rows) -> str:
     """One line a model, and the mean, for each field."""
     head = ("", "mixture: IoU", "mesh: IoU", "Chamfer, %", "floor, %", "normals, deg", "level", "faces", "seconds")
+    digits = (".4f", ".4f", ".2f", ".2f", ".1f", ".2f", ",.0f", ".1f")
     parts = []
-    for field in dict.fromkeys(row.field for row in rows):
-        chosen = [row for row in rows if row.field == field]
-        numbers = np.array(
-            [
-                (r.mixture_iou, r.mesh_iou, 100 * r.errors.chamfer, 100 * r.errors.floor, r.errors.normal_degrees)
-                + (r.level, r.faces, r.seconds)
-                for r in chosen
-            ]
-        )
-        lines = [
-            (name, *(f"{v:.4f}" for v in line[:2]), *(f"{v:.2f}" for v in line[2:4]), f"{line[4]:.1f}")
-            + (f"{line[5]:.2f}", f"{line[6]:,.0f}", f"{line[7]:.1f}")
-            for name, line in zip([*(r.name for r in chosen), "mean"], [*numbers, numbers.mean(axis=0)], strict=True)
-        ]
-        closed = sum(row.watertight for row in chosen)
-        parts.append(f"Field: {field}; {closed} of {len(chosen)} meshes watertight.\n\n{table(head, lines)}")
+    for field in dict.fromkeys(row["field"] for row in rows):
+        some = chosen(rows, field=field)
+        named = [(row["name"], row["numbers"]) for row in some]
+        named.append(("mean", np.mean([numbers for _, numbers in named], axis=0)))
+        lines = [(name, *(map(format, numbers, digits))) for name, numbers in named]
+        closed = sum(row["closed"] for row in some)
+        parts.append(f"Field: {field}; {closed} of {len(some)} meshes watertight.\n\n{table(head, lines)}")
     return "\n\n".join(parts)
 
 
 def main(argv: list[str]) -> int:
     """Fits, makes meshes, prints the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=Path, required=True, help="folder of meshes")
-    parser.add_argument("--names", nargs="+", default=list(PAPER))
-    parser.add_argument("--seed", type=int, default=0)
+    usual = {"resolution": MeshOptions().resolution, "views": 32, "epochs": OptimizationOptions().num_epochs}
+    parser = flags(__doc__, "bench_mesh", usual | {"components": 40}, seeds=(0,))
     parser.add_argument("--fields", nargs="+", choices=tuple(FIELDS), default=list(FIELDS))
-    parser.add_argument("--resolution", type=int, default=MeshOptions().resolution)
-    parser.add_argument("--views", type=int, default=32)
-    parser.add_argument("--epochs", type=int, default=OptimizationOptions().num_epochs)
-    parser.add_argument("--components", type=int, default=40)
-    parser.add_argument("--results", type=Path, help="Markdown file whose section mesh is replaced")
-    flags = parser.parse_args(argv)
-    settings = Settings(views=flags.views, components=flags.components)
-    options = OptimizationOptions(num_epochs=flags.epochs)
-    start = start_mixture(None, ModelOptions(flags.components, init="sphere"), flags.seed).mixture
-    program = compile_shape_fit(start, (flags.views, settings.size, settings.size), options)
-    rows = []
-    for name in flags.names:
-        path = flags.models / f"{name}.ply"
-        data = clean_data(path, flags.seed, settings)
-        fit = fit_shape(program, start, data.train, np.random.default_rng([flags.seed, 3]))
-        mixture = jax.block_until_ready(fit.mixture)
-        rows += [measure_mesh(name, field, mixture, (*data, path), flags.resolution) for field in flags.fields]
-        print(name, file=sys.stderr, flush=True)
-    text = (
-        f"## Meshes\n\n{provenance('bench_mesh', argv)}\n\n"
-        f"IoU on {settings.unseen} unseen views of {settings.unseen_size} x {settings.unseen_size}. "
-        "Chamfer distance in % of the object's scale, between 30,000 points on each surface; the floor is that of two "
-        "samplings of the reference. Seconds with the search for the level.\n\n" + rows_table(rows)
-    )
-    return told(lambda: text, flags.results, "mesh")
+    options = parser.parse_args(argv)
+
+    def work() -> str:
+        jobs = []
+        for path in find_meshes(options.models, options.names, PAPER):
+            for fit in (Fit(seed, options.views, options.components, options.epochs) for seed in options.seeds):
+                for field in options.fields:
+                    mark = key(f"{path.stem}-{field}", [asdict(fit), options.resolution], SOURCES, [path])
+                    jobs.append(Job(mark, partial(measured, path, fit, field, options.resolution)))
+        settings = Settings()
+        return (
+            f"## Meshes\n\n{provenance('bench_mesh', argv)}\n\n"
+            f"IoU on {settings.unseen} unseen views of {settings.unseen_size} x {settings.unseen_size}. "
+            "Chamfer distance in % of the object's scale, between 30,000 points on each surface; the floor is that of "
+            "two samplings of the reference. Seconds with the search for the level.\n\n"
+            + rows_table(study(jobs, options.output, "mesh"))
+        )
+
+    return told(work, options.results, "mesh")
 
 
 if __name__ == "__main__":

@@ -5,23 +5,35 @@ started from the last; the first from a pose beside the true one. Wall clock tel
 loaded as it was, processor time (of all threads) what the frame took whatever else ran.
 """
 
-import argparse
 import sys
 import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from benchmarks.study import number, provenance, table, told
+from benchmarks.study import (
+    Job,
+    Rows,
+    canonical,
+    chosen,
+    find_meshes,
+    flags,
+    key,
+    number,
+    provenance,
+    study,
+    table,
+    told,
+)
+from benchmarks.table2.methods import POSE_SOURCES, compiled_pose
 from benchmarks.table2.scenes import mixture
-from benchmarks.table3.runs import canonical
 from fm_render import Mixture
 from fmb.geometry.cameras import Cameras, orbit_cameras, pinhole_intrinsics
 from fmb.geometry.metrics import object_pose_error
-from fmb.pose.estimate import PoseProgram, compile_pose
+from fmb.pose.estimate import PoseProgram
 from fmb.pose.observation import Observation
 from fmb.pose.simulation import Perturbation, perturbed, simulated
 from fmb.pose.stages import PoseOptions
@@ -31,7 +43,17 @@ SIZES = ((60, 80), (120, 160))  # height, width
 DISTANCE, VFOV_DEGREES = 3.0, 45.0
 NOD, NODS = 0.35, 2  # radians up and down, how often on the way around
 FIRST = Perturbation(5.0, 0.05)  # how far from the first frame's pose the track begins, degrees and scales
+SOURCES = (*POSE_SOURCES, "fmb/pose/tracking.py", "fmb/pose/simulation.py", "benchmarks/bench_track.py")
 GOAL = "goal: 60 Hz at 80 x 60 on 2 cores"
+
+
+class Course(NamedTuple):
+    """What a ride depends on beside its model and image size."""
+
+    components: int
+    frames: int
+    noise: float  # strength of the sensor's
+    seed: int
 
 
 class Trajectory(NamedTuple):
@@ -53,21 +75,22 @@ class Ride(NamedTuple):
     success: Float[np.ndarray, " frame"]
 
 
-def trajectory(mesh: Path, size: tuple[int, int], frames: int, noise: float, seed: int) -> Trajectory:
+def trajectory(mesh: Path, size: tuple[int, int], course: Course) -> Trajectory:
     """Around the mesh once."""
-    start_generator, sensor_generator = np.random.default_rng(seed).spawn(2)
+    start_generator, sensor_generator = np.random.default_rng(course.seed).spawn(2)
+    frames = course.frames
     lens = pinhole_intrinsics(*size, VFOV_DEGREES)
     tilt = NOD * np.sin(2 * NODS * np.pi * np.arange(frames) / frames)
     rings = [orbit_cameras(frames, DISTANCE, lens, float(angle)) for angle in tilt]
     pose = np.stack([ring.world_from_camera[frame] for frame, ring in enumerate(rings)])
-    seen = simulated(canonical(mesh), Cameras(pose, rings[0].intrinsics), size, sensor_generator, noise)
+    seen = simulated(canonical(mesh), Cameras(pose, rings[0].intrinsics), size, sensor_generator, course.noise)
     return Trajectory(seen, pose, np.linalg.inv(perturbed(np.linalg.inv(pose[0]), start_generator, FIRST)))
 
 
-def ride(program: PoseProgram, model: Mixture, course: Trajectory) -> Ride:
+def ride(program: PoseProgram, model: Mixture, way: Trajectory) -> Ride:
     """Follows the trajectory."""
-    rows, fits = [], track(program, model, course.observation, course.start, 1.0)
-    for truth in course.world_from_camera:
+    rows, fits = [], track(program, model, way.observation, way.start, 1.0)
+    for truth in way.world_from_camera:
         wall, processor = time.perf_counter(), time.process_time()
         fit = next(fits)
         spent = time.perf_counter() - wall, time.process_time() - processor
@@ -76,21 +99,18 @@ def ride(program: PoseProgram, model: Mixture, course: Trajectory) -> Ride:
     return Ride(*np.array(rows, float).T)
 
 
-def measure(options: argparse.Namespace, size: tuple[int, int]) -> list[Ride]:
-    """A ride for each mesh, after one that warms up."""
-    rides, program = [], None
-    for mesh in options.mesh:
-        model = mixture(mesh, options.components, options.cache)
-        program = program or compile_pose(model, size, PoseOptions(starts=0))
-        course = trajectory(mesh, size, options.frames, options.noise, options.seed)
-        ride(program, model, course._replace(world_from_camera=course.world_from_camera[:5]))
-        rides.append(ride(program, model, course))
-    return rides
+def measured(mesh: Path, size: tuple[int, int], course: Course, cache: Path) -> dict[str, Any]:
+    """One row: a ride along the trajectory, after one that warms up."""
+    model = mixture(mesh, course.components, cache)
+    program = compiled_pose(course.components, size, PoseOptions(starts=0))
+    way = trajectory(mesh, size, course)
+    ride(program, model, way._replace(world_from_camera=way.world_from_camera[:5]))
+    return {"name": mesh.stem, "size": size, **ride(program, model, way)._asdict()}
 
 
-def row(name: str, size: tuple[int, int], rides: Sequence[Ride]) -> tuple[str, ...]:
+def line(name: str, size: tuple[int, int], rows: Rows) -> tuple[str, ...]:
     """One line of the table: of one model or of all."""
-    found = Ride(*(np.concatenate(fields) for fields in zip(*rides, strict=True)))
+    found = Ride(*(np.concatenate([row[field] for row in rows]) for field in Ride._fields))
     error = np.sqrt(found.degrees * found.percent)
     return (
         f"{name}, {size[1]} x {size[0]}",
@@ -105,46 +125,41 @@ def row(name: str, size: tuple[int, int], rides: Sequence[Ride]) -> tuple[str, .
     )
 
 
-def section(rows: Sequence[tuple[str, ...]], run: str, options: argparse.Namespace) -> str:
+def section(rows: Rows, run: str, course: Course) -> str:
     """The section's text; `run` says with what, when and where."""
     head = ("model, pixels", "Hz, median", "Hz, best tenth", "processor ms", "trials")
     head += ("degrees, median / most", "%, median / most", "mean error", "success")
-    return "\n\n".join(
-        (
-            "## Tracking",
-            run,
-            f"{options.components} components, {options.frames} frames once around the model at distance 3, "
-            f"{360 / options.frames:.0f} degrees a frame and two nods of 20; a sensor's noise of strength "
-            f"{options.noise:g}; {GOAL}. Error: geometric mean of degrees and % of the model's size.",
-            table(head, rows),
-        )
+    lines = []
+    for size in SIZES:
+        some = chosen(rows, size=list(size))
+        names = dict.fromkeys(row["name"] for row in some)
+        lines += [line(name, size, chosen(some, name=name)) for name in names]
+        lines += [line("all", size, some)] if len(names) > 1 else []
+    return (
+        f"## Tracking\n\n{run}\n\n{course.components} components, {course.frames} frames once around the model at "
+        f"distance 3, {360 / course.frames:.0f} degrees a frame and two nods of 20; a sensor's noise of strength "
+        f"{course.noise:g}; {GOAL}. Error: geometric mean of degrees and % of the model's size.\n\n{table(head, lines)}"
     )
-
-
-def flags() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mesh", type=Path, nargs="+", required=True, help="the models")
-    parser.add_argument("--components", type=int, default=40, help="default: %(default)s")
-    parser.add_argument("--frames", type=int, default=90, help="default: %(default)s")
-    parser.add_argument("--noise", type=float, default=1.0, help="strength of the sensor's; default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise and the start; default: %(default)s")
-    parser.add_argument("--cache", type=Path, default=Path("output/table2/mixtures"), help="default: %(default)s")
-    parser.add_argument("--results", type=Path, help="Markdown file whose section track is replaced")
-    return parser
 
 
 def main(argv: list[str]) -> int:
     """Prints the table; 2 and one line for what the user can mend."""
-    options = flags().parse_args(argv)
+    parser = flags(__doc__, "bench_track", {"components": 40, "frames": 90, "noise": 1.0}, seeds=(0,))
+    parser.add_argument("--cache", type=Path, default=Path("output/table2/mixtures"), help="default: %(default)s")
+    options = parser.parse_args(argv)
 
     def work() -> str:
-        rows = []
-        for size in SIZES:
-            rides = measure(options, size)
-            rows += [row(mesh.stem, size, [found]) for mesh, found in zip(options.mesh, rides, strict=True)]
-            rows += [row("all", size, rides)] if len(rides) > 1 else []
-        return section(rows, provenance("bench_track", argv), options)
+        courses = [Course(options.components, options.frames, options.noise, seed) for seed in options.seeds]
+        jobs = [
+            Job(
+                key(f"{mesh.stem}-{size[1]}x{size[0]}", course, SOURCES, [mesh]),
+                partial(measured, mesh, size, course, options.cache),
+            )
+            for size in SIZES
+            for mesh in find_meshes(options.models, options.names, ("bunny", "dragon"))
+            for course in courses
+        ]
+        return section(study(jobs, options.output, "track"), provenance("bench_track", argv), courses[0])
 
     return told(work, options.results, "track")
 

@@ -65,6 +65,7 @@ def conda_pins(dependencies: dict[str, Any]) -> dict[str, str]:
 RUN = names(PROJECT["project"]["dependencies"])
 DEV = names(PROJECT["dependency-groups"]["dev"])
 JUPYTER = names(PROJECT["dependency-groups"]["jupyter"])
+BENCH = names(PROJECT["dependency-groups"]["bench"])
 PINS = pins(PROJECT["tool"]["uv"]["constraint-dependencies"])
 OPENGL = pins(PROJECT["tool"]["uv"]["override-dependencies"])
 
@@ -72,7 +73,7 @@ OPENGL = pins(PROJECT["tool"]["uv"]["override-dependencies"])
 def test_every_list_of_versions_says_the_same():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert pins([line for line in lines if not line.startswith("#")]) == PINS
-    assert set(PINS) == RUN | DEV | JUPYTER | names(PROJECT["project"]["optional-dependencies"]["view"])
+    assert set(PINS) == RUN | DEV | JUPYTER | BENCH | names(PROJECT["project"]["optional-dependencies"]["view"])
     conda = conda_pins(MANIFEST["dependencies"]) | conda_pins(MANIFEST["pypi-dependencies"])
     expected = {CONDA_NAMES.get(name, name): PINS[name] for name in RUN | DEV} | OPENGL
     assert {name: version for name, version in conda.items() if name not in CONDA_ONLY} == expected

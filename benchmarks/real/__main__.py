@@ -2,18 +2,22 @@
 
     python -m benchmarks.real --data ../shared/data/real --results docs/results/real.md --figures docs/figures
 
-What was measured before with the same settings is read from the output folder and not repeated.
+What was measured before with the same settings and sources is read from the output folder and not repeated.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import util
 from benchmarks.real.pictures import draw_sequence
-from benchmarks.real.runs import Settings, fit_sequence, hull_agreement, read_sequence
-from benchmarks.study import identity, provenance, remember, remembered, table, told
+from benchmarks.real.runs import SOURCES, Settings, fit_sequence, hull_agreement, read_sequence
+from benchmarks.study import Job, Rows, key, provenance, study, table, told
+from benchmarks.study import flags as common_flags
 from fmb.fields.mixtures import in_double
 from fmb.files.models import write_model
 from fmb.hull.check import check_cameras
@@ -45,32 +49,26 @@ def find_sequences(folder: Path, names: Sequence[str]) -> list[Path]:
     return [found[name] for name in names or found]
 
 
-def run(options: argparse.Namespace, settings: Settings, rows_file: Path) -> None:
-    """Everything that is not remembered yet, with a line each."""
-    for folder in find_sequences(options.data, options.names):
-        known = {identity(row) for row in remembered(rows_file)}
-        wanted = [{"name": folder.name, "components": n, "settings": vars(settings)} for n in options.components]
-        wanted = [row["components"] for row in wanted if identity(row) not in known]
-        if not wanted:
-            continue
-        sequence = read_sequence(folder, settings)
-        checked = {"hull_iou": hull_agreement(sequence), "agreement": check_cameras(sequence.train).agreement}
-        for components in wanted:
-            result = fit_sequence(sequence, components, settings)
-            remember(rows_file, {**result.row, **checked})
-            model = in_double(sequence.frame.mixture_to_world(in_double(result.mixture)))
-            write_model(options.output / f"{sequence.name}_{components}.npz", *model, result.row)
-            print(line_of(result.row), flush=True)
-            if options.figures and components == max(options.components):
-                draw_sequence(options.figures / f"real_{sequence.name}.png", sequence, result)
+@lru_cache(maxsize=1)
+def checked(folder: Path, settings: Settings) -> tuple:
+    """The sequence, and how far its cameras and masks agree."""
+    sequence = read_sequence(folder, settings)
+    facts = {"hull_iou": hull_agreement(sequence), "agreement": check_cameras(sequence.train).agreement}
+    return sequence, facts
 
 
-def line_of(row: dict) -> str:
-    """A result in one line."""
-    return f"{row['name']}, {row['components']} components: IoU {row['iou']:.4f} in {row['seconds']:.1f} s"
+def measured(folder: Path, components: int, settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    """One row; the model goes to the output folder, and of the most components there is a picture."""
+    sequence, facts = checked(folder, settings)
+    result = fit_sequence(sequence, components, settings)
+    model = in_double(sequence.frame.mixture_to_world(in_double(result.mixture)))
+    write_model(options.output / f"{sequence.name}_{components}.npz", *model, result.row)
+    if options.figures and components == max(options.components):
+        draw_sequence(options.figures / f"real_{sequence.name}.png", sequence, result)
+    return {**result.row, **facts}
 
 
-def section(rows: list[dict], command: list[str]) -> str:
+def section(rows: Rows, command: list[str]) -> str:
     """The section of the results."""
     head = ("", "components", "views: fit, left out", "pixels", "IoU left out", "worst view", "outlines off, pixels")
     head += ("IoU if moved", "IoU fitted", "hull's IoU left out", "agreement", "steps", "seconds (load)")
@@ -121,15 +119,10 @@ def goals() -> str:
 def flags() -> argparse.ArgumentParser:
     """The command line."""
     usual = Settings()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of sequences")
-    parser.add_argument("--names", nargs="+", default=[], help="sequences; default: all of the folder")
+    numbers = {name: getattr(usual, name) for name in ("side", "epochs", "batch", "seed")}
+    parser = common_flags(__doc__, "real", numbers, data="data")
     parser.add_argument("--components", nargs="+", type=int, default=list(GOALS))
-    for name in ("side", "epochs", "batch", "seed"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(usual, name), help="default: %(default)s")
     parser.add_argument("--start", choices=("sphere", "hull"), default=usual.start, help="default: %(default)s")
-    parser.add_argument("--output", type=Path, default=Path("output/real"))
-    parser.add_argument("--results", type=Path, help="Markdown file whose section real is replaced")
     parser.add_argument("--figures", type=Path, help="folder of the pictures real_NAME.png")
     return parser
 
@@ -140,12 +133,16 @@ def main(argv: list[str]) -> int:
     settings = Settings(options.side, options.epochs, options.batch, options.start, options.seed)
 
     def work() -> str:
-        rows_file = util.prepare_output_dir(options.output) / "rows.json"
+        util.prepare_output_dir(options.output)
         if options.figures:
             util.prepare_output_dir(options.figures)
-        run(options, settings, rows_file)
-        rows = [row for row in remembered(rows_file) if row["settings"] == vars(settings)]
-        return section(rows, [provenance("real", argv)])
+        jobs = []
+        for folder in find_sequences(options.data, options.names):
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            for components in options.components:
+                mark = key(f"{folder.name}-{components}", asdict(settings), SOURCES, files)
+                jobs.append(Job(mark, partial(measured, folder, components, settings, options)))
+        return section(study(jobs, options.output, "real"), [provenance("real", argv)])
 
     return told(work, options.results, "real")
 

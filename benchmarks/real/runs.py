@@ -25,6 +25,13 @@ from fmb.shape.options import ModelOptions, OptimizationOptions
 from fmb.shape.recipe import compile_shape_fit, fit_shape
 from fmb.shape.start import start_mixture
 
+SOURCES = (
+    "benchmarks/real/runs.py",
+    "fm_render.py",
+    "fmb/shape/recipe.py",
+    "fmb/shape/attendant.py",
+    "fmb/fit/loop.py",
+)
 LEFT_OUT = 5  # every fifth view
 HULL_GRID = 96  # voxels of the hull that gives the frame and the points to start from
 CARVING_GRID = 192  # voxels of the hull that is measured beside the fit

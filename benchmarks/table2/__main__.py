@@ -1,6 +1,6 @@
 """Table 2 of the paper: the camera's pose from one depth image and mask, clean and noisy, by every method.
 
-    uv run python -m benchmarks.table2 --models ../shared/data/models [--names arma ...] [--trials 20]
+    python -m benchmarks.table2 --models ../shared/data/models [--names arma ...] [--trials 20]
         [--methods ...] [--output output/table2] [--fidelity] [--timing] [--results docs/results/pose.md]
         [--sensor-figure docs/figures/sensor.png]
 
@@ -18,50 +18,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 import util
 from benchmarks.render import table1
-from benchmarks.study import provenance, table, told
+from benchmarks.study import Rows, find_meshes, provenance, runnable, study, table, told
+from benchmarks.study import flags as common_flags
 from benchmarks.table2 import pictures
-from benchmarks.table2.methods import COMPONENTS, FIDELITY, OURS
-from benchmarks.table2.report import Rows, section, spread, summary
-from benchmarks.table2.runs import METHODS, Run, perform_all, plan
+from benchmarks.table2.methods import COMPONENTS, FIDELITY, METHODS, OURS
+from benchmarks.table2.report import section, spread, summary
+from benchmarks.table2.runs import Run, job, plan
 from benchmarks.table2.scenes import CLEAN, NOISY, Settings, trial
-from benchmarks.table3.__main__ import KINDS, find_meshes
-from benchmarks.table3.optional import missing_packages
 
 PAPER_NAMES = ("arma", "buddha", "dragon", "lucy", "bunny", "yoga", "plane")
 FIDELITY_TRIALS = 5  # of each model at each point of a curve
 NUMBERS_PER_COMPONENT = 10
 
 
-def chosen_meshes(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The meshes of these names; without names the paper's seven where all are there, else every mesh of the folder.
-
-    Raises ValueError for a folder without meshes and for a name that has none.
-    """
-    there = {path.stem for path in folder.glob("*") if path.suffix.lower() in KINDS}
-    return find_meshes(folder, names or (PAPER_NAMES if set(PAPER_NAMES) <= there else sorted(there)))
-
-
-def runnable(methods: Sequence[str]) -> tuple[list[str], str]:
-    """Those of the methods whose packages are there, and a sentence about the others, empty where there are none."""
-    absent = missing_packages([METHODS[name] for name in methods])
-    skipped = [name for name in methods if METHODS[name].package in absent]
-    said = f"Skipped, for want of a package ({'; '.join(absent.values())}): {', '.join(skipped)}." if skipped else ""
-    return [name for name in methods if name not in skipped], said
-
-
-def rows_of(runs: Sequence[Run], folder: Path, title: str) -> list[Mapping]:
-    """Their rows, with a bar."""
-    with tqdm(desc=title, total=len(runs), unit="pose", leave=False) as bar:
-
-        def name(run: Run) -> None:
-            bar.set_postfix_str(f"{run.mesh.stem} {run.noise} {run.method}", refresh=False)
-            bar.update()
-
-        return list(perform_all(runs, folder, name))
+def rows_of(runs: Sequence[Run], folder: Path, title: str) -> Rows:
+    """The rows of the runs, remembered in the folder."""
+    return study([job(run, folder) for run in runs], folder, title)
 
 
 def fidelity(meshes: Sequence[Path], trials: int, folder: Path, settings: Settings) -> dict[str, list]:
@@ -72,12 +46,11 @@ def fidelity(meshes: Sequence[Path], trials: int, folder: Path, settings: Settin
         curves[kind] = [
             (method.numbers, [row for row in rows if row["method"] == name]) for name, method in methods.items()
         ]
-    if OURS in METHODS:
-        curves[OURS] = []
-        for count in COMPONENTS:
-            changed = replace(settings, components=count)
-            rows = rows_of(plan(meshes, trials, [CLEAN], [OURS], changed), folder, f"{count} components")
-            curves[OURS].append((NUMBERS_PER_COMPONENT * count, rows))
+    curves[OURS] = []
+    for count in COMPONENTS:
+        changed = replace(settings, components=count)
+        rows = rows_of(plan(meshes, trials, [CLEAN], [OURS], changed), folder, f"{count} components")
+        curves[OURS].append((NUMBERS_PER_COMPONENT * count, rows))
     return curves
 
 
@@ -97,19 +70,12 @@ def fidelity_table(curves: Mapping[str, Sequence[tuple[float, Rows]]]) -> str:
 def flags() -> argparse.ArgumentParser:
     """The command line."""
     usual = Settings()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=Path, required=True, help="folder of meshes")
-    parser.add_argument("--names", nargs="+", default=[], help="default: the paper's seven if all are there, else all")
-    parser.add_argument("--trials", type=int, default=20, help="of each model; default: %(default)s")
+    numbers = {name: getattr(usual, name) for name in ("width", "height", "components", "strength")}
+    parser = common_flags(__doc__, "table2", {"trials": 20, **numbers})
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS), metavar="METHOD")
     parser.add_argument("--noises", nargs="+", choices=(CLEAN, NOISY), default=[CLEAN, NOISY])
-    for name in ("width", "height", "components"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(usual, name), help="default: %(default)s")
-    parser.add_argument("--strength", type=float, default=usual.strength, help="of the noise; default: %(default)s")
     parser.add_argument("--fidelity", action="store_true", help="error against the object's fidelity, Fig. 4 (slow)")
     parser.add_argument("--timing", action="store_true", help="milliseconds forward and backward, table 1")
-    parser.add_argument("--output", type=Path, default=Path("output/table2"))
-    parser.add_argument("--results", type=Path, help="Markdown file whose section table2 is replaced")
     parser.add_argument("--sensor-figure", type=Path, help="draw the sensor's noise on the first mesh there, and stop")
     return parser
 
@@ -120,13 +86,13 @@ def main(argv: list[str]) -> int:
     settings = Settings(options.width, options.height, components=options.components, strength=options.strength)
 
     def work() -> str | None:
-        meshes = chosen_meshes(options.models, options.names)
+        meshes = find_meshes(options.models, options.names, PAPER_NAMES)
         if options.sensor_figure:
             util.prepare_output_dir(options.sensor_figure.parent)
             larger = replace(settings, width=4 * settings.width, height=4 * settings.height)
             pictures.draw_sensor(options.sensor_figure, trial(meshes[0], 0, CLEAN, larger).exposure, settings.strength)
             return None
-        methods, skipped = runnable(options.methods)
+        methods, skipped = runnable(METHODS, options.methods)
         folder = util.prepare_output_dir(options.output)
         rows = rows_of(plan(meshes, options.trials, options.noises, methods, settings), folder, "table 2")
         pictures.draw_models(folder / "models.png", rows)

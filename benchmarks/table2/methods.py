@@ -10,9 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from benchmarks.table2.icp import back_projected, icp, icp_target
+from benchmarks.study import canonical
 from benchmarks.table2.scenes import MIXTURE_SOURCES, Cloud, Settings, mixture, sampled
-from benchmarks.table3.runs import canonical
 from fm_render import Mixture
 from fmb.fields.metaballs import decimate
 from fmb.pose.estimate import PoseProgram, compile_pose, estimate_pose
@@ -22,6 +21,9 @@ from fmb.pose.stages import PoseOptions
 from fmb.shape.supervision import DEPTH_SETTINGS
 
 FEW, MANY = 470, 40_000  # points: as exact as 40 components, says section 6, and a hundred times as many
+FURTHEST = 1.0  # scales; pairs further apart do not count in others' ICP
+MOST_STEPS = 100  # of others' ICP; all else is theirs
+NEIGHBOURS = 20  # from which small_gicp estimates a point's normal and covariance
 
 
 class Model(NamedTuple):
@@ -95,16 +97,53 @@ def faces_of(vertices: int) -> int:
     return 2 * vertices - 4
 
 
-def prepare_icp(model: Model, rule: str, count: int, vertices: int = 0) -> Solve:
-    """Iterative closest points: what was measured onto `count` points of the surface, or of one with few vertices."""
-    target = icp_target(*model_points(model, count, vertices))
+def prepare_open3d(model: Model, rule: str, count: int, vertices: int = 0) -> Solve:
+    """Open3D's ICP of what was measured onto `count` points of the surface, or of one with few vertices."""
+    from open3d import geometry, utility
+    from open3d.pipelines import registration
+
+    points, normal = model_points(model, count, vertices)
+    target = geometry.PointCloud(utility.Vector3dVector(points))
+    target.normals = utility.Vector3dVector(normal)
+    estimation = getattr(registration, f"TransformationEstimationPointTo{rule.capitalize()}")()
+    end = registration.ICPConvergenceCriteria(max_iteration=MOST_STEPS)
 
     def solve(exposure: Exposure, start: np.ndarray) -> Estimate:
-        seen = back_projected(exposure.depth, exposure.intrinsics)
-        found = icp(seen, target, np.linalg.inv(start), rule)
-        return Estimate(np.linalg.inv(found.target_from_source), found.iterations, found.success)
+        source = geometry.PointCloud(utility.Vector3dVector(back_projected(exposure.depth, exposure.intrinsics)))
+        found = registration.registration_icp(source, target, FURTHEST, np.linalg.inv(start), estimation, end)
+        return Estimate(np.linalg.inv(found.transformation), 0)  # it does not tell its steps
 
     return solve
+
+
+def prepare_small_gicp(model: Model, rule: str, count: int) -> Solve:
+    """small_gicp's registration by one of its rules, onto `count` points of the surface."""
+    import small_gicp
+
+    def cloud(points: np.ndarray) -> tuple:
+        found = small_gicp.PointCloud(points)
+        tree = small_gicp.KdTree(found)
+        small_gicp.estimate_normals_covariances(found, tree, NEIGHBOURS)
+        return found, tree
+
+    target, tree = cloud(model_points(model, count)[0])
+    options = {"registration_type": rule, "max_correspondence_distance": FURTHEST, "max_iterations": MOST_STEPS}
+
+    def solve(exposure: Exposure, start: np.ndarray) -> Estimate:
+        source, _ = cloud(back_projected(exposure.depth, exposure.intrinsics))
+        found = small_gicp.align(target, source, tree, np.linalg.inv(start), **options)
+        return Estimate(np.linalg.inv(found.T_target_source), int(found.iterations))
+
+    return solve
+
+
+def back_projected(
+    depth: Float[np.ndarray, "height width"], intrinsics: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "measured 3"]:
+    """Points in the camera's axes of all pixels that measured a depth; NaN and 0 did not."""
+    row, column = np.nonzero(np.nan_to_num(depth) > 0.0)
+    pixel = np.stack([column + 0.5, row + 0.5, np.ones(len(row))], axis=-1)
+    return pixel @ np.linalg.inv(intrinsics).T * depth[row, column, None]
 
 
 POSE_SOURCES = (
@@ -119,29 +158,36 @@ POSE_SOURCES = (
     "fmb/pose/search.py",
     *MIXTURE_SOURCES,
 )
-ICP_SOURCES = ("benchmarks/table2/icp.py", "benchmarks/table2/methods.py")
+ICP_SOURCES = ("benchmarks/table2/methods.py",)
 START, OURS, RECIPE = "start", "fuzzy metaballs", "the paper's recipe"
 RELEASED = PoseOptions(method="first_order", starts=0, settings=DEPTH_SETTINGS)
 
 
 def points_method(rule: str, count: int) -> tuple[str, Method]:
-    """ICP with so many points of the surface, and its name."""
-    method = Method(partial(prepare_icp, rule=rule, count=count), 3 * count, ICP_SOURCES)
-    return f"ICP, {rule}, {count:,} points", method
+    """Open3D's ICP with so many points of the surface, and its name."""
+    prepare = partial(prepare_open3d, rule=rule, count=count)
+    return f"Open3D ICP, {rule}, {count:,} points", Method(prepare, 3 * count, ICP_SOURCES, "open3d")
 
 
 def mesh_method(rule: str, vertices: int) -> tuple[str, Method]:
-    """ICP with MANY points of a decimated mesh, whose numbers are those of its vertices and faces, and its name."""
-    prepare = partial(prepare_icp, rule=rule, count=MANY, vertices=vertices)
-    method = Method(prepare, 3 * (vertices + faces_of(vertices)), (*ICP_SOURCES, "fmb/fields/metaballs.py"))
-    return f"ICP, {rule}, mesh of {vertices} vertices", method
+    """The same with MANY points of a decimated mesh, whose numbers are those of its vertices and faces."""
+    prepare = partial(prepare_open3d, rule=rule, count=MANY, vertices=vertices)
+    sources = (*ICP_SOURCES, "fmb/fields/metaballs.py")
+    method = Method(prepare, 3 * (vertices + faces_of(vertices)), sources, "open3d")
+    return f"Open3D ICP, {rule}, mesh of {vertices} vertices", method
 
 
-OWN: dict[str, Method] = {  # of the table
+METHODS: dict[str, Method] = {  # of the table
     OURS: Method(prepare_metaballs, 400, POSE_SOURCES),
     RECIPE: Method(partial(prepare_metaballs, options=RELEASED, kind="depths"), 400, POSE_SOURCES),
     START: Method(prepare_start, 0, ()),
     **dict(points_method(rule, count) for count in (FEW, MANY) for rule in ("plane", "point")),
+    **{
+        f"small_gicp, {rule}, {MANY:,} points": Method(
+            partial(prepare_small_gicp, rule=rule, count=MANY), 3 * MANY, ICP_SOURCES, "small_gicp"
+        )
+        for rule in ("PLANE_ICP", "GICP")
+    },
 }
 FIDELITY: dict[str, dict[str, Method]] = {  # of the curves: for each kind of object, from coarse to fine
     **{
@@ -153,4 +199,5 @@ FIDELITY: dict[str, dict[str, Method]] = {  # of the curves: for each kind of ob
         for rule in ("plane", "point")
     },
 }
+KNOWN: dict[str, Method] = {**METHODS, **{name: method for kind in FIDELITY.values() for name, method in kind.items()}}
 COMPONENTS = (5, 10, 20, 40, 80, 160, 320, 640)  # of the curve of fuzzy metaballs

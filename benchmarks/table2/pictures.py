@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 import util
-from benchmarks.table2.methods import START
-from benchmarks.table2.report import NOISES, Rows, chosen, methods_of, models_of, summary
+from benchmarks.study import Rows, chosen, methods_of
+from benchmarks.table2.methods import METHODS, START
+from benchmarks.table2.report import NOISES, models_of, summary
 from benchmarks.table2.runs import SUCCESS
 from fmb.pictures import draw
 from fmb.pictures.pose import joined
@@ -26,9 +27,9 @@ def draw_models(path: Path, rows: Rows) -> Path:
     """Errors of every trial by model and method; diamonds: means of a model, dashed lines: of a method (Fig. 5)."""
     from matplotlib.figure import Figure
 
-    methods, models = [name for name in methods_of(rows) if name != START], models_of(rows)
+    methods, models = [name for name in methods_of(rows, METHODS) if name != START], models_of(rows)
     noises = [noise for noise in NOISES if chosen(rows, noise=noise)]
-    figure = Figure(figsize=(2.4 + 1.5 * len(models), 1.0 + 3.5 * len(noises)), dpi=util.DOTS_PER_INCH)
+    figure = Figure(figsize=(max(9.0, 2.4 + 1.5 * len(models)), 1.0 + 3.5 * len(noises)), dpi=util.DOTS_PER_INCH)
     panels = figure.subplots(len(noises), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     width = 0.8 / len(methods)
     for axes, noise in zip(panels, noises, strict=True):

@@ -1,16 +1,15 @@
 """Table 2 as Markdown: means, interquartile ranges, medians and successes, the paper's rows beside them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.study import number, table
-from benchmarks.table2.methods import OURS
-from benchmarks.table2.runs import METHODS, SUCCESS
+from benchmarks.study import Rows, chosen, methods_of, number, table
+from benchmarks.table2.methods import METHODS, OURS
+from benchmarks.table2.runs import SUCCESS
 from benchmarks.table2.scenes import CLEAN, NOISY
 
-Rows = Sequence[Mapping[str, Any]]
 NOISES = (CLEAN, NOISY)
 
 
@@ -56,17 +55,6 @@ def summary(rows: Rows) -> Summary:
     return Summary(error.mean(), high - low, median, np.mean(error <= SUCCESS), np.median(seconds), len(rows))
 
 
-def chosen(rows: Rows, **fields: Any) -> list[Mapping[str, Any]]:
-    """Rows with these values."""
-    return [row for row in rows if all(row[name] == value for name, value in fields.items())]
-
-
-def methods_of(rows: Rows) -> list[str]:
-    """Methods that have rows, in the order of METHODS."""
-    found = {row["method"] for row in rows}
-    return [name for name in METHODS if name in found]
-
-
 def models_of(rows: Rows) -> list[str]:
     """Models that have rows, in their order."""
     return list(dict.fromkeys(row["model"] for row in rows))
@@ -78,7 +66,7 @@ def summary_table(rows: Rows) -> str:
     for noise in NOISES:
         head += (f"{noise}: mean ± IQR", "median", f"within {SUCCESS:g}")
     lines = []
-    for method in methods_of(rows):
+    for method in methods_of(rows, METHODS):
         found = [summary(chosen(rows, method=method, noise=noise)) for noise in NOISES]
         cells = (cell for part in found for cell in (spread(part.mean, part.quartiles), *details(part)))
         numbers = METHODS[method].numbers
@@ -149,12 +137,13 @@ def section(rows: Rows, run: Sequence[str], more: str = "") -> str:
         "Error: geometric mean of rotation (degrees) and translation (% of the object's scale) of the object's pose in "
         f"the camera; mean ± interquartile range over {len(models_of(rows))} models x {count} trials, the same for "
         f"all methods, and the share of trials within {SUCCESS:g}. Starts are turned by up to 45 degrees about a "
-        "random axis and moved by up to half a scale. Noisy: fmb/poses/sensor.py, an eighth of the mask missing. ICP "
-        "matches all measured points to points sampled from the mesh until it stands still. Milliseconds: median, "
-        "after compilation. Rows marked paper are from its table 2: other models, noise and hardware.",
+        "random axis and moved by up to half a scale. Noisy: fmb/pose/simulation.py, an eighth of the mask missing. "
+        "ICP of Open3D and small_gicp matches measured points to points sampled from the mesh, in at most 100 steps. "
+        "Milliseconds: median, after compilation. Rows marked paper are from its table 2: other models, noise and "
+        "hardware.",
         summary_table(rows),
     ]
-    if OURS in methods_of(rows):
+    if chosen(rows, method=OURS):
         parts += [
             f"Model by model, {OURS}:",
             model_table(rows, OURS),

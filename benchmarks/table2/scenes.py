@@ -13,9 +13,7 @@ import trimesh
 from jaxtyping import Float
 
 import util
-from benchmarks.study import digest
-from benchmarks.table3.methods import ROOT
-from benchmarks.table3.runs import canonical
+from benchmarks.study import ROOT, canonical, digest
 from fm_render import Mixture
 from fmb.geometry.cameras import pinhole_intrinsics, random_cameras
 from fmb.geometry.ground_truth import render_ground_truth

@@ -1,6 +1,6 @@
 """Table 3 of the paper: shape from silhouette on a folder of meshes, clean and damaged, by every method.
 
-    uv run python -m benchmarks.table3 --models ../shared/data/models [--names arma ...] [--seeds 0 1 2]
+    python -m benchmarks.table3 --models ../shared/data/models [--names arma ...] [--seeds 0 1 2]
         [--methods ...] [--views 32] [--size 64] [--components 40] [--output output/table3]
         [--results docs/results/shape.md] [--figures docs/figures] [--curves [--minutes 20]] [--noise-figure noise.png]
 
@@ -17,40 +17,19 @@ packages (Open3D) are skipped, and named, where the package is missing.
 import argparse
 import shutil
 import sys
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 import util
-from benchmarks.measure import machine
-from benchmarks.study import told, write_section
+from benchmarks.study import Rows, chosen, find_meshes, provenance, runnable, study, told, write_section
+from benchmarks.study import flags as common_flags
 from benchmarks.table3 import pictures
 from benchmarks.table3.curves import curve_runs, curve_section, curves_of
-from benchmarks.table3.methods import OURS, Settings
-from benchmarks.table3.optional import missing_packages
-from benchmarks.table3.report import DAMAGED, Rows, chosen, section
-from benchmarks.table3.runs import CLEAN, METHODS, Run, clean_data, perform_all, silhouettes
+from benchmarks.table3.methods import METHODS, OURS, Settings
+from benchmarks.table3.report import DAMAGED, section
+from benchmarks.table3.runs import CLEAN, Run, clean_data, job, silhouettes
 
 PAPER_NAMES = ("arma", "buddha", "dragon", "lucy", "bunny", "gear", "eiffel", "human", "yoga", "plane")
-KINDS = (".ply", ".obj", ".stl", ".off", ".glb")
-
-
-def find_meshes(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The meshes of these names; without names the paper's ten where all are there, else every mesh of the folder.
-
-    Raises ValueError for a folder without meshes and for a name that has none.
-    """
-    found = {path.stem: path for path in sorted(folder.glob("*")) if path.suffix.lower() in KINDS}
-    if not found:
-        raise ValueError(f"{folder}: no mesh in this folder ({', '.join(KINDS)})")
-    names = names or (PAPER_NAMES if set(PAPER_NAMES) <= found.keys() else tuple(found))
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise ValueError(f"{folder}: no mesh named {', '.join(missing)}; there are {', '.join(found)}")
-    return [found[name] for name in names]
 
 
 def plan(
@@ -64,40 +43,6 @@ def plan(
         for noise in noises
         for method in methods
     ]
-
-
-def rows_of(runs: Sequence[Run], folder: Path, title: str, minutes: float | None = None) -> list[Mapping]:
-    """Their rows, with a bar; after so many minutes no further run is begun, and the rows are those of the first."""
-    end = None if minutes is None else time.monotonic() + 60.0 * minutes
-    with tqdm(desc=title, total=len(runs), unit="fit", leave=False) as bar:
-
-        def name(run: Run) -> None:
-            bar.set_postfix_str(f"{run.mesh.stem} {run.noise} {run.method}")
-
-        rows = []
-        for row in perform_all(runs, folder, name):
-            rows.append(row)
-            bar.update()
-            if end is not None and time.monotonic() > end:
-                break
-    return rows
-
-
-def runnable(methods: Sequence[str]) -> tuple[list[str], str]:
-    """Those of the methods whose packages are there, and a sentence about the others, empty where there are none.
-
-    Raises ValueError where none is left.
-    """
-    absent = missing_packages([METHODS[method] for method in methods])
-    skipped = [method for method in methods if METHODS[method].package in absent]
-    left = [method for method in methods if method not in skipped]
-    if not skipped:
-        return left, ""
-    reasons = "; ".join(absent.values())
-    said = f"Skipped, for want of a package ({reasons}): {', '.join(skipped)}."
-    if not left:
-        raise ValueError(said + " No method is left")
-    return left, said
 
 
 def draw(folder: Path, rows: Rows, noises: Sequence[str]) -> list[Path]:
@@ -119,15 +64,10 @@ def copy(drawn: Sequence[Path], folder: Path | None, prefix: str = "") -> None:
 def flags() -> argparse.ArgumentParser:
     """The command line."""
     usual = Settings()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=Path, required=True, help="folder of meshes")
-    parser.add_argument("--names", nargs="+", default=[], help="default: the paper's ten if all are there, else all")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    numbers = {name: getattr(usual, name) for name in ("views", "size", "components", "grid", "effort")}
+    parser = common_flags(__doc__, "table3", numbers, seeds=(0, 1, 2))
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS), metavar="METHOD")
     parser.add_argument("--noises", nargs="+", choices=(CLEAN, DAMAGED), default=[CLEAN, DAMAGED])
-    for name in ("views", "size", "components", "grid"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(usual, name), help="default: %(default)s")
-    parser.add_argument("--effort", type=float, default=usual.effort, help="factor on our epochs; default: %(default)s")
     parser.add_argument(
         "--curves",
         action="store_true",
@@ -135,8 +75,6 @@ def flags() -> argparse.ArgumentParser:
         "size, seconds (slow: take few models and one seed)",
     )
     parser.add_argument("--minutes", type=float, help="begin no further point of the curves after so many minutes")
-    parser.add_argument("--output", type=Path, default=Path("output/table3"))
-    parser.add_argument("--results", type=Path, help="Markdown file whose section is replaced")
     parser.add_argument("--figures", type=Path, help="folder that gets the pictures too, as table3_*.png, curves.png")
     parser.add_argument("--noise-figure", type=Path, help="draw the kinds of noise on the first mesh there, and stop")
     return parser
@@ -144,21 +82,19 @@ def flags() -> argparse.ArgumentParser:
 
 def run_line(options: argparse.Namespace, settings: Settings, argv: list[str]) -> str:
     """With what, when and where it ran."""
-    words = " ".join(f'"{word}"' if set(word) & set(" '") else word for word in argv)
-    return (
-        f"Command: `python -m benchmarks.table3 {words}`. Seeds {', '.join(map(str, options.seeds))}; "
-        f"{settings.views} views of {settings.size} x {settings.size}, {settings.components} components. "
-        f"{date.today().isoformat()}. {machine()}."
-    )
+    seeds, size = ", ".join(map(str, options.seeds)), f"{settings.size} x {settings.size}"
+    data = f"Seeds {seeds}; {settings.views} views of {size}, {settings.components} components"
+    return f"{provenance('table3', argv)} {data}."
 
 
 def write_table(options: argparse.Namespace, meshes: Sequence[Path], settings: Settings, argv: list[str]) -> str:
     """Runs what is missing of the table, writes it and draws its pictures; the section's text comes back."""
-    methods, skipped = runnable(options.methods)
+    methods, skipped = runnable(METHODS, options.methods)
     if skipped:
         print(skipped, file=sys.stderr)
     folder = util.prepare_output_dir(options.output)
-    rows = rows_of(plan(meshes, options.seeds, options.noises, methods, settings), folder, "table 3")
+    runs = plan(meshes, options.seeds, options.noises, methods, settings)
+    rows = study([job(run, folder) for run in runs], folder, "table 3")
     copy(draw(folder, rows, options.noises), options.figures, "table3_")
     text = section(rows, list(filter(None, (run_line(options, settings, argv), skipped))))
     util.write_text(folder / "table3.md", text + "\n")
@@ -171,7 +107,8 @@ def write_curves(options: argparse.Namespace, meshes: Sequence[Path], settings: 
     """Runs what is missing of the curves, writes and draws them; the section's text comes back."""
     folder = util.prepare_output_dir(options.output)
     runs = curve_runs(meshes, options.seeds, options.noises, settings)
-    curves = curves_of(runs, rows_of(runs, folder, "curves", options.minutes), settings)
+    rows = study([job(run, folder) for run in runs], folder, "curves", options.minutes)
+    curves = curves_of(runs, rows, settings)
     if not curves:
         raise ValueError(f"curves: no point was ready after {options.minutes:g} minutes; the same command goes on")
     copy([pictures.draw_curves(folder / "curves.png", curves, settings)], options.figures)
@@ -188,7 +125,7 @@ def main(argv: list[str]) -> int:
     settings = Settings(options.views, options.size, options.components, options.grid, options.effort)
 
     def work() -> str | None:
-        meshes = find_meshes(options.models, options.names)
+        meshes = find_meshes(options.models, options.names, PAPER_NAMES)
         if options.noise_figure:
             util.prepare_output_dir(options.noise_figure.parent)
             train = clean_data(meshes[0], options.seeds[0], settings).train

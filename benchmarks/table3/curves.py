@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.study import table
+from benchmarks.study import Rows, chosen, table
 from benchmarks.table3.methods import OURS, Settings
-from benchmarks.table3.report import Rows, chosen, spread
+from benchmarks.table3.report import spread
 from benchmarks.table3.runs import Run
 
 CURVES: dict[str, tuple[str, tuple[float, ...]]] = {  # name on the axis: (setting, its values)

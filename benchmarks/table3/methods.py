@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from scipy.ndimage import binary_dilation
 
 from benchmarks.render.naive import render_naive
 from benchmarks.table3.carving import carve
@@ -17,14 +17,13 @@ from fm_render import Mixture
 from fmb.fields.looks import look
 from fmb.fit.loop import compile_fit
 from fmb.geometry.cameras import Cameras
-from fmb.geometry.views import Images, Views
-from fmb.hull.votes import look_at_volume
+from fmb.geometry.views import Images, Views, foreground
+from fmb.hull.votes import Volume, look_at_volume
 from fmb.shape.options import ModelOptions, OptimizationOptions
 from fmb.shape.recipe import RECIPES, ShapeProgram, compile_shape_fit, fit_options, fit_shape
 from fmb.shape.start import start_mixture
 from fmb.shape.supervision import Sample, Supervision
 
-ROOT = Path(__file__).resolve().parents[2]
 RELEASED_MARGIN = 3e-8  # alpha is clipped to [3e-8, 1 - 3e-8] in the released loss
 DISSENT = 0.1  # of the carving that forgives: 3 of 32 views may be against a voxel
 
@@ -111,6 +110,42 @@ def prepare_forgiving_carving(settings: Settings) -> Solve:
     return prepare_carving(settings, DISSENT)
 
 
+def prepare_open3d(settings: Settings) -> Solve:
+    """Open3D's carving of a dense grid; it keeps a voxel while some corner of it meets the mask in every view.
+
+    As it is used by default: what lies outside an image is carved away.
+    """
+    import open3d
+
+    def solve(views: Views, seed: int) -> Outcome:
+        start = time.perf_counter()
+        # a corner counts where any of the four pixels around it does: masks are a pixel larger to it
+        grown = binary_dilation(foreground(np.asarray(views.silhouette)), np.ones((1, 3, 3), bool))
+        box = carve(views._replace(silhouette=grown.astype(float)), 1).box
+        size, white = box.edge / settings.grid, np.ones(3)
+        grid = open3d.geometry.VoxelGrid.create_dense(np.array(box.lower), white, size, *(3 * [box.edge]))
+        height, width = views.silhouette.shape[1:]
+        pose = np.linalg.inv(np.asarray(views.cameras.world_from_camera, float))
+        intrinsics = np.asarray(views.cameras.intrinsics, float)
+        for mask, camera_from_world, matrix in zip(views.silhouette, pose, intrinsics, strict=True):
+            camera = open3d.camera.PinholeCameraParameters()
+            # there pixel (0, 0) has its centre at (0, 0)
+            middle = matrix[:2, 2] - 0.5
+            camera.intrinsic = open3d.camera.PinholeCameraIntrinsic(width, height, matrix[0, 0], matrix[1, 1], *middle)
+            camera.extrinsic = camera_from_world
+            image = open3d.geometry.Image(foreground(np.asarray(mask)).astype(np.float32))
+            grid.carve_silhouette(image, camera)
+        occupied = np.zeros(3 * (settings.grid,), bool)
+        left = np.array([voxel.grid_index for voxel in grid.get_voxels()], int).reshape(-1, 3)
+        # rounding may leave one more on an edge
+        occupied[tuple(left[(left < settings.grid).all(axis=1)].T)] = True
+        seconds = time.perf_counter() - start
+        volume = Volume(occupied, box)
+        return Outcome(lambda cameras, image_size: look_at_volume(volume, cameras, image_size), seconds)
+
+    return solve
+
+
 FIT_SOURCES = (
     "fm_render.py",
     "fm_render.py",
@@ -125,7 +160,7 @@ FIT_SOURCES = (
     "fmb/fit/schedules.py",
 )
 OURS = "fuzzy metaballs"
-OWN: dict[str, Method] = {  # those that need no other package; METHODS of table3_runs.py are all
+METHODS: dict[str, Method] = {
     OURS: Method(
         prepare_metaballs,
         (*FIT_SOURCES, "fmb/shape/edges.py", "fmb/shape/attendant.py", "fmb/shape/sampling.py"),
@@ -133,6 +168,7 @@ OWN: dict[str, Method] = {  # those that need no other package; METHODS of table
     "predecessor's recipe": Method(prepare_predecessor, (*FIT_SOURCES, "benchmarks/render/naive.py")),
     "voxel carving": Method(prepare_carving, ("benchmarks/table3/carving.py",)),
     "voxel carving, 9 of 10": Method(prepare_forgiving_carving, ("benchmarks/table3/carving.py",)),
+    "Open3D voxel carving": Method(prepare_open3d, ("benchmarks/table3/carving.py",), "open3d"),
 }
 
 

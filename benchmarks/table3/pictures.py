@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 import util
+from benchmarks.study import Rows, chosen, methods_of
 from benchmarks.table3.curves import CURVES, Point
-from benchmarks.table3.methods import OURS, Settings
-from benchmarks.table3.report import DAMAGED, PAPER, WORST, Rows, chosen, methods_of, order_of_merit, spread
+from benchmarks.table3.methods import METHODS, OURS, Settings
+from benchmarks.table3.report import DAMAGED, PAPER, WORST, order_of_merit, spread
 from benchmarks.table3.runs import CLEAN, KEPT_VIEWS
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.noise import NOISES
@@ -27,7 +28,7 @@ def draw_bars(path: Path, rows: Rows) -> Path:
     """Cross-entropy of every method beside the paper's, on a logarithmic axis, with deviations over models."""
     from matplotlib.figure import Figure
 
-    methods = methods_of(rows)
+    methods = methods_of(rows, METHODS)
     names = [*methods, *PAPER]
     figure = Figure(figsize=(9, 1.6 + 0.5 * len(names)), dpi=util.DOTS_PER_INCH)
     axes = figure.subplots()
@@ -96,7 +97,7 @@ def draw_reconstructions(path: Path, folder: Path, rows: Rows, noise: str) -> Pa
 
     With noise, a training mask comes first.
     """
-    methods, tiles, labels = methods_of(rows), [], []
+    methods, tiles, labels = methods_of(rows, METHODS), [], []
     for model in order_of_merit(rows, methods[0], noise):
         kept = [_kept(folder, chosen(rows, method=name, noise=noise, model=model)) for name in methods]
         scale = depth_scale([kept[0]["reference"]], "scales")

@@ -1,15 +1,14 @@
 """Table 3 as Markdown: means and deviations, the paper's rows beside them, model by model, the worst explained."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.study import table
-from benchmarks.table3.methods import OURS
-from benchmarks.table3.runs import CLEAN, METHODS
+from benchmarks.study import Rows, chosen, methods_of, table
+from benchmarks.table3.methods import METHODS, OURS
+from benchmarks.table3.runs import CLEAN
 
-Rows = Sequence[Mapping[str, Any]]
 DAMAGED = "damaged"
 WORST = 3
 QUIET = 1.0  # load below which nothing else of weight ran
@@ -64,23 +63,13 @@ def spread(rows: Rows, field: str) -> Spread:
     return Spread(float(by_model.mean()), float(by_model.std()), over_seeds)
 
 
-def chosen(rows: Rows, **fields: Any) -> list[Mapping[str, Any]]:
-    """Rows with these values."""
-    return [row for row in rows if all(row[name] == value for name, value in fields.items())]
-
-
-def methods_of(rows: Rows) -> list[str]:
-    """Methods that have rows, in the order of METHODS."""
-    return [name for name in METHODS if chosen(rows, method=name)]
-
-
 def summary_table(rows: Rows) -> str:
     """Every method, ours and published."""
     noises = [noise for noise in (CLEAN, DAMAGED) if chosen(rows, noise=noise)]
     head = ("", "seconds", *(f"{noise}: cross-entropy" for noise in noises))
     head += tuple(f"{noise}: {name}" for noise in noises for name in ("IoU", "depth error, %"))
     lines = []
-    for method in methods_of(rows):
+    for method in methods_of(rows, METHODS):
         parts = [chosen(rows, method=method, noise=noise) for noise in noises]
         errors = tuple(str(spread(part, "cross_entropy")) for part in parts)
         details = (
@@ -104,7 +93,7 @@ def load_line(rows: Rows) -> str:
     text = f"Meanwhile {min(loads):.1f} to {max(loads):.1f} processes wanted to run (mean {np.mean(loads):.1f})"
     quiet = [row for row in rows if row.get("load", np.inf) < QUIET]
     parts = []
-    for method in methods_of(quiet):
+    for method in methods_of(quiet, METHODS):
         seconds = [row["seconds"] for row in chosen(quiet, method=method)]
         parts.append(f"{method} {np.mean(seconds):.2f} s ({len(seconds)} of {len(chosen(rows, method=method))} fits)")
     return f"{text}; below {QUIET:g}: {', '.join(parts)}." if parts else f"{text}, never fewer than {QUIET:g}."
@@ -177,7 +166,7 @@ def section(rows: Rows, run: Sequence[str]) -> str:
         "hardware. Seconds per model after compilation, mean. " + load_line(rows),
         summary_table(rows),
     ]
-    if OURS in methods_of(rows):
+    if chosen(rows, method=OURS):
         parts += [
             f"Model by model, {OURS}, best first; where the error lies is told of clean.",
             model_table(rows, OURS),

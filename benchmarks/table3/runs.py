@@ -1,35 +1,25 @@
-"""The runs of table 3: which there are, how each is measured, and the file that remembers them."""
+"""The runs of table 3: which there are, and how each is measured."""
 
-import hashlib
-import json
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import asdict
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import trimesh
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from benchmarks.study import digest, read_rows
-from benchmarks.table3.methods import OWN, ROOT, Method, Settings, Solve
-from benchmarks.table3.optional import OPTIONAL
+from benchmarks.study import Job, canonical, key
+from benchmarks.table3.methods import METHODS, Settings, Solve
 from fmb.fields.looks import measure
-from fmb.files.meshes import read_mesh
 from fmb.geometry.cameras import Cameras
-from fmb.geometry.frames import canonical_frame
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.metrics import ALPHA_MARGIN
 from fmb.geometry.noise import NOISES, changed_views
 from fmb.geometry.options import RenderingOptions
 from fmb.geometry.views import Images, Views, scene_cameras
 from fmb.shape.options import ModelOptions, OptimizationOptions
-from util import plain
 
-METHODS: dict[str, Method] = OWN | OPTIONAL
 CLEAN = "clean"
 UNSEEN_SEED = 7_2  # section 7.2; the same unseen cameras for every model, method and seed
 KEPT_VIEWS = 4  # of the unseen ones, whose pictures are kept
@@ -43,8 +33,7 @@ DATA_SOURCES = (
 MEASURING_SOURCES = ("fmb/fields/looks.py", "fmb/geometry/metrics.py")
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """One reconstruction."""
 
     mesh: Path
@@ -53,16 +42,21 @@ class Run:
     seed: int
     settings: Settings
 
-    @property
-    def key(self) -> str:
-        """Of everything that the result depends on: a changed mesh, setting or source makes it another run."""
-        parts = [asdict(self.settings), self.noise, self.method, self.seed, digest(self.mesh)]
-        # of fmb/options.py what is set there, not its text: options of other tasks come and go
-        parts += [repr(options()) for options in (ModelOptions, OptimizationOptions, RenderingOptions)]
-        sources = (*METHODS[self.method].sources, *DATA_SOURCES, *MEASURING_SOURCES, "benchmarks/table3/methods.py")
-        parts += [digest(ROOT / source) for source in sources]
-        name = f"{self.mesh.stem}-{self.noise}-{re.sub('[^a-z0-9]+', '_', self.method)}-{self.seed}"
-        return f"{name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"
+
+def job(run: Run, folder: Path) -> Job:
+    """What makes the run's row, and in the folder its pictures, KEY.npz."""
+    # of options what is set there, not their text: options of other tasks come and go
+    usual = [repr(options()) for options in (ModelOptions, OptimizationOptions, RenderingOptions)]
+    settings = [asdict(run.settings), run.noise, run.method, run.seed, *usual]
+    sources = (*METHODS[run.method].sources, *DATA_SOURCES, *MEASURING_SOURCES, "benchmarks/table3/methods.py")
+    mark = key(f"{run.mesh.stem}-{run.noise}-{run.method}-{run.seed}", settings, sources, [run.mesh])
+    return Job(mark, partial(perform, run, folder / f"{mark}.npz"))
+
+
+@cache
+def prepared(method: str, settings: Settings) -> Solve:
+    """The method, compiled once for data of this size."""
+    return METHODS[method].prepare(settings)
 
 
 class Data(NamedTuple):
@@ -70,13 +64,6 @@ class Data(NamedTuple):
 
     train: Views
     unseen: Views
-
-
-@lru_cache(maxsize=4)
-def canonical(mesh: Path) -> trimesh.Trimesh:
-    """The mesh in its canonical frame."""
-    found = read_mesh(mesh)
-    return canonical_frame(found).mesh_to_canonical(found)
 
 
 def silhouettes(mesh: Path, cameras: Cameras, settings: Settings) -> np.ndarray:
@@ -106,10 +93,10 @@ def data(run: Run) -> Data:
     return found._replace(train=NOISES[run.noise](found.train, np.random.default_rng([run.seed, 2])))
 
 
-def perform(run: Run, solve: Solve, folder: Path) -> dict[str, Any]:
-    """The run's row, after its pictures are in the folder."""
+def perform(run: Run, pictures: Path) -> dict[str, Any]:
+    """The run's row, after its pictures are written."""
     train, unseen = data(run)
-    outcome = solve(train, run.seed)
+    outcome = prepared(run.method, run.settings)(train, run.seed)
     size = unseen.silhouette.shape[1:]
     images = outcome.look(unseen.cameras, size)
     errors = measure(images, unseen, 1.0)
@@ -118,14 +105,13 @@ def perform(run: Run, solve: Solve, folder: Path) -> dict[str, Any]:
     met = changed_views(clean_data(run.mesh, run.seed, run.settings).train, train)
     shown = np.argsort(~met, kind="stable")[few]
     np.savez_compressed(
-        folder / f"{run.key}.npz",
+        pictures,
         alpha=images.alpha[few].astype(np.float32),
         depth=np.asarray(images.depth[few], np.float32),
         reference=unseen.depth[few].astype(np.float32),
         train=np.asarray(train.silhouette[shown], np.float32),
     )
     return {
-        "key": run.key,
         "model": run.mesh.stem,
         "noise": run.noise,
         "method": run.method,
@@ -153,25 +139,3 @@ def where_wrong(images: Images, views: Views) -> dict[str, float]:
         "error_at_outline": float(error[edge].sum() / total),
         "error_inside": float(error[inside].sum() / total),
     }
-
-
-def perform_all(
-    runs: Iterable[Run], folder: Path, on_run: Callable[[Run], None] = lambda run: None
-) -> Iterator[dict[str, Any]]:
-    """The rows of all runs; those in folder/results.jsonl are read, each other one is added to it at once."""
-    path, solvers = folder / "results.jsonl", {}
-    known = read_rows(path)
-    with path.open("a+b") as file:
-        if file.tell() and not path.read_bytes().endswith(b"\n"):
-            file.write(b"\n")
-        for run in runs:
-            on_run(run)
-            if run.key not in known:
-                prepared = run.method, run.settings
-                if prepared not in solvers:
-                    solvers[prepared] = METHODS[run.method].prepare(run.settings)
-                row = plain(perform(run, solvers[prepared], folder))
-                file.write(json.dumps(row).encode() + b"\n")
-                file.flush()
-                known[run.key] = row
-            yield known[run.key]

@@ -18,7 +18,6 @@ from benchmarks.render.growth import most_common
 from benchmarks.render.naive import render_naive
 from benchmarks.render.report import Comparison, comparison_table
 from benchmarks.render.scenes import posed_rays
-from benchmarks.study import table, write_section
 from fm_render import Mixture, Rays, render
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,15 +106,6 @@ def test_peak_memory_never_falls():
     assert block.sum() == 2**23
 
 
-def test_tables_line_up():
-    assert table(("a", "b"), [("long", "1"), ("x", "20")]).splitlines() == [
-        "| a    |  b |",
-        "| ---- | -: |",
-        "| long |  1 |",
-        "| x    | 20 |",
-    ]
-
-
 def test_ratio_is_naive_over_ours():
     rows = [
         Comparison("t", 40, 8000, Timing(2.0, 1.0), Timing(6.0, 4.0), 5.0),
@@ -124,16 +114,6 @@ def test_ratio_is_naive_over_ours():
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in comparison_table(rows).splitlines()]
     assert lines[2] == ["t", "40 x 8,000", "2 (1)", "6 (4)", "3.0 (4.0)", "5"]
     assert lines[3] == ["t", "1,000 x 1,000,000", "2 (1)", "-", "-", "-"]
-
-
-def test_a_section_replaces_itself_alone(tmp_path: Path):
-    path = tmp_path / "RESULTS.md"
-    write_section(path, "first", "part")
-    path.write_text(path.read_text(encoding="utf-8") + "\nof others\n", encoding="utf-8")
-    write_section(path, "second", "part")
-    text = path.read_text(encoding="utf-8")
-    assert text.count("part:begin") == text.count("part:end") == 1
-    assert "<!-- part:begin -->\nsecond\n<!-- part:end -->\n\nof others\n" in text and "first" not in text
 
 
 def test_most_common():

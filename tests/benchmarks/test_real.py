@@ -1,6 +1,5 @@
 """The benchmark of real sequences, on a small one that is drawn here and, where they are shared, on the real ones."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from PIL import Image
 from benchmarks.real import __main__ as real
 from benchmarks.real.pictures import PANELS, SIDE, cropped, draw_sequence, squared
 from benchmarks.real.runs import Result, Settings, left_out, overlaps, read_sequence, start_of
-from benchmarks.study import identity, remember, remembered
+from benchmarks.study import read_rows
 from fmb.files.captures.plain import write_cameras
 from fmb.geometry.cameras import orbit_cameras, pinhole_intrinsics
 from fmb.geometry.ground_truth import render_ground_truth
@@ -54,21 +53,17 @@ def test_the_sequence_is_split_and_canonical(data):
     assert len(sequence.start_points) == 20_000
 
 
-def test_section_and_rows(data, tmp_path, capsys):
+@pytest.mark.slow
+def test_section_and_rows(data, tmp_path):
     results = tmp_path / "RESULTS.md"
     flags = ["--data", str(data), "--components", "3", "--side", "28", "--epochs", "2", "--batch", "256"]
     flags += ["--output", str(tmp_path / "out"), "--results", str(results)]
     assert real.main(flags) == 0
-    (row,) = remembered(tmp_path / "out" / "rows.json")
+    (row,) = read_rows(tmp_path / "out" / "results.jsonl").values()
     assert row["name"] == "knob" and row["views"] == [9, 2] and row["size"] == [28, 20]
     assert 0.0 < row["worst"] <= row["iou"] <= 1.0 and row["hull_iou"] > 0.8 and row["agreement"] > 0.8
     text = results.read_text(encoding="utf-8")
     assert "<!-- real:begin -->" in text and "knob" in text and f"{row['iou']:.4f}" in text
-    # a second run finds everything done
-    before = (tmp_path / "out" / "rows.json").stat().st_mtime_ns
-    assert real.main(flags) == 0
-    assert (tmp_path / "out" / "rows.json").stat().st_mtime_ns == before
-    assert "components: IoU" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -87,14 +82,6 @@ def test_wrong_folders_are_named(tmp_path, data, capsys):
     assert f"error: {tmp_path}: no sequence in this folder" in capsys.readouterr().err
     assert real.main(["--data", str(data), "--names", "cow", "--output", str(tmp_path / "o")]) == 2
     assert "no sequence named cow; there are knob" in capsys.readouterr().err
-
-
-def test_rows_replace_their_like(tmp_path):
-    path = tmp_path / "rows.json"
-    for value, seed in ((0.5, 0), (0.6, 1), (0.7, 0)):
-        remember(path, {"name": "a", "components": 4, "settings": {"seed": seed}, "iou": value})
-    assert [row["iou"] for row in json.loads(path.read_text(encoding="utf-8"))] == [0.6, 0.7]
-    assert len({identity(row) for row in remembered(path)}) == 2
 
 
 def test_pixels_that_say_nothing_are_not_measured(data):

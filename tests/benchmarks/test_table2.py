@@ -1,6 +1,4 @@
-"""The benchmark of table 2 on two tiny meshes: rows, resumption, statistics, pictures, messages; and of table 1."""
-
-import json
+"""The benchmark of table 2 on two tiny meshes: rows, statistics, pictures; and of table 1."""
 
 import numpy as np
 import pytest
@@ -8,17 +6,19 @@ import trimesh
 
 from benchmarks.measure import Timing
 from benchmarks.render import table1
+from benchmarks.study import ROOT, read_rows
 from benchmarks.table2 import __main__ as table2
 from benchmarks.table2 import methods as table2_methods
 from benchmarks.table2 import report as table2_report
 from benchmarks.table2 import runs as table2_runs
 from benchmarks.table2 import scenes as table2_scenes
-from benchmarks.table2.methods import OURS, START, Method
+from benchmarks.table2.methods import METHODS, OURS, START
 from benchmarks.table2.scenes import CLEAN, NOISY, Settings
+from fmb.geometry.cameras import pinhole_intrinsics
 from fmb.geometry.metrics import object_pose_error
 
 TINY = ["--width", "32", "--height", "24", "--trials", "2"]
-PLANE, POINT = (f"ICP, {rule}, 470 points" for rule in ("plane", "point"))
+OTHERS = [name for name, method in METHODS.items() if method.package]
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +36,12 @@ def meshes(tmp_path_factory):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """ICP in place of the search, which takes long to compile."""
-    for methods in (table2_methods.OWN, table2_runs.METHODS, table2_runs.KNOWN):
-        monkeypatch.setitem(methods, OURS, table2_runs.METHODS[PLANE])
-    curve = {"points, ICP point": dict([table2_methods.points_method("point", 47)])}
-    curve["mesh, ICP plane"] = {PLANE: table2_runs.METHODS[PLANE]}
-    for module in (table2, table2_methods):
-        monkeypatch.setattr(module, "FIDELITY", curve)
+    """Where all begin in place of the search and of others' ICP."""
+    start = METHODS[START]
+    for name, method in table2_methods.KNOWN.items():
+        monkeypatch.setitem(table2_methods.KNOWN, name, start._replace(numbers=method.numbers))
+    curve = {"points, ICP point": {OTHERS[0]: start}, "mesh, ICP plane": {OTHERS[1]: start}}
+    monkeypatch.setattr(table2, "FIDELITY", curve)
     monkeypatch.setattr(table2, "COMPONENTS", (5, 40))
     monkeypatch.setattr(
         table1, "measure", lambda seconds: {size: {"forward": Timing(1.0, 0.5)} for size in table1.SIZES}
@@ -53,32 +52,19 @@ def row(model: str, number: int, error: float, **fields) -> dict:
     return {"model": model, "number": number, "method": OURS, "noise": CLEAN, "error": error, "seconds": 0.1, **fields}
 
 
-def test_the_whole_table_and_its_continuation(meshes, quick, tmp_path, monkeypatch, capsys):
-    methods = [START, OURS, PLANE]
-    argv = ["--models", str(meshes), *TINY, "--output", str(tmp_path / "out"), "--methods", *methods]
-    argv += ["--results", str(tmp_path / "RESULTS.md")]
-    assert table2.main([*argv, "--fidelity", "--timing"]) == 0
+def test_the_whole_table(meshes, quick, tmp_path, capsys):
+    argv = ["--models", str(meshes), *TINY, "--output", str(tmp_path / "out"), "--methods", START, OURS]
+    assert table2.main([*argv, "--fidelity", "--timing", "--results", str(tmp_path / "pose.md")]) == 0
     printed = capsys.readouterr().out
     for words in ("paper: SoftRas mesh", "8.7 ± 6.6", "| brick", "paper: Pulsar", "1 (0.5)", "mesh, ICP plane"):
         assert words in printed
     assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"models.png", "fidelity.png"}
-    path = tmp_path / "out" / "results.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines() if line]
-    # two meshes, two trials, clean and noisy, three methods; five points of curves
-    assert len(rows) == 2 * 2 * 2 * 3 + 2 * 2 * 5 - 4 == len({entry["key"] for entry in rows})
+    rows = list(read_rows(tmp_path / "out" / "results.jsonl").values())
+    # two meshes, two trials, clean and noisy, two methods; four points of curves from the true pose
+    assert len(rows) == 2 * 2 * 2 * 2 + 2 * 2 * 4
     starts = [entry for entry in rows if entry["method"] == START]
     assert all(entry["degrees"] <= 45.0 and entry["percent"] <= 50.0 for entry in starts)
-    # killed while it wrote the last line of the table: that run alone is made again
-    lines = [line for line in path.read_text().splitlines() if line][:24]
-    path.write_text("\n".join([*lines[:-1], lines[-1][:40]]))
-    made = []
-    perform = table2_runs.perform
-    monkeypatch.setattr(table2_runs, "perform", lambda run, solve: made.append(run.key) or perform(run, solve))
-    assert table2.main(argv) == 0
-    assert len(set(made)) == 1 and len(made) == 2  # the first of a method counts only once it is compiled
-    again = table2_runs.read_rows(path)
-    assert again.keys() == {json.loads(line)["key"] for line in lines}
-    assert "<!-- table2:begin -->" in (tmp_path / "RESULTS.md").read_text()
+    assert "<!-- table2:begin -->" in (tmp_path / "pose.md").read_text()
 
 
 def test_trials_are_the_same_for_all_and_differ_from_each_other(meshes):
@@ -103,12 +89,23 @@ def test_starts_are_as_far_off_as_the_paper_s(meshes):
     assert combined.mean() == pytest.approx(4 / 9 * np.sqrt(45 * 50), abs=2.0)
 
 
-def test_icp_finds_the_pose_of_a_near_start(meshes, tmp_path):
-    settings = Settings(width=32, height=24, perturbation=0.2)
-    model = table2_methods.Model(meshes / "brick.ply", settings, tmp_path)
-    run = table2_runs.Run(model.mesh, CLEAN, PLANE, 1, settings)
-    found = table2_runs.perform(run, table2_runs.METHODS[PLANE].prepare(model))
-    assert found["error"] < 2.0 and found["success"] and found["iterations"] > 1
+@pytest.mark.parametrize("name", OTHERS)
+def test_icp_of_others_finds_the_pose_of_a_near_start(meshes, tmp_path, name):
+    pytest.importorskip(METHODS[name].package, exc_type=ImportError)
+    settings = Settings(width=64, height=48, perturbation=0.1)
+    run = table2_runs.Run(meshes / "brick.ply", CLEAN, name, 1, settings)
+    found = table2_runs.job(run, tmp_path).make()
+    assert found["error"] < 2.0 and found["success"]
+
+
+def test_pixels_become_points():
+    intrinsics = pinhole_intrinsics(4, 6, 45.0)
+    depth = np.full((4, 6), np.nan)
+    depth[1, 4], depth[3, 0], depth[0, 0] = 2.0, 3.0, 0.0
+    points = table2_methods.back_projected(depth, intrinsics)
+    seen = points @ intrinsics.T
+    np.testing.assert_allclose(seen[:, :2] / seen[:, 2:], [[4.5, 1.5], [0.5, 3.5]])
+    np.testing.assert_allclose(points[:, 2], [2.0, 3.0])
 
 
 def test_statistics():
@@ -127,39 +124,19 @@ def test_statistics():
     assert text == "a 3 clean: 1.0 degrees, 2.0 %"
 
 
-def test_missing_packages_are_named(meshes, monkeypatch):
-    absent = Method(table2_methods.prepare_start, 0, (), "no_such_package")
-    monkeypatch.setitem(table2_runs.METHODS, "theirs", absent)
-    kept, said = table2.runnable([START, "theirs"])
-    assert kept == [START] and said.startswith("Skipped, for want of a package (No module named 'no_such_package')")
-    assert table2.runnable([START]) == ([START], "")
-
-
-def test_sensor_figure_and_messages(meshes, tmp_path, capsys):
+def test_sensor_figure(meshes, tmp_path):
     figure = tmp_path / "figures" / "sensor.png"
     assert table2.main(["--models", str(meshes), *TINY, "--sensor-figure", str(figure)]) == 0
     assert figure.stat().st_size > 0
-    assert table2.main(["--models", str(meshes), "--names", "cone"]) == 2
-    assert "no mesh named cone; there are brick, egg" in capsys.readouterr().err
-
-
-def test_the_paper_s_seven_are_the_default_where_they_are(tmp_path, meshes):
-    for name in (*table2.PAPER_NAMES, "extra"):
-        (tmp_path / f"{name}.ply").touch()
-    assert [path.stem for path in table2.chosen_meshes(tmp_path, [])] == list(table2.PAPER_NAMES)
-    assert [path.stem for path in table2.chosen_meshes(meshes, [])] == ["brick", "egg"]
 
 
 def test_methods_name_sources_that_exist():
-    for method in table2_runs.KNOWN.values():
-        assert all((table2_runs.ROOT / source).is_file() for source in method.sources)
+    for method in table2_methods.KNOWN.values():
+        assert all((ROOT / source).is_file() for source in method.sources)
 
 
 @pytest.mark.slow
 def test_our_search_and_its_mixture(meshes, tmp_path):
-    settings = Settings(components=10)
-    model = table2_methods.Model(meshes / "brick.ply", settings, tmp_path)
-    run = table2_runs.Run(model.mesh, CLEAN, OURS, 0, settings)
-    found = table2_runs.perform(run, table2_runs.METHODS[OURS].prepare(model))
-    assert found["error"] < 3.0
-    assert len(list(tmp_path.glob("brick-10-*.npz"))) == 1
+    run = table2_runs.Run(meshes / "brick.ply", CLEAN, OURS, 0, Settings(components=10))
+    assert table2_runs.job(run, tmp_path).make()["error"] < 3.0
+    assert len(list((tmp_path / "mixtures").glob("brick-10-*.npz"))) == 1
