@@ -36,7 +36,7 @@ class Work(NamedTuple):
         return self.flop / rates.flop + self.division / rates.division + self.exponential / rates.exponential
 
 
-# Counted by hand in fm_render.py and fmb/numerics.py, for the density and the gradient of the mixture alone.
+# Counted by hand in fm_render.py, for the density and the gradient of the mixture alone.
 # Forward: L^T o and L^T d, 18; q, 3; u.u and u.q, 10; q - t u, 6; its square, 5; s, 2; t from the camera, 1; sum, 1.
 FORWARD = Work(flop=46, division=1, exponential=1)
 # Backward: exp(s) times the slope of the loss, 1; u, q and t once more, 31; the weights g t + h and (g t + 2 h) t, 5;
