@@ -1,6 +1,6 @@
 """The renderer inside a network: a small decoder learns from silhouettes alone which balls stand for which code.
 
-python examples/in_a_network.py
+From the project's folder: python -m examples.in_a_network
 """
 
 import jax

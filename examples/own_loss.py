@@ -1,6 +1,6 @@
 """A loss of your own on a mask image of your own: forty balls learn a five-pointed star from one silhouette.
 
-python examples/own_loss.py
+From the project's folder: python -m examples.own_loss
 """
 
 import jax

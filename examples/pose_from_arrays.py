@@ -1,6 +1,6 @@
 """A camera's pose from arrays: a model, a depth image and a mask go in; pose and standard deviations come out.
 
-python examples/pose_from_arrays.py
+From the project's folder: python -m examples.pose_from_arrays
 """
 
 import numpy as np

@@ -4,6 +4,7 @@ A `Model` keeps its mixture in a canonical frame, about its middle and in units 
 the functions here take and return cameras, depths and meshes in the input's frame.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,14 @@ from fmb.files.models import Model, read_mixture, write_model
 from fmb.geometry.cameras import ANY_ARRAY, Cameras
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images
-from fmb.pose.estimate import compile_pose
+from fmb.pose.estimate import PoseProgram, compile_pose
 from fmb.pose.estimate import estimate_pose as search_pose
 from fmb.pose.observation import Observation, image_size
 from fmb.pose.stages import PoseOptions
 from fmb.shape.recipe import compile_shape_fit
 from fmb.shape.recipe import fit_shape as fit_to_views
 from fmb.shape.start import start_mixture
-from fmb.tasks.scenes import open_scene
+from fmb.tasks.scenes import open_scene, scene_of_capture, scene_of_mesh
 from fmb.tasks.shape import render_settings, streams
 
 __all__ = (
@@ -70,16 +71,22 @@ def load_model(path: str | Path) -> Model:
     return read_mixture(path)
 
 
-def fit_shape(source: str | Path, **options: Any) -> Model:
-    """The mixture fitted to the silhouettes of a mesh file or of a folder of masks and cameras.
+def fit_shape(source: str | Path | trimesh.Trimesh | Capture, **options: Any) -> Model:
+    """The mixture fitted to the silhouettes of a mesh or of a capture, loaded, or named by its file or folder.
 
-    `options` are those of config.yaml by name: fit_shape("cow.obj", num_mixtures=80). The first fit of a process
-    compiles for some seconds. Raises ValueError for a wrong option or input, and FloatingPointError where the loss is
-    no longer finite.
+    `options` are those of config.yaml by name: fit_shape("cow.obj", num_mixtures=80). What is loaded already is
+    taken as it is, whatever options say of reading. The first fit of a process compiles for some seconds. Raises
+    ValueError for a wrong option or input, and FloatingPointError where the loss is no longer finite.
     """
     flags = [f"--{name.replace('_', '-')}={_text(value)}" for name, value in options.items()]
-    config = load_config(["shape", str(source), *flags], ("shape",))
-    scene = open_scene(config, streams(config)[0])
+    named = [str(source)] if isinstance(source, (str, Path)) else []
+    config = load_config(["shape", *named, *flags], ("shape",))
+    generator = streams(config)[0]
+    if named:
+        scene = open_scene(config, generator)
+    else:
+        scene_of = scene_of_mesh if isinstance(source, trimesh.Trimesh) else scene_of_capture
+        scene = scene_of(config, generator, source)
     start = start_mixture(scene.mesh, config.model, config.random_seed, config.optimization.recipe, scene.inside)
     program = compile_shape_fit(start.mixture, scene.shape, config.optimization, render_settings(config))
     views = scene.look().views["train"]
@@ -110,7 +117,7 @@ def estimate_pose(
 
     Intrinsics count pixels from the corner of the image: the centre of pixel (0, 0) is (0.5, 0.5). Depth is along the
     optical axis in the model's unit, NaN or 0 where nothing was measured; the silhouette is 0 to 1. Raises ValueError
-    where these make no sense together.
+    where these make no sense together. The first call for a size of image compiles for some seconds.
     """
     frame, mixture = model.frame, in_single(model.mixture)
     scaled = None if depth is None else np.asarray(depth, float) / float(frame.scale)
@@ -118,8 +125,14 @@ def estimate_pose(
     evidence = "mask" if depth is None else "depth" if silhouette is None else "both"
     camera = Cameras(np.asarray(start, float)[None], observation.intrinsics[None])
     begun = frame.cameras_to_canonical(camera).world_from_camera[0]
-    program = compile_pose(mixture, image_size(observation), PoseOptions(evidence=evidence))
+    program = _pose_program(len(mixture.mean), image_size(observation), evidence)
     return search_pose(program, mixture, observation, begun, 1.0).to_world(frame)
+
+
+@cache
+def _pose_program(count: int, size: tuple[int, int], evidence: str) -> PoseProgram:
+    mixture = in_single(Mixture(np.zeros((count, 3)), np.zeros((count, 3, 3)), np.zeros(count)))
+    return compile_pose(mixture, size, PoseOptions(evidence=evidence))
 
 
 def to_mesh(model: Model) -> trimesh.Trimesh:

@@ -32,6 +32,7 @@ from fmb.shape.options import RELEASED, ModelOptions, OptimizationOptions
 CHECKOUT = Path(__file__).resolve().parents[1]
 INSTALLED = Path(__file__).resolve().with_name("defaults")  # where a wheel keeps config.yaml and data/
 DEFAULT_FILE = (INSTALLED if INSTALLED.is_dir() else CHECKOUT) / "config.yaml"
+PROGRAM = "fuzzy-metaballs" if INSTALLED.is_dir() else "run_fmb.py"
 HEADER = "Every option with its default. The flag of num_views is --num-views; flags win over this file."
 PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*")
 
@@ -246,8 +247,8 @@ def flag_parser(tasks: Sequence[str], shown: str = "") -> FlagParser:
     """
     task = TASK_OPTIONS.get(shown)
     parser = FlagParser(
-        prog="run_fmb.py",
-        usage=f"run_fmb.py {f'[{shown}] [FILE] ' if tasks else ''}[--flag value ...]",
+        prog=PROGRAM,
+        usage=f"{PROGRAM} {f'[{shown}] [FILE] ' if tasks else ''}[--flag value ...]",
         description=wrapped(task.text) if task else None,
         epilog=help_epilog(tasks, task),
         allow_abbrev=False,
@@ -259,9 +260,8 @@ def flag_parser(tasks: Sequence[str], shown: str = "") -> FlagParser:
         text = "what to work on, in place of " + " or ".join(f"--{name.replace('_', '-')}" for name in works_on(task))
         parser.add_argument("subject", nargs="?", metavar="FILE", help=text)
     general = parser.add_argument_group("run")
-    general.add_argument(
-        "-h", "--help", action="help", help="show this text, or that of a task: run_fmb.py pose --help"
-    )
+    text = f"show this text, or that of a task: {PROGRAM} pose --help"
+    general.add_argument("-h", "--help", action="help", help=text)
     general.add_argument("--config", metavar="FILE", help="YAML file of options (default config.yaml)")
     for name, text in switches().items():
         if task is None or name in task.switches:
@@ -298,7 +298,7 @@ def help_epilog(tasks: Sequence[str], task: TaskOptions | None) -> str:
         return ""
     lines = [f"  {name:<8} {TASK_OPTIONS[name].text}" for name in tasks if name in TASK_OPTIONS]
     lines = [wrapped(line, 11 * " ") for line in lines]
-    examples = [f"  run_fmb.py {example}" for example in task.examples]
+    examples = [f"  {PROGRAM} {example}" for example in task.examples]
     return "\n".join(["tasks (the first is the default):", *lines, "", "examples:", *examples])
 
 

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 import fmb
+from fmb.files.captures.co3d import write_co3d
+from fmb.geometry.cameras import orbit_cameras, pinhole_intrinsics
+from fmb.geometry.views import Views
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -16,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
     ("name", "least", "most"), [("own_loss", 0.9, 1.0), ("in_a_network", 0.0, 0.1), ("pose_from_arrays", 0.0, 0.2)]
 )
 def test_examples_do_what_they_say(name, least, most):
-    program = f"import sys; sys.path.insert(0, 'examples'); import {name}; print(repr({name}.main()))"
+    program = f"from examples import {name}; print(repr({name}.main()))"
     environment = {"PATH": "", "HOME": str(Path.home()), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", program]
     found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
@@ -45,7 +48,20 @@ def test_from_a_mesh_to_a_model_and_back(tmp_path):
     assert mesh.is_watertight
     extents = fmb.load_mesh(path).extents
     assert np.all(mesh.extents > extents / 3) and np.all(mesh.extents < 3 * extents)  # in the input's own unit
+    loaded = fmb.fit_shape(fmb.load_mesh(path), **small, batch_size=64, ground_truth="raycast")
+    np.testing.assert_array_equal(loaded.mixture.mean, model.mixture.mean)
     with pytest.raises(ValueError, match="--num-mixtures is 0; must be at least 1"):
         fmb.fit_shape(path, num_mixtures=0)
     with pytest.raises(ValueError, match="nothing.ply"):
         fmb.fit_shape(tmp_path / "nothing.ply")
+
+
+def test_a_capture_is_fitted_from_its_folder_or_loaded(tmp_path):
+    cameras = orbit_cameras(6, 4.0, pinhole_intrinsics(24, 24, 40.0), 0.4)
+    row, column = np.indices((24, 24)) - 11.5
+    ball = np.broadcast_to((np.hypot(row, column) < 8).astype(float), (6, 24, 24))
+    folder = write_co3d(tmp_path / "ball", Views(cameras, ball))
+    small = {"num_mixtures": 4, "num_epochs": 2, "batch_size": 256}
+    named, loaded = (fmb.fit_shape(source, **small) for source in (folder, fmb.load_capture(folder)))
+    np.testing.assert_array_equal(named.mixture.mean, loaded.mixture.mean)
+    np.testing.assert_allclose(named.frame.centre, 0.0, atol=0.1)

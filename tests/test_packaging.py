@@ -92,21 +92,36 @@ def test_a_wheel_has_all_that_the_program_needs(tmp_path):
     (wheel,) = hatchling.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     with zipfile.ZipFile(wheel) as archive:
         packed = set(archive.namelist())
+    assert not any(name.endswith(".pyc") for name in packed)
     files = subprocess.run(["git", "-C", str(ROOT), "ls-files", "fmb"], capture_output=True, text=True, check=False)
     wanted = {"fm_render.py", "run_fmb.py", "util.py", "fmb/defaults/config.yaml", "fmb/defaults/data/ibex.ply"}
     assert wanted | set(files.stdout.split()) <= packed
+
+
+def test_uv_runs_the_checkout_itself(tmp_path):
+    """Copies in the environment would hide later changes of the files."""
+    hatchling = pytest.importorskip("hatchling.builders.wheel", reason="hatchling builds the wheel; not installed")
+    (wheel,) = hatchling.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["editable"])
+    with zipfile.ZipFile(wheel) as archive:
+        (path,) = (name for name in archive.namelist() if name.endswith((".py", ".pth")))
+        assert archive.read(path).decode().strip() == str(ROOT)
 
 
 @pytest.mark.slow  # installs a hundred packages
 def test_a_wheel_runs_in_a_fresh_environment(tmp_path):
     python = tmp_path / "environment" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)
-    install = [str(python), "-m", "pip", "install", "-q", str(ROOT), "-c", str(ROOT / "constraints.txt")]
-    if subprocess.run(install, check=False).returncode:
-        pytest.skip("the packages could not be installed here")
+    pip, constraints = [str(python), "-m", "pip"], ["-c", str(ROOT / "constraints.txt")]
+    reached = [*pip, "download", "-q", "--no-deps", "-d", str(tmp_path / "index"), "hatchling", *constraints]
+    if subprocess.run(reached, check=False).returncode:
+        pytest.skip("no package index can be reached")
+    subprocess.run([*pip, "install", "-q", str(ROOT), *constraints], check=True)
     small = "--num-views 4 --num-epochs 1 --image-width 16 --image-height 16 --num-mixtures 5 --batch-size 64"
     command = [str(python.with_name("fuzzy-metaballs")), *small.split(), "--mesh", "none", "--cpu"]
-    subprocess.run(command, cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": ""})
+    environment = {**os.environ, "PYTHONPATH": ""}
+    subprocess.run(command, cwd=tmp_path, check=True, env=environment)
+    shown = subprocess.run([command[0], "--help"], cwd=tmp_path, check=True, env=environment, capture_output=True)
+    assert shown.stdout.startswith(b"usage: fuzzy-metaballs ")
     assert (tmp_path / "output" / "model.npz").is_file()
 
 

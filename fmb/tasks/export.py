@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 import util
 from fm_render import Mixture
-from fmb.config import Config, ExportOptions
+from fmb.config import PROGRAM, Config, ExportOptions
 from fmb.fields.metaballs import MeshOptions, mesh_mixture, vertex_colors
 from fmb.fields.mixtures import in_double
 from fmb.fields.points import Cloud, cloud_to_world, surface_points, volume_points
@@ -36,7 +36,7 @@ def export_model(config: Config, clock: Clock) -> None:
     Raises ValueError where no model is named, or nothing is asked for.
     """
     if config.io.model_file == NONE:
-        raise ValueError("export needs a model: run_fmb.py export output/model.npz --mesh glb --splats true")
+        raise ValueError(f"export needs a model: {PROGRAM} export output/model.npz --mesh glb --splats true")
     with clock("load"):
         choose_device(config.cpu)
         model = read_mixture(config.io.model_file)

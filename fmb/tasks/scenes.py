@@ -51,12 +51,14 @@ class Scene(NamedTuple):
 
 def open_scene(config: Config, generator: np.random.Generator) -> Scene:
     """The scene of the capture, if `config` names one, else of the mesh. Raises ValueError as the readers do."""
-    return scene_of_mesh(config, generator) if config.capture.data == NONE else scene_of_capture(config, generator)
+    if config.capture.data == NONE:
+        return scene_of_mesh(config, generator, read_mesh(config.io.mesh_file))
+    capture = read_capture(config.capture.data, config.capture.format, config.capture.longest_side)
+    return scene_of_capture(config, generator, capture)
 
 
-def scene_of_mesh(config: Config, generator: np.random.Generator) -> Scene:
+def scene_of_mesh(config: Config, generator: np.random.Generator, mesh: trimesh.Trimesh) -> Scene:
     """The mesh, and the start of drawing its views."""
-    mesh = read_mesh(config.io.mesh_file)
     frame = canonical_frame(mesh)
     mesh, count = frame.mesh_to_canonical(mesh), config.rendering.num_views
     image_size = (config.rendering.image_height, config.rendering.image_width)
@@ -72,9 +74,8 @@ def scene_of_mesh(config: Config, generator: np.random.Generator) -> Scene:
     return Scene(Path(config.io.mesh_file).stem, frame, mesh, None, surface, (count, *image_size), look)
 
 
-def scene_of_capture(config: Config, generator: np.random.Generator) -> Scene:
-    """The capture that `config` names, in the canonical frame of the visual hull of the views to fit to."""
-    capture = read_capture(config.capture.data, config.capture.format, config.capture.longest_side)
+def scene_of_capture(config: Config, generator: np.random.Generator, capture: Capture) -> Scene:
+    """The capture in the canonical frame of the visual hull of the views to fit to."""
     train, novel = held_out(capture, config.capture.hold_out)
     train, left_out = without_empty(capture, train)
     frame, hull = framed_hull(select_views(capture.views, train), HULL_GRID)
