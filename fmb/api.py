@@ -14,7 +14,7 @@ import trimesh
 from jaxtyping import Float
 
 from fm_render import Mixture
-from fmb.config import load_config
+from fmb.config import declared, load_config
 from fmb.fields.looks import look, surface_depth
 from fmb.fields.metaballs import mesh_mixture
 from fmb.fields.mixtures import in_double, in_single
@@ -50,6 +50,16 @@ __all__ = (
 )
 
 
+# Options, or sections of them, that only the program reads: what it writes, other tasks, cameras fitted by turns.
+UNREAD = ("export", "io", "pose", "refine_cameras", "fit_color", "data")
+
+
+def section_of(name: str) -> str:
+    """The section of an option; nothing for a name that is none, which the options' own check refuses."""
+    spec = declared().get(name)
+    return spec.section if spec else ""
+
+
 def load_mesh(path: str | Path) -> trimesh.Trimesh:
     """The triangles of a mesh file, cleaned, in the file's frame. Raises ValueError where there is nothing to use."""
     return read_mesh(path)
@@ -75,9 +85,14 @@ def fit_shape(source: str | Path | trimesh.Trimesh | Capture, **options: Any) ->
     """The mixture fitted to the silhouettes of a mesh or of a capture, loaded, or named by its file or folder.
 
     `options` are those of config.yaml by name: fit_shape("cow.obj", num_mixtures=80). What is loaded already is
-    taken as it is, whatever options say of reading. The first fit of a process compiles for some seconds. Raises
-    ValueError for a wrong option or input, and FloatingPointError where the loss is no longer finite.
+    taken as it is, whatever options say of reading; of a capture, one view in five stays out of the fit (`hold_out`).
+    The model has no colours. The first fit of a process compiles for some seconds. Raises ValueError for a wrong
+    option or input or one that belongs to the program's files (UNREAD), and FloatingPointError where the loss is no
+    longer finite.
     """
+    unread = sorted(name for name in options if name in UNREAD or section_of(name) in UNREAD)
+    if unread:
+        raise ValueError(f"fit_shape does not read {unread[0]}; run the program for it")
     flags = [f"--{name.replace('_', '-')}={_text(value)}" for name, value in options.items()]
     named = [str(source)] if isinstance(source, (str, Path)) else []
     config = load_config(["shape", *named, *flags], ("shape",))
@@ -141,7 +156,12 @@ def to_mesh(model: Model) -> trimesh.Trimesh:
 
 
 def save_model(path: str | Path, model: Model) -> Path:
-    """Writes a model.npz in the input's frame and double precision; see docs/assets.md for what it holds."""
+    """Writes a model.npz in the input's frame and double precision; see docs/assets.md for what it holds.
+
+    Raises ValueError for another suffix.
+    """
+    if Path(path).suffix.lower() != ".npz":
+        raise ValueError(f"{path}: a model is written as .npz")
     mixture = model.frame.mixture_to_world(in_double(model.mixture))
     return write_model(Path(path), *jax.tree.map(np.asarray, mixture), model.facts, model.color)
 

@@ -52,6 +52,12 @@ def test_from_a_mesh_to_a_model_and_back(tmp_path):
     np.testing.assert_array_equal(loaded.mixture.mean, model.mixture.mean)
     with pytest.raises(ValueError, match="--num-mixtures is 0; must be at least 1"):
         fmb.fit_shape(path, num_mixtures=0)
+    with pytest.raises(ValueError, match="fit_shape does not read turntable"):
+        fmb.fit_shape(path, turntable="gif")
+    with pytest.raises(ValueError, match="fit_shape does not read refine_cameras"):
+        fmb.fit_shape(path, refine_cameras=True)
+    with pytest.raises(ValueError, match="a model is written as .npz"):
+        fmb.save_model(tmp_path / "model.ply", model)
     with pytest.raises(ValueError, match="nothing.ply"):
         fmb.fit_shape(tmp_path / "nothing.ply")
 

@@ -1,4 +1,4 @@
-"""Draws views of a mesh with pyrender; run as a program, by `fmb.ground_truth`, in a process of its own.
+"""Draws views of a mesh with pyrender; run as a program, by `fmb.geometry.ground_truth`, in a process of its own.
 
 Reads arrays (.npz) from standard input and writes arrays to standard output.  Imports nothing of this project, and
 of pyrender only what draws, so that it starts quickly.  PYOPENGL_PLATFORM must be set.

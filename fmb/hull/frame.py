@@ -15,10 +15,11 @@ SMOOTHING = 1.0  # voxels: standard deviation of the filter whose slope tells th
 def frame_from_views(views: Views) -> Frame:
     """Frame of the views' visual hull: the centroid of its surface and three times the mean standard deviation.
 
-    As `fmb.frames.canonical_frame` of the hull's surface would be. What lies outside an image is unknown, not empty,
-    and a voxel goes only where more views than `fmb.captures.hull` forgives are against it; so neither damaged masks
+    As `fmb.geometry.frames.canonical_frame` of the hull's surface would be.
+    What lies outside an image is unknown, not empty,
+    and a voxel goes only where more views than `fmb.hull.votes` forgives are against it; so neither damaged masks
     nor views cut by the border matter much. In the input's unit, wherever its origin is.
-    Views that show no object count only where most are so (`fmb.captures.hull`).
+    Views that show no object count only where most are so (`fmb.hull.votes`).
     Raises ValueError for fewer than 2 views that show the object and for silhouettes that have no volume in common.
     """
     return framed_hull(views, GRID)[0]

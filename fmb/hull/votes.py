@@ -1,9 +1,11 @@
 """The visual hull as a witness: where views say that the object is, and how each of them voted.
 
-In `fmb.carving` a hull is the result; here it is a means, coarse and quick: the vote of every view on every voxel is
+In `benchmarks.table3.carving` a hull is the result;
+here it is a means, coarse and quick: the vote of every view on every voxel is
 kept, so that the hull of all views but one costs nothing more, and nothing is known beforehand of place, size or unit.
 
-The rule is that of `fmb.carving` with a memory for small numbers: of fewer than FEW views none may be against a voxel,
+The rule is that of `benchmarks.table3.carving` with a memory for small numbers:
+of fewer than FEW views none may be against a voxel,
 of FEW or more always one, so that one bad view does not carve away what all others see; and a voxel needs the votes of
 half of the views, but of LEAST in any case (of all, if they are fewer): what one camera alone sees has no end.  A mask
 without any object is a failure of whatever made it and does not vote, unless most of them are so.

@@ -1,4 +1,4 @@
-"""Our own data set: a folder of masks with cameras.json, as `fmb.writers.cameras` writes it.
+"""Our own data set: a folder of masks with cameras.json, as `write_cameras` writes it.
 
     cameras.json   {"format": "fmb-cameras", "version": 1, "views": [VIEW, ...]}
     masks/         one image a view, white object on black; values between are shares of the pixel
