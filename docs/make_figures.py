@@ -27,7 +27,7 @@ from fmb.geometry.frames import canonical_frame
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.interior import sample_interior
 from fmb.geometry.metrics import depth_mae, iou
-from fmb.geometry.views import scene_cameras
+from fmb.geometry.views import foreground, scene_cameras
 from fmb.pictures.draw import DOTS_PER_INCH, FAINT, INK, draw_sheets, pixels_of, write_picture
 from fmb.pictures.sheets import BLUE, ORANGE, overlay_sheet
 from fmb.shape.recipe import compile_shape_fit, fit_shape
@@ -155,7 +155,7 @@ def draw_components(path: Path, mixture: Mixture, view: View) -> Path:
     from matplotlib import colormaps
 
     found, white = seen(mixture, view.rays), np.ones((FINER * SIDE, FINER * SIDE))
-    inside = found.alpha > 0.5
+    inside = foreground(found.alpha)
     near, far = np.quantile(found.depth[inside], (0.005, 0.995))
     depth = colormaps["viridis"](np.clip((found.depth - near) / (far - near), 0.0, 1.0))[..., :3]
     grey = np.repeat(1.0 - found.alpha[..., None], 3, axis=-1)

@@ -21,6 +21,7 @@ from fmb.fields.mixtures import in_double, in_single
 from fmb.files.captures.read import Capture, read_capture
 from fmb.files.meshes import read_mesh, write_mesh
 from fmb.files.models import Model, read_mixture, write_model
+from fmb.files.options import CaptureOptions
 from fmb.geometry.cameras import ANY_ARRAY, Cameras
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images
@@ -33,22 +34,6 @@ from fmb.shape.recipe import fit_shape as fit_to_views
 from fmb.shape.start import start_mixture
 from fmb.tasks.scenes import open_scene, scene_of_capture, scene_of_mesh
 from fmb.tasks.shape import render_settings, streams
-
-__all__ = (
-    "Cameras",
-    "Mixture",
-    "Model",
-    "estimate_pose",
-    "fit_shape",
-    "load_capture",
-    "load_mesh",
-    "load_model",
-    "render",
-    "save_mesh",
-    "save_model",
-    "to_mesh",
-)
-
 
 # Options, or sections of them, that only the program reads: what it writes, other tasks, cameras fitted by turns.
 UNREAD = ("export", "io", "pose", "refine_cameras", "fit_color", "data")
@@ -65,7 +50,7 @@ def load_mesh(path: str | Path) -> trimesh.Trimesh:
     return read_mesh(path)
 
 
-def load_capture(folder: str | Path, longest_side: int = 256) -> Capture:
+def load_capture(folder: str | Path, longest_side: int = CaptureOptions.longest_side) -> Capture:
     """Masks, images and cameras of a folder in a format that is recognised; images thinned to `longest_side` pixels.
 
     `capture.views.cameras` are in the data's frame. Raises ValueError where the folder is no capture.
@@ -96,16 +81,16 @@ def fit_shape(source: str | Path | trimesh.Trimesh | Capture, **options: Any) ->
     flags = [f"--{name.replace('_', '-')}={_text(value)}" for name, value in options.items()]
     named = [str(source)] if isinstance(source, (str, Path)) else []
     config = load_config(["shape", *named, *flags], ("shape",))
-    generator = streams(config)[0]
+    scene_generator, fit_generator = streams(config)
     if named:
-        scene = open_scene(config, generator)
+        scene = open_scene(config, scene_generator)
     else:
         scene_of = scene_of_mesh if isinstance(source, trimesh.Trimesh) else scene_of_capture
-        scene = scene_of(config, generator, source)
+        scene = scene_of(config, scene_generator, source)
     start = start_mixture(scene.mesh, config.model, config.random_seed, config.optimization.recipe, scene.inside)
     program = compile_shape_fit(start.mixture, scene.shape, config.optimization, render_settings(config))
     views = scene.look().views["train"]
-    found = fit_to_views(program, start.mixture, views, streams(config)[1], point=scene.surface)
+    found = fit_to_views(program, start.mixture, views, fit_generator, point=scene.surface)
     facts = {"scale": float(scene.frame.scale), "steps": len(found.history.step)}
     return Model(in_double(found.mixture), scene.frame, None, facts)
 

@@ -332,13 +332,13 @@ def switch_flag(name: str) -> str:
 
 def parse_flags(argv: Sequence[str], tasks: Sequence[str]) -> argparse.Namespace:
     """The text of each flag, None where it is not given; with `config`, `task` and the switches."""
-    parser = flag_parser(tasks)
     valued = [spec.flag for spec in declared().values()] + ["--config"]
     bare = [switch_flag(name) for name in switches()]
     words = list(argv)
     if {"-h", "--help"} & set(words):
         shown = next((word for word in words if word in tasks), tasks[0] if tasks else "")
         flag_parser(tasks, shown).parse_args(["--help"])
+    parser = flag_parser(tasks)
     position = 0
     while position < len(words):
         name, equals, _ = words[position].partition("=")

@@ -10,7 +10,7 @@ from benchmarks.real.runs import Result, Sequence, overlaps
 from fm_render import Mixture, render
 from fmb.fields.looks import look, shown
 from fmb.geometry.cameras import pixel_rays
-from fmb.geometry.views import Views, select_views
+from fmb.geometry.views import Views, foreground, select_views
 from fmb.pictures import draw
 from fmb.pictures.sheets import AGREE, BLUE, NOTHING, OPACITY, ORANGE, Sheet, depth_scale, paint
 from fmb.pictures.turntable import Look, common_up, turntable
@@ -47,7 +47,7 @@ def view_row(mixture: Mixture, views: Views) -> UInt8[np.ndarray, "tall wide 3"]
     image_size, mask = views.silhouette.shape[1:], np.asarray(views.silhouette)
     images = look(mixture, views.cameras, image_size)
     depth = shown(images, 1.0).depth
-    seen, drawn = mask[0] >= 0.5, images.alpha[0] >= 0.5
+    seen, drawn = foreground(mask[0]), foreground(images.alpha[0])
     palette = np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for code in LEGEND.values()], np.uint8)
     photograph = paint(mask, OPACITY)[0] if views.color is None else as_bytes(np.asarray(views.color[0]))
     panels = [

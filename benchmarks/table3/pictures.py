@@ -14,7 +14,7 @@ from benchmarks.table3.report import DAMAGED, PAPER, WORST, order_of_merit, spre
 from benchmarks.table3.runs import CLEAN, KEPT_VIEWS
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.noise import NOISES
-from fmb.geometry.views import Views, select_views
+from fmb.geometry.views import Views, foreground, select_views
 from fmb.pictures import draw
 from fmb.pictures.sheets import BLUE, OPACITY, ORANGE, SEAM, Sheet, depth_scale, fit_tiles, overlay_sheet, paint
 
@@ -153,7 +153,7 @@ def _kept(folder: Path, rows: Rows) -> dict[str, np.ndarray]:
 
 
 def _depth(entry: Mapping[str, np.ndarray]) -> np.ndarray:
-    return np.where(entry["alpha"] >= 0.5, entry["depth"], np.nan)
+    return np.where(foreground(entry["alpha"]), entry["depth"], np.nan)
 
 
 def _as_large(image: np.ndarray, size: int) -> np.ndarray:

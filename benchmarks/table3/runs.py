@@ -17,7 +17,7 @@ from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.metrics import ALPHA_MARGIN
 from fmb.geometry.noise import NOISES, changed_views
 from fmb.geometry.options import RenderingOptions
-from fmb.geometry.views import Images, Views, scene_cameras
+from fmb.geometry.views import Images, Views, foreground, scene_cameras
 from fmb.shape.options import ModelOptions, OptimizationOptions
 
 CLEAN = "clean"
@@ -127,7 +127,7 @@ def perform(run: Run, pictures: Path) -> dict[str, Any]:
 
 def where_wrong(images: Images, views: Views) -> dict[str, float]:
     """Shares of pixels at the outline (within one pixel), and of the cross-entropy there and inside the silhouette."""
-    inside = np.asarray(views.silhouette) > 0.5
+    inside = foreground(np.asarray(views.silhouette))
     cross = np.zeros((1, 3, 3), bool)
     cross[0, 1], cross[0, :, 1] = True, True
     edge = binary_dilation(inside, cross) & ~binary_erosion(inside, cross, border_value=1)

@@ -1,5 +1,6 @@
 """The canonical frame: object centred, scale 1.  Entered once, in the reader, and left once, on export."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -38,13 +39,17 @@ class Frame(NamedTuple):
             mean=self.to_canonical(mixture.mean), precision_cholesky=mixture.precision_cholesky * scale
         )
 
+    def poses_to_world(self, pose: Float[ANY_ARRAY, "*step 4 4"]) -> Float[np.ndarray, "*step 4 4"]:
+        """The same poses of cameras, world_from_camera, in world coordinates and double precision."""
+        return _moved(pose, self.to_world)
+
     def cameras_to_world(self, cameras: Cameras) -> Cameras:
         """The same cameras in world coordinates; the depths they see grow by `scale`."""
-        return _moved(cameras, self.to_world)
+        return cameras._replace(world_from_camera=self.poses_to_world(cameras.world_from_camera))
 
     def cameras_to_canonical(self, cameras: Cameras) -> Cameras:
         """The inverse of `cameras_to_world`."""
-        return _moved(cameras, self.to_canonical)
+        return cameras._replace(world_from_camera=_moved(cameras.world_from_camera, self.to_canonical))
 
     def mesh_to_canonical(self, mesh: trimesh.Trimesh) -> trimesh.Trimesh:
         """A copy of the mesh in canonical coordinates, colours kept."""
@@ -78,10 +83,10 @@ def _like(value: np.ndarray, points: ANY_ARRAY) -> np.ndarray:
     return value.reshape((1,) * (points.ndim - value.ndim) + value.shape)
 
 
-def _moved(cameras: Cameras, move) -> Cameras:
-    pose = np.array(cameras.world_from_camera, float)
-    pose[:, :3, 3] = move(pose[:, :3, 3])
-    return cameras._replace(world_from_camera=pose)
+def _moved(pose: ANY_ARRAY, move: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    moved = np.array(pose, float)
+    moved[..., :3, 3] = move(moved[..., :3, 3])
+    return moved
 
 
 def _with_vertices(mesh: trimesh.Trimesh, vertices: np.ndarray) -> trimesh.Trimesh:

@@ -32,9 +32,9 @@ class PoseEstimate(NamedTuple):
         """The same pose, found in the canonical frame, in the input's frame and unit."""
         scale = float(frame.scale)
         return self._replace(
-            world_from_camera=_placed(self.world_from_camera, frame),
+            world_from_camera=frame.poses_to_world(self.world_from_camera),
             covariance=scaled_covariance(self.covariance, scale),
-            path=_placed(self.path, frame),
+            path=frame.poses_to_world(self.path),
             depth_rms=scale * self.depth_rms,
         )
 
@@ -43,9 +43,3 @@ def scaled_covariance(covariance: Float[np.ndarray, "6 6"], scale: float) -> Flo
     """The covariance of a pose where lengths are `scale` times as large."""
     unit = np.repeat([1.0, scale], 3)
     return np.asarray(covariance, float) * unit[:, None] * unit
-
-
-def _placed(pose: Float[np.ndarray, "*step 4 4"], frame: Frame) -> Float[np.ndarray, "*step 4 4"]:
-    placed = np.array(pose, float)
-    placed[..., :3, 3] = frame.to_world(placed[..., :3, 3])
-    return placed

@@ -72,11 +72,11 @@ def attend(
     state = jax.lax.cond(
         looks, partial(doubt, care), lambda state, *_: state, state, course, sample, progress, settings
     )
-    sample = sample._replace(weight=care.weight * state.trust().ravel())
+    trust = state.trust().ravel()
+    sample = sample._replace(weight=care.weight * trust)
     passed = jnp.sum(jnp.linspace(FIRST_RELOCATION, LAST_RELOCATION, RELOCATIONS) <= progress, dtype=jnp.int32)
     moves = (passed > state.relocations) & (progress < 1)  # what moves at the very end would never learn its place
     key, use = jax.random.split(state.key)
-    trust = state.trust().ravel()
     course = jax.lax.cond(
         moves, partial(relocated, care), lambda course, *_: course, course, sample, trust, use, settings
     )
