@@ -5,7 +5,7 @@ import sys
 from importlib import import_module
 
 from fmb.config import load_config
-from util import BEGAN, Clock
+from fmb.machine import BEGAN, Clock
 
 # Module and function of each task, loaded when it is asked for; the first is the default.
 TASKS = {

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from benchmarks.measure import machine
 from fmb.files.meshes import read_mesh
 from fmb.geometry.frames import canonical_frame
-from util import plain, prepare_output_dir, write_text
+from fmb.machine import plain, prepare_output_dir, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = (".ply", ".obj", ".stl", ".off", ".glb")

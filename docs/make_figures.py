@@ -28,10 +28,10 @@ from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.interior import sample_interior
 from fmb.geometry.metrics import depth_mae, iou
 from fmb.geometry.views import foreground, scene_cameras
+from fmb.machine import prepare_output_dir
 from fmb.pictures.draw import DOTS_PER_INCH, FAINT, INK, draw_sheets, pixels_of, write_picture
 from fmb.pictures.sheets import BLUE, ORANGE, overlay_sheet
 from fmb.shape.recipe import compile_shape_fit, fit_shape
-from util import prepare_output_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPONENTS, POINTS, SEED = 40, 20_000, 0

@@ -24,12 +24,12 @@ from fmb.geometry.cameras import Cameras, pixel_rays
 from fmb.geometry.frames import canonical_frame
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.views import scene_cameras, split_views
+from fmb.machine import prepare_output_dir, write_text
 from fmb.pictures.draw import write_picture
 from fmb.pictures.ellipsoids import enclosing_ball
 from fmb.pictures.turntable import brightness, on_white, turn_cameras, turntable
 from fmb.shape.recipe import compile_shape_fit, fit_shape
 from fmb.shape.start import start_mixture
-from util import prepare_output_dir, write_text
 
 NAMES = ("arma", "buddha", "dragon", "lucy", "bunny", "gear", "eiffel", "human", "yoga", "plane")
 NOVEL = 32  # views that no fit has seen

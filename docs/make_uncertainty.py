@@ -23,12 +23,12 @@ from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.noise import damaged
 from fmb.geometry.options import RenderingOptions
 from fmb.geometry.views import Images, Views, foreground, scene_cameras, select_views
+from fmb.machine import prepare_output_dir
 from fmb.pictures.draw import draw_sheet
 from fmb.pictures.sheets import SEAM, Scale, Sheet, fit_tiles, paint, sheet_note, view_labels
 from fmb.shape.options import ModelOptions
 from fmb.shape.recipe import compile_shape_fit, fit_shape
 from fmb.shape.start import start_mixture
-from util import prepare_output_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 VIEWS, SHOWN, SIDE, SEED = 32, 4, 64, 0

@@ -11,7 +11,7 @@ from jaxtyping import install_import_hook
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-install_import_hook(["fmb", "fm_render", "util"], "beartype.beartype")
+install_import_hook(["fmb", "fm_render"], "beartype.beartype")
 
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "data" / "models"
 

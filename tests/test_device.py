@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from util import CUDA_HINT
+from fmb.machine import CUDA_HINT
 
 ROOT = Path(__file__).resolve().parents[1]
 CHOOSE = """
 import json, sys
-from util import CACHE, choose_device
+from fmb.machine import CACHE, choose_device
 device = choose_device(sys.argv[1] == "--cpu")
 import jax, jax.numpy
 place = jax.jit(lambda x: x + 1)(jax.numpy.ones(3)).devices().pop().platform
@@ -66,7 +66,7 @@ def test_cpu_means_the_cpu(path_with_gpu, tmp_path):
 def test_a_platform_that_is_not_here_is_told_in_one_line(platform, tmp_path):
     program = """
 import json
-from util import choose_device
+from fmb.machine import choose_device
 try:
     choose_device(False)
 except ValueError as error:
@@ -78,7 +78,7 @@ except ValueError as error:
 
 @pytest.mark.parametrize(("xdg", "expected"), [("", ".cache/fuzzy-metaballs"), ("else", "else/fuzzy-metaballs")])
 def test_cache_folder(xdg, expected, tmp_path):
-    program = "import json, sys\nfrom util import CACHE\nprint(json.dumps([str(CACHE), 'jax' in sys.modules]))"
+    program = "import json, sys\nfrom fmb.machine import CACHE\nprint(json.dumps([str(CACHE), 'jax' in sys.modules]))"
     xdg = str(tmp_path / xdg) if xdg else ""
     cache, jax_is_loaded = child(program, HOME=str(tmp_path), XDG_CACHE_HOME=xdg)
     assert Path(cache) == tmp_path / expected

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # One noun, one room. A room may import those before it; the files in a room may not import one another in a circle.
 ROOMS = (
     "fm_render",
-    "util",
+    "fmb.machine",
     "fmb.options",
     "fmb.geometry",
     "fmb.fit",
@@ -26,6 +26,7 @@ ROOMS = (
     "fmb.tasks",
     "fmb.api",
     "run_fmb",
+    "util",
 )
 RENDERER_NEEDS = {"jax", "jaxtyping", "numpy"}  # so that fm_render.py can be copied alone
 MOST_LINES = 500
@@ -95,4 +96,14 @@ def test_importing_makes_no_array():
     command = [sys.executable, "-c", program, *sorted(FOUND)]
     environment = {**os.environ, "JAX_PLATFORMS": "none_at_import"}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_script_may_have_a_util_of_its_own(tmp_path):
+    (tmp_path / "util.py").write_text("hello = 'mine'\n")
+    (tmp_path / "script.py").write_text("import fmb, util\nprint(fmb.fit_shape, fmb.save_mesh)\nutil.hello\n")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], env=environment, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr

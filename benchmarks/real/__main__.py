@@ -13,11 +13,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import util
 from benchmarks.real.pictures import draw_sequence
 from benchmarks.real.runs import SOURCES, Settings, fit_sequence, hull_agreement, read_sequence
 from benchmarks.study import Job, Rows, key, provenance, study, table, told
 from benchmarks.study import flags as common_flags
+from fmb import machine
 from fmb.fields.mixtures import in_double
 from fmb.files.models import write_model
 from fmb.hull.check import check_cameras
@@ -133,9 +133,9 @@ def main(argv: list[str]) -> int:
     settings = Settings(options.side, options.epochs, options.batch, options.start, options.seed)
 
     def work() -> str:
-        util.prepare_output_dir(options.output)
+        machine.prepare_output_dir(options.output)
         if options.figures:
-            util.prepare_output_dir(options.figures)
+            machine.prepare_output_dir(options.figures)
         jobs = []
         for folder in find_sequences(options.data, options.names):
             files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -11,9 +11,9 @@ import trimesh
 
 from benchmarks.render.scenes import image, scattered_mixture, shuffled
 from fm_render import Mixture
+from fmb.machine import prepare_output_dir
 from fmb.pictures.draw import FAINT, INK, pixels_of, write_picture
 from fmb.pictures.sheets import BLUE, ORANGE
-from util import prepare_output_dir
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 600  # after which a size is given up

@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import util
 from benchmarks.render import table1
 from benchmarks.study import Rows, find_meshes, provenance, runnable, study, table, told
 from benchmarks.study import flags as common_flags
@@ -27,6 +26,7 @@ from benchmarks.table2.methods import COMPONENTS, FIDELITY, METHODS, OURS
 from benchmarks.table2.report import section, spread, summary
 from benchmarks.table2.runs import Run, job, plan
 from benchmarks.table2.scenes import CLEAN, NOISY, Settings, trial
+from fmb import machine
 
 PAPER_NAMES = ("arma", "buddha", "dragon", "lucy", "bunny", "yoga", "plane")
 FIDELITY_TRIALS = 5  # of each model at each point of a curve
@@ -88,12 +88,12 @@ def main(argv: list[str]) -> int:
     def work() -> str | None:
         meshes = find_meshes(options.models, options.names, PAPER_NAMES)
         if options.sensor_figure:
-            util.prepare_output_dir(options.sensor_figure.parent)
+            machine.prepare_output_dir(options.sensor_figure.parent)
             larger = replace(settings, width=4 * settings.width, height=4 * settings.height)
             pictures.draw_sensor(options.sensor_figure, trial(meshes[0], 0, CLEAN, larger).exposure, settings.strength)
             return None
         methods, skipped = runnable(METHODS, options.methods)
-        folder = util.prepare_output_dir(options.output)
+        folder = machine.prepare_output_dir(options.output)
         rows = rows_of(plan(meshes, options.trials, options.noises, methods, settings), folder, "table 2")
         pictures.draw_models(folder / "models.png", rows)
         more = []
@@ -106,7 +106,7 @@ def main(argv: list[str]) -> int:
         run = [provenance("table2", argv)]
         run += [skipped] if skipped else []
         text = section(rows, run, "\n\n".join(more))
-        util.write_text(folder / "table2.md", text + "\n")
+        machine.write_text(folder / "table2.md", text + "\n")
         return text
 
     return told(work, options.results, "table2")

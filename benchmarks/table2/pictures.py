@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-import util
 from benchmarks.study import Rows, chosen, methods_of
 from benchmarks.table2.methods import METHODS, START
 from benchmarks.table2.report import NOISES, models_of, summary
 from benchmarks.table2.runs import SUCCESS
+from fmb import machine
 from fmb.pictures import draw
 from fmb.pictures.pose import joined
 from fmb.pictures.sheets import OPACITY, Scale, Sheet, depth_scale, fit_tiles, paint
@@ -29,7 +29,7 @@ def draw_models(path: Path, rows: Rows) -> Path:
 
     methods, models = [name for name in methods_of(rows, METHODS) if name != START], models_of(rows)
     noises = [noise for noise in NOISES if chosen(rows, noise=noise)]
-    figure = Figure(figsize=(max(9.0, 2.4 + 1.5 * len(models)), 1.0 + 3.5 * len(noises)), dpi=util.DOTS_PER_INCH)
+    figure = Figure(figsize=(max(9.0, 2.4 + 1.5 * len(models)), 1.0 + 3.5 * len(noises)), dpi=machine.DOTS_PER_INCH)
     panels = figure.subplots(len(noises), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     width = 0.8 / len(methods)
     for axes, noise in zip(panels, noises, strict=True):
@@ -60,14 +60,14 @@ def draw_models(path: Path, rows: Rows) -> Path:
     panels[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), **style)
     figure.align_ylabels()
     figure.tight_layout()
-    return util.write_picture(path, draw.pixels_of(figure))
+    return machine.write_picture(path, draw.pixels_of(figure))
 
 
 def draw_fidelity(path: Path, curves: Mapping[str, Sequence[tuple[float, Rows]]]) -> Path:
     """Error of registrations that begin at the truth, against the numbers that describe the object (Fig. 4)."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.4, 4.8), dpi=util.DOTS_PER_INCH)
+    figure = Figure(figsize=(7.4, 4.8), dpi=machine.DOTS_PER_INCH)
     axes = figure.subplots()
     for (name, points), color in zip(curves.items(), cycle(COLORS), strict=False):
         found = [(numbers, summary(rows)) for numbers, rows in points]
@@ -89,7 +89,7 @@ def draw_fidelity(path: Path, curves: Mapping[str, Sequence[tuple[float, Rows]]]
     plain(axes)
     axes.legend(frameon=False, fontsize=8)
     figure.tight_layout()
-    return util.write_picture(path, draw.pixels_of(figure))
+    return machine.write_picture(path, draw.pixels_of(figure))
 
 
 def draw_sensor(path: Path, exposure: Exposure, strength: float = 1.0, seed: int = 0) -> Path:

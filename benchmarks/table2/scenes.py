@@ -12,9 +12,9 @@ import numpy as np
 import trimesh
 from jaxtyping import Float
 
-import util
 from benchmarks.study import ROOT, canonical, digest
 from fm_render import Mixture
+from fmb import machine
 from fmb.geometry.cameras import pinhole_intrinsics, random_cameras
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.pose.simulation import Exposure, Perturbation, perturbed, simulate_sensor
@@ -95,7 +95,7 @@ def mixture(mesh: Path, components: int, cache: Path, kind: str = "silhouettes")
         start = start_mixture(canonical(mesh), ModelOptions(num_mixtures=components), SEED).mixture
         found = FITS[kind](canonical(mesh), start, np.random.default_rng(SEED))
         cache.mkdir(parents=True, exist_ok=True)
-        with util.replacing(path) as partial, partial.open("wb") as file:
+        with machine.replacing(path) as partial, partial.open("wb") as file:
             np.savez(file, **{name: np.asarray(field) for name, field in found._asdict().items()})
     with np.load(path) as arrays:
         return Mixture(**{name: jnp.asarray(field, jnp.float32) for name, field in arrays.items()})

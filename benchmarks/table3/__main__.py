@@ -20,7 +20,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import util
 from benchmarks.study import Rows, chosen, find_meshes, provenance, runnable, study, told, write_section
 from benchmarks.study import flags as common_flags
 from benchmarks.table3 import pictures
@@ -28,6 +27,7 @@ from benchmarks.table3.curves import curve_runs, curve_section, curves_of
 from benchmarks.table3.methods import METHODS, OURS, Settings
 from benchmarks.table3.report import DAMAGED, section
 from benchmarks.table3.runs import CLEAN, Run, clean_data, job, silhouettes
+from fmb import machine
 
 PAPER_NAMES = ("arma", "buddha", "dragon", "lucy", "bunny", "gear", "eiffel", "human", "yoga", "plane")
 
@@ -57,7 +57,7 @@ def draw(folder: Path, rows: Rows, noises: Sequence[str]) -> list[Path]:
 def copy(drawn: Sequence[Path], folder: Path | None, prefix: str = "") -> None:
     """Puts the pictures into the folder too, where one is given."""
     for picture in drawn if folder else ():
-        with util.replacing(util.prepare_output_dir(folder) / f"{prefix}{picture.name}") as partial:
+        with machine.replacing(machine.prepare_output_dir(folder) / f"{prefix}{picture.name}") as partial:
             shutil.copyfile(picture, partial)
 
 
@@ -92,12 +92,12 @@ def write_table(options: argparse.Namespace, meshes: Sequence[Path], settings: S
     methods, skipped = runnable(METHODS, options.methods)
     if skipped:
         print(skipped, file=sys.stderr)
-    folder = util.prepare_output_dir(options.output)
+    folder = machine.prepare_output_dir(options.output)
     runs = plan(meshes, options.seeds, options.noises, methods, settings)
     rows = study([job(run, folder) for run in runs], folder, "table 3")
     copy(draw(folder, rows, options.noises), options.figures, "table3_")
     text = section(rows, list(filter(None, (run_line(options, settings, argv), skipped))))
-    util.write_text(folder / "table3.md", text + "\n")
+    machine.write_text(folder / "table3.md", text + "\n")
     if options.results:
         write_section(options.results, text, "table3")
     return text
@@ -105,7 +105,7 @@ def write_table(options: argparse.Namespace, meshes: Sequence[Path], settings: S
 
 def write_curves(options: argparse.Namespace, meshes: Sequence[Path], settings: Settings, argv: list[str]) -> str:
     """Runs what is missing of the curves, writes and draws them; the section's text comes back."""
-    folder = util.prepare_output_dir(options.output)
+    folder = machine.prepare_output_dir(options.output)
     runs = curve_runs(meshes, options.seeds, options.noises, settings)
     rows = study([job(run, folder) for run in runs], folder, "curves", options.minutes)
     curves = curves_of(runs, rows, settings)
@@ -113,7 +113,7 @@ def write_curves(options: argparse.Namespace, meshes: Sequence[Path], settings: 
         raise ValueError(f"curves: no point was ready after {options.minutes:g} minutes; the same command goes on")
     copy([pictures.draw_curves(folder / "curves.png", curves, settings)], options.figures)
     text = curve_section(curves, [run_line(options, settings, argv)], options.noises)
-    util.write_text(folder / "curves.md", text + "\n")
+    machine.write_text(folder / "curves.md", text + "\n")
     if options.results:
         write_section(options.results, text, "table3_curves")
     return text
@@ -127,7 +127,7 @@ def main(argv: list[str]) -> int:
     def work() -> str | None:
         meshes = find_meshes(options.models, options.names, PAPER_NAMES)
         if options.noise_figure:
-            util.prepare_output_dir(options.noise_figure.parent)
+            machine.prepare_output_dir(options.noise_figure.parent)
             train = clean_data(meshes[0], options.seeds[0], settings).train
             pictures.draw_noises(options.noise_figure, train, lambda cameras: silhouettes(meshes[0], cameras, settings))
             return None

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-import util
 from benchmarks.study import Rows, chosen, methods_of
 from benchmarks.table3.curves import CURVES, Point
 from benchmarks.table3.methods import METHODS, OURS, Settings
 from benchmarks.table3.report import DAMAGED, PAPER, WORST, order_of_merit, spread
 from benchmarks.table3.runs import CLEAN, KEPT_VIEWS
+from fmb import machine
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.noise import NOISES
 from fmb.geometry.views import Views, foreground, select_views
@@ -30,7 +30,7 @@ def draw_bars(path: Path, rows: Rows) -> Path:
 
     methods = methods_of(rows, METHODS)
     names = [*methods, *PAPER]
-    figure = Figure(figsize=(9, 1.6 + 0.5 * len(names)), dpi=util.DOTS_PER_INCH)
+    figure = Figure(figsize=(9, 1.6 + 0.5 * len(names)), dpi=machine.DOTS_PER_INCH)
     axes = figure.subplots()
     for offset, noise, color in ((-0.2, CLEAN, BLUE), (0.2, DAMAGED, ORANGE)):
         found = [spread(chosen(rows, method=name, noise=noise), "cross_entropy") for name in methods]
@@ -54,7 +54,7 @@ def draw_bars(path: Path, rows: Rows) -> Path:
     _plain(axes)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
     figure.tight_layout()
-    return util.write_picture(path, draw.pixels_of(figure))
+    return machine.write_picture(path, draw.pixels_of(figure))
 
 
 def draw_curves(path: Path, curves: Mapping[str, Sequence[Point]], settings: Settings) -> Path:
@@ -64,7 +64,7 @@ def draw_curves(path: Path, curves: Mapping[str, Sequence[Point]], settings: Set
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.1 * max(len(curves), 2), 5.4), dpi=util.DOTS_PER_INCH)
+    figure = Figure(figsize=(3.1 * max(len(curves), 2), 5.4), dpi=machine.DOTS_PER_INCH)
     grid = figure.subplots(2, len(curves), sharey="row", squeeze=False, height_ratios=(2, 1))
     for (upper, lower), (name, points) in zip(grid.T, curves.items(), strict=True):
         for noise, color in ((CLEAN, BLUE), (DAMAGED, ORANGE)):
@@ -89,7 +89,7 @@ def draw_curves(path: Path, curves: Mapping[str, Sequence[Point]], settings: Set
     grid[0, 0].legend(frameon=False, fontsize=8)
     figure.align_ylabels()
     figure.tight_layout()
-    return util.write_picture(path, draw.pixels_of(figure))
+    return machine.write_picture(path, draw.pixels_of(figure))
 
 
 def draw_reconstructions(path: Path, folder: Path, rows: Rows, noise: str) -> Path:

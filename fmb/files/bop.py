@@ -18,7 +18,7 @@ from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, camera_to_world, pinhole
 from fmb.files.images import DepthFile, read_depth, silhouette_of, size_of
 from fmb.files.meshes import read_mesh
 from fmb.files.safe import entry, numbers, path_inside, read_image, read_json, read_text
-from util import write_text
+from fmb.machine import write_text
 
 CSV_HEAD = ("scene_id", "im_id", "obj_id", "score", "R", "t", "time")
 

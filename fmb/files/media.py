@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from util import replacing
+from fmb.machine import replacing
 
 FASTEST = 120  # frames per second
 # yuv420p and an index in front: what every browser and slide program plays. The partial file's name has no .mp4.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import trimesh
 
-from util import replacing
+from fmb.machine import replacing
 
 MERGE_TOLERANCE = 1e-8  # vertices closer than this, in units of the longest box side, are one vertex
 FEWEST_FACES = 4  # of a body: a tetrahedron

@@ -15,7 +15,7 @@ from fmb.fields.mixtures import mixture_frame
 from fmb.files.released import read_released
 from fmb.files.splats import read_splats
 from fmb.geometry.frames import Frame
-from util import plain, replacing
+from fmb.machine import plain, replacing
 
 
 class Model(NamedTuple):

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from fmb.fields.points import Cloud
 from fmb.files.safe import read_bytes
-from util import replacing
+from fmb.machine import replacing
 
 
 def read_points(path: Path) -> Float[np.ndarray, "point 3"]:

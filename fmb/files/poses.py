@@ -27,7 +27,7 @@ from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, focal_intrinsics, pinhole, 
 from fmb.files.images import WIDE_MODES, DepthFile, read_depth, silhouette_of, size_of
 from fmb.files.safe import entry, image_header, numbers, read_bytes, read_image, read_json, read_text
 from fmb.geometry.poses import PoseEstimate
-from util import write_text
+from fmb.machine import write_text
 
 PIXEL_CENTRES = ("half", "integer")  # where the centre of pixel (0, 0) is: (0.5, 0.5) or (0, 0)
 

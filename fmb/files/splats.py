@@ -19,7 +19,7 @@ from fm_render import Mixture
 from fmb.fields.metaballs import HALF_DENSITY
 from fmb.files.safe import read_bytes
 from fmb.geometry.cameras import ANY_ARRAY
-from util import replacing
+from fmb.machine import replacing
 
 WEIGHT_PER_COPY = 0.1  # of a component: so faint that the product of copies is the exponential to 5 % in the tails
 MOST_COPIES = 32  # of fits' silhouettes 16, 32, 64 give IoU 0.97, 0.98, 0.985 with the renderer's

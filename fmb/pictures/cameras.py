@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-import util
+from fmb import machine
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.views import Views
 from fmb.hull.check import CameraReport
@@ -176,7 +176,7 @@ def draw_frusta(path: Path, drawings: tuple[Drawing, ...], title: str, note: str
     frames = [extent(drawing) for drawing in drawings]
     tall = SIDE * min(1.0, max(LEAST_HEIGHT, *(half[1] / half[0] for _, half in frames)))
     width, height = SIDE * len(drawings), tall + HEAD
-    figure = Figure(figsize=(width, height), dpi=util.DOTS_PER_INCH)
+    figure = Figure(figsize=(width, height), dpi=machine.DOTS_PER_INCH)
     figure.text(0.3 / width, 1 - 0.34 / height, title, size=12, weight="bold", color=draw.INK)
     figure.text(0.3 / width, 1 - 0.58 / height, note, size=8, color=draw.FAINT)
     for place, (drawing, (middle, half)) in enumerate(zip(drawings, frames, strict=True)):
@@ -187,7 +187,7 @@ def draw_frusta(path: Path, drawings: tuple[Drawing, ...], title: str, note: str
         axes.set_axis_off()
         figure.text((place * SIDE + 0.3) / width, tall / height, drawing.title, size=8, color=draw.INK)
         draw_panel(axes, drawing, reach)
-    return util.write_picture(path, draw.pixels_of(figure))
+    return machine.write_picture(path, draw.pixels_of(figure))
 
 
 def extent(drawing: Drawing) -> tuple[np.ndarray, np.ndarray]:

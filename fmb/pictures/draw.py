@@ -10,8 +10,8 @@ from jaxtyping import UInt8
 
 from fmb.fit.loop import History
 from fmb.geometry.views import Images
+from fmb.machine import DOTS_PER_INCH, UNIT, write_picture
 from fmb.pictures.sheets import BLUE, ORANGE, SEAM, Scale, Sheet, grid_columns, moving_mean, sheets_after, sheets_before
-from util import DOTS_PER_INCH, UNIT, write_picture
 
 MARGIN, GAP, BAND, HEAD = 42, 12, 26, 104  # pixels: around the sheet, between tiles, for a label, for the title
 SIDE = 150  # pixels for one colour bar or legend

@@ -1,6 +1,6 @@
 """Pictures and films of a pose: what was seen against what the mixture shows, at the start, on the way and at the end.
 
-Arrays of pixels come out; who calls writes them, sheets with `draw.draw_sheets`, pages with `util.write_picture`.
+Arrays of pixels come out; who calls writes them, sheets with `draw.draw_sheets`, pages with `machine.write_picture`.
 """
 
 from collections.abc import Sequence

@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from fmb.fit.loop import History
+from fmb.machine import write_text
 from fmb.pictures.report_scene import PageScene, png_uri, scene_data
 from fmb.pictures.sheets import moving_mean
-from util import write_text
 
 WIDEST = 1200  # pixels of a picture in the page; larger ones are thinned
 COLORS = 128  # of a picture in the page: a third of the bytes, and no difference to be seen

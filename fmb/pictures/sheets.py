@@ -1,4 +1,4 @@
-"""Sheets: what the pictures of a fit show, as arrays of pixels. Drawing and writing them is util.py's part."""
+"""Sheets: what the pictures of a fit show, as arrays of pixels. Drawing and writing them is fmb/machine.py's part."""
 
 import math
 from collections.abc import Mapping, Sequence

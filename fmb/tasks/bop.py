@@ -10,8 +10,8 @@ import numpy as np
 import trimesh
 from jaxtyping import Float
 
-import util
 from fm_render import Mixture
+from fmb import machine
 from fmb.config import Config
 from fmb.fields.mixtures import in_single
 from fmb.files.bop import (
@@ -27,12 +27,12 @@ from fmb.files.bop import (
 from fmb.geometry.frames import Frame
 from fmb.geometry.metrics import average_distance, average_nearest_distance, object_pose_error
 from fmb.geometry.poses import PoseEstimate
+from fmb.machine import Clock, choose_device, say
 from fmb.pose.estimate import PoseProgram, compile_pose, estimate_pose
 from fmb.pose.observation import Observation
 from fmb.pose.simulation import Perturbation, perturbed
 from fmb.tasks.models import model_of_mesh, solver
 from fmb.tasks.shell import task_folder
-from util import Clock, choose_device, say
 
 SAMPLES = 2_000  # points of a model that ADD and ADD-S are measured on
 MEASURED = ("success", "degrees", "percent", "combined", "add", "adds", "seconds")
@@ -55,14 +55,14 @@ def bop(config: Config, clock: Clock) -> None:
     scene = Path(config.pose.bop_dir)
     with clock("load"):
         device = choose_device(config.cpu)
-        folder = util.prepare_output_dir(task_folder(config))
+        folder = machine.prepare_output_dir(task_folder(config))
         targets, records = bop_targets(scene), read_bop_records(scene)
     say(device.hint)
     generator = np.random.default_rng(config.random_seed)
     known: dict[int, Known] = {}
     programs: dict[tuple[int, ...], PoseProgram] = {}
     results, rows = [], []
-    with util.progress_bar("poses") as on_progress:
+    with machine.progress_bar("poses") as on_progress:
         for done, target in enumerate(targets):
             view = read_bop_view(records, target)
             if target.object not in known:
@@ -83,7 +83,7 @@ def bop(config: Config, clock: Clock) -> None:
         raise ValueError(f"{scene}: no object can be looked for{': ' + skipped[0] if skipped else ''}")
     write_bop_results(folder / "bop_results.csv", with_image_times(results))
     metrics = {"task": "pose", "median": medians, "objects": rows, "seconds": clock.seconds()}
-    util.write_metrics(folder / "bop_errors.json", metrics)
+    machine.write_metrics(folder / "bop_errors.json", metrics)
     words = f"{len(results)} poses: in the median {medians['degrees']:.2f} degrees, {medians['percent']:.2f} % of the "
     notice = f"{len(skipped)} of {len(rows)} objects skipped, the first: {skipped[0]}" if skipped else ""
     say(words + "diameter", notice, f"results and errors in {folder}/")

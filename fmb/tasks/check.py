@@ -1,13 +1,13 @@
 """Whether the cameras and masks of a capture agree, before any fit (`--check-cameras`)."""
 
-import util
+from fmb import machine
 from fmb.config import Config
 from fmb.files.captures.read import read_capture
 from fmb.hull.check import check_cameras
+from fmb.machine import say
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.cameras import agreement_sheet, camera_drawings, draw_frusta
-from util import say
 
 
 def check_capture(config: Config) -> None:
@@ -18,7 +18,7 @@ def check_capture(config: Config) -> None:
     if config.capture.data == NONE:
         raise ValueError("--check-cameras looks at a capture: name its folder with --data")
     capture = read_capture(config.capture.data, config.capture.format, config.capture.longest_side)
-    folder = util.prepare_output_dir(config.io.output_dir)
+    folder = machine.prepare_output_dir(config.io.output_dir)
     found = check_cameras(capture.views)
     draw.draw_sheet(folder / "cameras_masks.png", agreement_sheet(found))
     drawings = camera_drawings(capture.views, found)
@@ -27,5 +27,7 @@ def check_capture(config: Config) -> None:
     views = {"name": capture.names, "iou": found.iou, "explained": found.explained, "filled": found.filled}
     trials = [trial._asdict() for trial in found.trials]
     faults = [{**fault._asdict(), "name": capture.names[fault.view]} for fault in found.faults]
-    util.write_metrics(folder / "cameras_report.json", {**numbers, "trials": trials, "faults": faults, "views": views})
+    machine.write_metrics(
+        folder / "cameras_report.json", {**numbers, "trials": trials, "faults": faults, "views": views}
+    )
     say(*capture.notices, found.verdict, f"pictures and numbers in {folder}/")

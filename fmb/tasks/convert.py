@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 
-import util
+from fmb import machine
 from fmb.config import Config, to_yaml
 from fmb.fields.looks import evaluate
 from fmb.files.meshes import read_mesh
 from fmb.geometry.frames import canonical_frame
+from fmb.machine import Clock, choose_device, say
 from fmb.shape.recipe import CONVERSION, conversion_views, refine_mixture
 from fmb.shape.start import start_mixture
 from fmb.shape.supervision import DEPTH_SETTINGS
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture
 from fmb.tasks.shell import circumstances, task_folder
-from util import Clock, choose_device, say
 
 
 def convert(config: Config, clock: Clock) -> None:
@@ -22,13 +22,13 @@ def convert(config: Config, clock: Clock) -> None:
     with clock("load"):
         device = choose_device(config.cpu)
         mesh = read_mesh(config.io.mesh_file)
-        frame, folder = canonical_frame(mesh), util.prepare_output_dir(task_folder(config))
+        frame, folder = canonical_frame(mesh), machine.prepare_output_dir(task_folder(config))
         mesh, unit = frame.mesh_to_canonical(mesh), float(frame.scale)
     fit_generator, novel_generator = np.random.default_rng(config.random_seed).spawn(2)
     with clock("gmm"):
         start = start_mixture(mesh, config.model, config.random_seed)
     say(device.hint, start.notice)
-    with clock("optimize"), util.progress_bar("fit") as on_progress:
+    with clock("optimize"), machine.progress_bar("fit") as on_progress:
         wanted = replace(config.optimization, depth_weight=config.optimization.depth_weight or CONVERSION.depth_weight)
         fit = refine_mixture(mesh, start.mixture, fit_generator, wanted, config.rendering, on_progress)
     with clock("evaluate"):
@@ -38,9 +38,9 @@ def convert(config: Config, clock: Clock) -> None:
     facts = {"task": "convert", **after, "initial": before, "scale": unit, "init": start.kind}
     facts |= {"device": device.name, **circumstances(config), **surface_facts(subject, mesh, config.random_seed)}
     write_mixture(folder / "model.npz", subject, facts)
-    util.write_text(folder / "config.yaml", to_yaml(config))
+    machine.write_text(folder / "config.yaml", to_yaml(config))
     with clock("export"):
         export(subject, config.export, folder)
     metrics = {**facts, "seconds": clock.seconds()}
-    util.write_metrics(folder / "metrics.json", metrics)
-    say(util.summary(metrics, folder))
+    machine.write_metrics(folder / "metrics.json", metrics)
+    say(machine.summary(metrics, folder))

@@ -9,8 +9,8 @@ import numpy as np
 import trimesh
 from jaxtyping import Float
 
-import util
 from fm_render import Mixture
+from fmb import machine
 from fmb.config import PROGRAM, Config, ExportOptions
 from fmb.fields.metaballs import MeshOptions, mesh_mixture, vertex_colors
 from fmb.fields.mixtures import in_double
@@ -24,10 +24,10 @@ from fmb.geometry.cameras import ANY_ARRAY, Cameras, orbit_cameras, pinhole_intr
 from fmb.geometry.frames import Frame
 from fmb.geometry.metrics import mesh_errors
 from fmb.geometry.views import Views
+from fmb.machine import Clock, choose_device, say
 from fmb.options import NONE
 from fmb.pictures.ellipsoids import Ball, enclosing_ball
 from fmb.pictures.turntable import ROOM, Look, common_up, side_by_side, turntable
-from util import Clock, choose_device, say
 
 
 def export_model(config: Config, clock: Clock) -> None:
@@ -40,10 +40,10 @@ def export_model(config: Config, clock: Clock) -> None:
     with clock("load"):
         choose_device(config.cpu)
         model = read_mixture(config.io.model_file)
-        folder = util.prepare_output_dir(export_folder(config))
+        folder = machine.prepare_output_dir(export_folder(config))
     level = float(model.facts.get("mesh", {}).get("level", 0.0))  # as the masks chose it when the model was made
     subject = Subject(model.mixture, model.frame, model.color, seed=config.random_seed, level=level)
-    with clock("export"), util.progress_bar("export") as on_progress:
+    with clock("export"), machine.progress_bar("export") as on_progress:
         written = export(subject, config.export, folder, on_progress)
     if not written:
         raise ValueError("export: nothing is asked for; choose --mesh, --points, --splats or --turntable")

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-import util
 from fm_render import Mixture
+from fmb import machine
 from fmb.config import Config, to_yaml
 from fmb.fields.looks import look, surface_depth
 from fmb.fields.mixtures import in_single
@@ -25,6 +25,7 @@ from fmb.geometry.cameras import Cameras
 from fmb.geometry.metrics import PoseError, object_pose_error
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images, foreground, scene_cameras
+from fmb.machine import Clock, choose_device, say
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.pose import FilmText, PoseCourse, Trace, as_images, convergence_page, film, pose_sheets
@@ -35,7 +36,6 @@ from fmb.pose.simulation import Perturbation, perturbed, simulated
 from fmb.tasks.bop import bop
 from fmb.tasks.models import PoseModel, pose_model, solver
 from fmb.tasks.shell import task_folder
-from util import Clock, choose_device, say
 
 FILM_SECONDS = 0.12  # a step
 
@@ -54,7 +54,7 @@ def pose(config: Config, clock: Clock) -> None:
         return bop(config, clock)
     with clock("load"):
         alone, device = from_nothing(config), choose_device(config.cpu)
-        folder = util.prepare_output_dir(task_folder(config))
+        folder = machine.prepare_output_dir(task_folder(config))
     with clock("gmm"):
         model = pose_model(config)
         files = given(config.pose.depth_file), given(config.pose.mask_file)
@@ -72,7 +72,7 @@ def pose(config: Config, clock: Clock) -> None:
     errors = described(case, fit)
     more = {"seconds": seconds, **errors, "scale": float(model.frame.scale), "seconds_by_part": clock.seconds()}
     write_pose(folder / "pose.json", fit.to_world(model.frame), more)
-    util.write_text(folder / "config.yaml", to_yaml(config))
+    machine.write_text(folder / "config.yaml", to_yaml(config))
     say(summary(fit, errors, seconds), f"pose, pictures and film in {folder}/")
 
 
@@ -148,7 +148,7 @@ def draw_pose(folder: Path, mixture: Mixture, case: Case, fit: PoseEstimate) -> 
         degrees, percent, _ = map(np.array, zip(*errors_along(path, [case.truth] * len(path)), strict=True))
         course, up = PoseCourse(fit.loss, degrees[:-1], percent[:-1]), "error"
         traces = [Trace("rotation (degrees)", degrees), Trace("translation (% of the size)", percent, ORANGE)]
-    util.write_picture(folder / "convergence.png", convergence_page(course))
+    machine.write_picture(folder / "convergence.png", convergence_page(course))
     text = FilmText("Descent to the pose", f"{fit.iterations} steps, coarse to fine", "step", up)
     write_gif(folder / "descent.gif", film(observed, seen, traces, text), FILM_SECONDS)
 

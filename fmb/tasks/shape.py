@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-import util
 from fm_render import Mixture, Settings
+from fmb import machine
 from fmb.config import Config, to_yaml
 from fmb.fields.looks import evaluate, shown
 from fmb.fields.mixtures import in_double
@@ -16,6 +16,7 @@ from fmb.files.captures.plain import write_cameras
 from fmb.fit.loop import History
 from fmb.geometry.views import Images, Views, select_views
 from fmb.joint import JointOptions, fit_shape_and_cameras
+from fmb.machine import Clock, choose_device, say
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.film import Snapshot, film
@@ -31,7 +32,6 @@ from fmb.tasks.check import check_capture
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture, write_moving
 from fmb.tasks.scenes import Scene, Seen, open_scene
 from fmb.tasks.shell import Followers, circumstances
-from util import Clock, choose_device, say
 
 FILM_VIEWS, FILM_SECONDS = 6, 5.0
 
@@ -68,7 +68,7 @@ def shape(config: Config, clock: Clock) -> None:
         facts |= {"view_iou": fit.view_iou, "view_weight": fit.view_weight, **circumstances(config)}
         with clock("export"):
             # before anything that may fail: what the fit has found
-            util.write_columns(run.folder / "history.csv", history._asdict())
+            machine.write_columns(run.folder / "history.csv", history._asdict())
             write_mixture(run.folder / "model.npz", Subject(fit.mixture, run.scene.frame), facts)
             subject = subject_of(run, fit.mixture)
             facts |= surface_facts(subject, run.scene.mesh, config.random_seed)
@@ -77,10 +77,10 @@ def shape(config: Config, clock: Clock) -> None:
         with clock("figures"):
             painter.finish()
         metrics = {**facts, "seconds": clock.seconds()}
-        util.write_metrics(run.folder / "metrics.json", metrics)
+        machine.write_metrics(run.folder / "metrics.json", metrics)
         if config.export.report:
             write_page(run, subject, history, metrics)
-        say(util.summary(metrics, run.folder))
+        say(machine.summary(metrics, run.folder))
         followers.wait()
 
 
@@ -89,7 +89,7 @@ def begin(config: Config, clock: Clock) -> Run:
     with clock("load"):
         device = choose_device(config.cpu)
         scene = open_scene(config, streams(config)[0])
-        folder = util.prepare_output_dir(config.io.output_dir)
+        folder = machine.prepare_output_dir(config.io.output_dir)
     with clock("gmm"):
         recipe = config.optimization.recipe
         start = start_mixture(scene.mesh, config.model, config.random_seed, recipe, scene.inside)
@@ -118,7 +118,7 @@ def show_start(run: Run, painter: Painter) -> tuple[dict[str, Any], Scale]:
     with run.clock("evaluate"):
         seen, errors = evaluate(run.start.mixture, run.seen.views, unit, run.settings)
     reference, initial = images_of(train, unit), shown(seen["train"], unit)
-    depth = depth_scale([reference.depth, initial.depth], util.UNIT)
+    depth = depth_scale([reference.depth, initial.depth], machine.UNIT)
     painter.draw(draw.draw_before, reference, initial, depth)
     return errors, depth
 
@@ -176,11 +176,11 @@ def write_files(run: Run, subject: Subject, facts: dict[str, Any]) -> None:
     cameras = jax.tree.map(lambda *fields: np.concatenate(fields), *(part.cameras for part in parts))
     held_out = np.arange(len(run.seen.names)) >= len(parts[0].silhouette)
     write_mixture(run.folder / "model.npz", subject, facts)
-    util.write_text(run.folder / "config.yaml", to_yaml(run.config))
+    machine.write_text(run.folder / "config.yaml", to_yaml(run.config))
     size, cameras = parts[0].silhouette.shape[1:], subject.frame.cameras_to_world(cameras)
     write_cameras(run.folder / "cameras.json", cameras, size, run.seen.names, held_out)
     wanted = run.config.export if subject.mesh is not None else replace(run.config.export, mesh=NONE)
-    with util.progress_bar("export") as on_progress:
+    with machine.progress_bar("export") as on_progress:
         export(subject, wanted, run.folder, on_progress)
 
 
@@ -189,7 +189,7 @@ def write_film(run: Run, snapshots: list[Snapshot]) -> None:
     kind, train = run.config.export.film, run.seen.views["train"]
     if kind != NONE and snapshots:
         few = select_views(train, np.arange(min(FILM_VIEWS, len(train.silhouette))))
-        with util.progress_bar("film") as on_progress:
+        with machine.progress_bar("film") as on_progress:
             frames = film(snapshots, few, lambda frame, total: on_progress(frame, total, np.nan))
         write_moving(run.folder / f"film.{kind}", frames, FILM_SECONDS)
 

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-import util
 from fm_render import Mixture
+from fmb import machine
 from fmb.config import Config
 from fmb.fields.looks import look, measure
 from fmb.fit.loop import History
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.views import Views, select_views
+from fmb.machine import say
 from fmb.options import NONE
 from fmb.pictures.film import Recorder
 from fmb.pictures.live import LiveView
 from fmb.shape.recipe import ShapeFit
-from util import say
 
 VERSIONS = ("jax", "numpy", "scipy", "scikit-learn", "trimesh", "pyrender", "embreex", "matplotlib")
 
@@ -54,7 +54,7 @@ class Followers:
     def __call__(self, step: int, total: int, loss: float, mixture: Mixture) -> None:
         """`mixture` is the state after `step` of `total` steps, in the frame of the views."""
         if self.bar is None:
-            self.bar = self.bars.enter_context(util.progress_bar("fit"))
+            self.bar = self.bars.enter_context(machine.progress_bar("fit"))
         self.bar(step, total, loss)
         self._show(step, total, loss, mixture)
 
@@ -63,7 +63,7 @@ class Followers:
 
         def see(number: int, mixture: Mixture, cameras: Cameras) -> None:
             if self.bar is None:
-                self.bar = self.bars.enter_context(util.progress_bar("rounds"))
+                self.bar = self.bars.enter_context(machine.progress_bar("rounds"))
             self.bar(number + 1, rounds + 1, math.nan)
             self._show(number + 1, rounds + 1, math.nan, mixture, unseen=False)
 

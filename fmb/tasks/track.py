@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-import util
 from fm_render import Mixture
+from fmb import machine
 from fmb.config import Config, to_yaml
 from fmb.fields.looks import look, shown
 from fmb.fields.mixtures import in_single
@@ -17,6 +17,7 @@ from fmb.files.poses import Track, write_track
 from fmb.geometry.cameras import Cameras, orbit_cameras, pinhole_intrinsics
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images
+from fmb.machine import Clock, choose_device, say
 from fmb.options import NONE
 from fmb.pictures.pose import FilmText, Trace, as_images, film
 from fmb.pictures.sheets import ORANGE
@@ -27,7 +28,6 @@ from fmb.pose.tracking import track as follow
 from fmb.tasks.models import PoseModel, pose_model, solver
 from fmb.tasks.pose import Case, case_of_files, errors_along, from_nothing
 from fmb.tasks.shell import task_folder
-from util import Clock, choose_device, say
 
 NOD = 0.35  # radians: how far a simulated camera rises and sinks on its way around
 FILM_FRAMES, FILM_SECONDS = 90, 0.05  # at most, and each
@@ -37,7 +37,7 @@ def track(config: Config, clock: Clock) -> None:
     """Model -> a sequence, simulated or from files -> the pose in each frame, started from the last -> files."""
     with clock("load"):
         alone, device = from_nothing(config), choose_device(config.cpu)
-        folder = util.prepare_output_dir(task_folder(config))
+        folder = machine.prepare_output_dir(task_folder(config))
     with clock("gmm"):
         model = pose_model(config)
         cases = simulated_cases(config, model) if alone else cases_of_files(config, model)
@@ -56,8 +56,8 @@ def track(config: Config, clock: Clock) -> None:
     write_track(folder / "track.csv", found)
     facts = {"task": "track", "frames": len(fits), "hertz": float(1 / np.median(seconds)), **errors_of(found)}
     facts |= {"lost": int(np.count_nonzero(~found.success)), "image": f"{size[1]} x {size[0]}", "device": device.name}
-    util.write_metrics(folder / "metrics.json", {**facts, "seconds": clock.seconds()})
-    util.write_text(folder / "config.yaml", to_yaml(config))
+    machine.write_metrics(folder / "metrics.json", {**facts, "seconds": clock.seconds()})
+    machine.write_text(folder / "config.yaml", to_yaml(config))
     say(summary(facts), f"poses and film in {folder}/")
 
 

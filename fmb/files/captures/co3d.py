@@ -20,7 +20,7 @@ from fmb.files.images import DepthFile
 from fmb.files.points import read_points
 from fmb.files.safe import entry, numbers, path_inside, positive, read_json
 from fmb.geometry.views import Views
-from util import prepare_output_dir, replacing, write_picture
+from fmb.machine import prepare_output_dir, replacing, write_picture
 
 FILE, CLOUD = "frame_annotations.jgz", "pointcloud.ply"
 OPENCV_FROM_PYTORCH3D = np.diag([-1.0, -1.0, 1.0])

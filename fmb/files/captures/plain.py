@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-import util
+from fmb import machine
 from fmb.files.cameras import pinhole, rigid
 from fmb.files.captures.assembly import Companions, Listing, Shot, ignored_of, masks_of
 from fmb.files.images import DepthFile
@@ -114,4 +114,4 @@ def write_cameras(
     ]
     head = {"format": FORMAT, "version": VERSION, "convention": CONVENTION}
     lines = ",\n".join("  " + json.dumps(view, allow_nan=False) for view in views)
-    return util.write_text(path, json.dumps(head)[:-1] + ', "views": [\n' + lines + "\n]}\n")
+    return machine.write_text(path, json.dumps(head)[:-1] + ', "views": [\n' + lines + "\n]}\n")

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import util
+from fmb import machine
 from fmb.fit.loop import History
 from fmb.geometry.views import Images
+from fmb.machine import plain, prepare_output_dir, write_columns, write_metrics, write_text
 from fmb.pictures import draw, sheets
 from fmb.pictures.draw import draw_after, draw_before, draw_convergence, draw_sheet
 from fmb.pictures.sheets import Scale, depth_scale
-from util import plain, prepare_output_dir, write_columns, write_metrics, write_text
 
 NAMES = [
     "01_reference_colors.png",
@@ -51,7 +51,7 @@ def fall(steps: int = 200) -> History:
 
 def draw_pictures(folder: Path, reference: Images, initial: Images, final: Images) -> list[Path]:
     """All pictures of a run."""
-    depth = depth_scale([reference.depth, initial.depth], util.UNIT)
+    depth = depth_scale([reference.depth, initial.depth], machine.UNIT)
     before = draw_before(folder, reference, initial, depth)
     return [*before, *draw_after(folder, reference, final, fall(), depth)]
 
@@ -209,6 +209,6 @@ def test_text_is_written_as_it_is(tmp_path):
 
 
 def test_matplotlib_is_loaded_only_to_draw():
-    source = Path(util.__file__).read_text(encoding="utf-8") + Path(sheets.__file__).read_text(encoding="utf-8")
+    source = Path(machine.__file__).read_text(encoding="utf-8") + Path(sheets.__file__).read_text(encoding="utf-8")
     assert not [line for line in source.splitlines() if line.startswith(("import matplotlib", "from matplotlib"))]
     assert "pyplot" not in source
