@@ -8,10 +8,26 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from PIL import Image
 
-from fmb.files.safe import read_image
+from fmb.files.arrays import read_npy
+from fmb.files.safe import image_header, read_image
 
 GREY_SPREAD = 8  # of 255: colours whose channels differ by no more are grey that went through JPEG
 WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's names for more than 8 bits
+
+
+LABELS = 20  # largest number in masks that are taken for labels, where no pixel of any mask is brighter
+ORIENTATION = 0x0112  # EXIF's: how the stored pixels are turned for looking at
+TURNS = {  # what makes an image upright, by that number
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+BACK = {**TURNS, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}  # and what undoes it
+SIDEWAYS = (5, 6, 7, 8)  # those that exchange width and height
 
 
 class DepthFile(NamedTuple):
@@ -21,6 +37,42 @@ class DepthFile(NamedTuple):
     scale: float
     half: bool = False  # the 16 bits of a pixel are a half-precision float, as in CO3D
     mask: Path | None = None
+    floating: float | None = None  # the scale of values that are no whole numbers, None: the same
+
+
+class Pixels(NamedTuple):
+    """An image that a file of many holds; `place` names it as a path would."""
+
+    place: str
+    image: Image.Image
+
+    def __str__(self) -> str:
+        return self.place
+
+
+class Header(NamedTuple):
+    """What is known of an image before its pixels are read."""
+
+    size: tuple[int, int]  # width and height as stored
+    alpha: bool
+    orientation: int  # EXIF's, 1: upright
+
+
+def header_of(source: Path | Pixels) -> Header:
+    """Size, transparency and orientation.  Raises ValueError for what is no image."""
+    if isinstance(source, Pixels):
+        return Header(source.image.size, has_alpha(source.image), 1)
+    with image_header(source) as image:
+        try:
+            orientation = image.getexif().get(ORIENTATION, 1)
+        except Exception:  # damaged EXIF, in whatever way: the pixels are as they are stored
+            orientation = 1
+        return Header(image.size, has_alpha(image), orientation if orientation in TURNS else 1)
+
+
+def opened(source: Path | Pixels) -> Image.Image:
+    """The image with its pixels."""
+    return source.image if isinstance(source, Pixels) else read_image(source)
 
 
 def has_alpha(image: Image.Image) -> bool:
@@ -28,26 +80,56 @@ def has_alpha(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
-def silhouette_of(image: Image.Image) -> Float[np.ndarray, "height width"]:
+def peak_of(image: Image.Image) -> int:
+    """The largest number stored in a mask, where numbers are its greys; 0 where something else says what is object."""
+    if image.mode == "F" or _alpha(image) is not None:
+        return 0
+    grey = _grey(image)
+    return 0 if grey is None else int(grey.max())
+
+
+def silhouette_of(image: Image.Image, peak: int | None = None) -> Float[np.ndarray, "height width"]:
     """Share of each pixel that the object covers, soft where the mask is.
 
     Alpha where it varies; grey as it is, of 8 or 16 bits; masks of 0 and 1 as 0 and 1; in masks with colours, black is
-    background and everything else object.
+    background and everything else object.  `peak` is the largest number in all masks of the set, which tells how they
+    are to be read; None: the mask is alone.  Masks of 0 and other numbers up to LABELS are labels, 0 the background.
     """
-    if image.mode in WIDE_MODES:
-        return _share(np.asarray(image).astype(np.int64), 65535)
     if image.mode == "F":
         return np.clip(np.nan_to_num(np.asarray(image, np.float32)), 0.0, 1.0)
-    if has_alpha(image):
-        alpha = np.asarray(image.convert("RGBA"))[..., 3]
-        if alpha.min() < 255:
-            return alpha.astype(np.float32) / 255.0
+    alpha = _alpha(image)
+    if alpha is not None:
+        return alpha.astype(np.float32) / 255.0
+    grey = _grey(image)
+    if grey is None:
+        return np.any(np.asarray(image.convert("RGB")) > GREY_SPREAD, axis=-1).astype(np.float32)
+    return _share(grey, peak, image.mode in WIDE_MODES)
+
+
+def _alpha(image: Image.Image) -> np.ndarray | None:
+    # of an image that has some that varies
+    if image.mode in WIDE_MODES or not has_alpha(image):
+        return None
+    alpha = np.asarray(image.convert("RGBA"))[..., 3]
+    return alpha if alpha.min() < 255 else None
+
+
+def _grey(image: Image.Image) -> np.ndarray | None:
+    # whole numbers; None for an image with colours
+    if image.mode in WIDE_MODES:
+        return np.asarray(image).astype(np.int64)
     if image.mode in ("1", "L"):
-        return _share(np.asarray(image.convert("L")), 255)
+        return np.asarray(image.convert("L"))
     color = np.asarray(image.convert("RGB")).astype(np.int16)
-    if np.max(color.max(axis=-1) - color.min(axis=-1)) <= GREY_SPREAD:
-        return _share(color.max(axis=-1), 255)
-    return np.any(color > GREY_SPREAD, axis=-1).astype(np.float32)
+    return color.max(axis=-1) if np.max(color.max(axis=-1) - color.min(axis=-1)) <= GREY_SPREAD else None
+
+
+def _share(values: np.ndarray, peak: int | None, wide: bool) -> np.ndarray:
+    # 16 bits may hold what 8 would, and a mask of 0 and 1 is one that was never scaled up
+    largest = int(values.max()) if peak is None else max(peak, int(values.max()))
+    if 0 < largest <= LABELS and peak is not None or largest == 1:
+        return np.clip(values, 0, 1).astype(np.float32)
+    return values.astype(np.float32) / np.float32(65535 if wide and largest > 255 else 255)
 
 
 def alpha_of(image: Image.Image) -> Float[np.ndarray, "height width"]:
@@ -64,18 +146,11 @@ def color_of(image: Image.Image) -> Float[np.ndarray, "height width 3"]:
 
 
 def read_depth(file: DepthFile) -> Float[np.ndarray, "height width"]:
-    """Depth along the optical axis; NaN where it is unknown."""
-    image = read_image(file.path)
-    if file.half:
-        if image.mode not in WIDE_MODES:
-            raise ValueError(f"{file.path}: pixels of mode {image.mode}; a depth map of CO3D has 16 bits")
-        stored = np.asarray(image).astype(np.uint16).view(np.float16).astype(np.float32)
-    elif image.mode in (*WIDE_MODES, "L", "F"):
-        stored = np.asarray(image).astype(np.float32)
-    else:
-        raise ValueError(f"{file.path}: pixels of mode {image.mode}; a depth map has one channel")
+    """Depth along the optical axis, of an image or of .npy; NaN where it is unknown."""
+    stored = _stored_depth(file)
+    scale = file.scale if file.floating is None or stored.dtype.kind != "f" else file.floating
     with np.errstate(over="ignore", invalid="ignore"):
-        depth = stored * np.float32(file.scale)
+        depth = stored.astype(np.float32) * np.float32(scale)
         known = np.isfinite(depth) & (depth > 0.0)
     if file.mask is not None:
         shown = silhouette_of(read_image(file.mask)) > 0.0
@@ -83,6 +158,27 @@ def read_depth(file: DepthFile) -> Float[np.ndarray, "height width"]:
             raise ValueError(f"{file.mask}: {size_of(shown)} pixels, its depth map has {size_of(known)}")
         known &= shown
     return np.where(known, depth, np.float32(np.nan))
+
+
+def _stored_depth(file: DepthFile) -> np.ndarray:
+    suffix = file.path.suffix.lower()
+    if suffix == ".exr":
+        raise ValueError(f"{file.path}: .exr is not read here; store the depth as .npy or as 16-bit PNG")
+    if suffix == ".npy":
+        stored = read_npy(file.path)
+        stored = stored[..., 0] if stored.ndim == 3 and stored.shape[2] == 1 else stored
+        if stored.ndim != 2 or stored.dtype.kind not in "fiu" or 0 in stored.shape:
+            what = f"{stored.dtype} of shape {stored.shape}"
+            raise ValueError(f"{file.path}: {what}; a depth map is (height, width) numbers")
+        return stored
+    image = read_image(file.path)
+    if file.half:
+        if image.mode not in WIDE_MODES:
+            raise ValueError(f"{file.path}: pixels of mode {image.mode}; a depth map of CO3D has 16 bits")
+        return np.asarray(image).astype(np.uint16).view(np.float16).astype(np.float32)
+    if image.mode not in (*WIDE_MODES, "L", "F"):
+        raise ValueError(f"{file.path}: pixels of mode {image.mode}; a depth map has one channel")
+    return np.asarray(image)
 
 
 def size_of(pixels: Shaped[np.ndarray, "height width ..."]) -> str:
@@ -143,8 +239,3 @@ def median_blocks(depth: Float[np.ndarray, "height width"], side: int) -> Float[
 def shrunk_intrinsics(intrinsics: Float[np.ndarray, "3 3"], side: int) -> Float[np.ndarray, "3 3"]:
     """The same camera for an image of blocks: with pixel centres at half integers every entry is divided."""
     return np.diag([1.0 / side, 1.0 / side, 1.0]) @ intrinsics
-
-
-def _share(values: np.ndarray, full: int) -> np.ndarray:
-    # a mask of 0 and 1 is one that was never scaled up
-    return values.astype(np.float32) / np.float32(1 if values.max() == 1 else full)

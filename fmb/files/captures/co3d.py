@@ -9,13 +9,15 @@ pointcloud.ply.  Frames that a `manyview` set list has under "val" or "test" are
 
 import gzip
 import json
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from fmb.files.cameras import camera_to_world, focal_intrinsics
-from fmb.files.captures.assembly import Listing, Shot
+from fmb.files.captures.assembly import Listing
+from fmb.files.captures.planes import Shot
 from fmb.files.images import DepthFile
 from fmb.files.points import read_points
 from fmb.files.safe import entry, numbers, path_inside, positive, read_json
@@ -52,7 +54,8 @@ def read(folder: Path) -> Listing:
     held_out, notice = _held_out(category, sequence)
     known = [shot._replace(held_out=shot.name in held_out) for shot in known]
     cloud = path_inside(category, f"{sequence}/{CLOUD}", path)
-    return Listing(tuple(known), read_points(cloud) if cloud.is_file() else None, tuple(notices + notice))
+    points = partial(read_points, cloud) if cloud.is_file() else None
+    return Listing(tuple(known), points, tuple(notices + notice))
 
 
 def _category(folder: Path) -> Path:

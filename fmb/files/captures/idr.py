@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL
-from fmb.files.captures.assembly import Listing, Shot, ignored_of, masks_of
+from fmb.files.captures.assembly import Listing
+from fmb.files.captures.companions import ignored_of, masks_of
+from fmb.files.captures.planes import Shot
 from fmb.files.captures.projections import decompose
 from fmb.files.safe import array_names, files_below, numbers, path_inside, read_arrays
 

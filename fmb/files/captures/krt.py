@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, camera_to_world, pinhole
-from fmb.files.captures.assembly import MASK_FOLDERS, Companions, Listing, Shot, ignored_of, masks_of
+from fmb.files.captures.assembly import Listing
+from fmb.files.captures.companions import MASK_FOLDERS, Companions, ignored_of, masks_of
+from fmb.files.captures.planes import Shot
 from fmb.files.safe import array_names, entry, files_below, numbers, path_inside, read_arrays, read_json
 
 TEXT, ARRAYS = "cameras.json", "cameras.npz"
@@ -60,7 +62,10 @@ def _read_arrays(folder: Path, path: Path) -> Listing:
     if missing:
         raise ValueError(f"{path}: {', '.join(missing)} missing; expected arrays K, R, t")
     count = len(arrays["K"]) if arrays["K"].ndim else 0
-    given = {name: numbers(arrays[name], (count, *shape), f"{path}: {name}") for name, shape in _SHAPES.items()}
+    given = {name: arrays[name] for name in _SHAPES}
+    if given["t"].ndim == 3 and given["t"].shape[1:] in ((3, 1), (1, 3)):
+        given["t"] = given["t"].reshape(count, 3)
+    given = {name: numbers(given[name], (count, *shape), f"{path}: {name}") for name, shape in _SHAPES.items()}
     masks = masks_of(folder)
     if len(masks.files) != count or not count:
         raise ValueError(f"{path}: {count} cameras, {len(masks.files)} masks in masks/; must be as many")
@@ -78,7 +83,7 @@ def _read_arrays(folder: Path, path: Path) -> Listing:
 
 def _shot(name: str, camera: tuple[Any, Any, Any], where: str) -> Shot:
     intrinsics, turn, shift = camera
-    pose = camera_to_world(turn, shift, f"{where}: R")
+    pose = camera_to_world(turn, shift, f"{where}: R", scaled=True)
     return Shot(name, pose, pinhole(intrinsics, f"{where}: K") + CENTRE_OF_FIRST_PIXEL)
 
 

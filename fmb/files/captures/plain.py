@@ -21,7 +21,9 @@ from jaxtyping import Bool
 
 from fmb import machine
 from fmb.files.cameras import pinhole, rigid
-from fmb.files.captures.assembly import Companions, Listing, Shot, ignored_of, masks_of
+from fmb.files.captures.assembly import Listing
+from fmb.files.captures.companions import Companions, ignored_of, masks_of
+from fmb.files.captures.planes import Shot
 from fmb.files.images import DepthFile
 from fmb.files.safe import entry, files_below, is_name, numbers, path_inside, positive, read_json, read_text
 from fmb.geometry.cameras import Cameras

@@ -17,7 +17,9 @@ import scipy.linalg
 from jaxtyping import Float
 
 from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, camera_to_world, pinhole
-from fmb.files.captures.assembly import Companions, Listing, Shot, ignored_of, masks_of
+from fmb.files.captures.assembly import Listing
+from fmb.files.captures.companions import Companions, ignored_of, masks_of
+from fmb.files.captures.planes import Shot
 from fmb.files.safe import SUFFIXES, files_below, numbers, path_inside, read_text
 
 PICTURES = ("images", "image", "rgb", "")

@@ -1,6 +1,6 @@
 """Data sets of masks and cameras, in any of the formats in SOURCES, as one Capture in our conventions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,10 +33,13 @@ SOURCES: dict[str, Source] = {
 }
 
 
-def read_capture(folder: str | Path, format: str = AUTO, longest_side: int = 0) -> Capture:
+def read_capture(
+    folder: str | Path, format: str = AUTO, longest_side: int = 0, needed: Collection[str] = ()
+) -> Capture:
     """The data set in a folder, each image reduced to at most `longest_side` pixels (0: as it is).
 
-    `format` is a name in SOURCES, or "auto" for the first whose files are there.
+    `format` is a name in SOURCES, or "auto" for the first whose files are there.  What is `needed` of "depth" and
+    "points" must be readable where the data set names it; else it is left out with a notice.
     Raises ValueError, one line that names the file, for what is missing, broken, unsafe or makes no views.
     """
     folder = Path(folder)
@@ -49,7 +52,7 @@ def read_capture(folder: str | Path, format: str = AUTO, longest_side: int = 0) 
         raise ValueError(f"{folder}: {what}; expected the folder of a data set")
     kind, notice = (format, "") if format != AUTO else _recognised(folder)
     with np.errstate(all="ignore"):  # numbers too large to reckon with come out as not finite and are refused
-        capture = assemble(folder, kind, SOURCES[kind].read(folder), longest_side)
+        capture = assemble(folder, kind, SOURCES[kind].read(folder), longest_side, needed)
     return capture._replace(notices=(*capture.notices, notice)) if notice else capture
 
 

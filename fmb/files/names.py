@@ -1,0 +1,47 @@
+"""Names of files as people's disks have them: other Unicode forms, other spaces, other capitals, folders from elsewhere."""
+
+import unicodedata
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fmb.files.safe import is_name, path_inside
+
+
+def alike(name: str) -> str:
+    """What names of one file have in common: composed letters, single spaces, no capitals, slashes."""
+    composed = unicodedata.normalize("NFC", name.replace("\\", "/"))
+    return " ".join(composed.split()).casefold()
+
+
+def existing(folder: Path, name: Any, source: str | Path) -> Path:
+    """The path `name`, relative to `folder`, under the name that the disk has for it; it need not exist.
+
+    Raises ValueError that begins with `source` for what `path_inside` refuses.
+    """
+    path = path_inside(folder, name, source)
+    if path.exists():
+        return path
+    found = folder
+    for part in PurePosixPath(name.replace("\\", "/")).parts:
+        if not found.is_dir():
+            return path
+        others = sorted(child.name for child in found.iterdir() if alike(child.name) == alike(part))
+        if not others and part not in (".", ".."):
+            return path
+        found /= others[0] if others and not (found / part).exists() else part
+    return path_inside(folder, found.relative_to(folder).as_posix(), source)
+
+
+def moved_here(folder: Path, name: Any, source: str | Path) -> Path | None:
+    """The file whose path is the longest end of `name` that is there, for lists written in another place.
+
+    None where no end of it is there, and for what is no name.
+    """
+    if not is_name(name):
+        return None
+    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", ".", "..")]
+    for start in range(len(parts)):
+        path = existing(folder, "/".join(parts[start:]), source)
+        if path.is_file():
+            return path
+    return None
