@@ -10,6 +10,8 @@ from fmb.files.safe import numbers
 ROTATION_TOLERANCE = 1e-3  # of an entry of R Rᵀ: files keep four digits or more
 CENTRE_OF_FIRST_PIXEL = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])  # from (0, 0) to (0.5, 0.5)
 
+OPENCV_FROM_PYTORCH3D = np.diag([-1.0, -1.0, 1.0])  # x left, y up, z forward there
+
 
 def rigid(matrix: Any, where: str, scaled: bool = False) -> Float[np.ndarray, "4 4"]:
     """The rigid motion in a matrix of 4 x 4 or 3 x 4 numbers, its rotation the nearest one.
@@ -28,7 +30,7 @@ def rigid(matrix: Any, where: str, scaled: bool = False) -> Float[np.ndarray, "4
 
 
 def scale_of(matrix: Any, where: str) -> float:
-    """By how much a matrix of 3 x 3 numbers and more stretches, 1 where it flattens or mirrors; exact 1 for rotations."""
+    """By how much a matrix of 3 x 3 numbers and more stretches; exactly 1 for rotations, and where it mirrors."""
     given = np.asarray(matrix, float)[:3, :3]
     given = numbers(given, (3, 3), where)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -1,6 +1,7 @@
 """Pixels of masks, photographs and depth maps; their reduction by whole blocks, which keeps the pixel rule exact."""
 
 import itertools
+import struct
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,7 +66,8 @@ def header_of(source: Path | Pixels) -> Header:
     with image_header(source) as image:
         try:
             orientation = image.getexif().get(ORIENTATION, 1)
-        except Exception:  # damaged EXIF, in whatever way: the pixels are as they are stored
+        except (OSError, SyntaxError, ValueError, LookupError, TypeError, OverflowError, struct.error):
+            # damaged EXIF: the pixels are as they are stored
             orientation = 1
         return Header(image.size, has_alpha(image), orientation if orientation in TURNS else 1)
 

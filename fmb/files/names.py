@@ -1,4 +1,4 @@
-"""Names of files as people's disks have them: other Unicode forms, other spaces, other capitals, folders from elsewhere."""
+"""Names of files as disks have them: other Unicode forms, spaces and capitals, folders of another machine."""
 
 import unicodedata
 from pathlib import Path, PurePosixPath

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fmb.options import NONE, option
 
-FORMATS = ("auto", "transforms", "colmap", "co3d", "idr", "projections", "krt", "plain")
+FORMATS = ("auto", "transforms", "colmap", "co3d", "idr", "projections", "krt", "plain", "llff", "ners", "stacks")
 
 
 @dataclass(frozen=True)

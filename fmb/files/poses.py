@@ -26,7 +26,7 @@ from scipy.spatial.transform import Rotation
 from fmb.files.arrays import read_npy
 from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, focal_intrinsics, pinhole, rigid
 from fmb.files.images import WIDE_MODES, DepthFile, read_depth, silhouette_of, size_of
-from fmb.files.safe import entry, image_header, numbers, read_bytes, read_image, read_json, read_text
+from fmb.files.safe import entry, image_header, numbers, read_image, read_json, read_text
 from fmb.geometry.poses import PoseEstimate
 from fmb.machine import write_text
 

@@ -45,11 +45,9 @@ def path_inside(folder: Path, name: Any, source: str | Path) -> Path:
         leaves = leaves or not (folder / relative).resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):  # a loop of links, a name too long
         leaves = True
-    if leaves and linked:
-        what = f"path {name[:200]!r} is a link that leaves the data set"
-        raise ValueError(f"{source}: {what}; copy the data set with what its links point to, e.g. `cp -rL`")
     if leaves:
-        raise ValueError(f"{source}: path {name[:200]!r} leaves the data set; paths must stay inside {folder}")
+        hint = "; it is a link: copy the data set with what links point to, e.g. by `cp -rL`" if linked else ""
+        raise ValueError(f"{source}: path {name[:200]!r} leaves the data set; paths must stay inside {folder}{hint}")
     return folder / relative
 
 

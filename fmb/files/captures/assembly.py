@@ -71,13 +71,14 @@ def assemble(folder: Path, kind: str, listing: Listing, longest_side: int, neede
     with warnings.catch_warnings(action="ignore"):  # Pillow's, about what is checked here
         plans, notices = _plans(folder, listing.shots, longest_side)
         views, unread = _views(folder, plans, DEPTH in needed)
+        views, inverted = _of_the_object(plans, views)
     shots = [plan.shot for plan in plans]
     held_out = np.array([shot.held_out for shot in shots])
     if np.all(held_out):
         held_out[:] = False
         notices.append(f"all {len(shots)} views are held out by the data: none is")
     points, lost = _points(listing, POINTS in needed)
-    told = (*notices, *scaled_notice(plans), *lens_notice(plans), *unread, *lost)
+    told = (*notices, *scaled_notice(plans), *lens_notice(plans), *inverted, *unread, *lost)
     notices = [_found(plans, views, held_out), *listing.notices, *told, *_warnings(plans, views)]
     names = short_names([shot.name for shot in shots])
     check_views(views, str(folder))
@@ -94,12 +95,14 @@ def _points(listing: Listing, needed: bool) -> tuple[Float[np.ndarray, "point 3"
 
 
 def _plans(folder: Path, shots: Sequence[Shot], longest_side: int) -> tuple[list[Plan], list[str]]:
+    named = next((shot.mask for shot in shots if shot.mask is not None), None)
     shots = [_without_missing_mask(shot) for shot in shots]
     masked = [shot.mask is not None or (pictured(shot) and header_of(shot.image).alpha) for shot in shots]
     plans = [plan_of(shot, longest_side) for shot, has_mask in zip(shots, masked, strict=True) if has_mask]
     if not plans:
         expected = "a white object on black in masks/ under the name of its image, or images with alpha"
-        raise ValueError(f"{folder}: none of the {len(shots)} views has a mask; expected {expected}")
+        gone = f"; the first that is named, {named}, is not there" if named is not None else ""
+        raise ValueError(f"{folder}: none of the {len(shots)} views has a mask; expected {expected}{gone}")
     twice = [path for path, count in Counter(str(plan.source) for plan in plans).items() if count > 1]
     if twice:
         raise ValueError(f"{twice[0]}: the mask of several views; each needs its own")
@@ -113,7 +116,7 @@ def _plans(folder: Path, shots: Sequence[Shot], longest_side: int) -> tuple[list
 
 
 def _without_missing_mask(shot: Shot) -> Shot:
-    return shot._replace(mask=None) if isinstance(shot.mask, Path) and not shot.mask.is_file() else shot
+    return shot._replace(mask=None) if isinstance(shot.mask, Path) and not shot.mask.exists() else shot
 
 
 def _views(folder: Path, plans: Sequence[Plan], depth_needed: bool) -> tuple[Views, list[str]]:
@@ -194,15 +197,36 @@ def _found(plans: Sequence[Plan], views: Views, held_out: np.ndarray) -> str:
     return f"{count}, {size} pixels{reduced}; masks from {source}" + "".join(f", {kind}" for kind in kinds)
 
 
+def _borders(plans: Sequence[Plan], views: Views) -> list[np.ndarray]:
+    # whether the object is at the pixels along the border of what each view shows
+    inside, borders = foreground(views.silhouette), []
+    for view, plan in zip(inside, plans, strict=True):
+        known = in_sight(plan)
+        borders.append(view[: plan.shape[0], : plan.shape[1]][known & ~binary_erosion(known)])
+    return borders
+
+
+def _of_the_object(plans: Sequence[Plan], views: Views) -> tuple[Views, list[str]]:
+    # masks that are white along the whole border, all of them, and black somewhere inside are the background's
+    white = all(len(border) and border.mean() >= INVERTED for border in _borders(plans, views))
+    shown = np.zeros(views.silhouette.shape, bool)
+    for view, plan in zip(shown, plans, strict=True):
+        view[: plan.shape[0], : plan.shape[1]] = in_sight(plan)
+    black = np.any(~foreground(views.silhouette) & shown, axis=(1, 2))
+    if not (white and black.all() and len(plans) > 1):
+        return views, []
+    silhouette = np.where(shown, np.float32(1.0) - views.silhouette, np.float32(0.0))
+    told = f"all {len(plans)} masks are white along the border: taken for the background's, and inverted"
+    return views._replace(silhouette=silhouette), [told]
+
+
 def _warnings(plans: Sequence[Plan], views: Views) -> list[str]:
     # what the silhouettes themselves give away; raises where they show nothing
     inside, touching, bordered, full = foreground(views.silhouette), 0, 0, 0
-    for view, plan in zip(inside, plans, strict=True):
-        shown, known = view[: plan.shape[0], : plan.shape[1]], in_sight(plan)
-        border = shown[known & ~binary_erosion(known)]
+    for view, plan, border in zip(inside, plans, _borders(plans, views), strict=True):
         touching += bool(border.any())
         bordered += bool(len(border) and border.mean() >= INVERTED)
-        full += bool(shown[known].all())
+        full += bool(view[: plan.shape[0], : plan.shape[1]][in_sight(plan)].all())
     count, empty = len(plans), int(np.sum(~inside.any(axis=(1, 2))))
     first = plans[0].source
     if empty == count:

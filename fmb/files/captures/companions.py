@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from fmb.files.names import alike
+from fmb.files.names import alike, existing
 from fmb.files.safe import SUFFIXES, files_below
 
 # the first that holds images does
@@ -15,9 +15,10 @@ LEADING_MARKS = ("mask_", "mask-")
 
 
 class Companions:
-    """Files below one folder by their path in it, found by the path of an image: NAME.png, image.jpg.png, NAME_mask.png.
+    """Files below one folder by their path in it, found by the path of an image.
 
-    What is equal but for capitals, spaces and the form of its letters is found where nothing equal is.
+    They are named NAME.png, image.jpg.png, or NAME_mask.png.  What is equal but for capitals, spaces and the form of its
+    letters is found where nothing equal is.
     """
 
     def __init__(self, files: Mapping[str, Path]):
@@ -57,9 +58,14 @@ def short_names(names: Sequence[str]) -> tuple[str, ...]:
 
 def masks_of(folder: Path) -> Companions:
     """The masks in the first of MASK_FOLDERS that holds any."""
-    return Companions(next(filter(None, (files_below(folder, name) for name in MASK_FOLDERS)), {}))
+    return Companions(next(filter(None, (files_in(folder, name) for name in MASK_FOLDERS)), {}))
 
 
 def ignored_of(folder: Path) -> Companions:
     """The masks in `ignore/` that say where nothing is known."""
-    return Companions(files_below(folder, IGNORE_FOLDER))
+    return Companions(files_in(folder, IGNORE_FOLDER))
+
+
+def files_in(folder: Path, name: str) -> dict[str, Path]:
+    """`files_below` the folder `name`, whatever its capitals."""
+    return files_below(folder, existing(folder, name, folder).relative_to(folder).as_posix())

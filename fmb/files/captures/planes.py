@@ -49,7 +49,7 @@ class Plan(NamedTuple):
 
 
 def plan_of(shot: Shot, longest_side: int) -> Plan:
-    """How the view is read.  Raises ValueError where its mask does not fit its camera, or nothing would be left of it."""
+    """How the view is read.  Raises ValueError where its mask does not fit its camera, or nothing would be left."""
     source = shot.mask or shot.image
     found = header_of(source)
     photograph = found if source is shot.image or not pictured(shot) else header_of(shot.image)
@@ -121,7 +121,7 @@ def ignored(plan: Plan) -> np.ndarray:
 
 
 def depth_of(plan: Plan) -> Float[np.ndarray, "height width"]:
-    """Depth of the silhouette's pixels, NaN where not known.  Raises ValueError for what cannot be read or does not fit."""
+    """Depth of the silhouette's pixels, NaN where not known.  Raises ValueError for what is unreadable or unfit."""
     depth, (width, height) = read_depth(plan.shot.depth), plan.size
     if depth.shape == (height, width):
         return depth

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fmb.files.captures import co3d, colmap, idr, krt, plain, projections, transforms
+from fmb.files.captures import co3d, colmap, idr, krt, llff, ners, plain, projections, stacks, transforms
 from fmb.files.captures.assembly import Capture, Listing, assemble
 
 __all__ = ["AUTO", "SOURCES", "Capture", "Source", "read_capture"]
@@ -29,6 +29,9 @@ SOURCES: dict[str, Source] = {
     "co3d": Source(co3d.recognise, co3d.read, "frame_annotations.jgz, and the folder of a sequence"),
     "idr": Source(idr.recognise, idr.read, "cameras_sphere.npz with world_mat_0 ..., and mask/"),
     "krt": Source(krt.recognise, krt.read, "cameras.json or cameras.npz with K, R, t, and masks/"),
+    "stacks": Source(stacks.recognise, stacks.read, "one .npz with masks or RGBA images, poses and K or focal"),
+    "llff": Source(llff.recognise, llff.read, "poses_bounds.npy, images/ and masks/"),
+    "ners": Source(ners.recognise, ners.read, "annotations.json with cameras and masks, images/"),
     "projections": Source(projections.recognise, projections.read, "NAME_par.txt or *.P, and masks/"),
 }
 
@@ -47,9 +50,9 @@ def read_capture(
         raise ValueError(f"longest side {longest_side}: must be 0 or more")
     if format != AUTO and format not in SOURCES:
         raise ValueError(f"format {format!r} is not known, allowed are {', '.join((AUTO, *SOURCES))}")
-    if not folder.is_dir():
+    if not folder.is_dir() and not stacks.recognise(folder):
         what = "is a file" if folder.exists() else "no such folder"
-        raise ValueError(f"{folder}: {what}; expected the folder of a data set")
+        raise ValueError(f"{folder}: {what}; expected the folder of a data set, or an .npz of masks and cameras")
     kind, notice = (format, "") if format != AUTO else _recognised(folder)
     with np.errstate(all="ignore"):  # numbers too large to reckon with come out as not finite and are refused
         capture = assemble(folder, kind, SOURCES[kind].read(folder), longest_side, needed)
@@ -57,6 +60,8 @@ def read_capture(
 
 
 def _recognised(folder: Path) -> tuple[str, str]:
+    if folder.is_file():
+        return "stacks", ""
     kinds = [name for name, source in SOURCES.items() if source.recognise(folder)]
     if not kinds and (folder / plain.FILE).is_file():
         kinds = ["plain"]  # which says what is wrong with it
