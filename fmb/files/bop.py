@@ -111,9 +111,7 @@ def read_bop_records(scene: Path) -> BopRecords:
     if depth is None:
         told += ("no depth/: poses are looked for by the masks alone",)
     if masks is None:
-        told += (
-            f"no {'/ and no '.join(MASKS)}/: objects are looked for in whole images, which finds others, too",
-        )
+        told += (f"no {'/ and no '.join(MASKS)}/: objects are looked for in whole images, which finds others, too",)
     elif not masks.startswith(MASKS[0]):
         told += (f"no {MASKS[0]}/: {masks}/ is taken, whose masks show hidden parts as well",)
     return BopRecords(scene, cameras, truth, sensor, depth, masks, told)

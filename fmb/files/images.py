@@ -16,6 +16,7 @@ GREY_SPREAD = 8  # of 255: colours whose channels differ by no more are grey tha
 WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's names for more than 8 bits
 
 
+ASPECT = 0.01  # by which the aspects of two sizes of one image may differ, and rounding to whole pixels besides
 LABELS = 20  # largest number in masks that are taken for labels, where no pixel of any mask is brighter
 ORIENTATION = 0x0112  # EXIF's: how the stored pixels are turned for looking at
 TURNS = {  # what makes an image upright, by that number
@@ -186,6 +187,24 @@ def _stored_depth(file: DepthFile) -> np.ndarray:
 def size_of(pixels: Shaped[np.ndarray, "height width ..."]) -> str:
     """Width x height, in words."""
     return f"{pixels.shape[1]} x {pixels.shape[0]}"
+
+
+def same_image(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Whether both are sizes of one image, up to their scale and the rounding to whole pixels."""
+    larger, smaller = (first, second) if first[0] * first[1] > second[0] * second[1] else (second, first)
+    # a scale that brings each side of the larger to within a pixel of the smaller's
+    lowest = max((side - 1.0) / whole for side, whole in zip(smaller, larger, strict=True))
+    highest = min((side + 1.0) / whole for side, whole in zip(smaller, larger, strict=True))
+    stretch = first[0] * second[1] / (first[1] * second[0])
+    return lowest < highest and abs(stretch - 1.0) < ASPECT
+
+
+def resized(pixels: Shaped[np.ndarray, "height width"], shape: tuple[int, int]) -> Shaped[np.ndarray, "rows columns"]:
+    """The nearest pixel at each place of an image of another size."""
+    if pixels.shape == shape:
+        return pixels
+    places = [((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(shape, pixels.shape, strict=True)]
+    return pixels[places[0][:, None], places[1]]
 
 
 def block_side(longest: int, wanted: int) -> int:

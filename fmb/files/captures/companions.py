@@ -17,8 +17,8 @@ LEADING_MARKS = ("mask_", "mask-")
 class Companions:
     """Files below one folder by their path in it, found by the path of an image.
 
-    They are named NAME.png, image.jpg.png, or NAME_mask.png.  What is equal but for capitals, spaces and the form of its
-    letters is found where nothing equal is.
+    They are named NAME.png, image.jpg.png, or NAME_mask.png.  What is equal but for capitals, spaces and the form of
+    its letters is found where nothing equal is.
     """
 
     def __init__(self, files: Mapping[str, Path]):

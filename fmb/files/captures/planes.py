@@ -9,12 +9,23 @@ from jaxtyping import Float
 from PIL import Image
 
 from fmb.files import images
-from fmb.files.images import BACK, SIDEWAYS, TURNS, DepthFile, Header, Pixels, header_of, opened, read_depth, size_of
+from fmb.files.images import (
+    BACK,
+    SIDEWAYS,
+    TURNS,
+    DepthFile,
+    Header,
+    Pixels,
+    header_of,
+    opened,
+    read_depth,
+    resized,
+    same_image,
+)
 from fmb.geometry.lenses import Lens, is_pinhole
 from fmb.geometry.undistortion import Canvas, canvas, seen_by, undistorted
 from fmb.geometry.views import foreground
 
-ASPECT = 0.01  # by which the aspects of two sizes of one image may differ, and rounding to whole pixels besides
 Source = Path | Pixels
 Size = tuple[int, int]  # width, height
 
@@ -76,16 +87,6 @@ def pictured(shot: Shot) -> bool:
     return isinstance(shot.image, Pixels) or (shot.image is not None and shot.image.is_file())
 
 
-def same_image(first: Size, second: Size) -> bool:
-    """Whether both are sizes of one image, up to their scale and the rounding to whole pixels."""
-    larger, smaller = (first, second) if first[0] * first[1] > second[0] * second[1] else (second, first)
-    # a scale that brings each side of the larger to within a pixel of the smaller's
-    lowest = max((side - 1.0) / whole for side, whole in zip(smaller, larger, strict=True))
-    highest = min((side + 1.0) / whole for side, whole in zip(smaller, larger, strict=True))
-    stretch = first[0] * second[1] / (first[1] * second[0])
-    return lowest < highest and abs(stretch - 1.0) < ASPECT
-
-
 def _lying(source: Source, found: Header, photograph: Header, wanted: Size) -> tuple[Size, Image.Transpose | None]:
     # the size of a file as its camera has it, and how it must be turned for that
     size = found.size
@@ -122,14 +123,11 @@ def ignored(plan: Plan) -> np.ndarray:
 
 def depth_of(plan: Plan) -> Float[np.ndarray, "height width"]:
     """Depth of the silhouette's pixels, NaN where not known.  Raises ValueError for what is unreadable or unfit."""
-    depth, (width, height) = read_depth(plan.shot.depth), plan.size
-    if depth.shape == (height, width):
-        return depth
+    depth = read_depth(plan.shot.depth)
     if not same_image(depth.shape[::-1], plan.size):
-        raise ValueError(f"{plan.shot.depth.path}: {size_of(depth)} pixels, its mask has {width} x {height}")
-    row = ((np.arange(height) + 0.5) * depth.shape[0] / height).astype(int)
-    column = ((np.arange(width) + 0.5) * depth.shape[1] / width).astype(int)
-    return depth[row[:, None], column]
+        what = f"{images.size_of(depth)} pixels, its mask has {plan.size[0]} x {plan.size[1]}"
+        raise ValueError(f"{plan.shot.depth.path}: {what}")
+    return resized(depth, plan.size[::-1])
 
 
 def seen(plan: Plan, pixels: np.ndarray, nearest: bool = False) -> np.ndarray:
