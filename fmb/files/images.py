@@ -16,6 +16,7 @@ GREY_SPREAD = 8  # of 255: colours whose channels differ by no more are grey tha
 WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's names for more than 8 bits
 
 
+SATURATED = 65535  # of 16 bits
 ASPECT = 0.01  # by which the aspects of two sizes of one image may differ, and rounding to whole pixels besides
 LABELS = 20  # largest number in masks that are taken for labels, where no pixel of any mask is brighter
 ORIENTATION = 0x0112  # EXIF's: how the stored pixels are turned for looking at
@@ -33,7 +34,7 @@ SIDEWAYS = (5, 6, 7, 8)  # those that exchange width and height
 
 
 class DepthFile(NamedTuple):
-    """A depth map: z-depth = stored value times `scale`; 0 and what `mask` does not show are unknown."""
+    """A depth map: z-depth = stored value times `scale`; 0, 65535 and what `mask` does not show are unknown."""
 
     path: Path
     scale: float
@@ -173,7 +174,7 @@ def _stored_depth(file: DepthFile) -> np.ndarray:
         if stored.ndim != 2 or stored.dtype.kind not in "fiu" or 0 in stored.shape:
             what = f"{stored.dtype} of shape {stored.shape}"
             raise ValueError(f"{file.path}: {what}; a depth map is (height, width) numbers")
-        return stored
+        return _unsaturated(stored)
     image = read_image(file.path)
     if file.half:
         if image.mode not in WIDE_MODES:
@@ -181,7 +182,13 @@ def _stored_depth(file: DepthFile) -> np.ndarray:
         return np.asarray(image).astype(np.uint16).view(np.float16).astype(np.float32)
     if image.mode not in (*WIDE_MODES, "L", "F"):
         raise ValueError(f"{file.path}: pixels of mode {image.mode}; a depth map has one channel")
-    return np.asarray(image)
+    return _unsaturated(np.asarray(image))
+
+
+def _unsaturated(stored: np.ndarray) -> np.ndarray:
+    # the largest number of 16 bits is what sensors write where they measured nothing, or too far away
+    wide = stored.dtype.kind in "iu" and stored.dtype.itemsize > 1
+    return np.where(stored == SATURATED, 0, stored) if wide else stored
 
 
 def size_of(pixels: Shaped[np.ndarray, "height width ..."]) -> str:

@@ -109,9 +109,11 @@ def test_a_block_is_seen_along_the_mean_of_its_rays(side):
 
 
 def test_depth_maps(tmp_path):
-    stored = np.array([[0, 1000, 65535]], np.uint16)
+    stored = np.array([[0, 1000, 65534, 65535]], np.uint16)
     Image.fromarray(stored).save(tmp_path / "z.png")
-    np.testing.assert_allclose(read_depth(DepthFile(tmp_path / "z.png", 0.001)), [[np.nan, 1.0, 65.535]], rtol=1e-6)
+    np.testing.assert_allclose(
+        read_depth(DepthFile(tmp_path / "z.png", 0.001)), [[np.nan, 1.0, 65.534, np.nan]], rtol=1e-6
+    )
     halves = np.array([[1.5, np.inf, -2.0, np.nan, 0.0, 0.25]], np.float16)
     Image.fromarray(halves.view(np.uint16)).save(tmp_path / "h.png")
     expected = [[3.0, np.nan, np.nan, np.nan, np.nan, 0.5]]
