@@ -1,7 +1,7 @@
 """Names of files as disks have them: other Unicode forms, spaces and capitals, folders of another machine."""
 
 import unicodedata
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from fmb.files.safe import is_name, path_inside
@@ -40,6 +40,7 @@ def moved_here(folder: Path, name: Any, source: str | Path) -> Path | None:
     if not is_name(name):
         return None
     parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", ".", "..")]
+    parts = [part for part in parts if not PureWindowsPath(part).drive]
     for start in range(len(parts)):
         path = existing(folder, "/".join(parts[start:]), source)
         if path.is_file():

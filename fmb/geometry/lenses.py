@@ -6,6 +6,7 @@ with and without them (Kannala and Brandt), the field of view model (Devernay an
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +38,7 @@ def distort(lens: Lens, plane: Plane) -> Plane:
         return LENSES[lens.model].bend(plane, lens.parameters)
 
 
+@lru_cache(maxsize=256)
 def reach(lens: Lens) -> float:
     """Largest distance from the axis, at depth 1, up to which the lens shows every ray in a place of its own.
 

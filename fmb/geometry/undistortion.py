@@ -14,7 +14,7 @@ from scipy import ndimage
 from fmb.geometry.lenses import Lens, distort, reach
 
 LARGEST = 2.0  # sides of the pinhole's image, in sides of the lens': a fisheye would need more without end
-DIRECTIONS, HALVINGS = 1024, 40  # towards the border of the image, and of the way there
+DIRECTIONS, HALVINGS = 512, 30  # towards the border of the image, and of the way there
 AT_ONCE = 2**20  # pixels whose places are kept at a time
 SAME = 1e-3  # pixels by which a border may lie outside before the image grows
 

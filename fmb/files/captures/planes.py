@@ -72,14 +72,17 @@ def plan_of(shot: Shot, longest_side: int) -> Plan:
     lens = None if shot.lens is None or is_pinhole(shot.lens) else shot.lens
     largest = size if lens is None else canvas(lens, intrinsics, size).size
     side = images.block_side(max(largest), longest_side)
-    if min(size) < side:
-        what = f"{source}: {size[0]} x {size[1]} pixels"
-        raise ValueError(f"{what} leave nothing at a longest side of {longest_side}")
-    small, reduced = images.shrunk_intrinsics(intrinsics, side), (size[0] // side, size[1] // side)
-    if lens is None:
-        return Plan(shot, source, size, turn, side, small, reduced[::-1], None)
-    view = canvas(lens, small, reduced)
-    return Plan(shot, source, size, turn, side, view.intrinsics, view.size[::-1], view)
+    while True:
+        if min(size) < side:
+            what = f"{source}: {size[0]} x {size[1]} pixels"
+            raise ValueError(f"{what} leave nothing at a longest side of {longest_side}")
+        small, reduced = images.shrunk_intrinsics(intrinsics, side), (size[0] // side, size[1] // side)
+        if lens is None:
+            return Plan(shot, source, size, turn, side, small, reduced[::-1], None)
+        view = canvas(lens, small, reduced)
+        if longest_side == 0 or max(view.size) <= longest_side:
+            return Plan(shot, source, size, turn, side, view.intrinsics, view.size[::-1], view)
+        side += 1  # the border of a smaller image is rounded up again
 
 
 def pictured(shot: Shot) -> bool:
