@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fmb.options import NONE, option
 
-FORMATS = ("auto", "transforms", "colmap", "co3d", "idr", "projections", "krt", "plain", "llff", "ners", "stacks")
+FORMATS = ("auto", "transforms", "colmap", "co3d", "idr", "projections", "krt", "plain", "llff", "ners", "npz")
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,7 @@ class CaptureOptions:
     """A capture, photographs with masks and cameras, to fit to in place of a mesh."""
 
     data: str = option(NONE, "Folder of masks and cameras to fit to in place of a mesh, or none")
-    format: str = option("auto", "Format of that folder", choices=FORMATS)
+    format: str = option("auto", "Its format", choices=FORMATS)
     longest_side: int = option(
         160, "Longest side in pixels to which images are reduced (0: full size)", at_least=0, at_most=65_536
     )

@@ -318,7 +318,7 @@ def test_idr_tells_of_its_sphere_and_its_order(folder, scene):
     for view, name in enumerate((1, 10, 11, 12, 2)):  # in the order of names, not of numbers
         (folder / "mask" / f"{view:03d}.png").rename(folder / "mask" / f"{name}.png")
     capture = read_capture(folder)
-    assert any("by name (1, 10, 11, ...), not by number" in notice for notice in capture.notices)
+    assert any("by name (1, 10, 11, ...): so lines of sight meet best" in notice for notice in capture.notices)
     np.testing.assert_array_equal(capture.views.silhouette, scene.views.silhouette)
 
 

@@ -23,15 +23,15 @@ class Source(NamedTuple):
 
 # the first that recognises a folder reads it
 SOURCES: dict[str, Source] = {
-    "plain": Source(plain.recognise, plain.read, "cameras.json as this program writes it, and masks/"),
+    "plain": Source(plain.recognise, plain.read, "cameras.json as this program writes it"),
     "transforms": Source(transforms.recognise, transforms.read, "transforms.json or transforms_train.json"),
-    "colmap": Source(colmap.recognise, colmap.read, "cameras and images, .bin or .txt, in sparse/0, and masks/"),
+    "colmap": Source(colmap.recognise, colmap.read, "cameras and images, .bin or .txt, in sparse/0"),
     "co3d": Source(co3d.recognise, co3d.read, "frame_annotations.jgz, and the folder of a sequence"),
     "idr": Source(idr.recognise, idr.read, "cameras_sphere.npz with world_mat_0 ..., and mask/"),
     "krt": Source(krt.recognise, krt.read, "cameras.json or cameras.npz with K, R, t, and masks/"),
-    "stacks": Source(stacks.recognise, stacks.read, "one .npz with masks or RGBA images, poses and K or focal"),
-    "llff": Source(llff.recognise, llff.read, "poses_bounds.npy, images/ and masks/"),
-    "ners": Source(ners.recognise, ners.read, "annotations.json with cameras and masks, images/"),
+    "npz": Source(stacks.recognise, stacks.read, "one .npz of masks, poses, K"),
+    "llff": Source(llff.recognise, llff.read, "poses_bounds.npy"),
+    "ners": Source(ners.recognise, ners.read, "annotations.json"),
     "projections": Source(projections.recognise, projections.read, "NAME_par.txt or *.P, and masks/"),
 }
 
@@ -52,7 +52,8 @@ def read_capture(
         raise ValueError(f"format {format!r} is not known, allowed are {', '.join((AUTO, *SOURCES))}")
     if not folder.is_dir() and not stacks.recognise(folder):
         what = "is a file" if folder.exists() else "no such folder"
-        raise ValueError(f"{folder}: {what}; expected the folder of a data set, or an .npz of masks and cameras")
+        other = ", or an .npz of masks and cameras" if folder.suffix == ".npz" else ""
+        raise ValueError(f"{folder}: {what}; expected the folder of a data set{other}")
     kind, notice = (format, "") if format != AUTO else _recognised(folder)
     with np.errstate(all="ignore"):  # numbers too large to reckon with come out as not finite and are refused
         capture = assemble(folder, kind, SOURCES[kind].read(folder), longest_side, needed)
@@ -61,7 +62,7 @@ def read_capture(
 
 def _recognised(folder: Path) -> tuple[str, str]:
     if folder.is_file():
-        return "stacks", ""
+        return "npz", ""
     kinds = [name for name, source in SOURCES.items() if source.recognise(folder)]
     if not kinds and (folder / plain.FILE).is_file():
         kinds = ["plain"]  # which says what is wrong with it
