@@ -31,6 +31,7 @@ from fmb.shape.options import RELEASED, ModelOptions, OptimizationOptions
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 INSTALLED = Path(__file__).resolve().with_name("defaults")  # where a wheel keeps config.yaml and data/
+LONGEST_LINE = 120  # of config.yaml
 DEFAULT_FILE = (INSTALLED if INSTALLED.is_dir() else CHECKOUT) / "config.yaml"
 PROGRAM = "fuzzy-metaballs" if INSTALLED.is_dir() else "run_fmb.py"
 HEADER = "Every option with its default. The flag of num_views is --num-views; flags win over this file."
@@ -463,7 +464,8 @@ def to_yaml(config: Config, comments: bool = False) -> str:
         lines = [f"{indent}{o.name}: {scalar(getattr(holder, o.name))}" for o in own]
         if comments:
             width = max(map(len, lines))
-            lines = [f"{line:<{width}}  # {description(o)}" for line, o in zip(lines, own, strict=True)]
+            pairs = [(line, f"  # {description(o)}") for line, o in zip(lines, own, strict=True)]
+            lines = [f"{line:<{width * (width + len(text) <= LONGEST_LINE)}}{text}" for line, text in pairs]
         blocks.append("\n".join([head, *lines] if head else lines) + "\n")
     return "\n".join(blocks) if comments else "".join(blocks)
 
