@@ -1,6 +1,7 @@
 """Every option of the program, in sections."""
 
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 
 from fmb.fields.options import MeshOptions
@@ -60,11 +61,13 @@ class Config:
     check_cameras: bool = switch("Only check whether the cameras and masks of --data agree")
 
 
+@cache
 def sections() -> dict[str, type]:
     """The options class of every section by name, in order."""
     return {entry.name: entry.type for entry in fields(Config) if is_dataclass(entry.type)}
 
 
+@cache
 def declared() -> dict[str, Option]:
     """Every option by name, in order; names are unique over all sections, as flags must be."""
     found = [(section, entry) for section, kind in {**sections(), "": Config}.items() for entry in fields(kind)]
@@ -72,6 +75,7 @@ def declared() -> dict[str, Option]:
     return {e.name: Option(section, e.name, e.type, e.default, e.metadata) for section, e in found}
 
 
+@cache
 def switches() -> dict[str, str]:
     """The help of every flag without a value, by name."""
     return {entry.name: entry.metadata["switch"] for entry in fields(Config) if "switch" in entry.metadata}
