@@ -16,10 +16,15 @@ from fmb.command.load import load_config
 from fmb.command.tasks import TASKS as ALL
 from fmb.command.yaml_file import to_yaml
 from fmb.config import DEFAULT_FILE, Config, declared, sections, switches
+from fmb.fields.metaballs import FIELDS
 from fmb.files import meshes, models
+from fmb.files.captures.read import SOURCES
 from fmb.files.options import FILE_SUFFIXES
+from fmb.files.points import POINT_FORMATS
+from fmb.fit.schedules import SCHEDULES
 from fmb.options import ConfigError, Option, description
 from fmb.shape.options import RELEASED
+from fmb.shape.recipe import RECIPES
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = ("shape", "pose")
@@ -64,9 +69,18 @@ def test_defaults_are_those_declared_of_their_type_and_allowed():
         assert value_of(load(f"{spec.flag}={text}"), spec) == spec.default
 
 
-def test_names_are_unique_over_sections_and_files_are_known_by_their_suffix():
+def test_names_are_unique_over_sections():
     names = [entry.name for kind in (*sections().values(), Config) for entry in dataclasses.fields(kind)]
     assert sorted(set(names)) == sorted(names), "a flag would mean two options"
+
+
+def test_names_that_can_be_chosen_are_those_that_there_are():
+    # the options name them, too, so that help comes without loading what they stand for
+    chosen = {name: set(spec.limits["choices"] or ()) - {"auto", "none"} for name, spec in declared().items()}
+    assert chosen["recipe"] == set(RECIPES) and chosen["schedule"] == set(SCHEDULES)
+    assert chosen["mesh_field"] == set(FIELDS) and chosen["format"] == set(SOURCES)
+    assert {f".{name}" for name in chosen["mesh"]} == set(meshes.MESH_FORMATS)
+    assert {f".{name}" for name in chosen["points"]} == set(POINT_FORMATS)
     assert set(FILE_SUFFIXES) == {f".{kind}" for kind in meshes.FORMATS} | set(models.MODEL_FORMATS)
 
 
@@ -341,8 +355,8 @@ BAD_FLAGS = {
     "--num_mixtures 3": "unknown flag --num_mixtures (did you mean --num-mixtures?)",
     "--num-view=3": "unknown flag --num-view (did you mean --num-views?)",
     "--gpu": "unknown flag --gpu (did you mean --cpu?)",
-    "-n 3": "unknown flag -n; --help lists all flags",
-    "--quantum": "unknown flag --quantum; --help lists all flags",
+    "-n 3": "unknown flag -n; TASK --help lists the flags of a task",
+    "--quantum": "unknown flag --quantum; TASK --help lists the flags of a task",
     "--num-views": "--num-views: expected one argument",
     "--num-views --cpu": "--num-views: expected one argument",
     "--cpu=3": "--cpu takes no value",

@@ -94,7 +94,7 @@ def joined_to_values(argv: Sequence[str]) -> list[str]:
         elif name in bare and equals:
             raise ConfigError(f"{name} takes no value")
         elif name.startswith("-") and name not in [*valued, *bare, "--help", "-h"]:
-            hint = did_you_mean(name, [*valued, *bare]) or "; --help lists all flags"
+            hint = did_you_mean(name, [*valued, *bare]) or "; TASK --help lists the flags of a task"
             raise ConfigError(f"unknown flag {name}{hint}")
         position += 1
     return words

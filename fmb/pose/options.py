@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from fmb.options import NONE, option
 
+METHODS = ("levenberg_marquardt", "first_order")
+EVIDENCES = ("both", "depth", "mask")
+
 
 @dataclass(frozen=True)
 class PoseOptions:
@@ -12,9 +15,9 @@ class PoseOptions:
     method: str = option(
         "levenberg_marquardt",
         "Solver; first_order is the paper's gradient descent",
-        choices=("levenberg_marquardt", "first_order"),
+        choices=METHODS,
     )
-    evidence: str = option("both", "What the pose is found from", choices=("both", "depth", "mask"))
+    evidence: str = option("both", "What the pose is found from", choices=EVIDENCES)
     num_starts: int = option(
         24, "Number of start poses tried around the given one (0: only the given one)", at_least=0, at_most=200
     )

@@ -3,10 +3,8 @@
 from typing import NamedTuple
 
 from fm_render import choose
-from fmb.pose.options import PoseOptions
+from fmb.pose.options import EVIDENCES, METHODS, PoseOptions
 
-METHODS = ("levenberg_marquardt", "first_order")
-EVIDENCES = ("both", "depth", "mask")
 FEW, FEWER = 8, 3  # poses that are worth the second and the third stage
 ENDING = 1e-3  # radians and scales, from one start alone: ten times below what the noise of an image leaves open
 FEW_RAYS, TRACKING_RAYS = 512, 1_024  # of the two stages from one start alone, and as many points
