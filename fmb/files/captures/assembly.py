@@ -64,8 +64,8 @@ def assemble(folder: Path, kind: str, listing: Listing, longest_side: int, neede
     """The capture of everything that the listing names.
 
     `longest_side` is the largest side wanted, 0 for images as they are; each view is reduced by the least whole number
-    of pixels that gets there, its remainder at the right and the bottom cut off.  Depth and points that cannot be read
-    are left out with a notice, unless they are `needed`.
+    of pixels that gets there, its remainder at the right and the bottom cut off; undistorted, it may grow again.  Depth
+    and points that cannot be read are left out with a notice, unless they are `needed`.
     Raises ValueError for views without masks, images of the wrong size, and masks that show nothing.
     """
     with warnings.catch_warnings(action="ignore"):  # Pillow's, about what is checked here
@@ -233,7 +233,8 @@ def _warnings(plans: Sequence[Plan], views: Views) -> list[str]:
         what = f"none of the {count} masks shows the object, their largest value is {views.silhouette.max():.2g} of 1"
         raise ValueError(f"{first}: {what}; expected it white on black")
     if full == count:
-        raise ValueError(f"{first}: all {count} masks are white everywhere; expected the object white on black")
+        what = "masks are white everywhere" if plans[0].shot.mask is not None else "images are opaque everywhere"
+        raise ValueError(f"{first}: all {count} {what}; expected the object white on black, in masks/ or as alpha")
     told = {
         "masks show no object": empty,
         "masks are white everywhere": full,

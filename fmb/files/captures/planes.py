@@ -70,19 +70,15 @@ def plan_of(shot: Shot, longest_side: int) -> Plan:
     size, turn = _lying(source, found, photograph, wanted)
     intrinsics = np.diag([size[0] / wanted[0], size[1] / wanted[1], 1.0]) @ shot.intrinsics
     lens = None if shot.lens is None or is_pinhole(shot.lens) else shot.lens
-    largest = size if lens is None else canvas(lens, intrinsics, size).size
-    side = images.block_side(max(largest), longest_side)
-    while True:
-        if min(size) < side:
-            what = f"{source}: {size[0]} x {size[1]} pixels"
-            raise ValueError(f"{what} leave nothing at a longest side of {longest_side}")
-        small, reduced = images.shrunk_intrinsics(intrinsics, side), (size[0] // side, size[1] // side)
-        if lens is None:
-            return Plan(shot, source, size, turn, side, small, reduced[::-1], None)
-        view = canvas(lens, small, reduced)
-        if longest_side == 0 or max(view.size) <= longest_side:
-            return Plan(shot, source, size, turn, side, view.intrinsics, view.size[::-1], view)
-        side += 1  # the border of a smaller image is rounded up again
+    side = images.block_side(max(size), longest_side)
+    if min(size) < side:
+        what = f"{source}: {size[0]} x {size[1]} pixels"
+        raise ValueError(f"{what} leave nothing at a longest side of {longest_side}")
+    small, reduced = images.shrunk_intrinsics(intrinsics, side), (size[0] // side, size[1] // side)
+    if lens is None:
+        return Plan(shot, source, size, turn, side, small, reduced[::-1], None)
+    view = canvas(lens, small, reduced)  # after the reduction, which makes it cheap
+    return Plan(shot, source, size, turn, side, view.intrinsics, view.size[::-1], view)
 
 
 def pictured(shot: Shot) -> bool:
