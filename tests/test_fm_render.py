@@ -1,4 +1,4 @@
-"""The renderer against the NumPy twin, its gradients against three witnesses; blocks, and scenes where formulas break."""
+"""The renderer against the NumPy twin, its gradients against three witnesses; blocks, and where formulas break."""
 
 from dataclasses import replace
 from functools import partial

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -144,10 +142,8 @@ def test_a_fit_to_depth_and_points_finds_the_surface(views):
     fit = fit_shape(program, start, seen, np.random.default_rng(2), point=surface)
     depth, offset = errors(fit.mixture)
     assert iou(look(fit.mixture, unseen.cameras, SIZE).alpha, unseen.silhouette) > 0.9
-    plain = compile_shape_fit(start, (4, *SIZE), replace(OPTIONS, depth_weight=0.0, point_weight=0.0), DEPTH_SETTINGS)
-    plain_depth, plain_offset = errors(fit_shape(plain, start, seen, np.random.default_rng(2)).mixture)
-    # hits of fuzzy bodies lie inside: those of silhouettes alone by half the radius
-    assert depth < 0.7 * plain_depth and offset < plain_offset and offset < 0.04, (depth, plain_depth, offset)
+    # hits of fuzzy bodies lie inside: measured 0.110 and 0.0183, from silhouettes alone 0.185 and 0.0218
+    assert depth < 0.13 and offset < 0.021, (depth, offset)
     with pytest.raises(ValueError, match=r"depth_weight is 3\.0; must be 0 where no depth is given"):
         fit_shape(program, start, seen._replace(depth=None), np.random.default_rng(2), point=surface)
     with pytest.raises(ValueError, match=r"point_weight is 1\.0; must be 0 where no point is given"):
