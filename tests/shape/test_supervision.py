@@ -14,7 +14,7 @@ from fmb.geometry.metrics import iou
 from fmb.geometry.views import Pixels, Views, select_views
 from fmb.shape.edges import Edges, mixture_from_edges
 from fmb.shape.options import OptimizationOptions
-from fmb.shape.recipe import compile_shape_fit, fit_shape
+from fmb.shape.recipe import compile_shape_fit, fit_to_views
 from fmb.shape.supervision import (
     DEPTH_SETTINGS,
     DEPTH_WIDTH,
@@ -138,13 +138,13 @@ def test_a_fit_to_depth_and_points_finds_the_surface(views):
         off = surface_offset(mixture, jnp.asarray(surface, jnp.float32))
         return float(np.nanmedian(np.abs(depth - unseen.depth))), float(np.abs(off).mean())
 
-    program = compile_shape_fit(start, (4, *SIZE), OPTIONS, DEPTH_SETTINGS)
-    fit = fit_shape(program, start, seen, np.random.default_rng(2), point=surface)
+    program = compile_shape_fit(start, (4, *SIZE), OPTIONS)
+    fit = fit_to_views(program, start, seen, np.random.default_rng(2), point=surface)
     depth, offset = errors(fit.mixture)
     assert iou(look(fit.mixture, unseen.cameras, SIZE).alpha, unseen.silhouette) > 0.9
     # hits of fuzzy bodies lie inside: measured 0.110 and 0.0183, from silhouettes alone 0.185 and 0.0218
     assert depth < 0.13 and offset < 0.021, (depth, offset)
     with pytest.raises(ValueError, match=r"depth_weight is 3\.0; must be 0 where no depth is given"):
-        fit_shape(program, start, seen._replace(depth=None), np.random.default_rng(2), point=surface)
+        fit_to_views(program, start, seen._replace(depth=None), np.random.default_rng(2), point=surface)
     with pytest.raises(ValueError, match=r"point_weight is 1\.0; must be 0 where no point is given"):
-        fit_shape(program, start, seen, np.random.default_rng(2), point=np.zeros((0, 3)))
+        fit_to_views(program, start, seen, np.random.default_rng(2), point=np.zeros((0, 3)))
