@@ -189,13 +189,6 @@ def test_points_on_a_surface_are_uniform():
     np.testing.assert_allclose(on_large[:, 1:].var(axis=0), [4.0 / 12.0, 9.0 / 12.0], rtol=0.1)
 
 
-def test_the_same_seed_gives_the_same_points():
-    mesh = knot()
-    for sample in (sample_interior, sample_surface):
-        first, second = (sample(mesh, 100, np.random.default_rng(5)) for _ in range(2))
-        np.testing.assert_array_equal(first, second)
-
-
 def test_many_points_come_quickly():
     ball = trimesh.creation.icosphere(subdivisions=4)
     begin = time.process_time()
