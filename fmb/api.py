@@ -148,7 +148,7 @@ def save_model(path: str | Path, model: Model) -> Path:
     if Path(path).suffix.lower() != ".npz":
         raise ValueError(f"{path}: a model is written as .npz")
     mixture = model.frame.mixture_to_world(in_double(model.mixture))
-    return write_model(Path(path), *jax.tree.map(np.asarray, mixture), model.facts, model.color)
+    return write_model(Path(path), *jax.tree.map(np.asarray, mixture), model.facts, {"color": model.color})
 
 
 def save_mesh(path: str | Path, mesh: trimesh.Trimesh) -> Path:

@@ -56,6 +56,7 @@ class ExportOptions:
     splats: bool = option(False, "Write Gaussian splats for splat viewers")
     turntable: str = option(NONE, "Format of a film of the turning mixture", choices=(NONE, "gif", "mp4"))
     film: str = option(NONE, "Format of a film of the masks during the fit", choices=(NONE, "gif", "mp4"))
+    uncertainty: bool = option(False, "Write how sure each component is into model.npz, and draw it")
     report: bool = option(True, "Write report.html, a page with all results and a 3-D view")
 
 
@@ -149,7 +150,7 @@ TASK_OPTIONS = {
             "export output/model.npz --splats true --turntable mp4",
             "export splats.ply --mesh ply --output-dir output/theirs",
         ),
-        ("film", "report"),
+        ("film", "report", "uncertainty"),
         switches=("cpu", "overwrite"),
     ),
     "convert": TaskOptions(
@@ -157,7 +158,7 @@ TASK_OPTIONS = {
         ("model", "rendering", "optimization", "export"),
         ("mesh_file",),
         ("convert their.obj", "convert their.obj --num-mixtures 160", "convert their.obj --mesh glb --splats true"),
-        ("film", "report", "ground_truth", "point_weight"),
+        ("film", "report", "uncertainty", "ground_truth", "point_weight"),
     ),
 }
 
