@@ -37,7 +37,7 @@ def deviation_sheet(
     note = (
         f"{sheet_note(seen.depth)}; deviation of a component's mean: median {np.median(own):.3g}, most {own.max():.3g}"
     )
-    names = ("depth", "its standard deviation", "components by that of their means")
+    names = ("depth", "its deviation", "components")
     return Sheet("How sure the fit is", note, rows, view_labels(len(rows)), (depths, deviations, owns), {}, names)
 
 
@@ -70,8 +70,7 @@ def ellipse_panel(
 ) -> UInt8[np.ndarray, "tall wide 3"]:
     """An image of (height, width) with pixels `zoom` times as wide, the nearest component on top, each in its colour.
 
-    It ends where it alone has alpha 1/2.
-    A component that nowhere has as much is drawn at one standard deviation.
+    It ends where it alone has alpha 1/2; one that nowhere has as much is drawn at one standard deviation.
     """
     panel = np.full((zoom * size[0], zoom * size[1], 3), GROUND, float)
     centre, covariance, depth = projected(mixture, camera)
