@@ -183,7 +183,8 @@ def deviations(run: Run, mixture: Mixture) -> dict[str, np.ndarray]:
     seen = shown(look(mixture, few.cameras, size, run.settings), unit)
     expected = look_deviation(mixture, found, few.cameras, size, run.settings)
     own = unit * np.sqrt(np.mean(np.square(found.mean_deviation), axis=1))
-    sheet = deviation_sheet(seen, expected._replace(depth=unit * expected.depth), few.cameras, mixture, own, machine.UNIT)
+    expected = expected._replace(depth=unit * expected.depth)
+    sheet = deviation_sheet(seen, expected, few.cameras, mixture, own, machine.UNIT)
     draw.draw_sheet(run.folder / "11_uncertainty.png", sheet)
     told = found._asdict() | {"mean_deviation": unit * found.mean_deviation}
     return {name: told[name] for name in ("mean_deviation", "mean_axes", "size_deviation", "weight_deviation")}

@@ -150,6 +150,17 @@ def test_an_unseen_component_has_the_prior():
     assert_allclose(found.covariance, found.covariance.T, atol=1e-15)
 
 
+def test_the_covariance_leaves_out_a_view_at_a_time():
+    mixture, cameras = some_mixture(), some_cameras(3)
+    views = Views(cameras, np.random.default_rng(3).uniform(size=(3, *SIZE)))
+    information, score = map(np.array, zip(*(view_information(mixture, views, view) for view in range(3)), strict=True))
+    total = information.sum(0) + np.eye(20)
+    moves = np.array([np.linalg.solve(total - information[view], score[view]) for view in range(3)])
+    prior = np.linalg.inv(total) @ np.linalg.inv(total)
+    expected = 2 / 3 * 3 * np.cov(moves.T, bias=True) + prior
+    assert_allclose(fit_covariance(mixture, views).covariance, expected, rtol=1e-9, atol=1e-12)
+
+
 def test_blocks_order_and_invalid_pixels_change_nothing(monkeypatch):
     mixture, cameras = some_mixture(3), some_cameras(3)
     generator = np.random.default_rng(1)
@@ -205,6 +216,7 @@ def test_calibrated_where_the_model_is_true():
     assert 0.7 < np.sqrt(np.mean(np.square(alpha_score))) < 1.4
 
 
+@pytest.mark.slow
 def test_calibrated_on_damaged_silhouettes():
     # sharp masks, half of them without an eighth: pixels are anything but independent; the bootstrap knows nothing
     truth, cameras, look = two_apart(), some_cameras(VIEWS), some_cameras(3, seed=9)
