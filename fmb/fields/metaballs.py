@@ -253,7 +253,7 @@ def vertex_colors(
     mixture: Mixture, color: Float[ANY_ARRAY, "mixture 3"], points: Float[np.ndarray, "point 3"]
 ) -> Float[np.ndarray, "point 3"]:
     """Colours at points: those of the components, mixed by their densities there."""
-    points = jnp.asarray(points, mixture.mean.dtype)
+    mixture, points = _arrays(mixture, points)
     weight = jax.nn.softmax(component_log_density(mixture, offsets(mixture, points)), axis=0)
     return np.asarray(jnp.einsum("kp,kc->pc", weight, jnp.asarray(color, weight.dtype), precision="highest"))
 
@@ -266,6 +266,7 @@ def _level_iou(grid: Grid, level: float, views: Views) -> float:
     return mesh_iou(tidy(mesh, LEAST_PIECE), views)
 
 
-def _arrays(mixture: Mixture, level: float) -> tuple[Mixture, Array]:
+def _arrays(mixture: Mixture, other: float | np.ndarray) -> tuple[Mixture, Array]:
+    """The mixture and a level or points in the precision that JAX works in, whatever files gave."""
     dtype = jnp.result_type(float)
-    return Mixture(*(jnp.asarray(x, dtype) for x in mixture)), jnp.asarray(level, dtype)
+    return Mixture(*(jnp.asarray(x, dtype) for x in mixture)), jnp.asarray(other, dtype)
