@@ -1,4 +1,4 @@
-"""How a pose is found: the options, and the stages of the search that they mean."""
+"""Options of the search for a pose, and the stages that they lead to."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,17 +7,17 @@ from fm_render import Settings, choose
 
 METHODS = ("levenberg_marquardt", "first_order")
 EVIDENCES = ("both", "depth", "mask")
-FEW, FEWER = 8, 3  # poses that are worth the second and the third stage
-ENDING = 1e-3  # radians and scales, from one start alone: ten times below what the noise of an image leaves open
-FEW_RAYS, TRACKING_RAYS = 512, 1_024  # of the two stages from one start alone, and as many points
-MOST_RAYS = 2_048  # near the mask, and at most so many points: what the finest image comes down to
+FEW, FEWER = 8, 3  # poses that enter the second and the third stage
+ENDING = 1e-3  # radians and scales, from one start alone: a tenth of what the noise of an image leaves open
+FEW_RAYS, TRACKING_RAYS = 512, 1_024  # most rays, and most points, in the two stages from one start alone
+MOST_RAYS = 2_048  # near the mask, and most points, in the finest image
 
 
 class Stage(NamedTuple):
-    """A round of the search: pixels pooled, poses that enter, trials (the first only looks), residuals to expect.
+    """A round of the search: side of pooled blocks, poses that enter, trials (the first only looks), expected noise.
 
-    `far`: depth by the level of the mixture's field, whose slope is exact anywhere, not by distance. `most`: rays.
-    `ending`: a step shorter than that, in radians and scales, ends it.
+    `far`: depth is compared by the level of the mixture's field, whose slope is exact anywhere, instead of by distance.
+    `most`: most rays, and most points. `ending`: a shorter step, in radians and scales, ends the stage.
     """
 
     pooling: int
@@ -33,9 +33,9 @@ class Stage(NamedTuple):
 
 @dataclass(frozen=True)
 class PoseOptions:
-    """How a pose is found. `starts` 0: from the given start alone, as when tracking.
+    """How a pose is found; with `starts` 0 from the given start alone, as in tracking.
 
-    method: "levenberg_marquardt", or the paper's "first_order", which renders as `settings` say. evidence: "both",
+    method: "levenberg_marquardt", or "first_order", that of the paper, which renders with `settings`. evidence: "both",
     "depth" or "mask".
     """
 
@@ -57,7 +57,7 @@ class PoseOptions:
                 raise ValueError(f"{field} {getattr(self, field)}; must be at least {bound}")
 
     def stages(self) -> tuple[Stage, ...]:
-        """Coarse to fine; each ends where nothing moves any more."""
+        """The stages, coarse to fine; each ends once nothing moves any more."""
         last = Stage(1, 1, self.iterations, 0.02, 0.03, 0.0, False, MOST_RAYS)
         if self.starts == 0:
             first = Stage(2, 1, self.iterations, 0.05, 0.05, 0.0, True, FEW_RAYS, 100 * ENDING)
