@@ -1,4 +1,4 @@
-"""Picture of the uncertainty: of the rendered depth, and of each component."""
+"""A picture of the uncertainty of the rendered depth and of each component."""
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -8,16 +8,16 @@ from fmb.geometry.cameras import Cameras
 from fmb.geometry.views import Images
 from fmb.pictures.sheets import SEAM, Scale, Sheet, fit_tiles, paint, sheet_note, view_labels
 
-GROUND, RIM, RIM_WIDTH = 0xE4, (250, 250, 250), 1.0  # greys of the ground and of ellipses' rims; pixels
+GROUND, RIM, RIM_WIDTH = 0xE4, (250, 250, 250), 1.0  # colours of the background and of ellipses' rims; pixels
 COLUMNS = 3  # panels side by side
 
 
 def deviation_sheet(
     seen: Images, deviation: Images, cameras: Cameras, mixture: Mixture, own: Float[np.ndarray, " mixture"], unit: str
 ) -> Sheet:
-    """Depth, its standard deviation, and the components by the deviation of their means, `own`, for each view.
+    """A sheet of depth, its standard deviation, and components coloured by the deviation of their means, `own`.
 
-    Each has its own range, in `unit`; depths that are NaN are left out, and so are their deviations.
+    Each of the three has its own range, in `unit`. Pixels without depth (NaN) have no deviation.
     """
     expected = np.where(np.isfinite(seen.depth), deviation.depth, np.nan)
     depths = Scale("viridis", span(seen.depth, 0.0), f"depth ({unit})")
@@ -42,7 +42,7 @@ def deviation_sheet(
 
 
 def span(values: np.ndarray, percent: float) -> tuple[float, float]:
-    """Least value, and the largest or, for a percentage, that below which so many lie; (0, 1) of nothing."""
+    """Least and largest finite value, or the percentile `percent` in place of the largest; (0, 1) if there is none."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return 0.0, 1.0
@@ -52,14 +52,14 @@ def span(values: np.ndarray, percent: float) -> tuple[float, float]:
 def projected(mixture: Mixture, camera: Cameras) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Centre [mixture, 2] and covariance [mixture, 2, 2] of each component's image, in pixels, and its depth.
 
-    To first order in the component's size; `camera` is one, without an axis of views.
+    It is exact to first order in the component's size. `camera` is a single one, without an axis of views.
     """
     rotation, position = camera.world_from_camera[:3, :3], camera.world_from_camera[:3, 3]
     x, y, depth = ((np.asarray(mixture.mean, float) - position) @ rotation).T
     one, none = np.ones_like(depth), np.zeros_like(depth)
     slope = np.stack([one, none, -x / depth, none, one, -y / depth], axis=1).reshape(-1, 2, 3) / depth[:, None, None]
     slope = camera.intrinsics[:2, :2] @ slope
-    # the covariance is the square of this, which has an axis for each of the component's own
+    # the covariance is the square of this, whose rows belong to the component's axes
     spread = np.linalg.inv(np.asarray(mixture.precision_cholesky, float)) @ rotation @ slope.mT
     centre = np.stack([x / depth, y / depth, one])
     return (camera.intrinsics[:2] @ centre).T, spread.mT @ spread, depth
@@ -68,9 +68,9 @@ def projected(mixture: Mixture, camera: Cameras) -> tuple[np.ndarray, np.ndarray
 def ellipse_panel(
     mixture: Mixture, camera: Cameras, size: tuple[int, int], zoom: int, color: np.ndarray
 ) -> UInt8[np.ndarray, "tall wide 3"]:
-    """An image of (height, width) with pixels `zoom` times as wide, the nearest component on top, each in its colour.
+    """An image of (height, width) pixels, enlarged `zoom` times, of components in their colours, the nearest on top.
 
-    It ends where it alone has alpha 1/2; one that nowhere has as much is drawn at one standard deviation.
+    An ellipse ends where its component alone has alpha 1/2, or at one standard deviation if it has that nowhere.
     """
     panel = np.full((zoom * size[0], zoom * size[1], 3), GROUND, float)
     centre, covariance, depth = projected(mixture, camera)
@@ -81,7 +81,7 @@ def ellipse_panel(
         offset = np.stack([column, row], axis=-1) - zoom * centre[component]
         pull = offset @ np.linalg.inv(zoom**2 * covariance[component])
         radius = np.sqrt(np.maximum((offset * pull).sum(axis=-1), 1e-12))
-        # pixels to the ellipse, to first order, negative inside
+        # distance to the ellipse in pixels, to first order, negative inside
         away = (radius - 1.0) * radius / np.maximum(np.linalg.norm(pull, axis=-1), 1e-12)
         for edge, shade in ((0.0, RIM), (-RIM_WIDTH, color[component])):
             cover = np.clip(edge + 0.5 - away, 0.0, 1.0)[..., None]
