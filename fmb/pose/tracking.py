@@ -8,7 +8,7 @@ from jaxtyping import Float
 from fm_render import Mixture
 from fmb.geometry.cameras import ANY_ARRAY
 from fmb.geometry.poses import PoseEstimate
-from fmb.pose.estimate import PoseProgram, estimate_pose
+from fmb.pose.estimate import PoseProgram, find_pose
 from fmb.pose.observation import Observation, nothing_seen
 
 LONGEST_PREDICTION = 0.5  # radians a frame; a faster motion is taken for a mistake and not continued
@@ -22,13 +22,13 @@ def track(
     scale: float,
     predict: bool = True,
 ) -> Iterator[PoseEstimate]:
-    """The pose in each frame, one after the other; compile the program with PoseOptions(starts=0).
+    """The pose in each frame, one after the other; compile the program with PoseOptions(num_starts=0).
 
     The search of a frame starts from the last pose found; with `predict`, the last motion is repeated first. A frame
     that shows nothing of the object keeps the pose, with success False and infinite covariance. The frame after a
     failed search starts from the last pose found, too. `scale` is the object's size in the mixture's unit.
 
-    Raises ValueError as `estimate_pose` does, with the frame's number.
+    Raises ValueError as `find_pose` does, with the frame's number.
     """
     pose, motion = np.asarray(start, float), np.eye(4)
     for number, observation in enumerate(observations):
@@ -37,7 +37,7 @@ def track(
             motion = np.eye(4)
             continue
         try:
-            fit = estimate_pose(program, mixture, observation, pose @ motion, scale)
+            fit = find_pose(program, mixture, observation, pose @ motion, scale)
         except ValueError as error:
             raise ValueError(f"frame {number}: {error}") from error
         motion = np.eye(4)
