@@ -18,8 +18,8 @@ from fmb.command.load import load_config
 from fmb.config import declared
 from fmb.fields.looks import look, surface_depth
 from fmb.fields.metaballs import HALF_DENSITY, best_level, mesh_mixture
-from fmb.fields.options import MeshOptions
 from fmb.fields.mixtures import in_double, in_single
+from fmb.fields.options import MeshOptions
 from fmb.files.captures.read import Capture, read_capture
 from fmb.files.meshes import read_mesh, write_mesh
 from fmb.files.models import Model, read_mixture, write_model
