@@ -187,6 +187,15 @@ def test_errors_between_meshes():
     assert mesh_errors(large, sphere, np.random.default_rng(0), 3000).normal_degrees > 176.0
 
 
+def test_colors_of_a_mixture_from_a_file_in_single_precision():
+    # a file's mixture is in double precision, which JAX has only under test: asking for it would warn
+    mixture = Mixture(*(np.asarray(field, float) for field in ball()))
+    with jax.enable_x64(False):
+        found = vertex_colors(mixture, np.array([[0.2, 0.4, 0.6]]), np.zeros((2, 3)))
+    assert found.dtype == np.float32
+    assert_allclose(found, [[0.2, 0.4, 0.6]] * 2, rtol=1e-6)
+
+
 def test_errors():
     with pytest.raises(ValueError, match="field of a mesh 'cubes' is not one of density, hull"):
         mesh_mixture(ball(), MeshOptions(mesh_field="cubes"))
