@@ -137,7 +137,7 @@ def test_opaque_images_have_no_masks(folder, scene):
         (folder / "masks" / f"{name}.png").unlink()
         opaque = np.concatenate([scene.views.color[view], np.ones((18, 24, 1))], axis=-1)
         save(folder / "images" / f"{name}.png", bytes_of(opaque))
-    assert refusal(folder).startswith("images/000.png: all 2 masks are white everywhere; expected the object")
+    assert refusal(folder).startswith("images/000.png: all 2 images are opaque everywhere; expected the object")
 
 
 def test_a_damaged_photograph(folder, scene):
