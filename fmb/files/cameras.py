@@ -56,12 +56,18 @@ def camera_to_world(turn: Any, shift: Any, where: str, scaled: bool = False) -> 
 
     `scaled`: both may be stretched by one factor.
     """
-    given = numbers(turn, (3, 3), where)
+    given = square(turn, where)
     scale = scale_of(given, where) if scaled else 1.0
     motion = np.eye(4)
     motion[:3, :3] = rotation(given / scale, where).T
     motion[:3, 3] = -motion[:3, :3] @ vector(shift, f"{where}: translation") / scale
     return motion
+
+
+def square(matrix: Any, where: str) -> Float[np.ndarray, "3 3"]:
+    """3 x 3 numbers, or 9 in a row.  Raises ValueError that begins with `where` otherwise."""
+    flat = matrix.shape == (9,) if isinstance(matrix, np.ndarray) else isinstance(matrix, list) and len(matrix) == 9
+    return numbers(matrix, (9,) if flat else (3, 3), where).reshape(3, 3)
 
 
 def vector(values: Any, where: str) -> Float[np.ndarray, "3"]:
@@ -79,7 +85,7 @@ def _nesting(values: Any) -> tuple[int, ...]:
 
 def pinhole(matrix: Any, where: str) -> Float[np.ndarray, "3 3"]:
     """Intrinsics that are upper triangular with positive focal lengths.  Raises ValueError that begins with `where`."""
-    given = numbers(matrix, (3, 3), where)
+    given = square(matrix, where)
     scale = given[2, 2]
     if scale == 0.0 or np.max(np.abs(given[[1, 2, 2], [0, 0, 1]] / scale)) > 1e-6 * np.max(np.abs(given / scale)):
         raise ValueError(f"{where}: intrinsics must be upper triangular with 1 at the end")

@@ -58,20 +58,28 @@ class Header(NamedTuple):
 
     size: tuple[int, int]  # width and height as stored
     alpha: bool
-    orientation: int  # EXIF's, 1: upright
 
 
 def header_of(source: Path | Pixels) -> Header:
-    """Size, transparency and orientation.  Raises ValueError for what is no image."""
+    """Size and transparency.  Raises ValueError for what is no image."""
     if isinstance(source, Pixels):
-        return Header(source.image.size, has_alpha(source.image), 1)
+        return Header(source.image.size, has_alpha(source.image))
     with image_header(source) as image:
+        return Header(image.size, has_alpha(image))
+
+
+def orientation_of(source: Path | Pixels) -> int:
+    """How EXIF says that the image is turned, 1: upright; a number in TURNS."""
+    if isinstance(source, Pixels):
+        return 1
+    with image_header(source) as image:
+        if image.format == "PNG" and "exif" not in image.info:
+            return 1  # Pillow would decode all pixels to look for it behind them
         try:
             orientation = image.getexif().get(ORIENTATION, 1)
         except (OSError, SyntaxError, ValueError, LookupError, TypeError, OverflowError, struct.error):
-            # damaged EXIF: the pixels are as they are stored
-            orientation = 1
-        return Header(image.size, has_alpha(image), orientation if orientation in TURNS else 1)
+            return 1  # damaged EXIF: the pixels are as they are stored
+        return orientation if orientation in TURNS else 1
 
 
 def opened(source: Path | Pixels) -> Image.Image:

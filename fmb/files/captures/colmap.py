@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from fmb.files.cameras import camera_to_world, focal_intrinsics
 from fmb.files.captures.assembly import Listing
-from fmb.files.captures.companions import Companions, files_in, ignored_of, masks_of
+from fmb.files.captures.companions import ignored_of, masks_of, pictures_of
 from fmb.files.captures.planes import Shot
 from fmb.files.safe import path_inside, read_bytes, read_text
 from fmb.geometry.lenses import LENSES, Lens
@@ -102,7 +102,7 @@ def read(folder: Path) -> Listing:
     lines = list((_images_binary if binary["images"] else _images_text)(where))
     if not lines:
         raise ValueError(f"{where}: no images")
-    pictures, masks, ignored = Companions(files_in(folder, "images")), masks_of(folder), ignored_of(folder)
+    pictures, masks, ignored = pictures_of(folder), masks_of(folder), ignored_of(folder)
     shots = []
     for line in sorted(lines, key=lambda line: line.name):
         path_inside(folder, line.name, where)

@@ -9,6 +9,7 @@ from fmb.files.safe import SUFFIXES, files_below
 
 # the first that holds images does
 MASK_FOLDERS = ("masks", "mask", "silhouettes", "segmentation", "segmentations", "segmented", "mattes", "alpha")
+PICTURE_FOLDERS = ("images", "image", "rgb", "input", "images_2", "images_4", "images_8")
 IGNORE_FOLDER = "ignore"  # white there: unknown, the pixel says nothing
 MARKS = ("_mask", "-mask", ".mask", "_matte", "_seg", "_alpha")  # behind the name of the image
 LEADING_MARKS = ("mask_", "mask-")
@@ -59,6 +60,11 @@ def short_names(names: Sequence[str]) -> tuple[str, ...]:
 def masks_of(folder: Path) -> Companions:
     """The masks in the first of MASK_FOLDERS that holds any."""
     return Companions(next(filter(None, (files_in(folder, name) for name in MASK_FOLDERS)), {}))
+
+
+def pictures_of(folder: Path) -> Companions:
+    """The photographs in the first of PICTURE_FOLDERS that holds any."""
+    return Companions(next(filter(None, (files_in(folder, name) for name in PICTURE_FOLDERS)), {}))
 
 
 def ignored_of(folder: Path) -> Companions:

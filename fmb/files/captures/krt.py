@@ -13,7 +13,7 @@ import numpy as np
 
 from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, camera_to_world, pinhole
 from fmb.files.captures.assembly import Listing
-from fmb.files.captures.companions import MASK_FOLDERS, Companions, files_in, ignored_of, masks_of
+from fmb.files.captures.companions import MASK_FOLDERS, ignored_of, masks_of, pictures_of
 from fmb.files.captures.planes import Shot
 from fmb.files.names import existing
 from fmb.files.safe import array_names, entry, numbers, path_inside, read_arrays, read_json
@@ -74,7 +74,7 @@ def _read_arrays(folder: Path, path: Path) -> Listing:
         files = masks.files
     if len(files) != count or not count:
         raise ValueError(f"{path}: {count} cameras, {len(files)} masks in masks/; must be as many")
-    pictures, ignored = Companions(files_in(folder, "images")), ignored_of(folder)
+    pictures, ignored = pictures_of(folder), ignored_of(folder)
     splits = arrays.get("split", np.full(count, "train"))
     size = _size(arrays.get("size"), str(path))
     shots = []

@@ -14,10 +14,10 @@ from fmb.files.images import (
     SIDEWAYS,
     TURNS,
     DepthFile,
-    Header,
     Pixels,
     header_of,
     opened,
+    orientation_of,
     read_depth,
     resized,
     same_image,
@@ -62,12 +62,11 @@ class Plan(NamedTuple):
 def plan_of(shot: Shot, longest_side: int) -> Plan:
     """How the view is read.  Raises ValueError where its mask does not fit its camera, or nothing would be left."""
     source = shot.mask or shot.image
-    found = header_of(source)
-    photograph = found if source is shot.image or not pictured(shot) else header_of(shot.image)
-    wanted = shot.size or photograph.size
+    photograph = shot.image if pictured(shot) else None
+    wanted = shot.size or header_of(photograph or source).size
     if min(wanted) < 1:
         raise ValueError(f"{source}: its camera is for {wanted[0]} x {wanted[1]} pixels; must be at least 1 x 1")
-    size, turn = _lying(source, found, photograph, wanted)
+    size, turn = _lying(source, photograph, wanted)
     intrinsics = np.diag([size[0] / wanted[0], size[1] / wanted[1], 1.0]) @ shot.intrinsics
     lens = None if shot.lens is None or is_pinhole(shot.lens) else shot.lens
     side = images.block_side(max(size), longest_side)
@@ -86,17 +85,19 @@ def pictured(shot: Shot) -> bool:
     return isinstance(shot.image, Pixels) or (shot.image is not None and shot.image.is_file())
 
 
-def _lying(source: Source, found: Header, photograph: Header, wanted: Size) -> tuple[Size, Image.Transpose | None]:
+def _lying(source: Source, photograph: Source | None, wanted: Size) -> tuple[Size, Image.Transpose | None]:
     # the size of a file as its camera has it, and how it must be turned for that
-    size = found.size
+    size = header_of(source).size
     if same_image(size, wanted):
         return size, None
     if same_image(size[::-1], wanted):
-        if found.orientation in SIDEWAYS:
-            return size[::-1], TURNS[found.orientation]
-        if photograph.orientation in SIDEWAYS:
-            upright = same_image(photograph.size, wanted)  # the camera is not, its mask is
-            return size[::-1], (BACK if upright else TURNS)[photograph.orientation]
+        turn = orientation_of(source)
+        if turn in SIDEWAYS:
+            return size[::-1], TURNS[turn]
+        turn = 1 if photograph is None else orientation_of(photograph)
+        if turn in SIDEWAYS:
+            upright = same_image(header_of(photograph).size, wanted)  # the camera is not, its mask is
+            return size[::-1], (BACK if upright else TURNS)[turn]
     turned = ", turned by 90 degrees" if same_image(size[::-1], wanted) else ""
     raise ValueError(f"{source}: {size[0]} x {size[1]} pixels, its camera is for {wanted[0]} x {wanted[1]}{turned}")
 
@@ -149,8 +150,7 @@ def _fitted(plan: Plan, source: Source, resampling: Image.Resampling) -> Image.I
     if image.size == plan.size:
         return image
     try:
-        photograph = header_of(plan.shot.image) if pictured(plan.shot) else header_of(source)
-        size, turn = _lying(source, header_of(source), photograph, plan.size)
+        size, turn = _lying(source, plan.shot.image if pictured(plan.shot) else None, plan.size)
     except ValueError:
         what = f"{image.size[0]} x {image.size[1]} pixels, its mask has {plan.size[0]} x {plan.size[1]}"
         raise ValueError(f"{source}: {what}") from None
