@@ -1,5 +1,6 @@
 """Names of files as disks have them: other Unicode forms, spaces and capitals, folders of another machine."""
 
+import os
 import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -19,7 +20,7 @@ def existing(folder: Path, name: Any, source: str | Path) -> Path:
     Raises ValueError that begins with `source` for what `path_inside` refuses.
     """
     path = path_inside(folder, name, source)
-    if path.exists():
+    if os.path.exists(path):  # not Path.exists, which raises for a name that is too long
         return path
     found = folder
     for part in PurePosixPath(name.replace("\\", "/")).parts:
@@ -43,6 +44,6 @@ def moved_here(folder: Path, name: Any, source: str | Path) -> Path | None:
     parts = [part for part in parts if not PureWindowsPath(part).drive]
     for start in range(len(parts)):
         path = existing(folder, "/".join(parts[start:]), source)
-        if path.is_file():
+        if os.path.isfile(path):
             return path
     return None

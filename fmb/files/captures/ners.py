@@ -48,6 +48,7 @@ def read(folder: Path) -> Listing:
 
 def _shot(folder: Path, view: dict, kind: str, where: str) -> Shot:
     name = entry(view, "filename", where)
+    path_inside(folder, name, where)
     image = existing(folder, f"images/{name}", where)
     mask = _mask(view["mask"], f"{where}: mask ({str(name)[:80]})") if view.get("mask") else masks_of(folder).of(name)
     if mask is None and not image.is_file():
