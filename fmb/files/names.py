@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -26,11 +27,20 @@ def existing(folder: Path, name: Any, source: str | Path) -> Path:
     for part in PurePosixPath(name.replace("\\", "/")).parts:
         if not found.is_dir():
             return path
-        others = sorted(child.name for child in found.iterdir() if alike(child.name) == alike(part))
+        others = _children(found, found.stat().st_mtime_ns).get(alike(part), ())
         if not others and part not in (".", ".."):
             return path
         found /= others[0] if others and not (found / part).exists() else part
     return path_inside(folder, found.relative_to(folder).as_posix(), source)
+
+
+@lru_cache(maxsize=32)
+def _children(folder: Path, changed: int) -> dict[str, list[str]]:
+    # what lies in the folder by what its names have in common; `changed` is when that last was another
+    found: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)):
+        found.setdefault(alike(name), []).append(name)
+    return found
 
 
 def moved_here(folder: Path, name: Any, source: str | Path) -> Path | None:

@@ -27,6 +27,8 @@ class Companions:
 
     def of(self, image: str) -> Path | None:
         """The file for an image's path in the data set, or None."""
+        if not self.files:
+            return None
         keys = list(_keys(PurePosixPath(image.replace("\\", "/"))))
         exact = next((self.files[key] for key in keys if key in self.files), None)
         return exact or next((self._alike[alike(key)] for key in keys if alike(key) in self._alike), None)

@@ -10,6 +10,7 @@ instant-ngp's dynamic_mask_NAME.png hides what is white in it: without other mas
 """
 
 import math
+import os
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,7 +24,7 @@ from fmb.files.captures.planes import Shot
 from fmb.files.images import DepthFile, header_of
 from fmb.files.names import existing, moved_here
 from fmb.files.points import read_points
-from fmb.files.safe import SUFFIXES, entry, image_header, numbers, path_inside, positive, read_json
+from fmb.files.safe import SUFFIXES, entry, image_header, is_name, numbers, path_inside, positive, read_json
 from fmb.geometry.lenses import Lens
 
 WHOLE, TRAIN, TEST, OTHER = "transforms.json", "transforms_train.json", "transforms_test.json", "transforms_val.json"
@@ -141,9 +142,8 @@ def _shot(folder: Path, frame: Any, content: dict, where: str, masks: Companions
     name = entry(frame, "file_path", where)
     image = _image(folder, name, where)
     where = f"{where} ({str(name)[:80]})"
-    mask = masks.of(name) if frame.get("mask_path") is None else _file(folder, frame["mask_path"], where)
-    if mask is None or not mask.is_file():
-        mask = masks.of(name)
+    mask = None if frame.get("mask_path") is None else _file(folder, frame["mask_path"], where)
+    mask = mask if mask is not None and mask.is_file() else masks.of(name)
     inverted = mask is None and image is not None and not header_of(image).alpha
     if inverted:
         mask = _dynamic_mask(folder, image, where)
@@ -176,9 +176,18 @@ def _file(folder: Path, name: Any, where: str) -> Path:
 
 
 def _image(folder: Path, name: Any, where: str) -> Path | None:
-    path = _file(folder, name, where)
     # Blender's script leaves ".png" out
-    candidates = [path, *(_file(folder, name + suffix, where) for suffix in SUFFIXES if not path.is_file())]
+    suffixes = ("", *SUFFIXES)
+    if is_name(name):
+        near = name.replace("\\", "/")
+        found = next((suffix for suffix in suffixes if os.path.isfile(f"{folder}/{near}{suffix}")), None)
+        if found is not None and not near.startswith("/"):
+            try:
+                return path_inside(folder, name + found, where)
+            except ValueError:  # there, but outside: maybe its end is inside
+                return moved_here(folder, name + found, where) or path_inside(folder, name + found, where)
+        suffixes = suffixes[:1] if PurePosixPath(near).suffix in SUFFIXES else suffixes
+    candidates = (_file(folder, name + suffix if suffix else name, where) for suffix in suffixes)
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
