@@ -1,8 +1,6 @@
 """Mixtures from files of any kind, and the frame they are worked with in."""
 
 import json
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +11,7 @@ from jaxtyping import Float
 from fm_render import Mixture
 from fmb.fields.mixtures import mixture_frame
 from fmb.files.released import read_released
+from fmb.files.safe import parse_json, read_arrays
 from fmb.files.splats import read_splats
 from fmb.geometry.frames import Frame
 from fmb.machine import plain, replacing
@@ -83,7 +82,7 @@ def read_model(path: str | Path) -> SavedModel:
     Raises ValueError where the file is not one, or what it holds is no mixture.
     """
     path = Path(path)
-    arrays = read_arrays(path)
+    arrays = model_arrays(path)
     mean, precision_cholesky, log_weight = (arrays[name] for name in NEEDED[:3])
     count = len(log_weight) if log_weight.ndim == 1 else 0
     shapes = {"log_weight": (count,), "mean": (count, 3), "precision_cholesky": (count, 3, 3), "color": (count, 3)}
@@ -104,25 +103,10 @@ def read_model(path: str | Path) -> SavedModel:
     return SavedModel(mean, precision_cholesky, log_weight, read_metadata(path, arrays["metadata"]), color)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+def model_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a model file by name, none of them missing."""
-    try:
-        # An open file: numpy would leave its own open where it is no archive.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError(f"{path}: one array; must be an npz archive of {', '.join(NEEDED)}")
-            missing = [name for name in NEEDED if name not in archive.files]
-            present = [name for name in (*NEEDED, "color") if name in archive.files]
-            arrays = {} if missing else {name: archive[name] for name in present}
-    except OSError as error:
-        raise ValueError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
-    except (EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: not a model.npz, or a damaged one ({error})") from None
-    except ValueError as error:
-        if "pickle" in str(error):
-            raise ValueError(f"{path}: not a model.npz, or one that holds pickled objects") from None
-        raise
+    arrays = read_arrays(path, (*NEEDED, "color"))
+    missing = [name for name in NEEDED if name not in arrays]
     if missing:
         raise ValueError(f"{path}: {', '.join(missing)} missing; a model has {', '.join(NEEDED)}")
     return arrays
@@ -130,10 +114,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def read_metadata(path: Path, text: np.ndarray) -> dict[str, Any]:
     """The metadata, which is one text of JSON."""
-    try:
-        metadata = json.loads(str(text)) if text.dtype.kind == "U" and text.ndim == 0 else None
-    except json.JSONDecodeError:
-        metadata = None
+    if text.dtype.kind != "U" or text.ndim != 0:
+        raise ValueError(f"{path}: metadata must be a text of JSON, an object")
+    metadata = parse_json(str(text).encode(errors="replace"), f"{path}: metadata must be a text of JSON, an object")
     if not isinstance(metadata, dict):
         raise ValueError(f"{path}: metadata must be a text of JSON, an object")
     return metadata

@@ -419,11 +419,11 @@ FILES: dict[str, list[tuple[str, bytes | None, str]]] = {
         ("a.ply", splat_file(opacity=-1000.0), "scales or opacities beyond what numbers hold"),
     ],
     "model": [
-        ("model.npz", None, "no such file or directory"),
-        ("model.npz", b"", "not a model.npz, or"),
-        ("model.npz", b"PK\x03\x04 and then nothing", "not a model.npz, or"),
-        ("model.npz", model()[:300], "not a model.npz, or"),
-        ("model.npz", array_file(np.zeros(3)), "one array; must be an npz archive"),
+        ("model.npz", None, "no such file"),
+        ("model.npz", b"", "not readable as an npz archive"),
+        ("model.npz", b"PK\x03\x04 and then nothing", "not readable as an npz archive"),
+        ("model.npz", model()[:300], "not readable as an npz archive"),
+        ("model.npz", array_file(np.zeros(3)), "not readable as an npz archive (File is not a zip file)"),
         ("model.npz", model(metadata=GONE), "metadata missing; a model has mean, precision_cholesky, log_weight, met"),
         ("model.npz", model(mean=np.zeros((3, 2))), "mean has shape (3, 2); must be (n, 3) with the same n > 0"),
         (
@@ -440,7 +440,7 @@ FILES: dict[str, list[tuple[str, bytes | None, str]]] = {
         ("model.npz", model(metadata=np.array("[1]")), "metadata must be a text of JSON, an object"),
         ("model.npz", model(metadata=np.array("{")), "metadata must be a text of JSON, an object"),
         ("model.npz", model(metadata=np.zeros(3)), "metadata must be a text of JSON, an object"),
-        ("model.npz", model(mean=np.array([None])), "not a model.npz, or one that holds pickled objects"),
+        ("model.npz", model(mean=np.array([None])), "mean.npy holds pickled objects"),
     ],
     "released": [
         ("m.pkl", None, "no such file or directory"),
