@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
+from fmb.files.door import Refusal, read_bytes
 from fmb.files.options import CaptureOptions
 from fmb.geometry.options import RenderingOptions
 from fmb.options import (
@@ -34,7 +35,8 @@ INSTALLED = Path(__file__).resolve().with_name("defaults")  # where a wheel keep
 DEFAULT_FILE = (INSTALLED if INSTALLED.is_dir() else CHECKOUT) / "config.yaml"
 PROGRAM = "fuzzy-metaballs" if INSTALLED.is_dir() else "run_fmb.py"
 HEADER = "Every option with its default. The flag of num_views is --num-views; flags win over this file."
-PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*")
+PLAIN = re.compile(r"(?!\.\.\.)[A-Za-z_./][A-Za-z0-9_./-]*")  # three dots end a document
+LARGEST_CONFIG = 2**20  # bytes: every option with its text takes 10,000
 
 
 @dataclass(frozen=True)
@@ -387,9 +389,9 @@ def read_file(path: Path, name: str) -> dict[str, Entry]:
 def parse_yaml(path: Path, name: str) -> yaml.Node | None:
     """The node tree of a YAML file: nothing is constructed, so tags and aliases cannot do anything."""
     try:
-        return yaml.compose(path.read_bytes().decode("utf-8-sig"), Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise ConfigError(f"{name}: {(error.strerror or 'cannot be read').lower()}") from None
+        return yaml.compose(read_bytes(path, LARGEST_CONFIG).decode("utf-8-sig"), Loader=yaml.SafeLoader)
+    except Refusal as error:
+        raise ConfigError(str(error).replace(str(path), name, 1)) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{name}: not a text file in UTF-8") from None
     except yaml.MarkedYAMLError as error:

@@ -284,6 +284,14 @@ def test_round_trip(tmp_path_factory, config, comments):
     assert yaml.safe_load(file.read_text(encoding="utf-8"))["io"] == dataclasses.asdict(config.io)
 
 
+@pytest.mark.parametrize(
+    "name", ["...", "....", "---", "null", "~", "y", "<<", "=", "1e3", ".inf", "../x", "a: b", "'"]
+)
+def test_words_that_mean_something_in_yaml(write, name):
+    config = load(f"--output-dir={name}")
+    assert load(file=write(to_yaml(config))) == config
+
+
 def test_predecessor_has_numbers_of_its_own(tmp_path):
     config = load("--recipe", "predecessor")
     assert {name: getattr(config.optimization, name) for name in RELEASED} == RELEASED

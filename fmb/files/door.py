@@ -50,6 +50,15 @@ def refusing(path: str | Path, what: str, errors: tuple[type[Exception], ...] = 
         raise Refusal(f"{path}: {what} ({words(error)})") from error
 
 
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """What the system refuses within, a name too long or a folder without permission, becomes a line with the name."""
+    try:
+        yield
+    except OSError as error:
+        raise Refusal(f"{error.filename or path}: cannot be read ({words(error)})") from error
+
+
 def words(error: BaseException) -> str:
     """What the error says, in one short line."""
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -83,7 +92,8 @@ def open_file(path: Path, what: str = "file") -> BufferedReader:
 
 def _check_regular(path: Path, mode: int, what: str) -> None:
     if not stat.S_ISREG(mode):
-        raise Refusal(f"{path}: is {OTHERS.get(stat.S_IFMT(mode), 'no file')}, expected a regular file ({what})")
+        expected = f"{'an' if what[0] in 'aeiou' else 'a'} {what}".replace("a file", "a regular file")
+        raise Refusal(f"{path}: is {OTHERS.get(stat.S_IFMT(mode), 'no file')}, expected {expected}")
 
 
 def read_bytes(path: Path, limit: int = 0, what: str = "file") -> bytes:

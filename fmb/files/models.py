@@ -10,8 +10,8 @@ from jaxtyping import Float
 
 from fm_render import Mixture
 from fmb.fields.mixtures import mixture_frame
-from fmb.files.released import read_released
-from fmb.files.safe import parse_json, read_arrays
+from fmb.files.released import MOST_COMPONENTS, read_released
+from fmb.files.safe import check_single, parse_json, read_arrays
 from fmb.files.splats import read_splats
 from fmb.geometry.frames import Frame
 from fmb.machine import plain, replacing
@@ -57,10 +57,26 @@ def read_mixture(path: str | Path) -> Model:
         raise ValueError(f"{path}: '{path.suffix}' is no kind of model, allowed are {', '.join(MODEL_FORMATS)}")
     mixture, color, facts = read(path)
     mixture = Mixture(*(np.asarray(field, float) for field in mixture))
-    frame = mixture_frame(mixture)
+    with np.errstate(all="ignore"):  # what comes out as not finite is refused
+        frame = mixture_frame(mixture)
+        canonical = frame.mixture_to_canonical(mixture)
+    check_canonical(canonical, path)
     if isinstance(facts.get("scale"), float) and facts["scale"] > 0.0:
         frame = frame._replace(scale=np.asarray(facts["scale"]))  # of the surface it was fitted to
-    return Model(frame.mixture_to_canonical(mixture), frame, color, facts)
+        canonical = frame.mixture_to_canonical(mixture)
+    return Model(canonical, frame, color, facts)
+
+
+def check_canonical(mixture: Mixture, path: Path) -> None:
+    """Raises ValueError that names the file where single precision, which all work with a mixture uses, holds it not.
+
+    Centre and scale are those of its own mass: components whose sizes or distances differ by 38 decades are meant.
+    """
+    diagonal = np.diagonal(mixture.precision_cholesky, axis1=1, axis2=2)
+    least, most = np.finfo(np.float32).tiny, np.finfo(np.float32).max
+    largest = max(np.abs(field).max() for field in mixture)
+    if not (largest <= most and diagonal.min() >= least):  # NaN, too
+        raise ValueError(f"{path}: its components, in units of the whole, are beyond what 32 bits hold")
 
 
 NEEDED = ("mean", "precision_cholesky", "log_weight", "metadata")
@@ -93,9 +109,11 @@ def read_model(path: str | Path) -> SavedModel:
             raise ValueError(f"{path}: {name} has shape {arrays[name].shape}; must be {expected_shape(name)}")
         if arrays[name].dtype.kind != "f":
             raise ValueError(f"{path}: {name} has type {arrays[name].dtype}; must be floating point")
-        if not np.isfinite(arrays[name]).all():
-            raise ValueError(f"{path}: {name} has {np.sum(~np.isfinite(arrays[name]))} values that are not finite")
-    if np.triu(precision_cholesky, 1).any() or (np.diagonal(precision_cholesky, axis1=1, axis2=2) <= 0).any():
+        if count > MOST_COMPONENTS:
+            raise ValueError(f"{path}: {count} components; at most {MOST_COMPONENTS} are read")
+        check_single(arrays[name], f"{path}: {name} has")
+    diagonal = np.diagonal(precision_cholesky, axis1=1, axis2=2)
+    if np.triu(precision_cholesky, 1).any() or (diagonal <= 0).any():
         raise ValueError(f"{path}: precision_cholesky must be lower triangular with a positive diagonal")
     color = arrays.get("color")
     if color is not None and (color.min() < 0.0 or color.max() > 1.0):

@@ -244,6 +244,14 @@ def numbers(value: Any, shape: tuple[int, ...], where: str) -> Float[np.ndarray,
     return array
 
 
+def check_single(array: np.ndarray, where: str) -> None:
+    """Raises ValueError that begins with `where` for numbers that single precision, which fits use, does not hold."""
+    size = np.abs(array.astype(float))
+    broken = np.count_nonzero(~(size <= np.finfo(np.float32).max))
+    if broken:
+        raise ValueError(f"{where} {broken} values that are not finite, or beyond what 32 bits hold")
+
+
 def positive(value: Any, where: str) -> float:
     """The number above 0 that `value` is.  Raises ValueError that begins with `where` for everything else."""
     number = float(numbers(value, (), where))

@@ -443,7 +443,7 @@ FILES: dict[str, list[tuple[str, bytes | None, str]]] = {
         ("model.npz", model(mean=np.array([None])), "mean.npy holds pickled objects"),
     ],
     "released": [
-        ("m.pkl", None, "no such file or directory"),
+        ("m.pkl", None, "no such file"),
         ("m.pkl", b"", "not a pickle of arrays, or a damaged one"),
         ("m.pkl", pickle.dumps([MEAN, UPPER, LOG_WEIGHT])[:-20], "not a pickle of arrays, or a damaged one"),
         ("m.pkl", b"cnumpy\ndtype\n.", "no model; must be means"),

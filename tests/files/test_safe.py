@@ -68,10 +68,10 @@ def test_pipes_and_folders_are_no_files(folder, scene):
     write_plain(folder, scene)
     (folder / "masks" / "000.png").unlink()
     os.mkfifo(folder / "masks" / "000.png")
-    assert refusal(folder) == "masks/000.png: is a pipe, expected a regular file (image)"
+    assert refusal(folder) == "masks/000.png: is a pipe, expected an image"
     (folder / "masks" / "000.png").unlink()
     (folder / "masks" / "000.png").mkdir()
-    assert refusal(folder) == "masks/000.png: is a folder, expected a regular file (image)"
+    assert refusal(folder) == "masks/000.png: is a folder, expected an image"
 
 
 def test_bombs(folder, scene, monkeypatch):
