@@ -3,9 +3,9 @@
     python -m benchmarks.fuzz [--count 50000] [--seed 0] [--only mesh] [--output output/fuzz]
         [--results docs/results/robustness.md]
 
-A good small file of each kind is damaged by a seed: bits, lengths, numbers, words and lines, also inside of archives and
-packed data, and of each file in a folder. Then it is read by the program's own reader in a process that may take 1 GiB
-more than for the good one and 30 seconds a file. What ends badly is kept in the output folder. Needs the group dev.
+A good small file of each kind is damaged by a seed: bits, lengths, numbers, words and lines, also inside of archives
+and packed data, and of each file in a folder. Then the program's own reader reads it, in a process that may take 1 GiB
+more than for the good one, and 30 seconds a file. What ends badly is kept in the output folder. Needs the group dev.
 """
 
 import argparse

@@ -197,16 +197,15 @@ def inside_zip(data: bytes, chance: Random) -> bytes:
     return packed.getvalue()
 
 
+SHAPES = ("()", "(0,)", "(4,)", "(-1,)", "(10**9,)", "(4, 3)", "(2**62, 4)", "(1000000000, 3)", "(4, 3, 3)")
+KINDS = ("<f8", "<f4", "<f2", ">f8", "<i8", "|O", "<U1", "<U99999999", "|V0", "<c16", "|b1", "f", "M8")
+
+
 def npy_damaged(data: bytes, chance: Random) -> bytes:
     """An array with another header, or damaged anywhere."""
     if chance.random() < 0.5 or not data.startswith(b"\x93NUMPY"):
         return chance.choice((*ANY, odd_word))(data, chance)
-    shape = chance.choice(
-        ("()", "(0,)", "(4,)", "(-1,)", "(10**9,)", "(4, 3)", "(2**62, 4)", "(1000000000, 3)", "(4, 3, 3)")
-    )
-    kind = chance.choice(
-        ("<f8", "<f4", "<f2", ">f8", "<i8", "|O", "<U1", "<U99999999", "|V0", "<c16", "|b1", "f", "M8")
-    )
+    shape, kind = chance.choice(SHAPES), chance.choice(KINDS)
     header = f"{{'descr': '{kind}', 'fortran_order': {chance.choice((True, False, 3))}, 'shape': {shape}, }}"
     header = header.ljust(117).encode() + b"\n"
     version = chance.choice((b"\1\0", b"\1\0", b"\1\0", b"\2\0", b"\3\0", b"\xff\xff"))

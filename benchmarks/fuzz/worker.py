@@ -8,12 +8,14 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from benchmarks.fuzz.corpus import TARGETS, Target
+from benchmarks.fuzz.corpus import TARGETS
 from benchmarks.fuzz.mutations import damaged
 
 MEMORY = 2**30  # bytes above what the process takes after it has read a good file
@@ -35,11 +37,13 @@ def read_all(name: str, seeds: range, kept: Path) -> Iterator[End]:
 
     A process that dies or does not answer is an end, too, and another one goes on.
     """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.fuzz.worker"])  # importing takes longer than a thousand files
     place = seeds.start
     while place < seeds.stop:
-        here, there = multiprocessing.get_context("spawn").Pipe()
+        here, there = context.Pipe()
         arguments = (name, range(place, seeds.stop), kept, there)
-        process = multiprocessing.get_context("spawn").Process(target=work, args=arguments, daemon=True)
+        process = context.Process(target=work, args=arguments, daemon=True)
         process.start()
         there.close()
         for end in answers(here, place, seeds.stop):
@@ -69,17 +73,19 @@ def work(name: str, seeds: range, kept: Path, there: Connection) -> None:
     """Reads what each seed makes of the target's good file, and tells each end."""
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory(prefix="fuzz-") as place:
-        TARGETS[name].read(written(TARGETS[name], Path(place) / "good"))
+        folder = Path(place) / "data"
+        folder.mkdir()
+        path = TARGETS[name].write(folder)
+        read = partial(TARGETS[name].read, path)
+        read()
         limit_memory(MEMORY)
         for seed in seeds:
-            folder = Path(place) / "bad"
-            path, changed = damaged_file(TARGETS[name], folder, seed)
-            end = End(seed, *outcome(lambda path=path: TARGETS[name].read(path), str(folder)))
-            if end.kind in ENDS[2:]:
-                kept.mkdir(parents=True, exist_ok=True)
-                shutil.copy(changed, kept / f"{name.replace(' ', '_')}-{seed}-{changed.name}")
+            with one_damaged(folder, seed) as changed:
+                end = End(seed, *outcome(read, str(folder)))
+                if end.kind in ENDS[2:]:
+                    kept.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(changed, kept / f"{name.replace(' ', '_')}-{seed}-{changed.name}")
             there.send(end)
-            shutil.rmtree(folder)
 
 
 def limit_memory(more: int) -> None:
@@ -88,21 +94,17 @@ def limit_memory(more: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + more,) * 2)
 
 
-def written(target: Target, folder: Path) -> Path:
-    """The target's good file, in that new folder."""
-    folder.mkdir(parents=True)
-    return target.write(folder)
-
-
-def damaged_file(target: Target, folder: Path, seed: int) -> tuple[Path, Path]:
-    """What is to be read, and the file in it that the seed has damaged."""
-    path = written(target, folder)
+@contextmanager
+def one_damaged(folder: Path, seed: int) -> Iterator[Path]:
+    """A file in the folder, damaged as the seed says for as long as the context lasts."""
     chance = Random(seed)
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     tables = [file for file in files if file.suffix != ".png"] or files
     changed = chance.choice(tables if chance.random() < 0.7 else files)
-    changed.write_bytes(damaged(changed.read_bytes(), chance))
-    return path, changed
+    good = changed.read_bytes()
+    changed.write_bytes(damaged(good, chance))
+    yield changed
+    changed.write_bytes(good)
 
 
 def outcome(read: Callable[[], object], folder: str) -> tuple[str, str]:

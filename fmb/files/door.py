@@ -4,6 +4,7 @@ Pipes, sockets, devices and folders in the place of a file are refused, and neve
 """
 
 import csv
+import logging
 import os
 import pickle
 import stat
@@ -31,6 +32,11 @@ BROKEN = (
     *(RuntimeError, SyntaxError, TypeError, ValueError),
     *(csv.Error, pickle.UnpicklingError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
+
+
+# Without a handler Python prints their warnings, tracebacks among them, about files that are read all the same.
+for library in ("trimesh", "PIL"):
+    logging.getLogger(library).addHandler(logging.NullHandler())
 
 
 class Refusal(ValueError):
