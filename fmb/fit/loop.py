@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
+from fmb.fit.programs import announce
 from fmb.fit.schedules import Pace, begin_pace, progress, rate, see, stall_window
 
 CHUNK = 125  # steps between two looks at the progress
@@ -94,6 +95,7 @@ def compile_fit(
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (parameters, data))
     dtype, rows = jax.tree.leaves(shapes[0])[0].dtype, jax.tree.leaves(shapes[1])[0].shape[0]
     room = stall_window(options.schedule, options.num_epochs, max(1, rows // options.batch_size))
+    announce((options, *((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(shapes))))
 
     def pace(steps_per_epoch: int) -> Pace:
         window = min(room, stall_window(options.schedule, options.num_epochs, steps_per_epoch))
