@@ -156,7 +156,7 @@ def checked_json(data: bytes, chance: Random) -> bytes:
     """`odd_json`, or words where a damage before has left no JSON."""
     try:
         return odd_json(data, chance)
-    except ValueError:
+    except (ValueError, RecursionError):
         return odd_word(data, chance)
 
 

@@ -6,7 +6,7 @@ import jax
 
 # A fit of new shapes leaves 25 to 45 MB of compiled programs behind, those of its many small steps above all. Dropping
 # them costs the next fit of a known shape its compilation again, a fraction of that where the cache on disk is used.
-MOST_KINDS = 16
+MOST_KINDS = 8
 known: set[Hashable] = set()
 
 
