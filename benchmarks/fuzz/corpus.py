@@ -11,7 +11,8 @@ import numpy as np
 import trimesh
 from PIL import Image
 
-from fmb.config import DEFAULT_FILE, load_config
+from fmb.command.load import load_config
+from fmb.config import DEFAULT_FILE
 from fmb.fields.points import Cloud
 from fmb.files.bop import (
     BopResult,
@@ -92,7 +93,9 @@ def array(name: str, values: np.ndarray, read: Callable[[Path], object]) -> Targ
 
 def write_a_model(folder: Path) -> Path:
     """A model of ours, with colours."""
-    return write_model(folder / "a.npz", **mixture_arrays(), metadata={"scale": 1.5}, color=np.full((3, 3), 0.5))
+    return write_model(
+        folder / "a.npz", **mixture_arrays(), metadata={"scale": 1.5}, more={"color": np.full((3, 3), 0.5)}
+    )
 
 
 def write_cloud(folder: Path) -> Path:
