@@ -169,6 +169,7 @@ COVER = 1.5  # edges of a voxel that a dot of the surface takes, so that there a
 LEAST_HEIGHT = 0.5  # of a panel, in parts of its width
 
 
+@draw.plain_style
 def draw_frusta(path: Path, drawings: tuple[Drawing, ...], title: str, note: str) -> Path:
     """Panels side by side; marked cameras are orange, the others blue, paler the further away."""
     from matplotlib.figure import Figure
