@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
-from typing import Any, TextIO
+from typing import Any
 
 BEGAN = time.perf_counter()  # when this was imported: near enough to when the program was started
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -52,6 +52,8 @@ def stoppable() -> Iterator[None]:
         for number in mine:
             signal.signal(number, lambda number, frame: _end(number))
         yield
+        if _State.asked:
+            raise Stopped(_State.asked)
     except Exception:
         if _State.asked:
             raise Stopped(_State.asked) from None
@@ -100,7 +102,7 @@ def held() -> Iterator[None]:
 class Outlet:
     """A stream whose reader may go away, and which may lack letters: neither is a reason to lose a result."""
 
-    def __init__(self, stream: TextIO):
+    def __init__(self, stream: Any):
         self.stream, self.error = stream, None
 
     def write(self, text: str) -> int:

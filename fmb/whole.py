@@ -131,7 +131,7 @@ def hide(place: Place) -> tuple[Path, int]:
             new.chmod(stat.S_IMODE(place.path.stat().st_mode) | stat.S_IRWXU)
         lock = os.open(new, os.O_RDONLY)
         is_free(lock)
-        return new.rename(new.with_name(f".{place.label}.{os.getpid()}.{new.stat().st_ino}.partial")), lock
+        return new.rename(own_name(new)), lock
     except OSError:
         new.rmdir()
         raise
@@ -153,12 +153,12 @@ def is_free(lock: int, unknown: bool = True) -> bool:
 def clear_dead(place: Place) -> None:
     """Removes what runs that were killed have left of this folder, and puts back what they had not yet put back."""
     for folder, label in ((place.path.parent, place._replace(fixed=False).label), (place.path, INSIDE)):
-        with suppress(OSError):
-            for entry in list(os.scandir(folder)):
-                match = HIDDEN.fullmatch(entry.name)
-                if not match or match["label"] != label or not is_mine(entry):
-                    continue
-                dead = not alive(int(match["process"]))
+        for entry in os.scandir(folder) if folder.is_dir() else ():
+            match = HIDDEN.fullmatch(entry.name)
+            if not match or match["label"] != label or not is_mine(entry):
+                continue
+            dead = not alive(int(match["process"]))
+            with suppress(OSError):
                 if match["inode"].startswith("new"):  # empty, and not yet locked
                     os.rmdir(entry.path) if dead else None
                 elif is_abandoned(entry.path, dead):
@@ -196,12 +196,20 @@ def discard(hidden: Path, place: Place) -> None:
     """Removes a hidden folder; from one that holds an old run, all that is not of that run is put back first."""
     if not hidden.is_dir():
         return
-    if HIDDEN.fullmatch(hidden.name)["inode"] != str(hidden.stat().st_ino) and place.path.is_dir():
+    own = own_name(hidden)
+    if hidden != own and place.path.is_dir():
         for name in sorted(set(os.listdir(hidden)) - files_of_run(hidden, place.records)):
             if is_folder(hidden / name) or not os.path.lexists(place.path / name):
                 with suppress(FileNotFoundError):  # another run has put it back
                     os.rename(hidden / name, free_name(place.path / name))
+        hidden = hidden.rename(own)  # from now on nothing of it is to be kept
     shutil.rmtree(hidden)
+
+
+def own_name(hidden: Path) -> Path:
+    """The name of the hidden folder with its number on disk."""
+    match = HIDDEN.fullmatch(hidden.name)
+    return hidden.with_name(f".{match['label']}.{match['process']}.{hidden.stat().st_ino}.partial")
 
 
 def free_name(path: Path) -> Path:

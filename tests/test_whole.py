@@ -20,10 +20,12 @@ NAMES = tuple(f"{number:02d}.txt" for number in range(12))
 # Writes run after run into the folder argv[1]; with argv[2], the last write finds the disk full.
 RUNS = """
 import json, sys
+import signal
 from pathlib import Path
 from run_fmb import stoppable
 from fmb.whole import whole_folder
 first = json.loads((Path(sys.argv[1]) / "metrics.json").read_text())["run"]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
 print("ready", flush=True)
 with stoppable():
     for run in range(first + 1, first + 10**6):

@@ -13,7 +13,8 @@ from PIL import Image
 from fmb.machine import replacing
 
 FASTEST = 120  # frames per second
-# yuv420p and an index in front: what every browser and slide program plays. The partial file's name has no .mp4.
+# yuv420p and an index in front: what every browser and slide program plays. The partial file's name has no .mp4,
+# and its whole path is given: "-y" would be an option.
 OUTPUT = ("-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4")
 
 
@@ -41,7 +42,7 @@ def write_video(
             on_progress(number + 1, len(even))
 
     with replacing(path) as partial:
-        run_ffmpeg([*source, *OUTPUT, str(partial)], pictures(), path.name)
+        run_ffmpeg([*source, *OUTPUT, str(partial.absolute())], pictures(), path.name)
     return path
 
 
