@@ -107,6 +107,14 @@ def test_a_failed_run_leaves_the_last_one_and_names_the_folder(output: Path) -> 
     check_kept(output)
 
 
+def test_of_two_runs_at_once_the_last_one_stays(output: Path) -> None:
+    with whole_folder(output) as hidden:
+        write_run(output, 3)
+        (hidden / METRICS).write_text('{"run": 2}')
+    assert run_of(output) == 2 and not (output / "00.txt").exists()
+    check_kept(output)
+
+
 def test_a_file_does_not_hide_a_folder(output: Path) -> None:
     with pytest.raises(ValueError, match=rf"^{output}/pose: cannot be written \(is a directory\)$"):
         write_run(output, 2, ("pose",))
