@@ -95,8 +95,9 @@ def refusals(shown: Path) -> Iterator[None]:
 def find_place(shown: Path, records: tuple[str, ...]) -> Place:
     """The folder, and whether it can be swapped.
 
-    It is not where that would surprise: mounted (containers), somebody works in it (`--output-dir .`), somebody else
-    owns it, its parent cannot be written to, or it holds no run of this task but other things (a home folder).
+    It is not where that would surprise or fail: this process works in it (`--output-dir .`), it or a folder in it is
+    mounted (containers) or cannot be moved, somebody else owns it, or it holds no run of this task but other things (a
+    home folder).
     """
     path = shown.resolve()
     if not path.exists():
@@ -108,8 +109,9 @@ def find_place(shown: Path, records: tuple[str, ...]) -> Place:
             return Place(path, True, records)
     ours = not any(path.iterdir()) or any((path / record).is_file() for record in records)
     owned = not hasattr(os, "geteuid") or path.stat().st_uid == os.geteuid()
-    fixed = not (ours and owned) or os.path.ismount(path) or not os.access(path.parent, os.W_OK | os.X_OK)
-    return Place(path, fixed, records)
+    folders = [path, *filter(is_folder, path.iterdir())]
+    stuck = any(os.path.ismount(folder) or not os.access(folder, os.W_OK) for folder in folders)
+    return Place(path, stuck or not (ours and owned and os.access(path.parent, os.W_OK | os.X_OK)), records)
 
 
 def make_folders(path: Path) -> list[Path]:

@@ -110,6 +110,7 @@ def test_a_failed_run_leaves_the_last_one_and_names_the_folder(output: Path) -> 
 def test_of_two_runs_at_once_the_last_one_stays(output: Path) -> None:
     with whole_folder(output) as hidden:
         write_run(output, 3)
+        (hidden / "01.txt").write_text("2")
         (hidden / METRICS).write_text('{"run": 2}')
     assert run_of(output) == 2 and not (output / "00.txt").exists()
     check_kept(output)
