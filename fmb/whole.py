@@ -86,7 +86,7 @@ def refusals(shown: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-        if shown.exists() and not shown.is_dir():
+        if os.path.exists(shown) and not os.path.isdir(shown):
             raise ValueError(f"{shown}: is a file; the output folder must be a folder") from None
         words = "not a directory" if isinstance(error, FileExistsError) else reason(error)
         raise ValueError(f"{shown}: cannot write to the output folder ({words})") from None

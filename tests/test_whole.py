@@ -133,6 +133,18 @@ def test_a_link_stays_a_link(output: Path) -> None:
     assert output.stat().st_mode & 0o777 == 0o750
 
 
+def test_names_that_are_long_or_odd(tmp_path: Path) -> None:
+    for name in ("-y", "n" * 255, "\u00e9" * 127, "a\nb.partial"):
+        write_run(tmp_path / name, 1)
+        write_run(tmp_path / name, 2)
+        assert run_of(tmp_path / name) == 2
+    assert len(list(tmp_path.iterdir())) == 4
+    with pytest.raises(ValueError, match=r"n: cannot write to the output folder \(file name too long\)$"):
+        write_run(tmp_path / ("n" * 256), 1)
+    with pytest.raises(ValueError, match=r"txt: is a file; the output folder must be a folder$"):
+        write_run(tmp_path / "-y" / "00.txt", 1)
+
+
 def test_a_list_names_no_files_elsewhere(output: Path) -> None:
     (output.parent / "other").write_text("mine")
     (output / METRICS).write_text(json.dumps({"files": ["../other", "pose", "", ".", 3, str(output.parent / "other")]}))
