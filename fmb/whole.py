@@ -153,18 +153,21 @@ def is_free(lock: int, unknown: bool = True) -> bool:
 
 
 def clear_dead(place: Place) -> None:
-    """Removes what runs that were killed have left of this folder, and puts back what they had not yet put back."""
+    """Removes what runs that were killed have left of this folder, and puts back what they had not yet put back.
+
+    Also what killed runs of other tasks have left in the folder.
+    """
     for folder, label in ((place.path.parent, place._replace(fixed=False).label), (place.path, INSIDE)):
         for entry in os.scandir(folder) if folder.is_dir() else ():
-            match = HIDDEN.fullmatch(entry.name)
-            if not match or match["label"] != label or not is_mine(entry):
+            match, hidden = HIDDEN.fullmatch(entry.name), Path(entry.path)
+            if not match or not is_mine(entry) or (folder != place.path and match["label"] != label):
                 continue
             dead = not alive(int(match["process"]))
             with suppress(OSError):
                 if match["inode"].startswith("new"):  # empty, and not yet locked
-                    os.rmdir(entry.path) if dead else None
-                elif is_abandoned(entry.path, dead):
-                    discard(Path(entry.path), place)
+                    hidden.rmdir() if dead else None
+                elif is_abandoned(hidden, dead) and (match["label"] == label or hidden == own_name(hidden)):
+                    discard(hidden, place)
 
 
 def is_mine(entry: os.DirEntry) -> bool:
@@ -185,7 +188,7 @@ def alive(process: int) -> bool:
     return True
 
 
-def is_abandoned(folder: str, dead: bool) -> bool:
+def is_abandoned(folder: Path, dead: bool) -> bool:
     """Whether the run that made the folder is gone; where there are no locks, `dead` is believed."""
     lock = os.open(folder, os.O_RDONLY)
     try:

@@ -180,6 +180,9 @@ def test_what_killed_runs_have_left_is_put_back_or_removed(output: Path) -> None
     (late / "photos").mkdir()
     (late / "00.txt").write_text("0")
     (output.parent / f".output.{gone.pid}.newab.partial").mkdir()
+    pose = output / f".pose.{gone.pid}.1.partial"  # another task's
+    pose.mkdir()
+    pose.rename(pose.with_name(f".pose.{gone.pid}.{pose.stat().st_ino}.partial"))
     write_run(output, 2)
     assert (output / "photos").is_dir()
     (output / "photos").rmdir()
