@@ -27,7 +27,7 @@ from fmb.machine import prepare_output_dir
 from fmb.pictures.draw import draw_sheet
 from fmb.pictures.sheets import SEAM, Scale, Sheet, fit_tiles, paint, sheet_note, view_labels
 from fmb.shape.options import ModelOptions
-from fmb.shape.recipe import compile_shape_fit, fit_shape
+from fmb.shape.recipe import compile_shape_fit, fit_to_views
 from fmb.shape.start import start_mixture
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +48,7 @@ def main(folder: Path) -> None:
     unseen = select_views(truth, slice(VIEWS, None))
     start = start_mixture(None, ModelOptions(init="sphere"), SEED).mixture
     program = compile_shape_fit(start, views.silhouette.shape, Config().optimization)
-    mixture = fit_shape(program, start, views, fit_generator).mixture
+    mixture = fit_to_views(program, start, views, fit_generator).mixture
     uncertainty = fit_covariance(mixture, views)
     deviation = look_deviation(mixture, uncertainty, unseen.cameras, (SIDE, SIDE))
     sheet = deviation_sheet(look(mixture, unseen.cameras, (SIDE, SIDE)), deviation, unseen, mixture, uncertainty)

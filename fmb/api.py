@@ -14,7 +14,8 @@ import trimesh
 from jaxtyping import Float
 
 from fm_render import Mixture
-from fmb.config import declared, load_config
+from fmb.command.load import load_config
+from fmb.config import declared
 from fmb.fields.looks import look, surface_depth
 from fmb.fields.metaballs import mesh_mixture
 from fmb.fields.mixtures import in_double, in_single
@@ -25,15 +26,13 @@ from fmb.files.options import CaptureOptions
 from fmb.geometry.cameras import ANY_ARRAY, Cameras
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images
-from fmb.pose.estimate import PoseProgram, compile_pose
-from fmb.pose.estimate import estimate_pose as search_pose
+from fmb.pose.estimate import PoseProgram, compile_pose, find_pose
 from fmb.pose.observation import Observation, image_size
-from fmb.pose.stages import PoseOptions
-from fmb.shape.recipe import compile_shape_fit
-from fmb.shape.recipe import fit_shape as fit_to_views
+from fmb.pose.options import PoseOptions
+from fmb.shape.recipe import compile_shape_fit, fit_to_views
 from fmb.shape.start import start_mixture
 from fmb.tasks.scenes import open_scene, scene_of_capture, scene_of_mesh
-from fmb.tasks.shape import render_settings, streams
+from fmb.tasks.shape import streams
 
 # Options, or sections of them, that only the program reads: what it writes, other tasks, cameras fitted by turns.
 UNREAD = ("export", "io", "pose", "refine_cameras", "fit_color", "data")
@@ -88,7 +87,7 @@ def fit_shape(source: str | Path | trimesh.Trimesh | Capture, **options: Any) ->
         scene_of = scene_of_mesh if isinstance(source, trimesh.Trimesh) else scene_of_capture
         scene = scene_of(config, scene_generator, source)
     start = start_mixture(scene.mesh, config.model, config.random_seed, config.optimization.recipe, scene.inside)
-    program = compile_shape_fit(start.mixture, scene.shape, config.optimization, render_settings(config))
+    program = compile_shape_fit(start.mixture, scene.shape, config.optimization)
     views = scene.look().views["train"]
     found = fit_to_views(program, start.mixture, views, fit_generator, point=scene.surface)
     facts = {"scale": float(scene.frame.scale), "steps": len(found.history.step)}
@@ -126,7 +125,7 @@ def estimate_pose(
     camera = Cameras(np.asarray(start, float)[None], observation.intrinsics[None])
     begun = frame.cameras_to_canonical(camera).world_from_camera[0]
     program = _pose_program(len(mixture.mean), image_size(observation), evidence)
-    return search_pose(program, mixture, observation, begun, 1.0).to_world(frame)
+    return find_pose(program, mixture, observation, begun, 1.0).to_world(frame)
 
 
 @cache

@@ -1,7 +1,6 @@
 """A mixture as a closed mesh: where its surface lies, at which level, in what colours, with how many triangles."""
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -17,6 +16,7 @@ from fm_render import Mixture, Vector, choose, dot, lower, transposed
 from fmb.fields.contour import Grid, contour, extract_surface, sample_field, tidy
 from fmb.fields.field import Field
 from fmb.fields.mixtures import covariance
+from fmb.fields.options import MeshOptions
 from fmb.geometry.cameras import ANY_ARRAY
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.metrics import iou
@@ -34,16 +34,6 @@ TRIAL_RESOLUTION, TRIAL_VIEWS = 64, 12  # of the search's own meshes; the level 
 DIRECTIONS = 64  # lines through a point, evenly spread, beside the three axes
 AGAINST = 3  # of these lines that must see past a point before it is outside; 1 leaves tunnels in solid bodies
 LEAST_PIECE = 1e-3  # of the largest piece's volume; what is smaller floats
-
-
-@dataclass(frozen=True)
-class MeshOptions:
-    """How a mixture becomes a mesh; level 0: searched for where there are views, else ln 2; faces 0: all there are."""
-
-    field: str = "hull"
-    resolution: int = 96
-    level: float = 0.0
-    faces: int = 0
 
 
 class MixtureMesh(NamedTuple):
@@ -195,19 +185,22 @@ def mixture_box(mixture: Mixture, level: float) -> tuple[Float[np.ndarray, "3"],
     return (mean - reach)[dense].min(axis=0), (mean + reach)[dense].max(axis=0)
 
 
-def mesh_mixture(mixture: Mixture, options: MeshOptions = MeshOptions(), views: Views | None = None) -> MixtureMesh:
+def mesh_mixture(
+    mixture: Mixture, options: MeshOptions = MeshOptions(), views: Views | None = None, level: float = 0.0
+) -> MixtureMesh:
     """Closed mesh of the mixture, in its frame, outward, without cavities or floating specks.
 
-    Raises ValueError for an unknown field, a level that is not positive, too few faces, nothing dense enough.
+    Level 0 is searched for where there are views, else it is ln 2. Raises ValueError for an unknown field, a level that
+    is not positive, too few faces, nothing dense enough.
     """
-    choose("field of a mesh", options.field, FIELDS)
-    if not 0.0 <= options.level < np.inf:
-        raise ValueError(f"level of a mesh {options.level}: must be positive, or 0 to search for it")
-    level = options.level or (HALF_DENSITY if views is None else best_level(mixture, options.field, views))
-    field = FIELDS[options.field](mixture, level)
-    mesh = extract_surface(field, *mixture_box(mixture, level), options.resolution, LEAST_PIECE)
-    if options.faces:
-        mesh = decimate(mesh, options.faces)
+    choose("field of a mesh", options.mesh_field, FIELDS)
+    if not 0.0 <= level < np.inf:
+        raise ValueError(f"level of a mesh {level}: must be positive, or 0 to search for it")
+    level = level or (HALF_DENSITY if views is None else best_level(mixture, options.mesh_field, views))
+    field = FIELDS[options.mesh_field](mixture, level)
+    mesh = extract_surface(field, *mixture_box(mixture, level), options.mesh_resolution, LEAST_PIECE)
+    if options.mesh_faces:
+        mesh = decimate(mesh, options.mesh_faces)
     return MixtureMesh(mesh, level, None if views is None else mesh_iou(mesh, views))
 
 

@@ -6,7 +6,6 @@ Coordinates.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -15,23 +14,11 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
+from fmb.fit.options import FitOptions
 from fmb.fit.schedules import Pace, begin_pace, progress, rate, see, stall_window
 
 CHUNK = 125  # steps between two looks at the progress
 MEAN_DECAY, EPSILON = 0.9, 1e-8  # Adam (Kingma & Ba 2015), its own defaults
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """How long and how fast; decays are Adam's of the squared gradient and the average's of the parameters."""
-
-    num_epochs: int
-    batch_size: int
-    learning_rate: float
-    schedule: str
-    early_stop: bool = True
-    square_decay: float = 0.999
-    average_decay: float = 0.0
 
 
 class Coordinates(NamedTuple):
@@ -97,7 +84,7 @@ def compile_fit(
 
     def pace(steps_per_epoch: int) -> Pace:
         window = min(room, stall_window(options.schedule, options.num_epochs, steps_per_epoch))
-        return begin_pace(jnp.asarray(options.learning_rate, dtype), options.num_epochs * steps_per_epoch, window, room)
+        return begin_pace(jnp.asarray(options.initial_lr, dtype), options.num_epochs * steps_per_epoch, window, room)
 
     course, begun = jax.eval_shape(begin, shapes[0]), jax.eval_shape(lambda: pace(1))
     index = jax.ShapeDtypeStruct((chunk, options.batch_size), jnp.int32)

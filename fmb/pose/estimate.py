@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from fm_render import Mixture
+from fm_render import Mixture, Settings
 from fmb.fields.metaballs import softened
 from fmb.fit.losses import weighted_mean
 from fmb.geometry.cameras import ANY_ARRAY
@@ -34,6 +34,7 @@ from fmb.pose.observation import (
     pooled,
     pose_of,
 )
+from fmb.pose.options import PoseOptions
 from fmb.pose.residuals import (
     Noise,
     NormalEquations,
@@ -48,7 +49,7 @@ from fmb.pose.residuals import (
     surface_levels,
 )
 from fmb.pose.search import SearchPath, best_of, descend, moved, turns_around
-from fmb.pose.stages import PoseOptions, Stage
+from fmb.pose.stages import Stage, check_options, stages_of
 
 THICKNESS = 0.45  # scales from the points seen to the middle at first: from outside they find the side they are of
 MOST_PIXELS = 5_000  # of the finest image; larger ones are pooled
@@ -82,22 +83,28 @@ class PoseProgram(NamedTuple):
     options: PoseOptions
 
 
-def compile_pose(mixture: Mixture, image_size: tuple[int, int], options: PoseOptions = PoseOptions()) -> PoseProgram:
+def compile_pose(
+    mixture: Mixture,
+    image_size: tuple[int, int],
+    options: PoseOptions = PoseOptions(),
+    settings: Settings = Settings(),
+) -> PoseProgram:
     """The compiled search for poses of such a mixture in images of (height, width); reads shapes and types only.
 
-    Raises ValueError for an unknown method, evidence or kernel.
+    `settings` are those that method first_order renders with. Raises ValueError for an unknown method or evidence, or a
+    number out of range.
     """
-    options.check()
+    check_options(options)
     dtype = mixture.mean.dtype
     image, number = jax.ShapeDtypeStruct(image_size, dtype), jax.ShapeDtypeStruct((3, *image_size), dtype)
     pixels = ObservedPixels(number, *[image] * 4)
     pose = Pose(jax.ShapeDtypeStruct((3, 3), dtype), jax.ShapeDtypeStruct((3,), dtype))
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), mixture)
-    run = jax.jit(partial(search_pose, options)).lower(shapes, pixels, pose).compile()
+    run = jax.jit(partial(search_pose, options, settings)).lower(shapes, pixels, pose).compile()
     return PoseProgram(run, image_size, options)
 
 
-def estimate_pose(
+def find_pose(
     program: PoseProgram,
     mixture: Mixture,
     observation: Observation,
@@ -121,28 +128,30 @@ def estimate_pose(
     return _described(outcome, (start, middle, scale), pixels)
 
 
-def search_pose(options: PoseOptions, mixture: Mixture, pixels: ObservedPixels, start: Pose) -> Outcome:
+def search_pose(
+    options: PoseOptions, settings: Settings, mixture: Mixture, pixels: ObservedPixels, start: Pose
+) -> Outcome:
     """The whole search, canonical."""
     unit = math.ceil(math.sqrt(max(1, pixels.depth.size / MOST_PIXELS)))
     if options.method == "first_order":
-        loss = partial(image_loss, mixture, pooled(pixels, unit), options.settings)
+        loss = partial(image_loss, mixture, pooled(pixels, unit), settings)
         pose, path, steps = descend_first_order(loss, start)
         found = Outcome(pose, path, steps, jnp.zeros_like(path.loss[0]))
     else:
         found = tournament(options, mixture, (pixels, unit), start)
-    sight = pooled(pixels, unit, options.stages()[-1].most)
+    sight = pooled(pixels, unit, stages_of(options)[-1].most)
     height, width = (-(-side // unit) for side in pixels.depth.shape)
     return finished(options, mixture, (sight, width, height * width), found)
 
 
 def tournament(options: PoseOptions, mixture: Mixture, image: tuple[ObservedPixels, int], start: Pose) -> Outcome:
     """Placed starts, stages from coarse to fine; the poses of least loss go on."""
-    (pixels, unit), stages, track = image, options.stages(), None
+    (pixels, unit), stages, track = image, stages_of(options), None
     poses = placed(options, pooled(pixels, unit * stages[0].pooling), start)
     steps = jnp.zeros(len(poses.translation), int)
     for stage, after in zip(stages, (*stages[1:], None), strict=True):
         sight = pooled(pixels, unit * stage.pooling, stage.most)
-        evaluate = partial(look, options, stage, (softened(mixture, blur(stage, start)), mixture), sight)
+        evaluate = partial(image_equations, options, stage, (softened(mixture, blur(stage, start)), mixture), sight)
         run = partial(descend, evaluate, steps=stage.trials, tolerance=max(options.tolerance, stage.ending))
         search, part = jax.lax.map(run, poses)  # each by itself: side by side (vmap) took five times as long
         track = part if track is None else jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), track, part)
@@ -158,7 +167,7 @@ def placed(options: PoseOptions, sight: Sight, start: Pose) -> Pose:
     The middle of the mask and of the points says where; without depth the start's own distance does. The start itself
     comes first, as it was given.
     """
-    if options.starts == 0:
+    if options.num_starts == 0:
         return jax.tree.map(lambda x: x[None], start)
     dtype = start.translation.dtype
     mask, seen = sight.mask_weight * sight.silhouette, sight.depth_weight
@@ -168,7 +177,7 @@ def placed(options: PoseOptions, sight: Sight, start: Pose) -> Pose:
     aside = jnp.where(measured, point / jnp.where(measured, point[2], 1), start.translation / start.translation[2])
     through = (sight.direction * mask[None]).sum(1) / jnp.maximum(mask.sum(), 1e-6)
     place = distance * jnp.where(mask.sum() > 0, through, aside)
-    turns = jnp.asarray(turns_around(options.starts, np.deg2rad(options.spread_degrees)), dtype)
+    turns = jnp.asarray(turns_around(options.num_starts, np.deg2rad(options.spread_degrees)), dtype)
     poses = jax.vmap(lambda turn: moved(start, jnp.concatenate([turn, place - start.translation])))(turns)
     return jax.tree.map(lambda first, others: jnp.concatenate([first[None], others]), start, poses)
 
@@ -196,7 +205,7 @@ def residuals(
     return found
 
 
-def look(
+def image_equations(
     options: PoseOptions, stage: Stage, models: tuple[Mixture, Mixture], sight: Sight, pose: Pose
 ) -> NormalEquations:
     """What the image says of a pose."""
@@ -205,7 +214,7 @@ def look(
 
 def finished(options: PoseOptions, mixture: Mixture, image: tuple[Sight, int, int], found: Outcome) -> Outcome:
     """The outcome, with the noise of the depth as it was found."""
-    (sight, width, count), stage, pose = image, options.stages()[-1], found.pose
+    (sight, width, count), stage, pose = image, stages_of(options)[-1], found.pose
     distance, _ = surface_distances(mixture, pose, sight.point)
     spread = MEDIAN_TO_DEVIATION * jnp.nanmedian(jnp.where(sight.depth_weight > 0, jnp.abs(distance), jnp.nan))
     spread = jnp.clip(jnp.nan_to_num(spread, nan=MOST_NOISE), LEAST_NOISE, MOST_NOISE)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from fm_render import Mixture
 from fmb import machine
 from fmb.config import PROGRAM, Config, ExportOptions
-from fmb.fields.metaballs import MeshOptions, mesh_mixture, vertex_colors
+from fmb.fields.metaballs import mesh_mixture, vertex_colors
 from fmb.fields.mixtures import in_double
 from fmb.fields.points import Cloud, cloud_to_world, surface_points, volume_points
 from fmb.files.media import write_gif, write_video
@@ -106,8 +106,7 @@ def with_mesh(subject: Subject, options: ExportOptions) -> Subject:
     """The subject with its closed surface, coloured where the mixture is, unless it has one or none is wanted."""
     if options.mesh == NONE or subject.mesh is not None:
         return subject
-    wanted = MeshOptions(options.mesh_field, options.mesh_resolution, subject.level, options.mesh_faces)
-    mesh, level, overlap = mesh_mixture(subject.mixture, wanted, subject.views)
+    mesh, level, overlap = mesh_mixture(subject.mixture, options, subject.views, subject.level)
     if subject.color is not None:
         colors = vertex_colors(subject.mixture, subject.color, np.asarray(mesh.vertices))
         mesh.visual.vertex_colors = np.rint(255.0 * np.clip(colors, 0.0, 1.0)).astype(np.uint8)

@@ -8,8 +8,9 @@ from jax import Array
 from numpy.testing import assert_allclose
 
 from fm_render import Mixture, Rays, render
-from fmb.fit.loop import FitOptions, begin, compile_fit, run_fit
+from fmb.fit.loop import begin, compile_fit, run_fit
 from fmb.fit.losses import pixel_cross_entropy
+from fmb.fit.options import FitOptions
 from fmb.shape.edges import (
     BLUNTEST,
     EDGE_COORDINATES,

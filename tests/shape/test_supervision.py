@@ -16,7 +16,7 @@ from fmb.geometry.metrics import iou
 from fmb.geometry.views import Pixels, Views, select_views
 from fmb.shape.edges import Edges, mixture_from_edges
 from fmb.shape.options import OptimizationOptions
-from fmb.shape.recipe import compile_shape_fit, fit_shape
+from fmb.shape.recipe import compile_shape_fit, fit_to_views
 from fmb.shape.supervision import (
     DEPTH_SETTINGS,
     DEPTH_WIDTH,
@@ -139,15 +139,15 @@ def test_a_fit_to_depth_and_points_finds_the_surface(views):
         off = surface_offset(mixture, jnp.asarray(surface, jnp.float32))
         return float(np.nanmedian(np.abs(depth - unseen.depth))), float(np.abs(off).mean())
 
-    program = compile_shape_fit(start, (4, *SIZE), OPTIONS, DEPTH_SETTINGS)
-    fit = fit_shape(program, start, seen, np.random.default_rng(2), point=surface)
+    program = compile_shape_fit(start, (4, *SIZE), OPTIONS)
+    fit = fit_to_views(program, start, seen, np.random.default_rng(2), point=surface)
     depth, offset = errors(fit.mixture)
     assert iou(look(fit.mixture, unseen.cameras, SIZE).alpha, unseen.silhouette) > 0.9
-    plain = compile_shape_fit(start, (4, *SIZE), replace(OPTIONS, depth_weight=0.0, point_weight=0.0), DEPTH_SETTINGS)
-    plain_depth, plain_offset = errors(fit_shape(plain, start, seen, np.random.default_rng(2)).mixture)
+    plain = compile_shape_fit(start, (4, *SIZE), replace(OPTIONS, depth_weight=0.0, point_weight=0.0))
+    plain_depth, plain_offset = errors(fit_to_views(plain, start, seen, np.random.default_rng(2)).mixture)
     # hits of fuzzy bodies lie inside: those of silhouettes alone by half the radius
     assert depth < 0.7 * plain_depth and offset < plain_offset and offset < 0.04, (depth, plain_depth, offset)
     with pytest.raises(ValueError, match=r"depth_weight is 3\.0; must be 0 where no depth is given"):
-        fit_shape(program, start, seen._replace(depth=None), np.random.default_rng(2), point=surface)
+        fit_to_views(program, start, seen._replace(depth=None), np.random.default_rng(2), point=surface)
     with pytest.raises(ValueError, match=r"point_weight is 1\.0; must be 0 where no point is given"):
-        fit_shape(program, start, seen, np.random.default_rng(2), point=np.zeros((0, 3)))
+        fit_to_views(program, start, seen, np.random.default_rng(2), point=np.zeros((0, 3)))
