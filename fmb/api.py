@@ -17,15 +17,16 @@ from fm_render import Mixture
 from fmb.command.load import load_config
 from fmb.config import declared
 from fmb.fields.looks import look, surface_depth
-from fmb.fields.metaballs import mesh_mixture
+from fmb.fields.metaballs import HALF_DENSITY, best_level, mesh_mixture
 from fmb.fields.mixtures import in_double, in_single
+from fmb.fields.options import MeshOptions
 from fmb.files.captures.read import Capture, read_capture
 from fmb.files.meshes import read_mesh, write_mesh
 from fmb.files.models import Model, read_mixture, write_model
 from fmb.files.options import CaptureOptions
 from fmb.geometry.cameras import ANY_ARRAY, Cameras
 from fmb.geometry.poses import PoseEstimate
-from fmb.geometry.views import Images
+from fmb.geometry.views import Images, Views
 from fmb.pose.estimate import PoseProgram, compile_pose, find_pose
 from fmb.pose.observation import Observation, image_size
 from fmb.pose.options import PoseOptions
@@ -90,7 +91,7 @@ def fit_shape(source: str | Path | trimesh.Trimesh | Capture, **options: Any) ->
     program = compile_shape_fit(start.mixture, scene.shape, config.optimization)
     views = scene.look().views["train"]
     found = fit_to_views(program, start.mixture, views, fit_generator, point=scene.surface)
-    facts = {"scale": float(scene.frame.scale), "steps": len(found.history.step)}
+    facts = {"scale": float(scene.frame.scale), "steps": len(found.history.step), **surface_level(found.mixture, views)}
     return Model(in_double(found.mixture), scene.frame, None, facts)
 
 
@@ -134,9 +135,26 @@ def _pose_program(count: int, size: tuple[int, int], evidence: str) -> PoseProgr
     return compile_pose(mixture, size, PoseOptions(evidence=evidence))
 
 
-def to_mesh(model: Model) -> trimesh.Trimesh:
-    """The model's closed surface, outward, in the input's frame. Raises ValueError where nothing is dense enough."""
-    return model.frame.mesh_to_world(mesh_mixture(in_single(model.mixture)).mesh)
+def surface_level(mixture: Mixture, views: Views) -> dict[str, Any]:
+    """The level at which the surface fits the views' silhouettes best, as the program writes it into model.npz."""
+    try:
+        return {"mesh": {"level": best_level(mixture, MeshOptions.mesh_field, views)}}
+    except ValueError:  # too thin to have a surface; the fit is kept, and to_mesh says so
+        return {}
+
+
+def to_mesh(model: Model, level: float | None = None) -> trimesh.Trimesh:
+    """The model's closed surface, outward, in the input's frame.
+
+    `level` is the density of the field at the surface: lower is fatter. None takes the level that fits the silhouettes
+    best, which the fit has written into the model, and ln 2 for a model from elsewhere. Raises ValueError for a level
+    that is not positive and where nothing is dense enough.
+    """
+    known = model.facts.get("mesh", {}).get("level", HALF_DENSITY)
+    if level is not None and not level > 0.0:
+        raise ValueError(f"level {level}: must be positive")
+    found = mesh_mixture(in_single(model.mixture), level=float(known if level is None else level))
+    return model.frame.mesh_to_world(found.mesh)
 
 
 def save_model(path: str | Path, model: Model) -> Path:
@@ -147,7 +165,7 @@ def save_model(path: str | Path, model: Model) -> Path:
     if Path(path).suffix.lower() != ".npz":
         raise ValueError(f"{path}: a model is written as .npz")
     mixture = model.frame.mixture_to_world(in_double(model.mixture))
-    return write_model(Path(path), *jax.tree.map(np.asarray, mixture), model.facts, model.color)
+    return write_model(Path(path), *jax.tree.map(np.asarray, mixture), model.facts, {"color": model.color})
 
 
 def save_mesh(path: str | Path, mesh: trimesh.Trimesh) -> Path:

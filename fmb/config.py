@@ -28,6 +28,7 @@ class ExportOptions(MeshOptions):
     splats: bool = option(False, "Write Gaussian splats for splat viewers")
     turntable: str = option(NONE, "Format of a film of the turning mixture", choices=(NONE, "gif", "mp4"))
     film: str = option(NONE, "Format of a film of the masks during the fit", choices=(NONE, "gif", "mp4"))
+    uncertainty: bool = option(False, "Write how sure each component is into model.npz, and draw it (some seconds)")
     report: bool = option(True, "Write report.html, a page with all results and a 3-D view")
 
 

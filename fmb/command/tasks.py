@@ -85,7 +85,7 @@ TASKS = {
             "export output/model.npz --splats true --turntable mp4",
             "export splats.ply --mesh ply --output-dir output/theirs",
         ),
-        ("film", "report"),
+        ("film", "report", "uncertainty"),
         switches=("cpu", "overwrite"),
     ),
     "convert": Task(
@@ -95,7 +95,7 @@ TASKS = {
         ("model", "rendering", "optimization", "export"),
         ("mesh_file",),
         ("convert their.obj", "convert their.obj --num-mixtures 160", "convert their.obj --mesh glb --splats true"),
-        ("film", "report", "ground_truth", "point_weight"),
+        ("film", "report", "uncertainty", "ground_truth", "point_weight"),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Pictures drawn beside other work."""
+"""Draws pictures beside other work."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +9,9 @@ from fmb.ends import held
 
 
 class Painter:
-    """Draws into `folder` in a thread of its own, in order, while XLA computes in others.
+    """Draws into `folder` in a thread, in order, while XLA computes in others.
 
-    Not in a process: that would import the user's own program again, outlive this one, and gain nothing.
+    Not in a process: a process would import the user's own program again, and could outlive this one.
     """
 
     def __init__(self, folder: Path):
@@ -22,7 +22,7 @@ class Painter:
         return self
 
     def draw(self, function: Callable[..., list[Path]], *arguments: Any) -> None:
-        """Has `function(folder, *arguments)` called."""
+        """Calls `function(folder, *arguments)` in the thread."""
         self.jobs.append(self.pool.submit(function, self.folder, *arguments))
 
     def finish(self) -> None:

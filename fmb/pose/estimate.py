@@ -1,7 +1,7 @@
-"""Camera pose: where the camera stands, from one depth image, one silhouette, or both.
+"""The pose of a camera from one depth image, one silhouette, or both.
 
-The object's frame is the world. Inside, the mixture is canonical, about its middle and in units of its scale, and the
-pose is the object's in the camera: what a step turns is the object about its middle.
+The object's frame is the world. Inside, the mixture is canonical (about its middle, in units of its scale) and the pose
+is that of the object in the camera, so a step turns the object about its middle.
 """
 
 import math
@@ -51,19 +51,19 @@ from fmb.pose.residuals import (
 from fmb.pose.search import SearchPath, best_of, descend, moved, turns_around
 from fmb.pose.stages import Stage, check_options, stages_of
 
-THICKNESS = 0.45  # scales from the points seen to the middle at first: from outside they find the side they are of
+THICKNESS = 0.45  # scales from the measured points to the first middle: from outside, points find their own side
 MOST_PIXELS = 5_000  # of the finest image; larger ones are pooled
 MEDIAN_TO_DEVIATION = 1.4826  # of a normal distribution
-LEAST_NOISE, MOST_NOISE = 0.003, 0.1  # scales: bounds of the depth noise as it is found
-CONVINCING = 0.1  # scales: root mean square of the depth residuals of a pose that explains its image
-AGREEING = 0.8  # of the mask's own entropy: loss a pixel of a pose that explains it
-AT_REST = 1.0  # nats: where the last step promised more, the search was cut short
+LEAST_NOISE, MOST_NOISE = 0.003, 0.1  # scales: bounds of the estimated depth noise
+CONVINCING = 0.1  # scales: a pose whose depth residuals have a smaller root mean square explains its image
+AGREEING = 0.8  # of the mask's own entropy: a pose whose loss a pixel is smaller explains it
+AT_REST = 1.0  # nats: if the last step was predicted to gain more, the search was cut short
 
 
 class Outcome(NamedTuple):
-    """What the compiled search finds, canonical: pose, the way there, its trials, what the last step promised.
+    """Result of the compiled search, canonical: pose, path, number of trials, predicted gain of the last step.
 
-    Covariance and residuals come at the end; see PoseEstimate.
+    Covariance and residuals are added at the end; see PoseEstimate.
     """
 
     pose: Pose
@@ -76,7 +76,7 @@ class Outcome(NamedTuple):
 
 
 class PoseProgram(NamedTuple):
-    """A compiled search, for one number of components and one size of image."""
+    """A compiled search for one number of components and one image size (height, width)."""
 
     run: Callable[[Mixture, ObservedPixels, Pose], Outcome]
     image_size: tuple[int, int]
@@ -89,7 +89,7 @@ def compile_pose(
     options: PoseOptions = PoseOptions(),
     settings: Settings = Settings(),
 ) -> PoseProgram:
-    """The compiled search for poses of such a mixture in images of (height, width); reads shapes and types only.
+    """The compiled search for poses of such a mixture in images of (height, width); only shapes and types are read.
 
     `settings` are those that method first_order renders with. Raises ValueError for an unknown method or evidence, or a
     number out of range.
@@ -113,7 +113,7 @@ def find_pose(
 ) -> PoseEstimate:
     """The camera's pose, world_from_camera, found from `start`; `scale` is the object's size in the mixture's unit.
 
-    Raises ValueError where observation or start make no sense, see `check_observation` and `check_start`.
+    Raises ValueError as `check_observation` and `check_start` do, and for images of another size than the program's.
     """
     if image_size(observation) != program.image_size:
         found, wanted = (" x ".join(map(str, size)) for size in (image_size(observation), program.image_size))
@@ -131,7 +131,7 @@ def find_pose(
 def search_pose(
     options: PoseOptions, settings: Settings, mixture: Mixture, pixels: ObservedPixels, start: Pose
 ) -> Outcome:
-    """The whole search, canonical."""
+    """The result of the whole search; all arguments are canonical."""
     unit = math.ceil(math.sqrt(max(1, pixels.depth.size / MOST_PIXELS)))
     if options.method == "first_order":
         loss = partial(image_loss, mixture, pooled(pixels, unit), settings)
@@ -145,7 +145,7 @@ def search_pose(
 
 
 def tournament(options: PoseOptions, mixture: Mixture, image: tuple[ObservedPixels, int], start: Pose) -> Outcome:
-    """Placed starts, stages from coarse to fine; the poses of least loss go on."""
+    """The best pose after all stages, coarse to fine; after each, the poses of least loss go on."""
     (pixels, unit), stages, track = image, stages_of(options), None
     poses = placed(options, pooled(pixels, unit * stages[0].pooling), start)
     steps = jnp.zeros(len(poses.translation), int)
@@ -153,7 +153,7 @@ def tournament(options: PoseOptions, mixture: Mixture, image: tuple[ObservedPixe
         sight = pooled(pixels, unit * stage.pooling, stage.most)
         evaluate = partial(image_equations, options, stage, (softened(mixture, blur(stage, start)), mixture), sight)
         run = partial(descend, evaluate, steps=stage.trials, tolerance=max(options.tolerance, stage.ending))
-        search, part = jax.lax.map(run, poses)  # each by itself: side by side (vmap) took five times as long
+        search, part = jax.lax.map(run, poses)  # one after the other: side by side (vmap) took five times as long
         track = part if track is None else jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), track, part)
         found = Outcome(search.pose, track, steps + search.steps, search.promise)
         found = best_of(found, search.normal.loss, 1 if after is None else after.poses)
@@ -162,10 +162,9 @@ def tournament(options: PoseOptions, mixture: Mixture, image: tuple[ObservedPixe
 
 
 def placed(options: PoseOptions, sight: Sight, start: Pose) -> Pose:
-    """The start turned about the object's middle in as many ways as there are starts, each where the object is seen.
+    """All poses to start from: the given start, then copies turned about the object's middle and moved into view.
 
-    The middle of the mask and of the points says where; without depth the start's own distance does. The start itself
-    comes first, as it was given.
+    They are moved to the middle of the mask and of the measured points; without depth they keep the start's distance.
     """
     if options.num_starts == 0:
         return jax.tree.map(lambda x: x[None], start)
@@ -183,19 +182,19 @@ def placed(options: PoseOptions, sight: Sight, start: Pose) -> Pose:
 
 
 def blur(stage: Stage, start: Pose) -> Array:
-    """Of the stage, in the start's precision."""
+    """The blur of the stage, in the start's precision."""
     return jnp.asarray(stage.blur, start.translation.dtype)
 
 
 def expected(stage: Stage, pose: Pose) -> Noise:
-    """What residuals a stage expects."""
+    """The noise that a stage expects."""
     return Noise(*(jnp.asarray(x, pose.translation.dtype) for x in (stage.depth, stage.mislabelled)))
 
 
 def residuals(
     options: PoseOptions, stage: Stage, noise: Noise, models: tuple[Mixture, Mixture], sight: Sight, pose: Pose
 ) -> list[Residuals]:
-    """Of the evidence there is; `models`: the mixture that the mask is compared with, and the one for the depth."""
+    """Residuals of mask, depth or both; `models` are the mixtures for the mask and for the depth."""
     found = []
     if options.evidence != "depth":
         found.append(mask_residuals(*density_slopes(models[0], pose, sight.direction), sight, noise))
@@ -208,12 +207,12 @@ def residuals(
 def image_equations(
     options: PoseOptions, stage: Stage, models: tuple[Mixture, Mixture], sight: Sight, pose: Pose
 ) -> NormalEquations:
-    """What the image says of a pose."""
+    """The normal equations of an image at a pose."""
     return normal_equations(*residuals(options, stage, expected(stage, pose), models, sight, pose))
 
 
 def finished(options: PoseOptions, mixture: Mixture, image: tuple[Sight, int, int], found: Outcome) -> Outcome:
-    """The outcome, with the noise of the depth as it was found."""
+    """The outcome with covariance and residuals; the noise of the depth is estimated from the residuals."""
     (sight, width, count), stage, pose = image, stages_of(options)[-1], found.pose
     distance, _ = surface_distances(mixture, pose, sight.point)
     spread = MEDIAN_TO_DEVIATION * jnp.nanmedian(jnp.where(sight.depth_weight > 0, jnp.abs(distance), jnp.nan))
@@ -229,7 +228,7 @@ def finished(options: PoseOptions, mixture: Mixture, image: tuple[Sight, int, in
 
 
 def _described(outcome: Outcome, given: tuple, pixels: ObservedPixels) -> PoseEstimate:
-    """The outcome in the mixture's own frame and unit."""
+    """The outcome as a record in the mixture's own frame and unit."""
     start, middle, scale = given
     path = np.concatenate([start[None], camera_of(outcome.path.pose, middle, scale)])
     masked, measured = np.any(pixels.mask_weight > 0), np.any(pixels.depth_weight > 0)
@@ -246,6 +245,6 @@ def _described(outcome: Outcome, given: tuple, pixels: ObservedPixels) -> PoseEs
 
 
 def _entropy(pixels: ObservedPixels) -> float:
-    """Cross-entropy a pixel of the mask under its own mean: what a pose that says nothing would reach."""
+    """Cross-entropy a pixel of the mask under its own mean: that of a pose that tells nothing."""
     share = np.clip(np.average(pixels.silhouette, weights=np.maximum(pixels.mask_weight, 1e-12)), 1e-6, 1 - 1e-6)
     return float(-share * np.log(share) - (1 - share) * np.log(1 - share))

@@ -1,21 +1,21 @@
-"""The stages of the search that the options of a pose mean."""
+"""The stages of the search for a pose, as its options ask for them."""
 
 from typing import NamedTuple
 
 from fm_render import choose
 from fmb.pose.options import EVIDENCES, METHODS, PoseOptions
 
-FEW, FEWER = 8, 3  # poses that are worth the second and the third stage
-ENDING = 1e-3  # radians and scales, from one start alone: ten times below what the noise of an image leaves open
-FEW_RAYS, TRACKING_RAYS = 512, 1_024  # of the two stages from one start alone, and as many points
-MOST_RAYS = 2_048  # near the mask, and at most so many points: what the finest image comes down to
+FEW, FEWER = 8, 3  # poses that enter the second and the third stage
+ENDING = 1e-3  # radians and scales, from one start alone: a tenth of what the noise of an image leaves open
+FEW_RAYS, TRACKING_RAYS = 512, 1_024  # most rays, and most points, in the two stages from one start alone
+MOST_RAYS = 2_048  # near the mask, and most points, in the finest image
 
 
 class Stage(NamedTuple):
-    """A round of the search: pixels pooled, poses that enter, trials (the first only looks), residuals to expect.
+    """A round of the search: side of pooled blocks, poses that enter, trials (the first only looks), expected noise.
 
-    `far`: depth by the level of the mixture's field, whose slope is exact anywhere, not by distance. `most`: rays.
-    `ending`: a step shorter than that, in radians and scales, ends it.
+    `far`: depth is compared by the level of the mixture's field, whose slope is exact anywhere, instead of by distance.
+    `most`: most rays, and most points. `ending`: a shorter step, in radians and scales, ends the stage.
     """
 
     pooling: int
@@ -40,7 +40,7 @@ def check_options(options: PoseOptions) -> None:
 
 
 def stages_of(options: PoseOptions) -> tuple[Stage, ...]:
-    """Coarse to fine; each ends where nothing moves any more."""
+    """The stages, coarse to fine; each ends once nothing moves any more."""
     last = Stage(1, 1, options.iterations, 0.02, 0.03, 0.0, False, MOST_RAYS)
     if options.num_starts == 0:
         first = Stage(2, 1, options.iterations, 0.05, 0.05, 0.0, True, FEW_RAYS, 100 * ENDING)

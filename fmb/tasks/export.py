@@ -82,6 +82,7 @@ class Subject(NamedTuple):
     level: float = 0.0  # of the surface; 0: to be searched for, where there are views
     iou: float | None = None  # of the surface's silhouettes and the views'
     seed: int = 0
+    deviations: dict[str, np.ndarray] | None = None  # how sure each component is, in the input's unit
 
 
 def export(
@@ -190,4 +191,4 @@ def write_mixture(path: Path, subject: Subject, facts: dict[str, Any]) -> Path:
     """Writes the mixture, in the input's frame and unit, with its colours and what there is to tell of it."""
     mixture = subject.frame.mixture_to_world(in_double(subject.mixture))
     color = None if subject.color is None else np.asarray(subject.color, float)
-    return write_model(path, *mixture, facts, color)
+    return write_model(path, *mixture, facts, {"color": color, **(subject.deviations or {})})

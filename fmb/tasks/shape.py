@@ -12,7 +12,7 @@ from fm_render import Mixture
 from fmb import machine
 from fmb.command.yaml_file import to_yaml
 from fmb.config import Config
-from fmb.fields.looks import evaluate, shown
+from fmb.fields.looks import evaluate, look, shown
 from fmb.fields.mixtures import in_double
 from fmb.files.captures.plain import write_cameras
 from fmb.fit.loop import History
@@ -26,9 +26,11 @@ from fmb.pictures.painter import Painter
 from fmb.pictures.report import Report, read_pictures, shape_numbers, write_report
 from fmb.pictures.report_scene import PageScene
 from fmb.pictures.sheets import Scale, depth_scale
+from fmb.pictures.uncertainty import deviation_sheet
 from fmb.shape.color import fit_color
 from fmb.shape.recipe import ShapeFit, ShapeProgram, compile_shape_fit, fit_to_views
 from fmb.shape.start import Start, start_mixture
+from fmb.shape.uncertainty import fit_covariance, look_deviation
 from fmb.tasks.check import check_capture
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture, write_moving
 from fmb.tasks.scenes import Scene, Seen, open_scene
@@ -78,7 +80,7 @@ def reconstruct(run: Run, followers: Followers) -> dict[str, Any]:
         facts |= {"scale": float(run.scene.frame.scale), "device": run.device, "ground_truth_backend": run.seen.source}
         facts |= {"view_iou": fit.view_iou, "view_weight": fit.view_weight, **circumstances(config)}
         with clock("export"):
-            subject = subject_of(run, fit.mixture)
+            subject = subject_of(run, fit.mixture)._replace(deviations=deviations(run, fit.mixture))
             facts |= surface_facts(subject, run.scene.mesh, config.random_seed)
             machine.write_columns(run.folder / "history.csv", history._asdict())
             write_files(run, subject, facts)
@@ -169,6 +171,24 @@ def subject_of(run: Run, mixture: Mixture) -> Subject:
 def images_of(views: Views, unit: float) -> Images:
     """What the views show, depths in the input's unit."""
     return Images(views.silhouette, None if views.depth is None else unit * views.depth, views.color)
+
+
+def deviations(run: Run, mixture: Mixture) -> dict[str, np.ndarray]:
+    """How sure each component is, as `Uncertainty` says, in the input's unit; drawn. Nothing if it is not wanted."""
+    if not run.config.export.uncertainty:
+        return {}
+    train, unit = run.seen.views["train"], float(run.scene.frame.scale)
+    found = fit_covariance(mixture, train, settings=run.program.supervision.settings)
+    few = select_views(train, np.arange(min(FILM_VIEWS, len(train.silhouette))))
+    size = few.silhouette.shape[1:]
+    seen = shown(look(mixture, few.cameras, size, run.program.supervision.settings), unit)
+    expected = look_deviation(mixture, found, few.cameras, size, run.program.supervision.settings)
+    own = unit * np.sqrt(np.mean(np.square(found.mean_deviation), axis=1))
+    expected = expected._replace(depth=unit * expected.depth)
+    sheet = deviation_sheet(seen, expected, few.cameras, mixture, own, machine.UNIT)
+    draw.draw_sheet(run.folder / "11_uncertainty.png", sheet)
+    told = found._asdict() | {"mean_deviation": unit * found.mean_deviation}
+    return {name: told[name] for name in ("mean_deviation", "mean_axes", "size_deviation", "weight_deviation")}
 
 
 def write_files(run: Run, subject: Subject, facts: dict[str, Any]) -> None:

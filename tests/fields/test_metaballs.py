@@ -36,6 +36,7 @@ from fmb.geometry.views import Views
 FAST = 32  # cells of the search's meshes, in place of TRIAL_RESOLUTION
 ROOT = Path(__file__).resolve().parents[2]
 DEVIATION = 0.2
+draw = jax.jit(render, static_argnames="outputs")
 
 
 def ball(log_weight: float = 3.0) -> Mixture:
@@ -60,7 +61,7 @@ def blobs(count: int = 7) -> Mixture:
 def views_of(mixture: Mixture, count: int = 4, size: int = 48) -> Views:
     """Rendered silhouettes."""
     cameras = orbit_cameras(count, 3.0, pinhole_intrinsics(size, size, 45.0), elevation=0.5)
-    alpha = np.asarray(render(mixture, pixel_rays(cameras, size, size), outputs=("alpha",)).alpha)
+    alpha = np.asarray(draw(mixture, pixel_rays(cameras, size, size), outputs=("alpha",)).alpha)
     return Views(cameras, (alpha > 0.5).astype(float))
 
 
@@ -92,7 +93,7 @@ def test_hull_is_what_rays_through_a_point_see():
     # every line as a ray from far enough behind
     origin = points[:, None] - 10.0 * directions
     rays = Rays(jnp.asarray(origin), jnp.broadcast_to(jnp.asarray(directions), origin.shape))
-    density = np.sort(np.asarray(render(mixture, rays, outputs=("density",)).density), axis=1)
+    density = np.sort(np.asarray(draw(mixture, rays, outputs=("density",)).density), axis=1)
     assert_allclose(hull_field(mixture, 0.5)(jnp.asarray(points)), np.log(0.5 / density[:, AGAINST - 1]), rtol=1e-6)
 
 
@@ -184,6 +185,15 @@ def test_errors_between_meshes():
     assert 0.1 < errors.chamfer < 0.115 and 0.01 < errors.floor < 0.04 and errors.normal_degrees < 4.0
     large.invert()
     assert mesh_errors(large, sphere, np.random.default_rng(0), 3000).normal_degrees > 176.0
+
+
+def test_colors_of_a_mixture_from_a_file_in_single_precision():
+    # a file's mixture is in double precision, which JAX has only under test: asking for it would warn
+    mixture = Mixture(*(np.asarray(field, float) for field in ball()))
+    with jax.enable_x64(False):
+        found = vertex_colors(mixture, np.array([[0.2, 0.4, 0.6]]), np.zeros((2, 3)))
+    assert found.dtype == np.float32
+    assert_allclose(found, [[0.2, 0.4, 0.6]] * 2, rtol=1e-6)
 
 
 def test_errors():

@@ -154,6 +154,7 @@ def test_options_reach_the_fit():
     assert (numbers.schedule, numbers.early_stop) == ("plateau", False)
 
 
+@pytest.mark.slow  # compiles another program
 def test_one_component_and_one_view(start, views):
     one = jax.tree.map(lambda x: x[:1], start)
     view = select_views(views, slice(1))
@@ -290,21 +291,6 @@ def test_moved_components_forget_their_moments(looked_after):
             assert np.all(kept[changed] == 0.0) and np.all(kept[~changed] == 1.0)
     assert all(np.array_equal(a, b) for a, b in zip(after.average, after.parameters, strict=True))
     assert all(x.dtype == np.float32 for x in jax.tree.leaves((after.parameters, after.mean)))
-
-
-def test_a_batch_of_shapes_is_looked_after_at_once(looked_after):
-    care, state, course, sample = looked_after
-    other = course.parameters._replace(mean=course.parameters.mean[::-1])
-    courses = [course, begin(other)]
-    now, settings = jnp.float32(0.5), Settings()
-    both = jax.tree.map(lambda *x: jnp.stack(x), *courses)
-    together = jax.vmap(lambda course: attend(care, state, course, sample, now, settings))(both)
-    for number, alone in enumerate(courses):
-        expected = attend(care, state, alone, sample, now, settings)
-        found = jax.tree.map(lambda x, number=number: x[number], together)
-        assert np.array_equal(found[0].believed, expected[0].believed)
-        for one, wanted in zip(jax.tree.leaves(found[1]), jax.tree.leaves(expected[1]), strict=True):
-            assert_allclose(one, wanted, rtol=1e-4, atol=1e-5)  # float32, summed in another order
 
 
 def test_whole_fits_of_two_shapes_run_side_by_side(start, views):
