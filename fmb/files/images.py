@@ -2,6 +2,7 @@
 
 import itertools
 import struct
+from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,10 +10,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from PIL import Image
 
-from fmb.files.arrays import read_npy
-from fmb.files.safe import image_header, read_image
+from fmb.files.safe import image_header, read_image, read_npy
 
 GREY_SPREAD = 8  # of 255: colours whose channels differ by no more are grey that went through JPEG
+THREADS = 4  # decoders of images run beside each other
+DECODED_AT_ONCE = 2**25  # pixels of images that are decoded beside each other: 16 bytes each at the worst
+PIXELS_AT_ONCE = 2**20  # whose colours are reduced at a time
 WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's names for more than 8 bits
 
 
@@ -96,8 +99,8 @@ def peak_of(image: Image.Image) -> int:
     """The largest number stored in a mask, where numbers are its greys; 0 where something else says what is object."""
     if image.mode == "F" or _alpha(image) is not None:
         return 0
-    grey = _grey(image)
-    return 0 if grey is None else int(grey.max())
+    grey, colored = _grey(image)
+    return 0 if colored else int(grey.max())
 
 
 def silhouette_of(image: Image.Image, peak: int | None = None) -> Float[np.ndarray, "height width"]:
@@ -111,29 +114,31 @@ def silhouette_of(image: Image.Image, peak: int | None = None) -> Float[np.ndarr
         return np.clip(np.nan_to_num(np.asarray(image, np.float32)), 0.0, 1.0)
     alpha = _alpha(image)
     if alpha is not None:
-        return alpha.astype(np.float32) / 255.0
-    grey = _grey(image)
-    if grey is None:
-        return np.any(np.asarray(image.convert("RGB")) > GREY_SPREAD, axis=-1).astype(np.float32)
-    return _share(grey, peak, image.mode in WIDE_MODES)
+        return _divided(alpha, 255)
+    grey, colored = _grey(image)
+    return (grey > GREY_SPREAD).astype(np.float32) if colored else _share(grey, peak, image.mode in WIDE_MODES)
 
 
 def _alpha(image: Image.Image) -> np.ndarray | None:
     # of an image that has some that varies
     if image.mode in WIDE_MODES or not has_alpha(image):
         return None
-    alpha = np.asarray(image.convert("RGBA"))[..., 3]
+    alpha = _alpha_bytes(image)
     return alpha if alpha.min() < 255 else None
 
 
-def _grey(image: Image.Image) -> np.ndarray | None:
-    # whole numbers; None for an image with colours
+def _grey(image: Image.Image) -> tuple[np.ndarray, bool]:
+    # the brightest channel, in whole numbers, and whether it differs from the others
     if image.mode in WIDE_MODES:
-        return np.asarray(image).astype(np.int64)
+        return np.asarray(image), False
     if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"))
-    color = np.asarray(image.convert("RGB")).astype(np.int16)
-    return color.max(axis=-1) if np.max(color.max(axis=-1) - color.min(axis=-1)) <= GREY_SPREAD else None
+        return np.asarray(image.convert("L")), False
+    # a channel at a time: over the last axis of three the same takes ten times as long, and more memory
+    first, *others = (
+        np.asarray(channel) for channel in (image if image.mode == "RGB" else image.convert("RGB")).split()
+    )
+    largest, smallest = reduce(np.maximum, others, first), reduce(np.minimum, others, first)
+    return largest, bool(np.max(largest - smallest) > GREY_SPREAD)
 
 
 def _share(values: np.ndarray, peak: int | None, wide: bool) -> np.ndarray:
@@ -141,20 +146,43 @@ def _share(values: np.ndarray, peak: int | None, wide: bool) -> np.ndarray:
     largest = int(values.max()) if peak is None else max(peak, int(values.max()))
     if 0 < largest <= LABELS and peak is not None or largest == 1:
         return np.clip(values, 0, 1).astype(np.float32)
-    return values.astype(np.float32) / np.float32(65535 if wide and largest > 255 else 255)
+    return _divided(values, 65535 if wide and largest > 255 else 255)
 
 
 def alpha_of(image: Image.Image) -> Float[np.ndarray, "height width"]:
     """The opacity of the pixels of an image that has one."""
-    return np.asarray(image.convert("RGBA"))[..., 3].astype(np.float32) / 255.0
+    return _divided(_alpha_bytes(image), 255)
+
+
+def _alpha_bytes(image: Image.Image) -> np.ndarray:
+    return np.asarray((image if image.mode in ("RGBA", "LA") else image.convert("RGBA")).getchannel("A"))
 
 
 def color_of(image: Image.Image) -> Float[np.ndarray, "height width 3"]:
     """Colours from 0 to 1, as encoded in the file (sRGB), not multiplied with alpha."""
     if image.mode in WIDE_MODES:
-        grey = np.asarray(image).astype(np.float32) / 65535.0
+        grey = _divided(np.asarray(image), 65535)
         return np.repeat(np.clip(grey, 0.0, 1.0)[..., None], 3, axis=-1)
-    return np.asarray(image.convert("RGB")).astype(np.float32) / 255.0
+    return _divided(np.asarray(image.convert("RGB")), 255)
+
+
+def reduced_color(
+    image: Image.Image, side: int, weight: Float[np.ndarray, "height width"] | None = None
+) -> Float[np.ndarray, "rows columns 3"]:
+    """`color_of` by `mean_blocks`, some rows at a time: full colours of a large photograph take a gigabyte."""
+    width, height = image.size
+    step = side * max(1, PIXELS_AT_ONCE // (side * width))
+    parts = []
+    for top in range(0, height // side * side, step):
+        bottom = min(top + step, height)
+        part = None if weight is None else weight[top:bottom]
+        parts.append(mean_blocks(color_of(image.crop((0, top, width, bottom))), side, part))
+    return np.concatenate(parts)
+
+
+def decoders(pixels: int) -> int:
+    """How many images of so many pixels, or fewer, are decoded at a time."""
+    return max(1, min(THREADS, DECODED_AT_ONCE // max(1, pixels)))
 
 
 def read_depth(file: DepthFile) -> Float[np.ndarray, "height width"]:
@@ -275,3 +303,9 @@ def median_blocks(depth: Float[np.ndarray, "height width"], side: int) -> Float[
 def shrunk_intrinsics(intrinsics: Float[np.ndarray, "3 3"], side: int) -> Float[np.ndarray, "3 3"]:
     """The same camera for an image of blocks: with pixel centres at half integers every entry is divided."""
     return np.diag([1.0 / side, 1.0 / side, 1.0]) @ intrinsics
+
+
+def _divided(values: np.ndarray, full: int) -> np.ndarray:
+    share = values.astype(np.float32)
+    share /= np.float32(full)  # in place: a large image has no room for two
+    return share

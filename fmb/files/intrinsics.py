@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from fmb.files.arrays import read_npy
 from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, focal_intrinsics, pinhole
 from fmb.files.images import same_image
-from fmb.files.safe import entry, numbers, read_json, read_text
+from fmb.files.safe import entry, numbers, read_json, read_npy, read_text
 from fmb.geometry.lenses import Lens, is_pinhole
 
 PIXEL_CENTRES = ("half", "integer")  # where the centre of pixel (0, 0) is: (0.5, 0.5) or (0, 0)

@@ -34,7 +34,6 @@ from fmb.geometry.views import Views, check_views, foreground
 DEPTH, POINTS = "depth", "points"  # what is read only where it can be, unless it is needed
 LARGEST_CAPTURE = 500_000_000  # pixels of all views together: 8 GB with their colours
 INVERTED = 0.9  # of the border of a view inside the object: the mask may be the background's
-THREADS = 4  # decoders of images run beside each other
 
 
 class Listing(NamedTuple):
@@ -138,7 +137,8 @@ def _views(folder: Path, plans: Sequence[Plan], depth_needed: bool) -> tuple[Vie
         color=np.zeros((*shape, 3), np.float32) if colored else None,
     )
     peak = peak_of_set(plans)
-    with ThreadPoolExecutor(THREADS) as pool:
+    largest = max(plan.size[0] * plan.size[1] for plan in plans)
+    with ThreadPoolExecutor(images.decoders(largest)) as pool:
         lost = list(pool.map(lambda index: _fill(views, index, plans[index], peak, depth_needed), range(len(plans))))
     lost = [reason for reason in lost if reason]
     if len(lost) == deep:
@@ -174,7 +174,7 @@ def _fill(views: Views, index: int, plan: Plan, peak: int, depth_needed: bool) -
         views.valid[place] &= seen(plan, unknown.astype(np.float32)) <= 0.0
     if views.color is not None:
         weight = silhouette if shot.mask is None else None
-        views.color[place] = seen(plan, images.mean_blocks(images.color_of(photograph), side, weight))
+        views.color[place] = seen(plan, images.reduced_color(photograph, side, weight))
     if shot.depth is not None:
         try:
             views.depth[place] = seen(plan, images.median_blocks(depth_of(plan), side), nearest=True)

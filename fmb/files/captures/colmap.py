@@ -21,6 +21,7 @@ from fmb.files.cameras import camera_to_world, focal_intrinsics
 from fmb.files.captures.assembly import Listing
 from fmb.files.captures.companions import ignored_of, masks_of, pictures_of
 from fmb.files.captures.planes import Shot
+from fmb.files.door import open_file
 from fmb.files.safe import path_inside, read_bytes, read_text
 from fmb.geometry.lenses import LENSES, Lens
 
@@ -143,7 +144,7 @@ def _images_in(folder: Path, place: str) -> int:
     for suffix in SUFFIX_ORDER:
         path = path_inside(folder, f"{place}/images{suffix}", folder)
         if path.is_file() and suffix == ".bin":
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 head = file.read(8)
             return struct.unpack("<Q", head)[0] if len(head) == 8 else 1
         if path.is_file():

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fmb.files.arrays import read_npy
 from fmb.files.cameras import focal_intrinsics, rigid
 from fmb.files.captures.assembly import Listing
 from fmb.files.captures.companions import files_in, ignored_of, masks_of
 from fmb.files.captures.planes import Shot
-from fmb.files.safe import numbers, path_inside
+from fmb.files.safe import numbers, path_inside, read_npy
 
 FILE = "poses_bounds.npy"
 PICTURES = ("images", "images_4", "images_8", "images_2")

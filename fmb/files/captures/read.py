@@ -1,5 +1,6 @@
 """Data sets of masks and cameras, in any of the formats in SOURCES, as one Capture in our conventions."""
 
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +9,7 @@ import numpy as np
 
 from fmb.files.captures import co3d, colmap, idr, krt, llff, ners, plain, projections, stacks, transforms
 from fmb.files.captures.assembly import Capture, Listing, assemble
+from fmb.files.door import naming
 
 __all__ = ["AUTO", "SOURCES", "Capture", "Source", "read_capture"]
 AUTO = "auto"
@@ -50,12 +52,13 @@ def read_capture(
         raise ValueError(f"longest side {longest_side}: must be 0 or more")
     if format != AUTO and format not in SOURCES:
         raise ValueError(f"format {format!r} is not known, allowed are {', '.join((AUTO, *SOURCES))}")
-    if not folder.is_dir() and not stacks.recognise(folder):
-        what = "is a file" if folder.exists() else "no such folder"
+    if not os.path.isdir(folder) and not stacks.recognise(folder):  # unlike Path.is_dir it takes names of any length
+        what = "is a file" if os.path.lexists(folder) else "no such folder"
         other = ", or an .npz of masks and cameras" if folder.suffix == ".npz" else ""
         raise ValueError(f"{folder}: {what}; expected the folder of a data set{other}")
-    kind, notice = (format, "") if format != AUTO else _recognised(folder)
-    with np.errstate(all="ignore"):  # numbers too large to reckon with come out as not finite and are refused
+    # numbers too large to reckon with come out as not finite and are refused
+    with np.errstate(all="ignore"), naming(folder):
+        kind, notice = (format, "") if format != AUTO else _recognised(folder)
         capture = assemble(folder, kind, SOURCES[kind].read(folder), longest_side, needed)
     return capture._replace(notices=(*capture.notices, notice)) if notice else capture
 
