@@ -192,7 +192,7 @@ def _found(plans: Sequence[Plan], views: Views, held_out: np.ndarray) -> str:
     reduced = f" (reduced {' to '.join(map(str, {sides[0], sides[-1]}))} times)" if sides[-1] > 1 else ""
     kinds = [name for name in ("color", "depth") if getattr(views, name) is not None]
     mask = plans[0].shot.mask
-    source = f"{mask.parent.name}/" if isinstance(mask, Path) else "alpha of the images" if mask is None else str(mask)
+    source = f"{mask.parent.name}/" if isinstance(mask, Path) else "alpha of the images" if mask is None else "its file"
     count = f"{len(plans)} views" + (f", {np.sum(held_out)} of them held out" if held_out.any() else "")
     return f"{count}, {size} pixels{reduced}; masks from {source}" + "".join(f", {kind}" for kind in kinds)
 

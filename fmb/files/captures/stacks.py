@@ -91,7 +91,7 @@ def _poses(arrays: dict, count: int, path: str) -> tuple[Float[np.ndarray, "view
         return poses, ()
     # the camera's axes stand at the right of a motion into the world, whichever way it was given
     return poses @ OPENGL, (
-        f"{name}: axes are taken to be OpenGL's (y up, z backwards), as the cameras look at nothing else",
+        f"{name}: axes are taken to be OpenGL's (y up, z backwards), else all cameras would look away from the object",
     )
 
 
