@@ -13,8 +13,7 @@ from PIL import Image
 from fmb.machine import replacing
 
 FASTEST = 120  # frames per second
-# yuv420p and an index in front: what every browser and slide program plays. The partial file's name has no .mp4,
-# and its whole path is given: "-y" would be an option.
+# yuv420p and an index in front: what every browser and slide program plays. The partial file's name has no .mp4.
 OUTPUT = ("-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4")
 
 
@@ -42,7 +41,8 @@ def write_video(
             on_progress(number + 1, len(even))
 
     with replacing(path) as partial:
-        run_ffmpeg([*source, *OUTPUT, str(partial.absolute())], pictures(), path.name)
+        # the word in front, as names may begin with a dash or what looks like a protocol
+        run_ffmpeg([*source, *OUTPUT, f"file:{partial}"], pictures(), path.name)
     return path
 
 

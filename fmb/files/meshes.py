@@ -9,8 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import trimesh
 
+from fmb.files.door import LARGEST_FILE, Refusal, read_bytes
 from fmb.machine import replacing
 
+LARGEST_MESH = LARGEST_FILE
 MERGE_TOLERANCE = 1e-8  # vertices closer than this, in units of the longest box side, are one vertex
 FEWEST_FACES = 4  # of a body: a tetrahedron
 EXTENTS = (1e-30, 1e30)  # of the longest box side: float32 holds it and its inverse, float64 its cube
@@ -49,14 +51,7 @@ def read_mesh(path: str | Path) -> trimesh.Trimesh:
 
 
 def _file_bytes(path: Path) -> bytes:
-    try:
-        if path.is_dir():
-            raise ValueError(f"{path}: is a folder, expected a mesh file")
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such mesh file") from None
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    data = read_bytes(path, LARGEST_MESH, "mesh file")
     if not data:
         raise ValueError(f"{path}: the mesh file is empty")
     return data
@@ -74,8 +69,8 @@ class _Buffers(trimesh.resolvers.Resolver):
         if key not in self.allowed or not path.is_relative_to(self.folder):
             raise BrokenMesh(f"refers to {key!r}, which is not a buffer beside it")
         try:
-            return path.read_bytes()
-        except OSError:
+            return read_bytes(path, LARGEST_MESH)
+        except Refusal:
             raise BrokenMesh(f"its buffer {key!r} cannot be read") from None
 
     def write(self, name: str, data: bytes) -> None:

@@ -1,5 +1,6 @@
 """Assets from a model (`export`), and a model from a mesh (`convert`)."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,7 +60,7 @@ def export_folder(config: Config) -> Path:
     """
     folder = Path(config.io.output_dir)
     other = folder.resolve() != Path(config.io.model_file).resolve().parent
-    if other and not config.overwrite and folder.is_dir() and any(folder.iterdir()):
+    if other and not config.overwrite and os.path.isdir(folder) and any(folder.iterdir()):
         raise ValueError(f"{folder}: is neither empty nor the model's folder; choose another, or --overwrite")
     return folder
 

@@ -1,5 +1,6 @@
 """The camera's pose in a sequence of images (`track`): simulated, or from folders of depth images and masks."""
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -102,7 +103,7 @@ def cases_of_files(config: Config, model: PoseModel) -> list[Case]:
         folder = Path(getattr(config.pose, name))
         if str(folder) == NONE:
             continue
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
             raise ValueError(f"{folder}: track takes a folder of images, in the order of their names")
         paths += sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
         if not paths:
