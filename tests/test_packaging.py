@@ -22,8 +22,8 @@ CONDA_ONLY = {"python", "mesalib", "libegl", "libgl", "libopengl"}
 # Names by which the code imports a package, where they are not the package's own.
 DISTRIBUTIONS = {"PIL": "pillow", "OpenGL": "pyopengl", "skimage": "scikit-image", "sklearn": "scikit-learn"}
 DISTRIBUTIONS |= {"yaml": "pyyaml", "imageio_ffmpeg": "imageio-ffmpeg", "fast_simplification": "fast-simplification"}
-# Imported only where they are there: other methods in benchmarks, and the extra "view".
-OPTIONAL = {"open3d", "small_gicp", "viser"}
+# Imported only where they are there: other methods in benchmarks, and the extra "view" with what it brings.
+OPTIONAL = {"open3d", "small_gicp", "viser", "websockets"}
 # Pinned although no line imports them: what imports them, or how they are used.
 USED_INDIRECTLY = {
     "jaxlib": "jax",

@@ -29,6 +29,7 @@ from fmb.machine import Clock, choose_device, say
 from fmb.options import NONE
 from fmb.pictures.ellipsoids import Ball, enclosing_ball
 from fmb.pictures.turntable import ROOM, Look, common_up, side_by_side, turntable
+from fmb.whole import whole_folder
 
 
 def export_model(config: Config, clock: Clock) -> None:
@@ -41,14 +42,15 @@ def export_model(config: Config, clock: Clock) -> None:
     with clock("load"):
         choose_device(config.cpu)
         model = read_mixture(config.io.model_file)
-        folder = machine.prepare_output_dir(export_folder(config))
+        place = export_folder(config)
     level = float(model.facts.get("mesh", {}).get("level", 0.0))  # as the masks chose it when the model was made
     subject = Subject(model.mixture, model.frame, model.color, seed=config.random_seed, level=level)
-    with clock("export"), machine.progress_bar("export") as on_progress:
-        written = export(subject, config.export, folder, on_progress)
-    if not written:
-        raise ValueError("export: nothing is asked for; choose --mesh, --points, --splats or --turntable")
-    say(*(str(path) for path in written))
+    with whole_folder(place, records=()) as folder:
+        with clock("export"), machine.progress_bar("export") as on_progress:
+            written = export(subject, config.export, folder, on_progress)
+        if not written:
+            raise ValueError("export: nothing is asked for; choose --mesh, --points, --splats or --turntable")
+    say(*(str(place / path.name) for path in written))
 
 
 def export_folder(config: Config) -> Path:
