@@ -75,7 +75,7 @@ def _check_range(path: Path, mixture: Mixture) -> None:
         raise ValueError(f"{path}: component {np.flatnonzero(bad)[0]} of {len(bad)} is beyond what float32 holds")
 
 
-LARGEST, LARGEST_LOG = 1e9, 80.0  # of distances, precisions and log weights: float32 holds fourth powers, and exp
+LARGEST, LARGEST_LOG = 1e18, 87.0  # of distances, precisions, log weights: float32 holds squares, and exp
 NEEDED = ("mean", "precision_cholesky", "log_weight", "metadata")
 
 
