@@ -20,6 +20,7 @@ from fmb.files.meshes import read_mesh
 from fmb.files.safe import entry, numbers, path_inside, read_image, read_json, read_text, refusing
 from fmb.machine import write_text
 
+MOST_DIGITS = 18  # of scenes, images and objects: 64 bits hold them
 CSV_HEAD = ("scene_id", "im_id", "obj_id", "score", "R", "t", "time")
 
 
@@ -172,8 +173,8 @@ def _by_number(path: Path) -> dict[str, Any]:
 
 def _whole(value: Any, where: str) -> int:
     text = str(value)
-    if isinstance(value, bool) or not (text.isascii() and text.isdigit()):
-        raise ValueError(f"{where} {text[:40]!r}: must be a whole number")
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
+        raise ValueError(f"{where} {text[:40]!r}: must be a whole number of at most {MOST_DIGITS} digits")
     return int(text)
 
 
