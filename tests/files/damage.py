@@ -431,6 +431,9 @@ FILES: dict[str, list[tuple[str, bytes | None, str]]] = {
         ("model.npz", model(precision_cholesky=np.eye(3)), "has shape (3, 3); must be (n, 3, 3) with the same n > 0"),
         ("model.npz", model(mean=np.zeros((3, 3), int)), "mean has type int64; must be floating point"),
         ("model.npz", model(mean=np.diag([NAN, 0.0, 0.0])), "mean has 1 values that are not finite"),
+        ("model.npz", model(mean=np.full((3, 3), 1e39)), "mean has 9 values that are not finite, or beyond what 32"),
+        ("model.npz", model(precision_cholesky=np.diag([1.0, 1.0, 1e-300]) + np.zeros((3, 1, 1))), "beyond what float"),
+        ("model.npz", model(metadata=np.array('{"scale": 1e-300}')), "component 0 of 3 is beyond what float32 holds"),
         ("model.npz", model(precision_cholesky=np.ones((3, 3, 3))), LOWER),
         ("model.npz", model(precision_cholesky=np.zeros((3, 3, 3))), LOWER),
         ("model.npz", model(color=np.full((3, 3), 2.0)), "color must lie between 0 and 1"),
@@ -497,6 +500,7 @@ FILES: dict[str, list[tuple[str, bytes | None, str]]] = {
         ("b.csv", f"{HEAD}\n1,2,3\n".encode(), "line 2: 3 fields, expected 7"),
         ("c.csv", f"{HEAD}\n1,2,3,0.5,1 0 0,0 0 1,0.1\n".encode(), "line 2: R: must be 9 numbers"),
         ("d.csv", f"{HEAD}\n1,2,x,0.5,1 0 0 0 1 0 0 0 1,0 0 1,0.1\n".encode(), "obj_id 'x': must be a whole number"),
+        ("f.csv", f'{HEAD}\n1,2,3,"0.5,1 0 0\n'.encode(), "not readable as CSV (unexpected end of data)"),
         ("e.csv", f"{HEAD}\n1,2,3,0.5,1 0 0 0 1 0 0 0 2,0 0 1,0.1\n".encode(), "line 2: not a rotation"),
     ],
 }
