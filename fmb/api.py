@@ -19,7 +19,8 @@ from fmb.fields.looks import look, surface_depth
 from fmb.fields.metaballs import mesh_mixture
 from fmb.fields.mixtures import in_double, in_single
 from fmb.files.captures.read import Capture, read_capture
-from fmb.files.meshes import read_mesh, write_mesh
+from fmb.files.mesh_output import write_mesh
+from fmb.files.meshes import read_mesh
 from fmb.files.models import Model, read_mixture, write_model
 from fmb.files.options import CaptureOptions
 from fmb.geometry.cameras import ANY_ARRAY, Cameras

@@ -247,7 +247,8 @@ def _primitives(document: Document, mesh: Any) -> Iterator[Surface]:
         color = None
         if "COLOR_0" in attributes:
             color = _accessor(document, attributes["COLOR_0"])
-            color = levels(np.clip(color, 0.0, 1.0)) if len(color) == len(position) and color.shape[1] in (3, 4) else None
+            fits = len(color) == len(position) and color.shape[1] in (3, 4)
+            color = levels(np.clip(color, 0.0, 1.0)) if fits else None
         yield Surface(position, face.ravel(), np.full(len(face), 3), color, notice=_claim(accessor, position))
 
 
@@ -281,7 +282,8 @@ def _claim(accessor: dict[str, Any], position: np.ndarray) -> str:
 def _accessor(document: Document, index: Any) -> Float[np.ndarray, "row column"]:
     """The rows of an accessor in double, whole numbers as what they stand for."""
     accessor = _entry(document.json, "accessors", index)
-    kind, width, count = TYPES.get(accessor.get("componentType")), WIDTH.get(accessor.get("type")), accessor.get("count")
+    kind, width = TYPES.get(accessor.get("componentType")), WIDTH.get(accessor.get("type"))
+    count = accessor.get("count")
     if kind is None or width is None or type(count) is not int or count < 0:
         raise Broken(f"accessor {index} has a type or count that is not known")
     if "bufferView" in accessor:
@@ -316,7 +318,7 @@ def _viewed(document: Document, record: dict[str, Any], kind: np.dtype, shape: t
     if compressed and "fallback" in str(_entry(document.json, "buffers", view.get("buffer")).get("extensions")):
         raise Broken("its geometry cannot be read" + compressed)
     data = document.buffer(view.get("buffer"))
-    begin, inner, length = (entry.get(key, 0) for entry, key in ((view, "byteOffset"), (record, "byteOffset"), (view, "byteLength")))
+    begin, inner, length = view.get("byteOffset", 0), record.get("byteOffset", 0), view.get("byteLength", 0)
     stride = view.get("byteStride", 0) or kind.itemsize * shape[1]
     if any(type(number) is not int or number < 0 for number in (begin, inner, length, stride)) or shape[0] < 0:
         raise Broken("a buffer view has places that are no whole numbers")

@@ -9,7 +9,7 @@ from fmb.files.gltf import parse_gltf
 from fmb.files.safe import Broken
 from fmb.files.surfaces import PARSERS, Surface, in_utf8
 from fmb.geometry.polygons import triangulate
-from fmb.machine import replacing, say
+from fmb.machine import say
 
 MERGE_TOLERANCE = 1e-8  # vertices closer than this, in units of the longest box side, are one vertex
 FEWEST_FACES = 4  # of a body: a tetrahedron
@@ -52,7 +52,7 @@ def _part(path: Path, surface: Surface) -> trimesh.Trimesh:
     made = triangulate(surface.position, surface.corner, surface.length)
     notice = surface.notice and f"{path}: {surface.notice}"
     if made.excess > OVERLAP:
-        notice += f"\n{path}: polygons that cross themselves or are not flat: {made.excess:.1%} of their area is twofold"
+        notice += f"\n{path}: polygons that cross themselves or are not flat, {made.excess:.1%} of their area twofold"
     say(notice.strip())
     by_face = surface.vertex_color is None and surface.face_color is not None
     colors = {"face_colors": surface.face_color[made.polygon]} if by_face else {"vertex_colors": surface.vertex_color}
@@ -130,23 +130,3 @@ def _clean(path: Path, mesh: trimesh.Trimesh) -> trimesh.Trimesh:
 
 def _signed_volume(corner: np.ndarray) -> float:
     return float(np.sum(corner[:, 0] * np.cross(corner[:, 1], corner[:, 2])) / 6.0)
-
-
-MESH_FORMATS = {".ply": "ply", ".obj": "obj", ".glb": "glb", ".stl": "stl"}  # suffix: trimesh's name
-TEXT_DIGITS = 9  # of coordinates in OBJ: those of a float32
-OPTIONS = {"ply": {"vertex_normal": True}, "obj": {"digits": TEXT_DIGITS, "include_normals": True}}
-
-
-def write_mesh(path: str | Path, mesh: trimesh.Trimesh) -> Path:
-    """Writes a mesh in the format of the suffix, one of MESH_FORMATS; colours of vertices where the format has them.
-
-    Coordinates are rounded to float32. Raises ValueError for another suffix, and where the file cannot be written.
-    """
-    path = Path(path)
-    kind = MESH_FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise ValueError(f"{path}: mesh format '{path.suffix}' is not known, allowed are {', '.join(MESH_FORMATS)}")
-    data = mesh.export(file_type=kind, **OPTIONS.get(kind, {}))
-    with replacing(path) as partial:
-        partial.write_bytes(data.encode() if isinstance(data, str) else data)
-    return path

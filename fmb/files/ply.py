@@ -1,7 +1,7 @@
 """PLY files as tables of numbers: text or binary in either byte order, with whatever elements and lists they hold."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -250,3 +250,27 @@ def _gathered(data: bytes, start: np.ndarray, count: np.ndarray, kind: np.dtype)
     for byte in range(kind.itemsize):
         found[:, byte] = source[place + byte]
     return found.view(kind)[:, 0]
+
+
+NAMES = {"f4": "float", "f8": "double", "u1": "uchar", "i4": "int"}  # of types that are written
+
+
+def encode_ply(elements: Mapping[str, Mapping[str, np.ndarray]], comments: Sequence[str] = ()) -> bytes:
+    """A binary PLY file of elements, each the columns of its rows; a column [row, n] is a list of n numbers."""
+    lines, bodies = ["ply", "format binary_little_endian 1.0", *(f"comment {text}" for text in comments)], []
+    for name, columns in elements.items():
+        count = len(next(iter(columns.values())))
+        lines.append(f"element {name} {count}")
+        fields: list[tuple] = []
+        for key, values in columns.items():
+            word = NAMES[values.dtype.str[1:]]
+            lines.append(f"property {word} {key}" if values.ndim == 1 else f"property list uchar {word} {key}")
+            kind = values.dtype.newbyteorder("<")
+            fields += [(key, kind)] if values.ndim == 1 else [(_counter(key), "u1"), (key, kind, values.shape[1:])]
+        rows = np.empty(count, fields)
+        for key, values in columns.items():
+            rows[key] = values
+            if values.ndim > 1:
+                rows[_counter(key)] = values.shape[1]
+        bodies.append(rows.tobytes())
+    return "\n".join([*lines, "end_header", ""]).encode() + b"".join(bodies)

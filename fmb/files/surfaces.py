@@ -11,6 +11,7 @@ from fmb.files.ply import Table, parse_numbers, parse_ply
 from fmb.files.safe import Broken
 
 STL_HEADER, STL_FACE = 80, 50  # bytes of a binary STL file, with the number of faces in 4 bytes between
+STL_OFFSET = b"fmb offset "  # begins the header where coordinates are to be added to what follows it
 STL_ATTRIBUTE = 2  # bytes at the end of each face, which some programs leave out of the last
 UNIT = 1.01  # longest normal of a binary STL file; others tell of bytes that are no faces
 
@@ -210,7 +211,12 @@ def _odd_normals(data: bytes, count: int) -> bool:
 def _binary_stl(data: bytes, count: int, notice: str) -> Surface:
     if notice and _odd_normals(data, count):
         raise Broken("neither text nor of the length that a binary file would have")
-    return _separate(_faces_of(data, count)["corner"].reshape(-1, 3).astype(float))._replace(notice=notice)
+    corner = _faces_of(data, count)["corner"].reshape(-1, 3).astype(float)
+    offset = np.zeros(3)
+    if data.startswith(STL_OFFSET):
+        found, word = parse_numbers(data[len(STL_OFFSET) : STL_HEADER].rstrip(b"\0"))
+        offset = found if found.shape == (3,) and not word else offset
+    return _separate(corner + offset)._replace(notice=notice)
 
 
 def _separate(position: np.ndarray) -> Surface:

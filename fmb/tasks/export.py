@@ -16,10 +16,11 @@ from fmb.fields.metaballs import MeshOptions, mesh_mixture, vertex_colors
 from fmb.fields.mixtures import in_double
 from fmb.fields.points import Cloud, cloud_to_world, surface_points, volume_points
 from fmb.files.media import write_gif, write_video
-from fmb.files.meshes import write_mesh
+from fmb.files.mesh_output import write_mesh
 from fmb.files.models import read_mixture, write_model
 from fmb.files.points import write_points
-from fmb.files.splats import splats_from_mixture, write_splats
+from fmb.files.splat_files import write_splats
+from fmb.files.splats import splats_from_mixture
 from fmb.geometry.cameras import ANY_ARRAY, Cameras, orbit_cameras, pinhole_intrinsics
 from fmb.geometry.frames import Frame
 from fmb.geometry.metrics import mesh_errors

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from fmb.files.meshes import FORMATS, MESH_FORMATS, read_mesh, write_mesh
+from fmb.files.mesh_output import MESH_FORMATS, write_mesh
+from fmb.files.meshes import FORMATS, read_mesh
 
 TETRAHEDRON = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\n"
 TETRAHEDRON_FACES = "f 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"
@@ -171,7 +172,7 @@ def test_a_gltf_reaches_no_file_outside_its_folder(uri, tmp_path):
 @pytest.mark.parametrize("kind", ["off", "stl", "ply", "gltf"])
 def test_the_words_of_a_library_are_not_shown(kind, tmp_path):
     picture = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
-    with pytest.raises(ValueError, match=f"picture.{kind}: not a readable {kind} file(: neither text nor of .*)?$"):
+    with pytest.raises(ValueError, match=f"picture.{kind}: not a readable {kind} file: [a-zA-Z ]*$"):
         read_mesh(written(tmp_path / f"picture.{kind}", picture))
 
 

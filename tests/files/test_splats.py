@@ -8,18 +8,16 @@ from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
 from fm_render import Mixture, render
+from fmb.files.splat_files import PROPERTIES, read_splats, write_splats
 from fmb.files.splats import (
     HARMONIC,
     MOST_COPIES,
     OPAQUE,
-    PROPERTIES,
     Splats,
     copies,
     mixture_from_splats,
-    read_splats,
     splats_from_mixture,
     widening,
-    write_splats,
 )
 from fmb.geometry.cameras import Cameras, orbit_cameras, pinhole_intrinsics, pixel_rays
 from fmb.geometry.metrics import iou
