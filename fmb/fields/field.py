@@ -14,6 +14,7 @@ from jaxtyping import Float
 from fmb.geometry.cameras import ANY_ARRAY
 
 Field = Callable[[Array], Array]  # [point, 3] to [point]; a jax.tree_util.Partial is compiled once for all mixtures
+OnProgress = Callable[[int, int], None]  # called with points done and all points
 BATCH = 8192  # points of one call: [component, point] arrays of 40 components stay in cache
 NEWTON_STEPS = 2  # towards the zero; from marching cubes' chord the first leaves about 1 % of the way
 
@@ -65,7 +66,13 @@ def _value_and_slope(field: Partial, points: Array) -> tuple[Array, Array]:
     return value, pull(jnp.ones_like(value))[0]
 
 
-def _in_batches(function: Callable, field: Field, points: np.ndarray) -> list[np.ndarray]:
+def unwatched(done: int, total: int) -> None:
+    """Progress that nobody looks at."""
+
+
+def _in_batches(
+    function: Callable, field: Field, points: np.ndarray, on_progress: OnProgress = unwatched
+) -> list[np.ndarray]:
     """The results of `function(field, points)`, a tuple of arrays, for batches of one size."""
     field = field if isinstance(field, Partial) else Partial(field)
     dtype = jnp.result_type(float)
@@ -75,6 +82,7 @@ def _in_batches(function: Callable, field: Field, points: np.ndarray) -> list[np
         padded = np.zeros((BATCH, 3), dtype)
         padded[: len(batch)] = batch
         parts.append([np.asarray(x)[: len(batch)] for x in function(field, padded)])
+        on_progress(start + len(batch), len(points))
     return [np.concatenate(part).astype(float) for part in zip(*parts, strict=True)]
 
 
@@ -82,8 +90,8 @@ def _sloped(field: Field, points: np.ndarray) -> list[np.ndarray]:
     return _in_batches(_value_and_slope, field, np.asarray(points))
 
 
-def _evaluated(field: Field, points: np.ndarray) -> np.ndarray:
-    (value,) = _in_batches(partial(_only, _value), field, points)
+def _evaluated(field: Field, points: np.ndarray, on_progress: OnProgress = unwatched) -> np.ndarray:
+    (value,) = _in_batches(partial(_only, _value), field, points, on_progress)
     broken = np.count_nonzero(~np.isfinite(value))
     if broken:
         raise ValueError(f"the field is not finite at {broken} of {len(value)} points")

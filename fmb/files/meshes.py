@@ -8,6 +8,7 @@ import trimesh
 from fmb.files.gltf import parse_gltf
 from fmb.files.safe import Broken
 from fmb.files.surfaces import PARSERS, Surface, in_utf8
+from fmb.geometry.interior import capped
 from fmb.geometry.polygons import triangulate
 from fmb.machine import say
 
@@ -15,6 +16,7 @@ MERGE_TOLERANCE = 1e-8  # vertices closer than this, in units of the longest box
 FEWEST_FACES = 4  # of a body: a tetrahedron
 EXTENTS = (1e-30, 1e30)  # of the longest box side: float32 holds it and its inverse, float64 its cube
 OVERLAP = 0.01  # of the area of polygons that may lie twofold: quadrangles are often not quite flat
+HOLES = 1.0 / 3.0  # largest share of a body's surface that may be open, as that of a tetrahedron without a side
 GLTF = ("glb", "gltf")
 FORMATS = ("obj", "ply", "stl", "off", *GLTF)
 
@@ -121,12 +123,20 @@ def _clean(path: Path, mesh: trimesh.Trimesh) -> trimesh.Trimesh:
         mesh.update_faces(mesh.unique_faces())
     if not mesh.is_winding_consistent:
         trimesh.repair.fix_winding(mesh)
-    if mesh.is_watertight and _signed_volume(mesh.triangles - lower) < 0.0:
+    if _inside_out(mesh):
         mesh.invert()
     if not mesh.area > 0.0:
         raise ValueError(f"{path}: {len(mesh.faces)} triangles, none with an area")
     return mesh
 
 
-def _signed_volume(corner: np.ndarray) -> float:
-    return float(np.sum(corner[:, 0] * np.cross(corner[:, 1], corner[:, 2])) / 6.0)
+def _inside_out(mesh: trimesh.Trimesh) -> bool:
+    """True for a body whose triangles look inwards; never for a sheet, whose holes are as large as it is."""
+    lower = mesh.vertices.min(axis=0)
+    vertices, caps = capped(np.asarray(mesh.vertices) - lower, np.asarray(mesh.faces))
+    corner = vertices[np.concatenate([mesh.faces, caps])]
+    across = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    area = np.linalg.norm(across, axis=1)
+    if area[len(mesh.faces) :].sum() > HOLES * area.sum():
+        return False
+    return float(np.einsum("fi,fi->", corner[:, 0], across)) < 0.0

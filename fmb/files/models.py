@@ -65,12 +65,25 @@ def read_mixture(path: str | Path) -> Model:
         raise ValueError(f"{path}: '{path.suffix}' is no kind of model, allowed are {', '.join(MODEL_FORMATS)}")
     mixture, color, facts = read(path)
     mixture = Mixture(*(np.asarray(field, float) for field in mixture))
-    frame = mixture_frame(mixture)
-    if isinstance(facts.get("scale"), float) and facts["scale"] > 0.0:
-        frame = frame._replace(scale=np.asarray(facts["scale"]))  # of the surface it was fitted to
-    return Model(frame.mixture_to_canonical(mixture), frame, color, facts)
+    with np.errstate(all="ignore"):  # what is not finite is refused
+        frame = mixture_frame(mixture)
+        if isinstance(facts.get("scale"), float) and facts["scale"] > 0.0:
+            frame = frame._replace(scale=np.asarray(facts["scale"]))  # of the surface it was fitted to
+        mixture = frame.mixture_to_canonical(mixture)
+    _check_range(path, mixture)
+    return Model(mixture, frame, color, facts)
 
 
+def _check_range(path: Path, mixture: Mixture) -> None:
+    """Raises ValueError for numbers, in units of the object, that float32 or its squares and products cannot hold."""
+    size = np.maximum(np.abs(mixture.mean).max(axis=1), np.abs(mixture.precision_cholesky).max(axis=(1, 2)))
+    thin = np.diagonal(mixture.precision_cholesky, axis1=1, axis2=2).min(axis=1)
+    bad = ~((size < LARGEST) & (thin > 1.0 / LARGEST) & (mixture.log_weight < LARGEST_LOG))
+    if bad.any():
+        raise ValueError(f"{path}: component {np.flatnonzero(bad)[0]} of {len(bad)} is beyond what float32 holds")
+
+
+LARGEST, LARGEST_LOG = 1e9, 80.0  # of distances, precisions and log weights: float32 holds fourth powers, and exp
 NEEDED = ("mean", "precision_cholesky", "log_weight", "metadata")
 
 

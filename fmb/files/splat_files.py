@@ -24,7 +24,7 @@ COLUMNS = {
     "log_scale": ("scale_0", "scale_1", "scale_2"),
     "quaternion": ("rot_0", "rot_1", "rot_2", "rot_3"),
 }
-MOST_COMPONENTS = 1000  # of a mixture from splats: what a mesh and a turntable of it take about a minute for
+MOST_COMPONENTS = 500  # of a mixture from splats: silhouettes of 2,000 keep an IoU of 0.993, a mesh takes a minute
 OPAQUE_LOGIT = 16.0  # in place of infinity: float32 tells no larger opacity from 1
 FLATNESS = 0.01  # thickness of a splat that has none, in its smaller axis
 LEAST_LOG, MOST_LOG = -300.0, 300.0  # of scales: beyond them squares leave double precision

@@ -97,16 +97,20 @@ def export_mesh(subject: Subject, options: ExportOptions, folder: Path, on_progr
     """The closed surface."""
     if options.mesh == NONE:
         return []
-    mesh = with_mesh(subject, options).mesh
+    mesh = with_mesh(subject, options, on_progress).mesh
     return [write_mesh(folder / f"mesh.{options.mesh}", subject.frame.mesh_to_world(mesh))]
 
 
-def with_mesh(subject: Subject, options: ExportOptions) -> Subject:
+def with_mesh(
+    subject: Subject, options: ExportOptions, on_progress: Callable = lambda step, total, loss: None
+) -> Subject:
     """The subject with its closed surface, coloured where the mixture is, unless it has one or none is wanted."""
     if options.mesh == NONE or subject.mesh is not None:
         return subject
     wanted = MeshOptions(options.mesh_field, options.mesh_resolution, subject.level, options.mesh_faces)
-    mesh, level, overlap = mesh_mixture(subject.mixture, wanted, subject.views)
+    mesh, level, overlap = mesh_mixture(
+        subject.mixture, wanted, subject.views, lambda done, total: on_progress(done, total, np.nan)
+    )
     if subject.color is not None:
         colors = vertex_colors(subject.mixture, subject.color, np.asarray(mesh.vertices))
         mesh.visual.vertex_colors = np.rint(255.0 * np.clip(colors, 0.0, 1.0)).astype(np.uint8)
