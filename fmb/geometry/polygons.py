@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import mapbox_earcut
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -23,6 +22,7 @@ def triangulate(
     """Triangles of polygons, which are stored one after the other as `length` corners each; fewer than 3 make none.
 
     Concave polygons keep their shape, and every corner stays a corner, so closed surfaces stay closed.
+    Raises ValueError where they need the package mapbox-earcut and it cannot be imported.
     """
     start = np.cumsum(length) - length
     faces, polygons = [np.zeros((0, 3), np.int64)], [np.zeros(0, np.int64)]
@@ -75,6 +75,10 @@ def _across(position: np.ndarray, face: np.ndarray) -> np.ndarray:
 
 def _clipped(corner: np.ndarray, ring: np.ndarray) -> np.ndarray:
     """Triangles of one polygon, by ear clipping in the plane of its normal."""
+    try:
+        import mapbox_earcut
+    except ImportError:
+        raise ValueError("concave polygons need the package mapbox-earcut, which cannot be imported") from None
     corner = corner - corner[0]
     normal = np.cross(corner, np.roll(corner, -1, axis=0)).sum(axis=0)
     axes = np.linalg.svd(normal[None])[2]
