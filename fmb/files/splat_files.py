@@ -91,7 +91,8 @@ def _usable(path: Path, splats: Splats) -> Splats:
     counts = {words: int(np.count_nonzero(rows)) for words, rows in broken.items() if rows.any()}
     words = ", ".join(f"{count} {what}" for what, count in counts.items())
     if 2 * np.count_nonzero(bad) > total or not np.any(~bad & ~empty):
-        raise ValueError(f"{path}: {words or f'{np.count_nonzero(empty)} empty'} of {total} splats; too few are left")
+        words = ", ".join(filter(None, [words, empty.any() and f"{np.count_nonzero(empty)} empty"]))
+        raise ValueError(f"{path}: too few of its {total} splats can be used: {words}")
     if bad.any():
         say(f"{path}: {np.count_nonzero(bad)} of {total} splats are left out: {words}")
     opacity = np.minimum(splats.opacity, np.where(np.isinf(splats.opacity), OPAQUE_LOGIT, np.inf))

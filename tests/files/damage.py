@@ -407,7 +407,7 @@ FILES: dict[str, list[tuple[str, bytes | None, str]]] = {
         ("a.ply", None, "no such file"),
         ("a.ply", b"solid", "not a PLY file"),
         ("a.ply", splat_file().replace(b"end_header", b"end"), "not a PLY file"),
-        ("a.ply", splat_file().replace(b"y_little", b"y_big"), "3 not finite of 3 splats; too few are left"),
+        ("a.ply", splat_file().replace(b"y_little", b"y_big"), "too few of its 3 splats can be used: 3 not finite"),
         ("a.ply", splat_file().replace(b"ex 3", b"ex 0"), "no vertices, so no Gaussian splats"),
         (
             "a.ply",
@@ -417,10 +417,14 @@ FILES: dict[str, list[tuple[str, bytes | None, str]]] = {
         ("a.ply", splat_file().replace(b"float opacity", b"float a"), "no Gaussian splats: opacity missing"),
         ("a.ply", splat_file().replace(b"float nx", b"float x"), "element vertex has property 'x' twice"),
         ("a.ply", splat_file()[:-1], "2 of 3 rows of element vertex; the file is cut short"),
-        ("a.ply", splat_file(opacity=NAN), "3 not finite of 3 splats; too few are left"),
-        ("a.ply", splat_file(rot_0=0, rot_1=0, rot_2=0, rot_3=0), "3 without a rotation of 3 splats; too few are left"),
-        ("a.ply", splat_file(scale_0=1e6), "3 not finite of 3 splats; too few are left"),
-        ("a.ply", splat_file(opacity=-1000.0), "3 empty of 3 splats; too few are left"),
+        ("a.ply", splat_file(opacity=NAN), "too few of its 3 splats can be used: 3 not finite"),
+        (
+            "a.ply",
+            splat_file(rot_0=0, rot_1=0, rot_2=0, rot_3=0),
+            "too few of its 3 splats can be used: 3 without a rotation",
+        ),
+        ("a.ply", splat_file(scale_0=1e6), "too few of its 3 splats can be used: 3 not finite"),
+        ("a.ply", splat_file(opacity=-1000.0), "too few of its 3 splats can be used: 3 empty"),
     ],
     "model": [
         ("model.npz", None, "no such file or directory"),
