@@ -4,25 +4,17 @@ import os
 import sys
 from importlib import import_module
 
-from fmb.config import load_config
+from fmb.command.load import load_config
+from fmb.command.tasks import TASKS
 from fmb.machine import BEGAN, Clock
-
-# Module and function of each task, loaded when it is asked for; the first is the default.
-TASKS = {
-    "shape": ("fmb.tasks.shape", "shape"),
-    "pose": ("fmb.tasks.pose", "pose"),
-    "track": ("fmb.tasks.track", "track"),
-    "export": ("fmb.tasks.export", "export_model"),
-    "convert": ("fmb.tasks.convert", "convert"),
-}
 
 
 def main(argv: list[str], began: float | None = None) -> int:
     """Runs the task; 2 and one line on stderr for what the user can mend, or all of it if $FMB_TRACEBACK is set."""
     try:
         config = load_config(argv, tuple(TASKS))
-        module, function = TASKS[config.task]
-        getattr(import_module(module), function)(config, Clock(began))
+        task = TASKS[config.task]
+        getattr(import_module(task.module), task.function)(config, Clock(began))
     except (ValueError, FloatingPointError, MemoryError) as error:
         if os.environ.get("FMB_TRACEBACK"):
             raise

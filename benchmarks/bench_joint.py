@@ -22,7 +22,7 @@ from fmb.fields.looks import look, measure
 from fmb.geometry.noise import camera as wrong_cameras
 from fmb.joint import JointOptions, aligned, fit_shape_and_cameras, mean_motion
 from fmb.shape.options import ModelOptions, OptimizationOptions
-from fmb.shape.recipe import compile_shape_fit, fit_shape
+from fmb.shape.recipe import compile_shape_fit, fit_to_views
 from fmb.shape.start import start_mixture
 
 
@@ -50,7 +50,7 @@ def results(mesh: Path, seed: int, settings: Settings, options: JointOptions, ep
         for count in (epochs, -(-epochs // turns))
     )
     before, true = (
-        fit_shape(whole, start, views, np.random.default_rng([seed, 3])).mixture for views in (wrong, data.train)
+        fit_to_views(whole, start, views, np.random.default_rng([seed, 3])).mixture for views in (wrong, data.train)
     )
     joint = fit_shape_and_cameras(part, start, wrong, np.random.default_rng([seed, 3]), options)
     poses = wrong.cameras.world_from_camera, joint.cameras.world_from_camera, data.train.cameras.world_from_camera

@@ -22,10 +22,11 @@ from benchmarks.table3.methods import Settings
 from benchmarks.table3.runs import clean_data
 from fm_render import Mixture
 from fmb.fields.looks import look
-from fmb.fields.metaballs import FIELDS, MeshOptions, mesh_iou, mesh_mixture
+from fmb.fields.metaballs import FIELDS, mesh_iou, mesh_mixture
+from fmb.fields.options import MeshOptions
 from fmb.geometry.metrics import iou, mesh_errors
 from fmb.shape.options import ModelOptions, OptimizationOptions
-from fmb.shape.recipe import compile_shape_fit, fit_shape
+from fmb.shape.recipe import compile_shape_fit, fit_to_views
 from fmb.shape.start import start_mixture
 
 SOURCES = ("benchmarks/bench_mesh.py", "fm_render.py", "fmb/fields/metaballs.py", "fmb/fields/contour.py")
@@ -54,7 +55,7 @@ def fitted(path: Path, fit: Fit) -> Mixture:
     start = start_mixture(None, ModelOptions(fit.components, init="sphere"), fit.seed).mixture
     train = clean_data(path, fit.seed, fit.settings).train
     program = compile_shape_fit(start, train.silhouette.shape, OptimizationOptions(num_epochs=fit.epochs))
-    return jax.block_until_ready(fit_shape(program, start, train, np.random.default_rng([fit.seed, 3])).mixture)
+    return jax.block_until_ready(fit_to_views(program, start, train, np.random.default_rng([fit.seed, 3])).mixture)
 
 
 def measured(path: Path, fit: Fit, field: str, resolution: int) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def measured(path: Path, fit: Fit, field: str, resolution: int) -> dict[str, Any
     mixture, (train, unseen) = fitted(path, fit), clean_data(path, fit.seed, fit.settings)
     seen = look(mixture, unseen.cameras, unseen.silhouette.shape[1:])
     start = time.perf_counter()
-    made = mesh_mixture(mixture, MeshOptions(field=field, resolution=resolution), train)
+    made = mesh_mixture(mixture, MeshOptions(mesh_field=field, mesh_resolution=resolution), train)
     seconds = time.perf_counter() - start
     errors = mesh_errors(made.mesh, canonical(path), np.random.default_rng(0))
     numbers = [iou(seen.alpha, unseen.silhouette), mesh_iou(made.mesh, unseen), 100 * errors.chamfer]
@@ -87,7 +88,7 @@ def rows_table(rows: Rows) -> str:
 
 def main(argv: list[str]) -> int:
     """Fits, makes meshes, prints the tables."""
-    usual = {"resolution": MeshOptions().resolution, "views": 32, "epochs": OptimizationOptions().num_epochs}
+    usual = {"resolution": MeshOptions().mesh_resolution, "views": 32, "epochs": OptimizationOptions().num_epochs}
     parser = flags(__doc__, "bench_mesh", usual | {"components": 40}, seeds=(0,))
     parser.add_argument("--fields", nargs="+", choices=tuple(FIELDS), default=list(FIELDS))
     options = parser.parse_args(argv)

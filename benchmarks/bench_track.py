@@ -35,8 +35,8 @@ from fmb.geometry.cameras import Cameras, orbit_cameras, pinhole_intrinsics
 from fmb.geometry.metrics import object_pose_error
 from fmb.pose.estimate import PoseProgram
 from fmb.pose.observation import Observation
+from fmb.pose.options import PoseOptions
 from fmb.pose.simulation import Perturbation, perturbed, simulated
-from fmb.pose.stages import PoseOptions
 from fmb.pose.tracking import track
 
 SIZES = ((60, 80), (120, 160))  # height, width
@@ -102,7 +102,7 @@ def ride(program: PoseProgram, model: Mixture, way: Trajectory) -> Ride:
 def measured(mesh: Path, size: tuple[int, int], course: Course, cache: Path) -> dict[str, Any]:
     """One row: a ride along the trajectory, after one that warms up."""
     model = mixture(mesh, course.components, cache)
-    program = compiled_pose(course.components, size, PoseOptions(starts=0))
+    program = compiled_pose(course.components, size, PoseOptions(num_starts=0))
     way = trajectory(mesh, size, course)
     ride(program, model, way._replace(world_from_camera=way.world_from_camera[:5]))
     return {"name": mesh.stem, "size": size, **ride(program, model, way)._asdict()}

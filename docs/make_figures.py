@@ -31,7 +31,7 @@ from fmb.geometry.views import foreground, scene_cameras
 from fmb.machine import prepare_output_dir
 from fmb.pictures.draw import DOTS_PER_INCH, FAINT, INK, draw_sheets, pixels_of, write_picture
 from fmb.pictures.sheets import BLUE, ORANGE, overlay_sheet
-from fmb.shape.recipe import compile_shape_fit, fit_shape
+from fmb.shape.recipe import compile_shape_fit, fit_to_views
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPONENTS, POINTS, SEED = 40, 20_000, 0
@@ -75,7 +75,7 @@ def draw_overlay(folder: Path, mesh: trimesh.Trimesh, mixture: Mixture) -> Path:
     size = options.rendering.image_height, options.rendering.image_width
     views = render_ground_truth(mesh, cameras, size, "raycast").views
     program = compile_shape_fit(mixture, views.silhouette.shape, options.optimization)
-    fit = fit_shape(program, mixture, views, generator)
+    fit = fit_to_views(program, mixture, views, generator)
     sheet = overlay_sheet(views.silhouette[:OVERLAYS], look(fit.mixture, cameras, size).alpha[:OVERLAYS])
     return draw_sheets(folder, {"overlay": sheet})[0]
 

@@ -28,7 +28,7 @@ from fmb.machine import prepare_output_dir, write_text
 from fmb.pictures.draw import write_picture
 from fmb.pictures.ellipsoids import enclosing_ball
 from fmb.pictures.turntable import brightness, on_white, turn_cameras, turntable
-from fmb.shape.recipe import compile_shape_fit, fit_shape
+from fmb.shape.recipe import compile_shape_fit, fit_to_views
 from fmb.shape.start import start_mixture
 
 NAMES = ("arma", "buddha", "dragon", "lucy", "bunny", "gear", "eiffel", "human", "yoga", "plane")
@@ -87,7 +87,7 @@ def fitted(name: str, mesh: trimesh.Trimesh) -> tuple[Mixture, Shown]:
     views = split_views(render_ground_truth(mesh, cameras, size, "raycast").views, count)
     start = start_mixture(mesh, config.model, config.random_seed, config.optimization.recipe).mixture
     program = compile_shape_fit(start, (count, *size), config.optimization)
-    fit = fit_shape(program, start, views["train"], fit_generator)
+    fit = fit_to_views(program, start, views["train"], fit_generator)
     return fit.mixture, Shown(name, evaluate(fit.mixture, views, 1.0)[1]["novel"])
 
 

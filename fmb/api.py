@@ -14,10 +14,12 @@ import trimesh
 from jaxtyping import Float
 
 from fm_render import Mixture
-from fmb.config import declared, load_config
+from fmb.command.load import load_config
+from fmb.config import declared
 from fmb.fields.looks import look, surface_depth
-from fmb.fields.metaballs import mesh_mixture
+from fmb.fields.metaballs import HALF_DENSITY, best_level, mesh_mixture
 from fmb.fields.mixtures import in_double, in_single
+from fmb.fields.options import MeshOptions
 from fmb.files.captures.read import Capture, read_capture
 from fmb.files.mesh_output import write_mesh
 from fmb.files.meshes import read_mesh
@@ -25,16 +27,14 @@ from fmb.files.models import Model, read_mixture, write_model
 from fmb.files.options import CaptureOptions
 from fmb.geometry.cameras import ANY_ARRAY, Cameras
 from fmb.geometry.poses import PoseEstimate
-from fmb.geometry.views import Images
-from fmb.pose.estimate import PoseProgram, compile_pose
-from fmb.pose.estimate import estimate_pose as search_pose
+from fmb.geometry.views import Images, Views
+from fmb.pose.estimate import PoseProgram, compile_pose, find_pose
 from fmb.pose.observation import Observation, image_size
-from fmb.pose.stages import PoseOptions
-from fmb.shape.recipe import compile_shape_fit
-from fmb.shape.recipe import fit_shape as fit_to_views
+from fmb.pose.options import PoseOptions
+from fmb.shape.recipe import compile_shape_fit, fit_to_views
 from fmb.shape.start import start_mixture
 from fmb.tasks.scenes import open_scene, scene_of_capture, scene_of_mesh
-from fmb.tasks.shape import render_settings, streams
+from fmb.tasks.shape import streams
 
 # Options, or sections of them, that only the program reads: what it writes, other tasks, cameras fitted by turns.
 UNREAD = ("export", "io", "pose", "refine_cameras", "fit_color", "data")
@@ -89,10 +89,10 @@ def fit_shape(source: str | Path | trimesh.Trimesh | Capture, **options: Any) ->
         scene_of = scene_of_mesh if isinstance(source, trimesh.Trimesh) else scene_of_capture
         scene = scene_of(config, scene_generator, source)
     start = start_mixture(scene.mesh, config.model, config.random_seed, config.optimization.recipe, scene.inside)
-    program = compile_shape_fit(start.mixture, scene.shape, config.optimization, render_settings(config))
+    program = compile_shape_fit(start.mixture, scene.shape, config.optimization)
     views = scene.look().views["train"]
     found = fit_to_views(program, start.mixture, views, fit_generator, point=scene.surface)
-    facts = {"scale": float(scene.frame.scale), "steps": len(found.history.step)}
+    facts = {"scale": float(scene.frame.scale), "steps": len(found.history.step), **surface_level(found.mixture, views)}
     return Model(in_double(found.mixture), scene.frame, None, facts)
 
 
@@ -127,7 +127,7 @@ def estimate_pose(
     camera = Cameras(np.asarray(start, float)[None], observation.intrinsics[None])
     begun = frame.cameras_to_canonical(camera).world_from_camera[0]
     program = _pose_program(len(mixture.mean), image_size(observation), evidence)
-    return search_pose(program, mixture, observation, begun, 1.0).to_world(frame)
+    return find_pose(program, mixture, observation, begun, 1.0).to_world(frame)
 
 
 @cache
@@ -136,9 +136,26 @@ def _pose_program(count: int, size: tuple[int, int], evidence: str) -> PoseProgr
     return compile_pose(mixture, size, PoseOptions(evidence=evidence))
 
 
-def to_mesh(model: Model) -> trimesh.Trimesh:
-    """The model's closed surface, outward, in the input's frame. Raises ValueError where nothing is dense enough."""
-    return model.frame.mesh_to_world(mesh_mixture(in_single(model.mixture)).mesh)
+def surface_level(mixture: Mixture, views: Views) -> dict[str, Any]:
+    """The level at which the surface fits the views' silhouettes best, as the program writes it into model.npz."""
+    try:
+        return {"mesh": {"level": best_level(mixture, MeshOptions.mesh_field, views)}}
+    except ValueError:  # too thin to have a surface; the fit is kept, and to_mesh says so
+        return {}
+
+
+def to_mesh(model: Model, level: float | None = None) -> trimesh.Trimesh:
+    """The model's closed surface, outward, in the input's frame.
+
+    `level` is the density of the field at the surface: lower is fatter. None takes the level that fits the silhouettes
+    best, which the fit has written into the model, and ln 2 for a model from elsewhere. Raises ValueError for a level
+    that is not positive and where nothing is dense enough.
+    """
+    known = model.facts.get("mesh", {}).get("level", HALF_DENSITY)
+    if level is not None and not level > 0.0:
+        raise ValueError(f"level {level}: must be positive")
+    found = mesh_mixture(in_single(model.mixture), level=float(known if level is None else level))
+    return model.frame.mesh_to_world(found.mesh)
 
 
 def save_model(path: str | Path, model: Model) -> Path:
@@ -149,7 +166,7 @@ def save_model(path: str | Path, model: Model) -> Path:
     if Path(path).suffix.lower() != ".npz":
         raise ValueError(f"{path}: a model is written as .npz")
     mixture = model.frame.mixture_to_world(in_double(model.mixture))
-    return write_model(Path(path), *jax.tree.map(np.asarray, mixture), model.facts, model.color)
+    return write_model(Path(path), *jax.tree.map(np.asarray, mixture), model.facts, {"color": model.color})
 
 
 def save_mesh(path: str | Path, mesh: trimesh.Trimesh) -> Path:

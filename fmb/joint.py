@@ -20,12 +20,13 @@ from fm_render import Mixture, product
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.metrics import pose_error
 from fmb.geometry.views import Views
-from fmb.pose.estimate import look
+from fmb.pose.estimate import image_equations
 from fmb.pose.observation import Observation, ObservedPixels, camera_of, canonical, observed_pixels, pooled, pose_of
+from fmb.pose.options import PoseOptions
 from fmb.pose.residuals import NormalEquations, Pose
 from fmb.pose.search import descend
-from fmb.pose.stages import PoseOptions, Stage
-from fmb.shape.recipe import ShapeFit, ShapeProgram, fit_shape
+from fmb.pose.stages import Stage
+from fmb.shape.recipe import ShapeFit, ShapeProgram, fit_to_views
 
 CAMERA_STEPS = 9  # trials of each camera a round
 STAGE = Stage(1, 1, CAMERA_STEPS, 0.05, 0.03, 0.0)
@@ -76,13 +77,13 @@ def fit_shape_and_cameras(
     given = views.cameras._replace(world_from_camera=np.asarray(views.cameras.world_from_camera, float))
     cameras, moves, refine = given, [], compiled_refinement(mixture, views, options)
     for number in range(options.rounds):
-        fit = fit_shape(program, mixture, views._replace(cameras=cameras), generator)
+        fit = fit_to_views(program, mixture, views._replace(cameras=cameras), generator)
         mixture = fit.mixture
         pose = aligned(refine(mixture, cameras, given), given.world_from_camera)
         cameras = cameras._replace(world_from_camera=pose)
         moves.append(mean_motion(pose, given.world_from_camera))
         on_round(number, mixture, cameras)
-    fit = fit_shape(program, mixture, views._replace(cameras=cameras), generator)
+    fit = fit_to_views(program, mixture, views._replace(cameras=cameras), generator)
     return JointFit(fit, cameras, np.array(moves))
 
 
@@ -90,7 +91,7 @@ def compiled_refinement(
     mixture: Mixture, views: Views, options: JointOptions
 ) -> Callable[[Mixture, Cameras, Cameras], Float[np.ndarray, "view 4 4"]]:
     """The function of mixture, cameras and the given cameras that fits each camera to its own silhouette."""
-    search, dtype = PoseOptions(evidence="mask", starts=0), mixture.mean.dtype
+    search, dtype = PoseOptions(evidence="mask", num_starts=0), mixture.mean.dtype
     images = []
     for view, matrix in enumerate(np.asarray(views.cameras.intrinsics)):
         valid = None if views.valid is None else np.asarray(views.valid[view])
@@ -104,7 +105,7 @@ def compiled_refinement(
         sight = pooled(image, 1)
 
         def evaluate(pose: Pose) -> NormalEquations:
-            seen = look(search, STAGE, (mixture, mixture), sight, pose)
+            seen = image_equations(search, STAGE, (mixture, mixture), sight, pose)
             return jax.tree.map(jnp.add, seen, prior(pose, given, deviation))
 
         return descend(evaluate, pose, CAMERA_STEPS)[0].pose

@@ -11,7 +11,7 @@ from fmb.fields.metaballs import HALF_OPAQUE
 from fmb.geometry.cameras import pinhole_intrinsics
 from fmb.pose.estimate import PoseProgram, compile_pose
 from fmb.pose.observation import Observation
-from fmb.pose.stages import PoseOptions
+from fmb.pose.options import PoseOptions
 
 IMAGE_SIZE = (30, 40)
 INTRINSICS = pinhole_intrinsics(*IMAGE_SIZE, 30.0)
@@ -30,7 +30,7 @@ def lopsided_mixture() -> Mixture:
 @lru_cache(maxsize=1)
 def tracking_program() -> PoseProgram:
     """The search from one start alone, compiled once for all tests."""
-    return compile_pose(lopsided_mixture(), IMAGE_SIZE, PoseOptions(starts=0))
+    return compile_pose(lopsided_mixture(), IMAGE_SIZE, PoseOptions(num_starts=0))
 
 
 def camera_at(turn: np.ndarray, distance: float = 3.0) -> np.ndarray:

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 
 STEP = 1e-30  # of the complex step; nothing cancels, so it can be this small
-NORMAL_STEP = 1e-5  # of the central differences through a normal, itself a derivative; error of order step^4
 TWO_PARAMETER = (np.exp(2.0), np.exp(0.25))  # near and fit of the released program
 
 
@@ -72,8 +71,7 @@ def render_reference(mixture, rays, scale, rule="linear", blend="two_parameter",
 def gradient_reference(mixture, rays, scale, upstream, form=Form()) -> Gradient:
     """Derivatives of sum(upstream[name] * image[name]) over the names in `upstream`.
 
-    Names are density, alpha, depth, normal; arrays are [*ray] or, for the normal, [*ray, 3].  Complex step, but
-    central differences of fourth order when the normal takes part.
+    Names are density, alpha and depth; arrays are [*ray].
     """
     inputs = _flat_inputs(mixture, rays)
     options = (scale, *form)
@@ -99,21 +97,12 @@ def _flat_inputs(mixture, rays):
 
 def _derivative(inputs, position, entry, upstream, options):
     """Per ray, the derivative of its share of the scalar by one entry of one input."""
-
-    def share(step):
-        moved = [array.astype(complex) if np.iscomplexobj(step) else array.copy() for array in inputs]
-        moved[position][entry] += step
-        density, alpha, depth, _ = _blended(moved, options)
-        images = {"density": density, "alpha": alpha, "depth": depth}
-        total = sum(images[name] * np.ravel(weight) for name, weight in upstream.items() if name != "normal")
-        if "normal" in upstream:
-            total = total + np.sum(_normal(moved, options) * np.reshape(upstream["normal"], (-1, 3)), axis=-1)
-        return total
-
-    if "normal" not in upstream:
-        return np.imag(share(1j * STEP)) / STEP
-    h = NORMAL_STEP
-    return (8.0 * (share(h) - share(-h)) - (share(2.0 * h) - share(-2.0 * h))) / (12.0 * h)
+    moved = [array.astype(complex) for array in inputs]
+    moved[position][entry] += 1j * STEP
+    density, alpha, depth, _ = _blended(moved, options)
+    images = {"density": density, "alpha": alpha, "depth": depth}
+    total = sum(images[name] * np.ravel(weight) for name, weight in upstream.items())
+    return np.imag(total) / STEP
 
 
 def _blended(inputs, options):

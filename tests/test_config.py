@@ -1,4 +1,4 @@
-"""Options: one declaration each, flags over file over defaults, and nothing unread."""
+"""Options: one declaration each, flags over file over defaults, nothing unread; what is wrong is told in one line."""
 
 import ast
 import dataclasses
@@ -11,10 +11,20 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmb.config import DEFAULT_FILE, TASK_OPTIONS, Config, declared, load_config, sections, switches, to_yaml
-from fmb.config import reads as is_read
+from fmb.command.help_text import with_default
+from fmb.command.load import load_config
+from fmb.command.tasks import TASKS as ALL
+from fmb.command.yaml_file import to_yaml
+from fmb.config import DEFAULT_FILE, Config, declared, sections, switches
+from fmb.fields.metaballs import FIELDS
+from fmb.files import meshes, models
+from fmb.files.captures.read import SOURCES
+from fmb.files.options import FILE_SUFFIXES
+from fmb.files.points import POINT_FORMATS
+from fmb.fit.schedules import SCHEDULES
 from fmb.options import ConfigError, Option, description
 from fmb.shape.options import RELEASED
+from fmb.shape.recipe import RECIPES
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = ("shape", "pose")
@@ -25,53 +35,66 @@ def load(*argv: str, file: Path | None = None) -> Config:
     return load_config([*argv, *(["--config", str(file)] if file else [])], TASKS, default_file=None)
 
 
+def message(*argv: str, file: Path | None = None) -> str:
+    """What is said of wrong options."""
+    with pytest.raises(ConfigError) as error:
+        load(*argv, file=file)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
 def value_of(config: Config, spec: Option) -> object:
     return getattr(getattr(config, spec.section) if spec.section else config, spec.name)
 
 
 @pytest.fixture
 def write(tmp_path):
-    """A function that writes the text of a config file and returns its path."""
+    """A function that writes a config file and returns its path."""
 
-    def write_file(text: str) -> Path:
+    def write_file(content: str | bytes) -> Path:
         path = tmp_path / "mine.yaml"
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return path
 
     return write_file
 
 
-def test_defaults_are_those_declared():
+def test_defaults_are_those_declared_of_their_type_and_allowed():
     config = load()
     assert config == dataclasses.replace(Config(), task="shape")
     assert (config.model.num_mixtures, config.rendering.num_views, config.random_seed) == (40, 20, 42)
-
-
-def test_names_are_unique_over_sections():
-    names = [entry.name for kind in sections().values() for entry in dataclasses.fields(kind)]
-    names += [entry.name for entry in dataclasses.fields(Config)]
-    assert len(names) == len(set(names))
-
-
-def test_defaults_are_of_their_type_and_allowed():
     for name, spec in declared().items():
         assert type(spec.default) is spec.type, name
         text = str(spec.default).lower() if spec.type is bool else str(spec.default)
         assert value_of(load(f"{spec.flag}={text}"), spec) == spec.default
 
 
-def test_shipped_file_holds_every_default_and_its_text():
+def test_names_are_unique_over_sections():
+    names = [entry.name for kind in (*sections().values(), Config) for entry in dataclasses.fields(kind)]
+    assert sorted(set(names)) == sorted(names), "a flag would mean two options"
+
+
+def test_names_that_can_be_chosen_are_those_that_there_are():
+    # the options name them, too, so that help comes without loading what they stand for
+    chosen = {name: set(spec.limits["choices"] or ()) - {"auto", "none"} for name, spec in declared().items()}
+    assert chosen["recipe"] == set(RECIPES) and chosen["schedule"] == set(SCHEDULES)
+    assert chosen["mesh_field"] == set(FIELDS) and chosen["format"] == set(SOURCES)
+    assert {f".{name}" for name in chosen["mesh"]} == set(meshes.MESH_FORMATS)
+    assert {f".{name}" for name in chosen["points"]} == set(POINT_FORMATS)
+    assert set(FILE_SUFFIXES) == {f".{kind}" for kind in meshes.FORMATS} | set(models.MODEL_FORMATS)
+
+
+def test_shipped_file_holds_every_default_and_its_text_for_any_reader():
     assert DEFAULT_FILE == ROOT / "config.yaml"
     text = DEFAULT_FILE.read_text(encoding="utf-8")
     assert text == to_yaml(Config(), comments=True), "write config.yaml again with to_yaml(Config(), comments=True)"
     assert all(len(line) <= 120 for line in text.splitlines())
-    for spec in declared().values():
-        assert f"# {description(spec)}\n" in text
-    assert load_config([], TASKS) == load()
-
-
-def test_default_mesh_is_shipped():
-    assert (ROOT / Config().io.mesh_file).is_file()
+    assert [spec.name for spec in declared().values() if f"# {description(spec)}\n" not in text] == []
+    assert load_config([], TASKS) == load() and (ROOT / Config().io.mesh_file).is_file()
+    loaded = yaml.safe_load(text)
+    for name, spec in declared().items():
+        assert (loaded[spec.section] if spec.section else loaded).pop(name) == spec.default
+    assert not any(loaded.values())
 
 
 @pytest.fixture
@@ -83,12 +106,16 @@ def elsewhere(tmp_path, monkeypatch):
     return folder
 
 
-def test_default_mesh_is_found_from_any_folder(elsewhere):
+def test_default_mesh_is_found_from_any_folder_and_a_named_one_is_where_the_user_says(elsewhere):
     mesh = load_config([], TASKS).io.mesh_file
     assert mesh == str(ROOT / Config().io.mesh_file)
     # as in a run whose own file says nothing of the mesh
     (elsewhere / "mine.yaml").write_text("random_seed: 7\n")
     assert load_config(["--config", "mine.yaml"], TASKS).io.mesh_file == mesh
+    (elsewhere / "mine.yaml").write_text("io:\n  mesh_file: cow.obj\n")
+    assert load_config(["--config", "mine.yaml"], TASKS).io.mesh_file == "cow.obj"
+    for name in ("data/ibex.ply", "x" * 300):
+        assert load_config(["--mesh-file", name], TASKS).io.mesh_file == name
     # and the one in the current folder comes first
     nearer = elsewhere / Config().io.mesh_file
     nearer.parent.mkdir()
@@ -100,37 +127,16 @@ def test_a_mesh_of_the_default_file_is_beside_it(elsewhere, tmp_path):
     default = tmp_path / "program" / "config.yaml"
     default.parent.mkdir()
     assert load_config([], TASKS, default).io.mesh_file == str(default.parent / Config().io.mesh_file)
-    default.write_text("io:\n  mesh_file: cow.obj\n")
-    config = load_config([], TASKS, default)
-    assert config.io.mesh_file == str(default.parent / "cow.obj")
-    assert config.io.output_dir == Config().io.output_dir
+    for name in ("x" * 300, str(tmp_path / "cow.obj"), "cow.obj"):
+        default.write_text(f"io:\n  mesh_file: {name}\n")
+        config = load_config([], TASKS, default)
+        assert config.io == dataclasses.replace(Config().io, mesh_file=str(default.parent / name))
     # what is written of the run tells the same mesh, wherever it is read
     (elsewhere / "again.yaml").write_text(to_yaml(config), encoding="utf-8")
     assert load_config(["--config", "again.yaml"], TASKS, default) == config
-    default.write_text(f"io:\n  mesh_file: {tmp_path / 'cow.obj'}\n")
-    assert load_config([], TASKS, default).io.mesh_file == str(tmp_path / "cow.obj")
-
-
-@pytest.mark.usefixtures("elsewhere")
-def test_a_mesh_that_the_user_names_is_where_the_user_says(write):
-    own = str(write("io:\n  mesh_file: cow.obj\n"))
-    assert load_config(["--config", own], TASKS).io.mesh_file == "cow.obj"
-    assert load_config(["--mesh-file", "data/ibex.ply"], TASKS).io.mesh_file == "data/ibex.ply"
-    assert load_config(["--mesh-file", "x" * 300], TASKS).io.mesh_file == "x" * 300
-
-
-def test_a_default_mesh_with_a_name_too_long_to_look_for(tmp_path):
-    default = tmp_path / "config.yaml"
-    default.write_text(f"io:\n  mesh_file: {'x' * 300}\n")
-    assert load_config([], TASKS, default).io.mesh_file == str(tmp_path / ("x" * 300))
-
-
-def test_shipped_file_means_the_same_to_another_reader():
-    loaded = yaml.safe_load(DEFAULT_FILE.read_text(encoding="utf-8"))
-    expected = dataclasses.asdict(Config())
-    for name in ("task", *switches()):
-        del expected[name]
-    assert loaded == expected
+    default.write_text("random_seed: -7\n")
+    with pytest.raises(ConfigError, match=r"^config.yaml, line 1: random_seed is -7; must be at least 0$"):
+        load_config([], TASKS, default)
 
 
 def test_flags_win_over_file_and_file_over_defaults(write):
@@ -139,45 +145,29 @@ def test_flags_win_over_file_and_file_over_defaults(write):
     assert (rendering.num_views, rendering.image_width, rendering.image_height) == (7, 32, 64)
 
 
-def test_default_file_is_read_where_it_exists(tmp_path):
-    default = tmp_path / "config.yaml"
-    assert load_config([], TASKS, default).random_seed == 42
-    default.write_text("random_seed: 7\n")
-    assert load_config([], TASKS, default).random_seed == 7
-    default.write_text("random_seed: -7\n")
-    with pytest.raises(ConfigError, match=r"^config.yaml, line 1: random_seed is -7; must be at least 0$"):
-        load_config([], TASKS, default)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "# nothing\n",
-        "model:\n",
-        "model: ~\nrendering: {}\n",
-        "---\n",
-        "\ufeffrandom_seed: 42\n",
-        "random_seed: +42",
-    ],
+NOTHING = (
+    "",
+    "# nothing\n",
+    "model:\n",
+    "model: ~\nrendering: {}\n",
+    "---\n",
+    "\ufeffrandom_seed: 42\n",
+    "random_seed: +42",
 )
+
+
+@pytest.mark.parametrize("text", NOTHING)
 def test_files_that_change_nothing(write, text):
     assert load(file=write(text)) == load()
 
 
-@pytest.mark.parametrize("text", ["1e-4", "1.0e-4", "+.0001", "0.0001", "1E-04", "00.0001"])
-def test_numbers_are_numbers_in_file_and_flag(write, text):
-    assert load("--initial-lr", text).optimization.initial_lr == 1e-4
-    assert load(file=write(f"optimization:\n  initial_lr: {text}\n")).optimization.initial_lr == 1e-4
-
-
-def test_a_whole_number_is_a_number(write):
+def test_values_are_read_alike_in_file_and_flag(write):
+    for text in ("1e-4", "1.0e-4", "+.0001", "0.0001", "1E-04", "00.0001"):
+        assert load("--initial-lr", text).optimization.initial_lr == 1e-4
+        assert load(file=write(f"optimization:\n  initial_lr: {text}\n")).optimization.initial_lr == 1e-4
     config = load("--opt-shape-scale=2", file=write("model: {gmm_init_scale: 3}"))
     assert (config.optimization.opt_shape_scale, config.model.gmm_init_scale) == (2.0, 3.0)
-    assert isinstance(config.optimization.opt_shape_scale, float)
-
-
-def test_folders_named_like_numbers_and_dates(write):
+    assert isinstance(config.optimization.opt_shape_scale, float), "a whole number is a number"
     file = write("io:\n  output_dir: 2024-11-21\n  mesh_file: 7\n")
     assert load(file=file).io == dataclasses.replace(Config().io, output_dir="2024-11-21", mesh_file="7")
     assert load(file=write("io:\n  output_dir: 'no'")).io.output_dir == "no"
@@ -187,54 +177,104 @@ def test_flag_forms():
     assert load("--num-views=3") == load("--num-views", "3") == load("--num-views", "9", "--num-views", "3")
     assert not load("--early-stop", "false").optimization.early_stop
     assert load("--early-stop", "True").optimization.early_stop
+    assert load("--num-mixtures", "30000", "--init", "sphere").model.num_mixtures == 30_000
     for name in switches():
-        assert getattr(load("--" + name.replace("_", "-")), name)
+        task = next(task for task, entry in ALL.items() if entry.reads_flag(name))
+        assert getattr(load_config([task, "--" + name.replace("_", "-")], tuple(ALL), None), name)
         assert not getattr(load(), name)
 
 
-def test_task_is_the_first_word_and_defaults_to_the_first():
-    assert load().task == "shape"
-    assert load("pose", "--num-views", "3").task == "pose"
-    assert load("--num-views", "3", "pose").task == "pose"
+def test_words_are_the_task_and_what_to_work_on(tmp_path):
+    words = {
+        "": ("shape", "mesh_file", Config().io.mesh_file),
+        "pose --image-width 32": ("pose", "mesh_file", Config().io.mesh_file),
+        "--image-width 32 pose": ("pose", "mesh_file", Config().io.mesh_file),
+        "pose cow.obj": ("pose", "mesh_file", "cow.obj"),
+        "pose --image-width 32 out/model.npz": ("pose", "model_file", "out/model.npz"),
+        "--cpu pose released.pkl": ("pose", "model_file", "released.pkl"),
+        "export splats.ply": ("export", "model_file", "splats.ply"),
+        f"shape {tmp_path}": ("shape", "data", str(tmp_path)),
+        f"--cpu {tmp_path}": ("shape", "data", str(tmp_path)),
+        "their.OBJ --num-views 3": ("shape", "mesh_file", "their.OBJ"),
+    }
+    for line, (task, name, value) in words.items():
+        config = load_config(line.split(), tuple(ALL), None)
+        assert (config.task, value_of(config, declared()[name])) == (task, value)
     assert load_config([], default_file=None).task == ""
+
+
+# Every command of the README before the tasks had files of their own, and the flags that it names in its text.
+OLD_README = (
+    "",
+    "--num-mixtures 80 --cpu",
+    "--mesh-file their.obj --output-dir output/theirs",
+    "--init sphere --num-views 32",
+    "--fit-color false --mesh none --report false",
+    "--data photographs/",
+    "--data FOLDER --check-cameras",
+    "--data FOLDER --longest-side 0 --depth-weight 3 --point-weight 1 --refine-cameras true",
+    "pose",
+    "pose output/model.npz --sensor-noise 1",
+    "pose output/model.npz --depth-file depth.png --mask-file mask.png --intrinsics-file camera.json "
+    "--initial-pose-file guess.json",
+    "pose --method first_order --bop-dir DATASET/test/000001",
+    "pose --model-file released.pkl",
+    "track --image-width 80 --image-height 60",
+    "export output/model.npz --mesh glb --points ply --splats true --turntable mp4",
+    "export output/model.npz --mesh-faces 2000 --overwrite",
+    "convert their.obj --num-mixtures 40",
+    "--film gif --view",
+    "--recipe predecessor",
+)
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_commands_of_the_old_readme_and_of_the_help_are_taken():
+    for line in (*OLD_README, *(example for task in ALL.values() for example in task.examples)):
+        words = line.split()
+        config = load_config(words, tuple(ALL))
+        assert config.task == (words[0] if words and words[0] in ALL else "shape")
+
+
+def test_the_file_of_one_task_serves_every_other(write):
+    file = write(to_yaml(load("--num-epochs", "5", "--film", "gif", "--data", "photographs")))
+    for task in ALL:
+        config = load_config([task, "--config", str(file), "--num-epochs", "100"], tuple(ALL), None)
+        assert (config.export.film, config.capture.data, config.optimization.num_epochs) == ("gif", "photographs", 100)
 
 
 def shown_help(capsys, *words: str) -> str:
     """What the help says, and that it ends without an error."""
     with pytest.raises(SystemExit) as exit_of:
-        load_config([*words, "--help"], tuple(TASK_OPTIONS))
+        load_config([*words, "--help"], tuple(ALL))
     assert exit_of.value.code == 0
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("task", TASK_OPTIONS)
+@pytest.mark.parametrize("task", ALL)
 def test_the_help_of_a_task_shows_what_it_reads_and_nothing_else(task, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    lines = shown_help(capsys, task).splitlines()
-    assert max(map(len, lines)) <= 100
+    for columns, widest in (("60", 60), ("80", 80), ("200", 100)):
+        monkeypatch.setenv("COLUMNS", columns)
+        lines = shown_help(capsys, task).splitlines()
+        assert max(map(len, lines)) <= widest
     text = " ".join(" ".join(lines).split())
     for spec in declared().values():
         default = str(spec.default).lower() if spec.type is bool else spec.default
         shown = f" {spec.flag} " in text
-        assert shown == is_read(TASK_OPTIONS[task], spec), spec.name
-        assert not shown or f"{description(spec)} (default {default})" in text.replace("- ", "-") or "-" in spec.name
-    assert "--cpu" in text and "--config FILE" in text and TASK_OPTIONS[task].text in text
-    examples = [line.split()[1:] for line in lines if line.strip().startswith("run_fmb.py ")]
-    assert len(examples) == 3
-    for words in examples:
-        assert load_config(words, tuple(TASK_OPTIONS)).task == task
+        assert shown == ALL[task].reads(spec), spec.name
+        assert not shown or " ".join(with_default(description(spec), default).split()) in text
+    for words in ("--cpu", "--config FILE", ALL[task].text, *ALL[task].examples):
+        assert words in text.replace(" \\ ", " ")
 
 
 def test_every_option_and_switch_is_in_some_help(capsys):
-    text = " ".join(shown_help(capsys, task) for task in TASK_OPTIONS)
-    assert [spec.name for spec in declared().values() if f" {spec.flag} " not in text] == []
-    assert [name for name in switches() if f"--{name.replace('_', '-')} " not in text] == []
+    text = " ".join(shown_help(capsys, task) for task in ALL)
+    flags = [spec.flag for spec in declared().values()] + [f"--{name.replace('_', '-')}" for name in switches()]
+    assert [flag for flag in flags if f" {flag} " not in text] == []
     assert shown_help(capsys) == shown_help(capsys, "shape")
 
 
-def test_narrow_terminals_and_a_start_without_jax(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "70")
-    assert max(map(len, shown_help(capsys, "export").splitlines())) <= 70
+def test_help_starts_without_jax():
     heavy = "{'jax', 'trimesh', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)"
     program = (
         f"import sys, atexit, run_fmb\natexit.register(lambda: print('loaded', {heavy}))\nrun_fmb.main(['--help'])"
@@ -284,44 +324,152 @@ def test_round_trip(tmp_path_factory, config, comments):
     assert yaml.safe_load(file.read_text(encoding="utf-8"))["io"] == dataclasses.asdict(config.io)
 
 
-def test_predecessor_has_numbers_of_its_own(tmp_path):
+def test_predecessor_has_numbers_of_its_own(write):
     config = load("--recipe", "predecessor")
     assert {name: getattr(config.optimization, name) for name in RELEASED} == RELEASED
-    file = tmp_path / "released.yaml"
-    file.write_text(to_yaml(config), encoding="utf-8")
-    assert load(file=file) == config
+    assert load(file=write(to_yaml(config))) == config
 
 
-def reads(module: Path, spec: Option) -> bool:
-    """Whether a module reads the option off a record of its section, of options or of the whole config."""
-    holders = {spec.section, "options", "config"} - {""}
-    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Attribute) and node.attr == spec.name and isinstance(node.ctx, ast.Load):
-            holder = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
-            if holder in holders:
-                return True
-    return False
+def read_in(source: str) -> set[tuple[str, str]]:
+    """Whatever is read as HOLDER.NAME, or SOMETHING.HOLDER.NAME, in a module."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)]
+    nodes = [node for node in nodes if isinstance(node.ctx, ast.Load)]
+    return {(getattr(node.value, "attr", getattr(node.value, "id", "")), node.attr) for node in nodes}
 
 
 def test_no_option_is_unread():
-    entry = ROOT / "run_fmb.py"
-    if not entry.exists():
-        pytest.skip("run_fmb.py, which reads the options, does not exist yet")
-    modules = [entry, *(path for path in (ROOT / "fmb").rglob("*.py") if path.name not in ("config.py", "options.py"))]
-    flags_alone = [Option("", name, bool, False, {}) for name in switches()] + [Option("", "task", str, "", {})]
-    unread = [o.name for o in [*declared().values(), *flags_alone] if not any(reads(m, o) for m in modules)]
+    declaring = ("config.py", "options.py")
+    modules = [ROOT / "run_fmb.py", *(path for path in (ROOT / "fmb").rglob("*.py") if path.name not in declaring)]
+    found = set().union(*(read_in(path.read_text(encoding="utf-8")) for path in modules))
+    options = [(spec.section, name) for name, spec in declared().items()] + [
+        ("", name) for name in (*switches(), "task")
+    ]
+    unread = [name for section, name in options if not found & {(section, name), ("options", name), ("config", name)}]
     assert not unread, "read as config.<section>.<option>, <section>.<option> or options.<option>, or remove"
+    read = read_in("print(config.pose.a, pose.b, c, other.d)\npose.e = 3")
+    assert read & {("pose", name) for name in "abcde"} == {("pose", "a"), ("pose", "b")}
 
 
-def test_the_reading_of_an_option_is_recognised(tmp_path):
-    module = tmp_path / "module.py"
-    views = declared()["num_views"]
-    for source, expected in (
-        ("print(config.rendering.num_views)", True),
-        ("print(rendering.num_views)", True),
-        ("print(options.num_views)", True),
-        ("print(model.num_views, num_views, other.num_views)", False),
-        ("rendering.num_views = 3", False),
-    ):
-        module.write_text(source)
-        assert reads(module, views) == expected
+BAD_FLAGS = {
+    "--num-mixture 3": "unknown flag --num-mixture (did you mean --num-mixtures?)",
+    "--num_mixtures 3": "unknown flag --num_mixtures (did you mean --num-mixtures?)",
+    "--num-view=3": "unknown flag --num-view (did you mean --num-views?)",
+    "--gpu": "unknown flag --gpu (did you mean --cpu?)",
+    "-n 3": "unknown flag -n; TASK --help lists the flags of a task",
+    "--quantum": "unknown flag --quantum; TASK --help lists the flags of a task",
+    "--num-views": "--num-views: expected one argument",
+    "--num-views --cpu": "--num-views: expected one argument",
+    "--cpu=3": "--cpu takes no value",
+    "cow": "unknown task 'cow'; must be one of shape, pose",
+    "cow.obj hen.obj": "unexpected 'hen.obj'; options are given as flags such as --mesh-file FILE",
+    "model.npz": "--model-file: task shape does not work on it, but on mesh_file or data",
+    "pse": "unknown task 'pse' (did you mean pose?); must be one of shape, pose",
+    "pose cow.obj hen.obj": "unexpected 'hen.obj'; options are given as flags such as --mesh-file FILE",
+    "pose cow.obj --mesh-file hen.obj": "unexpected 'cow.obj': --mesh-file is given, too",
+    "pose --data photographs": "--data: task pose does not work on it, but on mesh_file or model_file",
+    "pose --num-epochs 5": "--num-epochs: task pose does not read it; shape and convert do",
+    "pose --film gif": "--film: task pose does not read it; shape does",
+    "pose --view": "--view: task pose does not read it; shape does",
+    "--overwrite": "--overwrite: task shape does not read it; export does",
+    "shape --sensor-noise 1": "--sensor-noise: task shape does not read it; pose and track do",
+    "--recipe predecessor --num-epochs 5": "--num-epochs: recipe predecessor has its own num_epochs, 10",
+    "shape model.npz": "--model-file: task shape does not work on it, but on mesh_file or data",
+    "--view=true": "--view takes no value",
+    "--num-mixtures 0": "--num-mixtures is 0; must be at least 1",
+    "--num-views -3": "--num-views is -3; must be at least 1",
+    "--num-views 20000": "--num-views is 20000; must be at most 10000",
+    "--num-views 4.0": "--num-views is '4.0'; must be a whole number",
+    "--num-views 1_000": "--num-views is '1_000'; must be a whole number",
+    "--num-views 010": "--num-views is '010'; must be a whole number",
+    "--num-views 00000000000000000000": "--num-views is '00000000000000000000'; must be a whole number",
+    "--num-views 10000000000000000000": "--num-views is '10000000000000000000'; must be a whole number of fewer than "
+    "20 digits",
+    "--num-views true": "--num-views is 'true'; must be a whole number",
+    "--image-width 7": "--image-width is 7; must be at least 8",
+    "--initial-lr -1e-4": "--initial-lr is -0.0001; must be above 0",
+    "--initial-lr 0": "--initial-lr is 0.0; must be above 0",
+    "--initial-lr fast": "--initial-lr is 'fast'; must be a number",
+    "--initial-lr nan": "--initial-lr is 'nan'; must be a finite number",
+    "--initial-lr -inf": "--initial-lr is '-inf'; must be a finite number",
+    "--initial-lr 1e999": "--initial-lr is '1e999'; must be a finite number",
+    "--early-stop 1": "--early-stop is '1'; must be true or false",
+    "--init spher": "--init is 'spher' (did you mean sphere?); must be one of auto, volume_gmm, surface_gmm, sphere",
+    "--mesh-file=": "--mesh-file is ''; must be printable text",
+    "--batch-size 81921": "--batch-size is 81921; must be at most 81920, the rays of 20 views of 64 x 64 pixels",
+    "--num-mixtures 30000": "--num-mixtures is 30000; must be at most gmm_points, 20000",
+    "--config=": "--config is ''; must be the name of a YAML file",
+    "--config nowhere.yaml": "nowhere.yaml: no such file or directory",
+}
+
+
+@pytest.mark.parametrize("line", BAD_FLAGS)
+def test_bad_flags(line):
+    assert message(*line.split()) == BAD_FLAGS[line]
+
+
+def test_bad_words():
+    for name in ("", " ", "a\nb.yaml"):
+        assert message("--config", name) == f"--config is {name!r}; must be the name of a YAML file"
+    assert len(message("--num-views", "9" * 10_000)) < 140
+    with pytest.raises(ConfigError, match=r"^unexpected 'shape'; options are given as flags such as --mesh-file FILE$"):
+        load_config(["shape"], default_file=None)
+
+
+BAD_FILES = {
+    "model:\n  num_mixture: 3\n": ", line 2: unknown key 'num_mixture' in section model (did you mean num_mixtures?)",
+    "model:\n  xyz: 3\n": ", line 2: unknown key 'xyz' in section model",
+    "modle:\n  num_mixtures: 3\n": ", line 1: unknown key 'modle' (did you mean model?)",
+    "num_view: 3\n": ", line 1: unknown key 'num_view' (did you mean num_views?)",
+    "model:\n  num_views: 3\n": ", line 2: num_views belongs to section rendering, not to section model",
+    "num_views: 3\n": ", line 1: num_views belongs to section rendering, not to the top level",
+    "model:\n  random_seed: 3\n": ", line 2: random_seed belongs to the top level, not to section model",
+    "cpu: true\n": ", line 1: cpu is of the command line alone, not of a file",
+    "io:\n  overwrite: true\n": ", line 2: overwrite is of the command line alone, not of a file",
+    "rendering:\n  num_views: 3\n\n  num_views: 4\n": ", line 4: 'num_views' is given twice, first in line 2",
+    "model: {}\nmodel: {}\n": ", line 2: 'model' is given twice, first in line 1",
+    "model: 3\n": ", line 1: section model must hold `key: value` lines",
+    "[1, 2]\n": ", line 1: the file must hold `key: value` lines",
+    "? [1]\n: 2\n": ", line 1: a key must be a word",
+    "model:\n  num_mixtures: 0\n": ", line 2: num_mixtures is 0; must be at least 1",
+    "model:\n  num_mixtures: 40.0\n": ", line 2: num_mixtures is '40.0'; must be a whole number",
+    "model:\n  num_mixtures: true\n": ", line 2: num_mixtures is 'true'; must be a whole number",
+    "model:\n  num_mixtures: 0x10\n": ", line 2: num_mixtures is '0x10'; must be a whole number",
+    "model:\n  num_mixtures: 1:30\n": ", line 2: num_mixtures is '1:30'; must be a whole number",
+    "model:\n  num_mixtures:\n": ", line 2: num_mixtures is empty; must be a whole number",
+    "model:\n  num_mixtures: '40'\n": ", line 2: num_mixtures is the text '40'; must be a whole number without quotes",
+    "model:\n  num_mixtures: [40]\n": ", line 2: num_mixtures is a sequence; must be a whole number",
+    "model:\n  num_mixtures: {a: 4}\n": ", line 2: num_mixtures is a mapping; must be a whole number",
+    "model:\n  num_mixtures: !!python/object/apply:os.getcwd []\n": ", line 2: num_mixtures is a sequence; must be "
+    "a whole number",
+    "model:\n  num_mixtures: !!python/name:os.sep x\n": ", line 2: num_mixtures has the tag 'python/name:os.sep'; "
+    "must be a whole number without a tag",
+    "model:\n  init: 3\n": ", line 2: init is '3'; must be one of auto, volume_gmm, surface_gmm, sphere",
+    "io:\n  mesh_file: yes\n": ", line 2: mesh_file is yes; must be printable text, with quotes around a word "
+    "like this",
+    'io:\n  mesh_file: "a\\nb"\n': ", line 2: mesh_file is 'a\\nb'; must be printable text",
+    "optimization:\n  initial_lr: .nan\n": ", line 2: initial_lr is '.nan'; must be a finite number",
+    "optimization:\n  early_stop: 1\n": ", line 2: early_stop is '1'; must be true or false",
+    "optimization:\n  batch_size: 99999\n": ", line 2: batch_size is 99999; must be at most 81920, the rays of 20 "
+    "views of 64 x 64 pixels",
+    "a: b: c\n": ", line 1, column 5: not YAML: mapping values are not allowed here",
+    "model:\n\tnum_mixtures: 3\n": ", line 2, column 1: not YAML: found character '\\t' that cannot start any token",
+    "a: 1\n---\nb: 2\n": ", line 2, column 1: not YAML: but found another document",
+    "model: *x\n": ", line 1, column 8: not YAML: found undefined alias 'x'",
+    "a: \x01\n": ': not YAML: unacceptable character #x0001: special characters are not allowed in "<unicode string>", '
+    "position 3",
+    "[" * 1000: ": not YAML of sections and keys: nested too deep",
+}
+
+
+@pytest.mark.parametrize("text", BAD_FILES, ids=lambda text: text[:30])
+def test_bad_files(write, text):
+    file = write(text)
+    assert message(file=file) == f"{file}{BAD_FILES[text]}"
+
+
+def test_files_that_are_no_text_and_aliases_that_would_multiply(write, tmp_path):
+    assert "not a text file in UTF-8" in message(file=write(b"\xff\xfe\x00m"))
+    assert "is a directory" in message(file=tmp_path)
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{n}: &{n} [{', '.join([f'*{p}'] * 9)}]" for p, n in zip("abcdefgh", "bcdefghi", strict=True)]
+    assert "line 1: unknown key 'a'" in message(file=write("\n".join(lines)))

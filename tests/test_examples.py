@@ -46,6 +46,10 @@ def test_from_a_mesh_to_a_model_and_back(tmp_path):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
     mesh = fmb.load_mesh(fmb.save_mesh(tmp_path / "mesh.ply", fmb.to_mesh(model)))
     assert mesh.is_watertight
+    assert 0.2 <= again.facts["mesh"]["level"] <= 1.4  # of the surface that fits the silhouettes, as the program does
+    assert fmb.to_mesh(again, 0.1).volume > mesh.volume
+    with pytest.raises(ValueError, match=r"level 0\.0: must be positive"):
+        fmb.to_mesh(model, 0.0)
     extents = fmb.load_mesh(path).extents
     assert np.all(mesh.extents > extents / 3) and np.all(mesh.extents < 3 * extents)  # in the input's own unit
     loaded = fmb.fit_shape(fmb.load_mesh(path), **small, batch_size=64, ground_truth="raycast")

@@ -23,6 +23,7 @@ ROOMS = (
     "fmb.pose",
     "fmb.joint",
     "fmb.config",
+    "fmb.command",
     "fmb.tasks",
     "fmb.api",
     "run_fmb",

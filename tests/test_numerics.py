@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import fm_render as numerics
-from fm_render import Mixture, Rays, check, choose, in_blocks, intersect_cubic, nearby, smallest_root, whiten
+from fm_render import Mixture, Rays, check, in_blocks, intersect_cubic, nearby, smallest_root, whiten
 from tests.reference import HITS
 
 SEPARATE = 0.03  # of the longest root: roots nearer than that have lost digits before any solver sees them
@@ -168,12 +168,6 @@ def test_blocks_are_invisible(count, closed, monkeypatch):
     parts = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(common, rays)
     assert max(sizes) <= max(64, min(count, 64))
     jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-13, atol=1e-13), whole, parts)
-
-
-def test_name_that_is_not_allowed():
-    choose("rule", "linear", ("linear", "cubic"))
-    with pytest.raises(ValueError, match=r"rule 'square' is not one of linear, cubic"):
-        choose("rule", "square", ("linear", "cubic"))
 
 
 def test_shapes_that_broadcasting_would_hide_are_refused():

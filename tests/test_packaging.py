@@ -38,6 +38,7 @@ USED_INDIRECTLY = {
     "pillow": "imageio and trimesh",
     "pyopengl": "pyrender",
     "beartype": "named in tests/conftest.py",
+    "pytest-xdist": "options in pyproject.toml",
     "ruff": "the command `ruff`",
     "hatchling": "builds the wheel",
     "jupyterlab": "the command `jupyter lab`",

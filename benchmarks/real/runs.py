@@ -22,7 +22,7 @@ from fmb.hull.frame import framed_hull, hull_points
 from fmb.hull.votes import look_at_volume
 from fmb.shape.attendant import outline_error, outline_length
 from fmb.shape.options import ModelOptions, OptimizationOptions
-from fmb.shape.recipe import compile_shape_fit, fit_shape
+from fmb.shape.recipe import compile_shape_fit, fit_to_views
 from fmb.shape.start import start_mixture
 
 SOURCES = (
@@ -101,7 +101,7 @@ def fit_sequence(sequence: Sequence, components: int, settings: Settings) -> Res
     start = start_of(sequence, components, settings)
     program = compile_shape_fit(start, silhouettes.silhouette.shape, options)
     began = time.perf_counter()
-    fit = fit_shape(program, start, silhouettes, np.random.default_rng([settings.seed, 3]))
+    fit = fit_to_views(program, start, silhouettes, np.random.default_rng([settings.seed, 3]))
     jax.block_until_ready(fit.mixture)
     seconds = time.perf_counter() - began
     errors = {part: agreement(fit.mixture, getattr(sequence, part)) for part in ("train", "shown")}

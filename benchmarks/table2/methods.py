@@ -14,10 +14,10 @@ from benchmarks.study import canonical
 from benchmarks.table2.scenes import MIXTURE_SOURCES, Cloud, Settings, mixture, sampled
 from fm_render import Mixture
 from fmb.fields.metaballs import decimate
-from fmb.pose.estimate import PoseProgram, compile_pose, estimate_pose
+from fmb.pose.estimate import PoseProgram, compile_pose, find_pose
 from fmb.pose.observation import Observation
+from fmb.pose.options import PoseOptions
 from fmb.pose.simulation import Exposure
-from fmb.pose.stages import PoseOptions
 from fmb.shape.supervision import DEPTH_SETTINGS
 
 FEW, MANY = 470, 40_000  # points: as exact as 40 components, says section 6, and a hundred times as many
@@ -70,7 +70,8 @@ def prepare_start(model: Model) -> Solve:
 def compiled_pose(components: int, size: tuple[int, int], options: PoseOptions) -> PoseProgram:
     """The search for any model of so many components in images of (height, width)."""
     shapes = ((components, 3), (components, 3, 3), (components,))
-    return compile_pose(Mixture(*(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)), size, options)
+    mixture = Mixture(*(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes))
+    return compile_pose(mixture, size, options, DEPTH_SETTINGS)  # which the paper's recipe alone reads
 
 
 def prepare_metaballs(model: Model, options: PoseOptions = PoseOptions(), kind: str = "silhouettes") -> Solve:
@@ -80,7 +81,7 @@ def prepare_metaballs(model: Model, options: PoseOptions = PoseOptions(), kind: 
 
     def solve(exposure: Exposure, start: np.ndarray) -> Estimate:
         observation = Observation(exposure.intrinsics, exposure.depth, exposure.silhouette)
-        found = estimate_pose(program, mixture, observation, np.linalg.inv(start), exposure.scale)
+        found = find_pose(program, mixture, observation, np.linalg.inv(start), exposure.scale)
         return Estimate(np.linalg.inv(found.world_from_camera), found.iterations, found.success)
 
     return solve
@@ -151,7 +152,7 @@ POSE_SOURCES = (
     "fmb/pose/estimate.py",
     "fmb/pose/first_order.py",
     "fmb/pose/options.py",
-    "fmb/pose/first_order.py",
+    "fmb/pose/stages.py",
     "fmb/pose/covariance.py",
     "fmb/pose/observation.py",
     "fmb/pose/residuals.py",
@@ -160,7 +161,7 @@ POSE_SOURCES = (
 )
 ICP_SOURCES = ("benchmarks/table2/methods.py",)
 START, OURS, RECIPE = "start", "fuzzy metaballs", "the paper's recipe"
-RELEASED = PoseOptions(method="first_order", starts=0, settings=DEPTH_SETTINGS)
+RELEASED = PoseOptions(method="first_order", num_starts=0)
 
 
 def points_method(rule: str, count: int) -> tuple[str, Method]:

@@ -19,7 +19,7 @@ from fmb.geometry.cameras import pinhole_intrinsics, random_cameras
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.pose.simulation import Exposure, Perturbation, perturbed, simulate_sensor
 from fmb.shape.options import ModelOptions, OptimizationOptions
-from fmb.shape.recipe import compile_shape_fit, conversion_views, fit_shape, refine_mixture
+from fmb.shape.recipe import compile_shape_fit, conversion_views, fit_to_views, refine_mixture
 from fmb.shape.start import start_mixture
 
 CLEAN, NOISY = "clean", "noisy"
@@ -110,7 +110,7 @@ def fit_silhouettes(mesh: trimesh.Trimesh, start: Mixture, generator: np.random.
     views_generator, fit_generator = generator.spawn(2)
     views = conversion_views(mesh, views_generator)
     program = compile_shape_fit(start, views.silhouette.shape, OptimizationOptions())
-    return fit_shape(program, start, views, fit_generator).mixture
+    return fit_to_views(program, start, views, fit_generator).mixture
 
 
 def fit_depths(mesh: trimesh.Trimesh, start: Mixture, generator: np.random.Generator) -> Mixture:

@@ -20,7 +20,7 @@ from fmb.geometry.cameras import Cameras
 from fmb.geometry.views import Images, Views, foreground
 from fmb.hull.votes import Volume, look_at_volume
 from fmb.shape.options import ModelOptions, OptimizationOptions
-from fmb.shape.recipe import RECIPES, ShapeProgram, compile_shape_fit, fit_options, fit_shape
+from fmb.shape.recipe import RECIPES, ShapeProgram, compile_shape_fit, fit_options, fit_to_views
 from fmb.shape.start import start_mixture
 from fmb.shape.supervision import Sample, Supervision
 
@@ -192,7 +192,7 @@ def _solve_with(program: Any, settings: Settings, recipe: str) -> Solve:
         for _ in range(1 if warm else 2):
             start = time.perf_counter()
             mixture = _sphere(settings, seed, recipe)
-            fit = fit_shape(program, mixture, views, np.random.default_rng([seed, 3]))
+            fit = fit_to_views(program, mixture, views, np.random.default_rng([seed, 3]))
             jax.block_until_ready(fit.mixture)
             seconds = time.perf_counter() - start
             warm.append(seconds)

@@ -1,6 +1,6 @@
-"""Surfaces of fields: marching cubes with the field evaluated near its zero alone, and vertices with a gradient.
+"""Surfaces of fields by marching cubes, where the field is evaluated only near its zero.
 
-A field is a function of points [point, 3] that JAX can differentiate, negative inside; nothing here knows of what.
+A field is any function of points [point, 3] that JAX can differentiate, negative inside.
 """
 
 from typing import NamedTuple
@@ -14,12 +14,12 @@ from scipy.sparse.csgraph import connected_components
 
 from fmb.fields.field import Field, OnProgress, _evaluated, polish, unwatched
 
-COARSEST = 4  # fine cells along a side of the cells that are looked at first
-FEWEST_CELLS = 8  # along the longest side
+COARSEST = 4  # fine cells along a side of a coarse cell, with which the search begins
+FEWEST_CELLS = 8  # along the longest side of the box
 
 
 class Grid(NamedTuple):
-    """A field at the nodes origin + spacing (i, j, k); far from the levels asked for only its sign means something."""
+    """A field at the nodes origin + spacing (i, j, k); far from the wanted levels only its sign means something."""
 
     value: Float[np.ndarray, "x y z"]
     origin: Float[np.ndarray, "3"]
@@ -34,9 +34,10 @@ def extract_surface(
     smallest: float = 0.0,
     on_progress: OnProgress = unwatched,
 ) -> trimesh.Trimesh:
-    """Closed mesh of the field's zero within the box, outward; about `resolution` cells along the longest side.
+    """Closed mesh, outward, of the field's zero in a box with about `resolution` cells along its longest side.
 
-    See `tidy` for `smallest`; vertices are polished. Raises ValueError as `sample_field` and `contour`.
+    Pieces below the share `smallest` of the volume are left out, see `tidy`; vertices are polished. Raises ValueError
+    as `sample_field` and `contour` do.
     """
     grid = sample_field(field, lower, upper, resolution, on_progress=on_progress)
     mesh = tidy(contour(grid), smallest)
@@ -52,10 +53,10 @@ def sample_field(
     levels: tuple[float, float] = (0.0, 0.0),
     on_progress: OnProgress = unwatched,
 ) -> Grid:
-    """The field on a grid over the box and one coarse cell around it, exact near where it is between the levels.
+    """The field on a grid over the box and one coarse cell around it; exact near the places where it meets the levels.
 
-    First at every COARSEST-th node; a cell is halved where its corners, or how much they differ there and in the cells
-    beside it, leave room for one of the levels.
+    It is evaluated first at every COARSEST-th node. A cell is then halved where one of the levels may lie in it: judged
+    by the values at its corners, and by how much values differ in it and in the cells beside it.
     Raises ValueError for a resolution below 8, a box without extent, a field that is not finite.
     """
     lower, upper = np.asarray(lower, float), np.asarray(upper, float)
@@ -75,7 +76,7 @@ def sample_field(
 def contour(grid: Grid, level: float = 0.0) -> trimesh.Trimesh:
     """Closed mesh where the grid's values are `level`, outward (towards larger values).
 
-    Raises ValueError where there is no such surface, or where it reaches the border of the grid.
+    Raises ValueError where there is no such surface and where it reaches the border of the grid.
     """
     from skimage.measure import marching_cubes
 
@@ -84,15 +85,15 @@ def contour(grid: Grid, level: float = 0.0) -> trimesh.Trimesh:
         raise ValueError(f"no surface: the field goes from {value.min():.3g} to {value.max():.3g}, must change sign")
     if any(face.min() <= 0.0 for axis in range(3) for face in (value.take(0, axis), value.take(-1, axis))):
         raise ValueError("the surface reaches the border of its box: the box must be larger")
-    # a value of exactly zero would make triangles without area
+    # values of exactly zero would make triangles without area
     value = np.where(value == 0.0, np.finfo(value.dtype).eps, value)
     vertices, faces, _, _ = marching_cubes(value, 0.0, gradient_direction="ascent")
-    # gradient_direction speaks of objects that are bright, hence the turn
+    # skimage takes objects for bright, so its triangles must be turned round
     return trimesh.Trimesh(grid.origin + grid.spacing * vertices, faces[:, ::-1], process=False)
 
 
 def tidy(mesh: trimesh.Trimesh, smallest: float = 0.0) -> trimesh.Trimesh:
-    """The mesh without cavities, which nobody sees, and without pieces below the share `smallest` of its volume."""
+    """The mesh without cavities, which no view shows, and without pieces below the share `smallest` of its volume."""
     faces, count = np.asarray(mesh.faces), len(mesh.vertices)
     links = coo_array(
         (np.ones(2 * len(faces)), (faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel())), shape=(count,) * 2
@@ -109,13 +110,13 @@ def tidy(mesh: trimesh.Trimesh, smallest: float = 0.0) -> trimesh.Trimesh:
 def _halved(
     field: Field, grid: Grid, levels: tuple[float, float], last: bool, on_progress: OnProgress = unwatched
 ) -> Grid:
-    """The grid with half its spacing; a node that no cell near the levels has takes the value of one near it."""
+    """The grid with half its spacing; a node far from the levels takes the value of a node beside it."""
     low, high = grid.value[:-1, :-1, :-1], grid.value[:-1, :-1, :-1]
     cells = low.shape
     for corner in np.ndindex(2, 2, 2):
         value = grid.value[tuple(slice(c, c + n) for c, n in zip(corner, cells, strict=True))]
         low, high = np.minimum(low, value), np.maximum(high, value)
-    # a plate thinner than a cell shows in the cells beside it; finer cells need no such care
+    # a plate thinner than a cell shows only in the cells beside it; the finest cells need no such margin
     spread = high - low if last else maximum_filter(high - low, size=3)
     near = (low - spread <= levels[1]) & (high + spread >= levels[0])
     near = near.repeat(2, 0).repeat(2, 1).repeat(2, 2)

@@ -1,4 +1,4 @@
-"""Fields, f(points), negative inside: their slopes, Newton steps to the surface, points and normals with gradients."""
+"""Fields f(points), negative inside: slopes, Newton steps to the surface, points and normals with gradients."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,8 +15,8 @@ from fmb.geometry.cameras import ANY_ARRAY
 
 Field = Callable[[Array], Array]  # [point, 3] to [point]; a jax.tree_util.Partial is compiled once for all mixtures
 OnProgress = Callable[[int, int], None]  # called with points done and all points
-BATCH = 8192  # points of one call: [component, point] arrays of 40 components stay in cache
-NEWTON_STEPS = 2  # towards the zero; from marching cubes' chord the first leaves about 1 % of the way
+BATCH = 8192  # points in one call, so that [component, point] arrays of 40 components stay in cache
+NEWTON_STEPS = 2  # towards the zero; after the first about 1 % of marching cubes' error is left
 
 
 def polish(field: Field, vertices: Float[np.ndarray, "vertex 3"], longest: float) -> Float[np.ndarray, "vertex 3"]:
@@ -33,10 +33,10 @@ def polish(field: Field, vertices: Float[np.ndarray, "vertex 3"], longest: float
 
 
 def attached(field: Field, vertices: Float[ANY_ARRAY, "vertex 3"]) -> Float[Array, "vertex 3"]:
-    """The same points, on the field's zero, with the gradient they have as points that stay on it.
+    """The same points, which lie on the field's zero, with the gradient of points that stay on it.
 
-    They move along the normal as whatever the field depends on changes: x - (f - sg f) sg(grad f / |grad f|^2), with sg
-    the stop-gradient. For those who fit through vertices; no task of this program does.
+    As the parameters of the field change, they move along the normal: x - (f - sg f) sg(grad f / |grad f|^2), with sg
+    the stop-gradient. It is meant for code that fits through vertices; no task of this program does.
     """
     points = stop_gradient(jnp.asarray(vertices))
     value, pull = jax.vjp(field, points)
@@ -48,7 +48,7 @@ def attached(field: Field, vertices: Float[ANY_ARRAY, "vertex 3"]) -> Float[Arra
 def field_normals(field: Field, points: Float[np.ndarray, "point 3"]) -> Float[np.ndarray, "point 3"]:
     """Unit normals of the field's level sets, outward (towards larger values); 0 where it is flat.
 
-    For vertices that are `attached`; no task of this program needs them.
+    It is meant for `attached` vertices; no task of this program needs it.
     """
     slope = _sloped(field, points)[1]
     length = np.linalg.norm(slope, axis=1, keepdims=True)
@@ -73,7 +73,7 @@ def unwatched(done: int, total: int) -> None:
 def _in_batches(
     function: Callable, field: Field, points: np.ndarray, on_progress: OnProgress = unwatched
 ) -> list[np.ndarray]:
-    """The results of `function(field, points)`, a tuple of arrays, for batches of one size."""
+    """The arrays that `function(field, points)` returns, computed in batches of one size."""
     field = field if isinstance(field, Partial) else Partial(field)
     dtype = jnp.result_type(float)
     parts = []

@@ -1,4 +1,4 @@
-"""How a mixture looks from given cameras, and how well that agrees with what they saw."""
+"""What cameras see of a mixture, and its errors against what they saw of the object."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -23,9 +23,9 @@ def _look_once(mixture: Mixture, cameras: Cameras, image_size: tuple[int, int], 
 
 
 def look(mixture: Mixture, cameras: Cameras, image_size: tuple[int, int], settings: Settings = Settings()) -> Images:
-    """The mixture as the cameras see it, images of (height, width); in the canonical frame, view after view.
+    """Alpha and depth of the mixture in images of (height, width), one view after the other, in the canonical frame.
 
-    Depth is smooth everywhere; see `shown` for where it means something.
+    Depth is smooth everywhere; `shown` tells where it means something.
     """
     cameras = jax.tree.map(partial(np.asarray, dtype=mixture.mean.dtype), cameras)
     count = len(cameras.intrinsics)
@@ -35,16 +35,16 @@ def look(mixture: Mixture, cameras: Cameras, image_size: tuple[int, int], settin
 
 
 def shown(images: Images, unit: float) -> Images:
-    """The images for a picture: depth times `unit`, and NaN where alpha is below one half.
+    """The images for a picture: depth times `unit`, NaN where alpha is below one half.
 
-    A start may be too thin to be visible anywhere; then half of its largest alpha is the bound.
+    Where alpha reaches one half nowhere, as it may in a thin start, half of the largest alpha is the bound.
     """
     bound = min(FOREGROUND, float(images.alpha.max()) / 2)
     return images._replace(depth=np.where((images.alpha >= bound) & (images.alpha > 0), unit * images.depth, np.nan))
 
 
 def measure(images: Images, views: Views, unit: float) -> dict[str, float]:
-    """Errors of what is seen against the views; `unit` is the length of the views' unit in the one to report in."""
+    """Errors of the images against the views; depth errors are multiplied by `unit`, the views' unit of length."""
     errors = {
         "cross_entropy": cross_entropy(images.alpha, views.silhouette, views.valid),
         "iou": iou(images.alpha, views.silhouette, views.valid),
@@ -57,13 +57,13 @@ def measure(images: Images, views: Views, unit: float) -> dict[str, float]:
 def evaluate(
     mixture: Mixture, views: Mapping[str, Views], unit: float, settings: Settings = Settings()
 ) -> tuple[dict[str, Images], dict[str, dict[str, float]]]:
-    """What the mixture looks like from each set of views, by its name, and the errors of that."""
+    """The images of the mixture from each set of views, by its name, and their errors."""
     seen = {name: look(mixture, part.cameras, part.silhouette.shape[1:], settings) for name, part in views.items()}
     return seen, {name: measure(seen[name], part, unit) for name, part in views.items()}
 
 
-REACH = 2.0  # scales before and behind the mixture's middle within which the surface lies
-SAMPLES, HALVINGS = 160, 12  # of that stretch, 1/40 scale apart; the interval of the first crossing, halved
+REACH = 2.0  # scales; the surface is looked for so far before and behind the mixture's middle
+SAMPLES, HALVINGS = 160, 12  # samples of that stretch, 1/40 scale apart; bisections at the first crossing
 
 
 @partial(jax.jit, static_argnums=(2, 3))
@@ -98,7 +98,7 @@ def surface_depth(
 ) -> Float[np.ndarray, "view height width"]:
     """Depth of the surface in images of (height, width); NaN where a ray meets none. In the canonical frame.
 
-    Exact to 1e-5 scales, but for parts thinner than a fortieth, which a ray may step over.
+    It is exact to 1e-5 scales, except that a ray may miss parts thinner than 1/40 scale.
     """
     cameras = Cameras(*(np.asarray(field, mixture.mean.dtype) for field in cameras))
     parts = [Cameras(*(field[view : view + 1] for field in cameras)) for view in range(len(cameras.intrinsics))]

@@ -1,7 +1,6 @@
-"""A mixture as a closed mesh: where its surface lies, at which level, in what colours, with how many triangles."""
+"""A mixture as a closed mesh: its field, the level of its surface, its colours, fewer triangles."""
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -17,38 +16,29 @@ from fm_render import Mixture, Vector, choose, dot, lower, transposed
 from fmb.fields.contour import Grid, contour, extract_surface, sample_field, tidy
 from fmb.fields.field import Field, OnProgress, unwatched
 from fmb.fields.mixtures import covariance
+from fmb.fields.options import MeshOptions
 from fmb.geometry.cameras import ANY_ARRAY
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.metrics import iou
 from fmb.geometry.views import Views, select_views
 
-HALF_DENSITY = math.log(2.0)  # of a ray that is half opaque: alpha = 1 - exp(-density)
-HALF_OPAQUE = math.log(HALF_DENSITY)  # log density there; the surface of a mixture is where its density is that
-LEAST_SLOPE = 1.0  # per scale, of the log density: bounds the offset of a point where the field is flat
-FLATTEST = 1e-3  # least slope of a component per scale that its curvature is divided by
-LEAST_SHARPNESS = 0.1  # log weight above that of half opacity; lighter components keep no edge to soften
-LEVELS = (0.2, 1.4)  # of the density, between which the search looks
+HALF_DENSITY = math.log(2.0)  # density of a half-opaque ray: alpha = 1 - exp(-density)
+HALF_OPAQUE = math.log(HALF_DENSITY)  # its logarithm: the log density on the surface of a mixture
+LEAST_SLOPE = 1.0  # of the log density a scale: bounds the offset of a point where the field is flat
+FLATTEST = 1e-3  # least slope of a component a scale by which its curvature is divided
+LEAST_SHARPNESS = 0.1  # log weight above that of half opacity; lighter components have no edge to soften
+LEVELS = (0.2, 1.4)  # least and largest density that the search for the level tries
 TRIALS = 9  # levels tried, in equal ratios
-TIE = 0.002  # of IoU, what pixels leave open
-TRIAL_RESOLUTION, TRIAL_VIEWS = 64, 12  # of the search's own meshes; the level hardly depends on them
-DIRECTIONS = 64  # lines through a point, evenly spread, beside the three axes
-AGAINST = 3  # of these lines that must see past a point before it is outside; 1 leaves tunnels in solid bodies
-COLLAPSED = 1e-3  # of a mesh's volume: with so little left it has too few triangles to be a body
-LEAST_PIECE = 1e-3  # of the largest piece's volume; what is smaller floats
-
-
-@dataclass(frozen=True)
-class MeshOptions:
-    """How a mixture becomes a mesh; level 0: searched for where there are views, else ln 2; faces 0: all there are."""
-
-    field: str = "hull"
-    resolution: int = 96
-    level: float = 0.0
-    faces: int = 0
+TIE = 0.002  # of IoU; smaller differences mean nothing with so many pixels
+TRIAL_RESOLUTION, TRIAL_VIEWS = 64, 12  # of the meshes that the search tries; the level hardly depends on them
+DIRECTIONS = 64  # evenly spread lines through a point; the three axes are added
+AGAINST = 3  # lines that must miss the body before a point is outside; 1 leaves tunnels in solid bodies
+COLLAPSED = 1e-3  # of a mesh's volume; a mesh that keeps less has too few triangles to be a body
+LEAST_PIECE = 1e-3  # of the largest piece's volume; smaller pieces are dropped as specks
 
 
 class MixtureMesh(NamedTuple):
-    """The mesh, its level, and the share of the views' silhouettes that its own agree with (IoU; None: no views)."""
+    """The mesh, its level, and the IoU of its silhouettes with those of the views (None: no views)."""
 
     mesh: trimesh.Trimesh
     level: float
@@ -56,7 +46,7 @@ class MixtureMesh(NamedTuple):
 
 
 class FieldJet(NamedTuple):
-    """A field at points: value (negative inside), slope, curvature (>= 0): the components' mean along their slopes."""
+    """A field at points: value (negative inside), slope, and curvature (>= 0), a mean of the components'."""
 
     value: Float[Array, " point"]
     slope: Float[Array, "3 point"]
@@ -76,7 +66,8 @@ def component_log_density(mixture: Mixture, rest: Vector) -> Float[Array, "mixtu
 def value_slope_curvature(mixture: Mixture, points: Float[Array, "point 3"]) -> FieldJet:
     """f = log ln 2 - log sum exp(log_weight - d^2 / 2), its slope and its curvature; zero where the density is ln 2.
 
-    Everything is differentiable; what is not used costs nothing once it is compiled.
+    The curvature is the mean of the components' along their own slopes. All is differentiable; in compiled code,
+    results that are not used cost nothing.
     """
     rest, factor = offsets(mixture, points), mixture.precision_cholesky
     log_density = component_log_density(mixture, rest)
@@ -93,10 +84,10 @@ def value_slope_curvature(mixture: Mixture, points: Float[Array, "point 3"]) -> 
 def surface_offset(
     mixture: Mixture, point: Float[Array, "point 3"], least_slope: float = LEAST_SLOPE
 ) -> Float[Array, " point"]:
-    """Signed distance to first order from where the density is ln 2, positive outside: f / |grad f|.
+    """Signed distance from the surface (density ln 2) to first order, positive outside: f / |grad f|.
 
-    It is less where the slope is below `least_slope`. The slope counts as constant in its gradient: a blunter field
-    would else pass for a nearer one.
+    It is smaller where the slope is below `least_slope`. Its gradient takes the slope as constant; otherwise a fit
+    could make points look nearer by blurring the field.
     """
     jet = value_slope_curvature(mixture, point)
     return jet.value / stop_gradient(jnp.sqrt((jet.slope * jet.slope).sum(0) + least_slope**2))
@@ -105,7 +96,7 @@ def surface_offset(
 def softened(mixture: Mixture, blur: Float[Array, ""]) -> Mixture:
     """The same half-opaque ellipsoids with softer edges: the sharpness k becomes k / (1 + blur k).
 
-    At blur 0 the mixture as it is; at 1 its edges are felt a component's radius away.
+    Blur 0 changes nothing; with blur 1 an edge reaches about a component's radius far.
     """
     sharpness = jnp.maximum(mixture.log_weight - HALF_OPAQUE, LEAST_SHARPNESS)
     factor = 1 / (1 + blur * sharpness)
@@ -114,17 +105,17 @@ def softened(mixture: Mixture, blur: Float[Array, ""]) -> Mixture:
 
 
 def log_density(mixture: Mixture, level: Float[Array, ""], points: Float[Array, "point 3"]) -> Float[Array, " point"]:
-    """log level - log of the sum of densities: zero where the field of the mixture is `level`, negative inside."""
+    """log level - log of the sum of densities: zero where the density is `level`, negative inside."""
     return value_slope_curvature(mixture, points).value + jnp.log(level) - HALF_OPAQUE
 
 
 def hull_density(
     mixture: Mixture, directions: Float[Array, "line 3"], level: Float[Array, ""], points: Float[Array, "point 3"]
 ) -> Float[Array, " point"]:
-    """log level - log of the density of a line through each point: that with the AGAINST-th smallest of all directions.
+    """log level - log of a line's density through each point: the AGAINST-th smallest of all directions.
 
-    A silhouette is a property of whole rays: a point belongs to the body that all silhouettes allow where every line
-    through it is at least half opaque. Thick bodies, whose lines pass many components, so need less density at each.
+    Silhouettes tell about whole rays. The largest body that agrees with all of them has every point all of whose lines
+    are at least half opaque. So thick bodies, whose lines pass many components, need less density at each point.
     """
     whitened = jnp.einsum("kji,dj->dki", mixture.precision_cholesky, directions, precision="highest")
     whitened = whitened / jnp.linalg.norm(whitened, axis=-1, keepdims=True)
@@ -136,12 +127,12 @@ def hull_density(
 
 
 def _deciding_line(mixture: Mixture, whitened: Array, points: Array) -> Int[Array, " point"]:
-    """Which direction has the AGAINST-th smallest density along the line through each point."""
+    """Index of the direction with the AGAINST-th smallest density along the line through each point."""
     offset = offsets(mixture, points)
     square = dot(offset, offset)
 
     def insert(smallest: tuple, line: tuple) -> tuple[tuple, None]:
-        """The smallest densities so far, ascending, each with its direction."""
+        """The smallest densities so far, ascending, each with the index of its direction."""
         axis, place = line
         along = dot(offset, tuple(axis.T[..., None]))
         density = jnp.exp(mixture.log_weight[:, None] - (square - along**2) / 2).sum(0)
@@ -160,12 +151,12 @@ def _deciding_line(mixture: Mixture, whitened: Array, points: Array) -> Int[Arra
 
 
 def density_field(mixture: Mixture, level: float) -> Field:
-    """Where the density at a point is `level`."""
+    """The field whose zero is where the density at a point is `level`."""
     return Partial(log_density, *_arrays(mixture, level))
 
 
 def hull_field(mixture: Mixture, level: float) -> Field:
-    """Where the least of the densities of lines through a point is `level`; AGAINST of them may be less."""
+    """The field whose zero is where the AGAINST-th smallest density of the lines through a point is `level`."""
     mixture, level = _arrays(mixture, level)
     return Partial(hull_density, mixture, jnp.asarray(spread_directions(DIRECTIONS), mixture.mean.dtype), level)
 
@@ -174,7 +165,7 @@ FIELDS = {"density": density_field, "hull": hull_field}
 
 
 def spread_directions(count: int) -> Float[np.ndarray, "line 3"]:
-    """Directions of lines: the three axes and `count` even ones on a half sphere (Fibonacci's spiral)."""
+    """Unit directions of lines: the three axes and `count` evenly spread over a half sphere (Fibonacci's spiral)."""
     place = np.arange(count) + 0.5
     height = place / count
     turn, radius = np.pi * (1.0 + np.sqrt(5.0)) * place, np.sqrt(1.0 - height**2)
@@ -182,7 +173,9 @@ def spread_directions(count: int) -> Float[np.ndarray, "line 3"]:
 
 
 def mixture_box(mixture: Mixture, level: float) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
-    """Box outside which no line parallel to one of its faces, so no point, has a density of `level`.
+    """Lower and upper corner of a box; outside it no line parallel to one of its faces has a density of `level`.
+
+    So no point outside has it either.
 
     Raises ValueError where no component is that dense.
     """
@@ -200,27 +193,29 @@ def mesh_mixture(
     mixture: Mixture,
     options: MeshOptions = MeshOptions(),
     views: Views | None = None,
+    level: float = 0.0,
     on_progress: OnProgress = unwatched,
 ) -> MixtureMesh:
     """Closed mesh of the mixture, in its frame, outward, without cavities or floating specks.
 
-    Raises ValueError for an unknown field, a level that is not positive, too few faces, nothing dense enough.
+    Level 0 is searched for where there are views, else it is ln 2. Raises ValueError for an unknown field, a level that
+    is not positive, too few faces, nothing dense enough.
     """
-    choose("field of a mesh", options.field, FIELDS)
-    if not 0.0 <= options.level < np.inf:
-        raise ValueError(f"level of a mesh {options.level}: must be positive, or 0 to search for it")
-    level = options.level or (HALF_DENSITY if views is None else best_level(mixture, options.field, views))
-    field = FIELDS[options.field](mixture, level)
-    mesh = extract_surface(field, *mixture_box(mixture, level), options.resolution, LEAST_PIECE, on_progress)
-    if options.faces:
-        mesh = decimate(mesh, options.faces)
+    choose("field of a mesh", options.mesh_field, FIELDS)
+    if not 0.0 <= level < np.inf:
+        raise ValueError(f"level of a mesh {level}: must be positive, or 0 to search for it")
+    level = level or (HALF_DENSITY if views is None else best_level(mixture, options.mesh_field, views))
+    field = FIELDS[options.mesh_field](mixture, level)
+    mesh = extract_surface(field, *mixture_box(mixture, level), options.mesh_resolution, LEAST_PIECE, on_progress)
+    if options.mesh_faces:
+        mesh = decimate(mesh, options.mesh_faces)
     return MixtureMesh(mesh, level, None if views is None else mesh_iou(mesh, views))
 
 
 def best_level(mixture: Mixture, kind: str, views: Views) -> float:
     """The level at which the mesh's silhouettes agree best (IoU) with those of some of the views.
 
-    Of those within TIE of the best it is the one nearest to ln 2: silhouettes hardly tell them apart, surfaces do, as
+    Of the levels within TIE of the best, the one nearest to ln 2 is taken: their silhouettes are practically alike, but
     lower levels fill hollows. The field is sampled once; each of TRIALS levels costs a coarse mesh and its silhouettes.
     """
     chosen = np.unique(np.linspace(0, len(views.silhouette) - 1, TRIAL_VIEWS).astype(int))
@@ -241,7 +236,7 @@ def mesh_iou(mesh: trimesh.Trimesh, views: Views) -> float:
 
 
 def decimate(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
-    """The mesh with about `faces` triangles, by quadric edge collapse; as it is if it has no more.
+    """The mesh with about `faces` triangles, by quadric edge collapse; unchanged if it has no more than that.
 
     Raises ValueError for fewer than 4 faces, for so few that nothing of the body is left, and where the package
     fast-simplification cannot be imported.
@@ -267,8 +262,8 @@ def decimate(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
 def vertex_colors(
     mixture: Mixture, color: Float[ANY_ARRAY, "mixture 3"], points: Float[np.ndarray, "point 3"]
 ) -> Float[np.ndarray, "point 3"]:
-    """Colours at points: those of the components, mixed by their densities there."""
-    points = jnp.asarray(points, mixture.mean.dtype)
+    """Colours at points, 0 to 1: the mean of the components' colours, weighted by their densities there."""
+    mixture, points = _arrays(mixture, points)
     weight = jax.nn.softmax(component_log_density(mixture, offsets(mixture, points)), axis=0)
     return np.asarray(jnp.einsum("kp,kc->pc", weight, jnp.asarray(color, weight.dtype), precision="highest"))
 
@@ -281,6 +276,7 @@ def _level_iou(grid: Grid, level: float, views: Views) -> float:
     return mesh_iou(tidy(mesh, LEAST_PIECE), views)
 
 
-def _arrays(mixture: Mixture, level: float) -> tuple[Mixture, Array]:
+def _arrays(mixture: Mixture, other: float | np.ndarray) -> tuple[Mixture, Array]:
+    """The mixture and a level or points in the precision that JAX works in, whatever files gave."""
     dtype = jnp.result_type(float)
-    return Mixture(*(jnp.asarray(x, dtype) for x in mixture)), jnp.asarray(level, dtype)
+    return Mixture(*(jnp.asarray(x, dtype) for x in mixture)), jnp.asarray(other, dtype)

@@ -1,4 +1,4 @@
-"""Mixtures to start from: small spheres, or scikit-learn's EM on points; conversions, sampling, covariances."""
+"""Mixtures to start from (small spheres, or scikit-learn's EM on points), conversions, sampling, covariances."""
 
 import warnings
 from functools import partial
@@ -14,16 +14,16 @@ from jaxtyping import Float
 from fm_render import Mixture
 from fmb.geometry.frames import SCALE_PER_DEVIATION, Frame
 
-SPHERE_SPREAD = 0.1  # of the means, released value
-SPHERE_PRECISION = 30.0  # diagonal of L times the object's scale, released value
-# EM on 20,000 points, 40 components, one core: scikit-learn's own course takes 1.2 s.  15 steps on 4,000 of them,
-# then 3 on all, take 0.4 s and lose 0.008 of the mean log-likelihood; between seeds it varies by 0.01.
+SPHERE_SPREAD = 0.1  # of the means; the released value
+SPHERE_PRECISION = 30.0  # diagonal of L times the object's scale; the released value
+# EM on 20,000 points with 40 components takes scikit-learn 1.2 s on one core. 15 steps on 4,000 of the points and then
+# 3 on all take 0.4 s and lose 0.008 of the mean log-likelihood, which varies by 0.01 between seeds.
 FEWEST_WARM_POINTS, WARM_POINTS_PER_COMPONENT = 4_000, 50
 WARM_STEPS, FULL_STEPS = 15, 3
-COVARIANCE_FLOOR = 1e-5  # of the points' mean variance, added to each component's; keeps flat ones invertible
-SURFACE_SPREAD = np.sqrt(5.0 / 3.0)  # deviation of a ball's surface over that of its volume
-# Opacities that gave the best mean IoU of initial silhouettes over seven meshes, the same at 10, 40 and 160
-# components: volume 0.84, 0.90, 0.94; surface 0.82, 0.90, 0.95.  GMM weights as they are: almost nothing is seen.
+COVARIANCE_FLOOR = 1e-5  # of the points' mean variance; added to each component, so that flat ones stay invertible
+SURFACE_SPREAD = np.sqrt(5.0 / 3.0)  # standard deviation of a ball's surface over that of its volume
+# These opacities gave the best mean IoU of initial silhouettes over seven meshes, at 10, 40 and 160 components alike:
+# volume 0.84, 0.90, 0.94; surface 0.82, 0.90, 0.95. With the GMM's own weights almost nothing is seen.
 VOLUME_OPACITY, SURFACE_OPACITY = 4.7, 2.0
 
 
@@ -35,10 +35,10 @@ def sphere_mixture(
     sphere_size: float = SPHERE_PRECISION,
     weight_factor: float = 1.0,
 ) -> Mixture:
-    """Small equal spheres near the origin, as released, in a frame where the object's scale (eta) is `scale`.
+    """Small equal spheres near the origin, as in the released program, where the object's scale (eta) is `scale`.
 
-    Means are normal with standard deviation spread * sqrt(scale), the precision factor is sphere_size / scale
-    times the unit matrix, the weights are weight_factor / count.
+    Means are normal with standard deviation spread * sqrt(scale). The precision factor L is sphere_size / scale times
+    the unit matrix. Weights are weight_factor / count.
 
     Raises ValueError for count < 1.
     """
@@ -52,10 +52,10 @@ def sphere_mixture(
 def fit_gmm(
     points: Float[np.ndarray, "point 3"], count: int, seed: int, kind: str = "volume", weight_factor: float = 1.0
 ) -> Mixture:
-    """Mixture of `count` full covariances, fitted to the points by EM, with weights to be rendered with.
+    """Mixture of `count` components with full covariances, fitted to the points by EM, with weights for rendering.
 
-    `kind` says where the points lie, "volume" or "surface", and chooses the weights from OPACITIES; they are
-    multiplied by weight_factor.  For a constant seed the result is always the same.
+    `kind` says where the points lie, "volume" or "surface", and chooses the weights from OPACITIES; they are multiplied
+    by weight_factor. The same seed gives the same result.
 
     Raises ValueError for count < 1, fewer points than components, points that are not finite or all coincide.
     """
@@ -63,9 +63,9 @@ def fit_gmm(
 
 
 def em_gmm(points: Float[np.ndarray, "point 3"], count: int, seed: int) -> Any:
-    """scikit-learn's GaussianMixture after k-means, EM on a part of the points and a few steps on all.
+    """scikit-learn's GaussianMixture after k-means, EM on a part of the points, and a few steps on all.
 
-    Raises ValueError as `fit_gmm`.
+    Raises ValueError as `fit_gmm` does.
     """
     if count < 1:
         raise ValueError(f"num_mixtures {count}: must be at least 1")
@@ -87,7 +87,7 @@ def em_gmm(points: Float[np.ndarray, "point 3"], count: int, seed: int) -> Any:
 
 
 def _em(points: np.ndarray, steps: int, seed: int, variance: float, **options) -> Any:
-    # takes 1 to 2 s to import, which a sphere start need not wait for
+    # importing this takes 1 to 2 s; a sphere start need not wait for it
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
     from threadpoolctl import threadpool_limits
@@ -95,24 +95,24 @@ def _em(points: np.ndarray, steps: int, seed: int, variance: float, **options) -
     gmm = GaussianMixture(max_iter=steps, random_state=seed, reg_covar=COVARIANCE_FLOOR * variance, **options)
     # one thread: the matrices are tiny, and threads that wait for each other on a busy machine took 20 s for 0.4 s
     with threadpool_limits(1), warnings.catch_warnings():
-        # stopping early is meant; so is k-means on fewer distinct points than components
+        # it stops early on purpose, and k-means may have fewer distinct points than components
         warnings.simplefilter("ignore", ConvergenceWarning)
         return gmm.fit(points)
 
 
 def volume_opacity(gmm: Any) -> Float[np.ndarray, " mixture"]:
-    """Weight of each component in proportion to its peak density.
+    """Weight of each component, in proportion to its peak density; their weighted mean is VOLUME_OPACITY.
 
-    Points uniform in a solid have one density inside; a component that lies there alone gets VOLUME_OPACITY.
+    Points uniform in a solid have the same density everywhere inside, so a component alone there has VOLUME_OPACITY.
     """
     peak = gmm.weights_ * np.prod(np.diagonal(gmm.precisions_cholesky_, axis1=1, axis2=2), axis=1)
     return VOLUME_OPACITY * peak / (gmm.weights_ @ peak)
 
 
 def surface_opacity(gmm: Any) -> Float[np.ndarray, " mixture"]:
-    """Weight of each component by the square root of its share of the points, SURFACE_OPACITY for an average one.
+    """Weight of each component, by the root of its share of the points; SURFACE_OPACITY for an average one.
 
-    For an average one of 40 that is the GMM's weight times 80, as released.
+    For an average component of 40 this is the GMM's weight times 80, as in the released program.
     """
     return SURFACE_OPACITY * np.sqrt(gmm.weights_ * len(gmm.weights_))
 
@@ -121,9 +121,9 @@ OPACITIES = {"volume": volume_opacity, "surface": surface_opacity}
 
 
 def from_sklearn(gmm: Any, kind: str = "volume", weight_factor: float = 1.0) -> Mixture:
-    """Mixture of a fitted GaussianMixture with full covariances, its weights by OPACITIES[kind].
+    """Mixture of a fitted GaussianMixture with full covariances; OPACITIES[kind] gives the weights.
 
-    scikit-learn keeps P, upper triangular, with inverse covariance P P'; here L is lower with L L' the same.
+    scikit-learn keeps an upper triangular P with inverse covariance P P'; here L is lower triangular, L L' the same.
 
     Raises ValueError for another covariance type.
     """
@@ -133,7 +133,7 @@ def from_sklearn(gmm: Any, kind: str = "volume", weight_factor: float = 1.0) -> 
 
 
 def sample_mixture(mixture: Mixture, count: int, generator: np.random.Generator) -> Float[np.ndarray, "count 3"]:
-    """Independent points, distributed as the mixture's field, sum of exp(log_weight - d^2 / 2), read as a density."""
+    """Independent points whose density is the mixture's field, sum of exp(log_weight - d^2 / 2)."""
     chosen = generator.choice(len(mixture.mean), size=count, p=_probability(mixture))
     factor = np.asarray(mixture.precision_cholesky, float)[chosen]
     offset = np.linalg.solve(np.swapaxes(factor, 1, 2), generator.normal(size=(count, 3, 1)))
@@ -141,9 +141,9 @@ def sample_mixture(mixture: Mixture, count: int, generator: np.random.Generator)
 
 
 def mixture_frame(mixture: Mixture) -> Frame:
-    """The canonical frame as far as the mixture tells it: its centre of mass, and the scale of a surface around it.
+    """The canonical frame, estimated from a mixture: its centre of mass, and the scale of the surface around it.
 
-    The scale would be exact for a ball of even density; in float64, wherever the mixture lies.
+    The scale is exact for a ball of even density. It is computed in float64, wherever the mixture lies.
     """
     share, mean = _probability(mixture), np.asarray(mixture.mean, float)
     centre = mean[0] + share @ (mean - mean[0])
@@ -166,7 +166,7 @@ def _mixture(mean: np.ndarray, precision_cholesky: np.ndarray, weight: np.ndarra
 def lower_factor(factor: np.ndarray) -> np.ndarray:
     """L, lower triangular with a positive diagonal, such that L L' = F F' for the given F.
 
-    By QR of F', which keeps the digits that squaring F would lose on thin components.
+    It comes from the QR decomposition of F': squaring F would lose digits of thin components.
     """
     lower = np.swapaxes(np.linalg.qr(np.swapaxes(factor, 1, 2), mode="r"), 1, 2)
     sign = np.sign(np.diagonal(lower, axis1=1, axis2=2))
@@ -179,7 +179,7 @@ def in_single(mixture: Mixture) -> Mixture:
 
 
 def in_double(mixture: Mixture) -> Mixture:
-    """The same numbers in float64 NumPy arrays: far from the origin float32 would round them away."""
+    """The same numbers in float64 NumPy arrays: float32 is too coarse far from the origin."""
     return Mixture(*(np.asarray(field, np.float64) for field in mixture))
 
 

@@ -1,4 +1,4 @@
-"""Points of a mixture: in its volume, as it distributes them, or on its surface, as cameras see that."""
+"""Points of a mixture: in its volume, with its own density, or on its surface, as cameras see it."""
 
 from typing import NamedTuple
 
@@ -11,11 +11,11 @@ from fmb.fields.mixtures import sample_mixture
 from fmb.geometry.cameras import ANY_ARRAY, Cameras, pixel_rays
 from fmb.geometry.frames import Frame
 
-SURFACE_ALPHA = 0.9  # from which a pixel shows a surface and not an edge, as in the follow-up
+SURFACE_ALPHA = 0.9  # above it a pixel shows the surface and not an edge, as in the follow-up paper
 
 
 class Cloud(NamedTuple):
-    """Points and, where there are any, their outward unit normals and colours from 0 to 1."""
+    """Points and, where they are known, their outward unit normals and colours from 0 to 1."""
 
     point: Float[np.ndarray, "point 3"]
     normal: Float[np.ndarray, "point 3"] | None = None
@@ -23,7 +23,7 @@ class Cloud(NamedTuple):
 
 
 def volume_points(mixture: Mixture, count: int, generator: np.random.Generator) -> Cloud:
-    """`count` independent points, distributed exactly as the mixture's density.
+    """`count` independent points whose density is that of the mixture.
 
     Raises ValueError for count < 1.
     """
@@ -38,10 +38,10 @@ def surface_points(
     image_size: tuple[int, int],
     color: Float[ANY_ARRAY, "mixture 3"] | None = None,
 ) -> Cloud:
-    """Where the rays of the cameras' pixels meet the mixture, with normals towards the cameras.
+    """Points where the rays of pixels meet the mixture, with normals towards the cameras.
 
-    Pixels of images of (height, width) whose alpha is above SURFACE_ALPHA, view by view, row by row. Everything in one
-    frame whose scale is 1, as in a canonical one.
+    Images have (height, width) pixels. Those with alpha above SURFACE_ALPHA count, view by view, row by row. All is in
+    one frame in which the object's scale is 1, such as the canonical one.
     Raises ValueError where no camera sees a surface.
     """
     clouds = []

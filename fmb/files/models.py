@@ -171,11 +171,11 @@ def write_model(
     precision_cholesky: Float[np.ndarray, "mixture 3 3"],
     log_weight: Float[np.ndarray, " mixture"],
     metadata: Mapping[str, Any],
-    color: Float[np.ndarray, "mixture 3"] | None = None,
+    more: Mapping[str, np.ndarray | None] | None = None,
 ) -> Path:
-    """Writes a mixture, with its colours if it has some, as npz, its metadata as a text of JSON: no pickle."""
+    """Writes a mixture, and `more` arrays such as its color, as npz, its metadata as a text of JSON: no pickle."""
     arrays = {"mean": mean, "precision_cholesky": precision_cholesky, "log_weight": log_weight}
-    arrays |= {} if color is None else {"color": color}
+    arrays |= {name: array for name, array in (more or {}).items() if array is not None}
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, **arrays, metadata=np.array(json.dumps(plain(metadata), allow_nan=False)), allow_pickle=False)
     return path

@@ -4,14 +4,16 @@ from dataclasses import dataclass
 
 from fmb.options import NONE, option
 
+# Files that --mesh-file and --model-file can name. The command line knows them without loading the readers.
+FILE_SUFFIXES = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf", ".npz", ".pkl")
 FORMATS = ("auto", "transforms", "colmap", "co3d", "idr", "projections", "krt", "plain")
 
 
 @dataclass(frozen=True)
 class CaptureOptions:
-    """A capture, photographs with masks and cameras, to fit to in place of a mesh."""
+    """A capture: photographs with masks and cameras, to fit to in place of a mesh."""
 
-    data: str = option(NONE, "Folder of masks and cameras to fit to in place of a mesh, or none")
+    data: str = option(NONE, "Folder of masks and cameras to fit to in place of a mesh")
     format: str = option("auto", "Format of that folder", choices=FORMATS)
     longest_side: int = option(
         160, "Longest side in pixels to which images are reduced (0: full size)", at_least=0, at_most=65_536

@@ -1,1 +1,1 @@
-"""One loop for any parameters, with its schedules and losses."""
+"""One loop that fits any parameters, its schedules and losses."""

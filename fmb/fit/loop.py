@@ -1,12 +1,10 @@
-"""The loop: Adam on batches of rays, its course of the learning rate, the average it ends with.
+"""The loop of a fit: Adam on batches of rays, the learning rate of each step, and the average at the end.
 
-A pure function takes CHUNK steps and the pace with them; Python calls it, compiled, until the end, moves the progress
-bar, and lets a recipe look at the mixture between two chunks. What the parameters are is not known here: see
-Coordinates.
+A pure, compiled function takes CHUNK steps at a time. Python calls it until the end; between two chunks it moves the
+progress bar and lets a recipe look at the parameters. The loop works for any parameters, see Coordinates.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -15,27 +13,15 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
+from fmb.fit.options import FitOptions
 from fmb.fit.schedules import Pace, begin_pace, progress, rate, see, stall_window
 
-CHUNK = 125  # steps between two looks at the progress
-MEAN_DECAY, EPSILON = 0.9, 1e-8  # Adam (Kingma & Ba 2015), its own defaults
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """How long and how fast; decays are Adam's of the squared gradient and the average's of the parameters."""
-
-    num_epochs: int
-    batch_size: int
-    learning_rate: float
-    schedule: str
-    early_stop: bool = True
-    square_decay: float = 0.999
-    average_decay: float = 0.0
+CHUNK = 125  # steps of one call of the compiled function
+MEAN_DECAY, EPSILON = 0.9, 1e-8  # of Adam (Kingma & Ba 2015): its defaults
 
 
 class Coordinates(NamedTuple):
-    """How parameters move: `pull(parameters, gradient)` into the coordinates of a step, `move(parameters, step)`."""
+    """How parameters move: `pull(parameters, gradient)` maps to the coordinates of a step, `move` takes the step."""
 
     pull: Callable[[Any, Any], Any]
     move: Callable[[Any, Any], Any]
@@ -52,7 +38,7 @@ class Course(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What a chunk of steps saw: the loss before each, its learning rate, and the progress after the last."""
+    """A chunk of steps: the loss before each, its learning rate, and the progress after the last."""
 
     loss: Float[Array, " step"]
     learning_rate: Float[Array, " step"]
@@ -60,7 +46,7 @@ class Steps(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A compiled chunk of steps, its pace at the start for so many steps an epoch, and what it was compiled for."""
+    """A compiled chunk of steps, the pace to begin with for a number of steps an epoch, and the options behind them."""
 
     run: Callable[[Course, Pace, Any, Array], tuple[Course, Pace, Steps]]
     pace: Callable[[int], Pace]
@@ -77,7 +63,7 @@ class Fit(NamedTuple):
 
 
 def begin(parameters: Any) -> Course:
-    """A course that has not moved yet."""
+    """The course before the first step."""
     zeros = jax.tree.map(jnp.zeros_like, parameters)
     return Course(parameters, zeros, zeros, parameters, jnp.zeros((), jnp.int32))
 
@@ -87,8 +73,8 @@ def compile_fit(
 ) -> Program:
     """The program that minimises `loss(parameters, batch)` over batches of the rows of `data`.
 
-    Of `parameters` and `data` only shapes and types are read (arrays or jax.ShapeDtypeStruct), so that it can be
-    compiled before there are any.
+    Only shapes and types of `parameters` and `data` are read (arrays or jax.ShapeDtypeStruct), so it can be compiled
+    before the values are known.
     """
     chunk = CHUNK // 5 if options.schedule == "plateau" else CHUNK
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (parameters, data))
@@ -97,7 +83,7 @@ def compile_fit(
 
     def pace(steps_per_epoch: int) -> Pace:
         window = min(room, stall_window(options.schedule, options.num_epochs, steps_per_epoch))
-        return begin_pace(jnp.asarray(options.learning_rate, dtype), options.num_epochs * steps_per_epoch, window, room)
+        return begin_pace(jnp.asarray(options.initial_lr, dtype), options.num_epochs * steps_per_epoch, window, room)
 
     course, begun = jax.eval_shape(begin, shapes[0]), jax.eval_shape(lambda: pace(1))
     index = jax.ShapeDtypeStruct((chunk, options.batch_size), jnp.int32)
@@ -108,7 +94,7 @@ def compile_fit(
 def steps_of(
     loss: Callable[[Any, Any], Array], coordinates: Coordinates, options: FitOptions
 ) -> Callable[[Course, Pace, Any, Array], tuple[Course, Pace, Steps]]:
-    """The function of course, pace, data and the rows of each batch that takes a step with each batch: pure."""
+    """A pure function of course, pace, data and the rows of each batch; it takes one step with each batch."""
 
     def run(course: Course, pace: Pace, data: Any, index: Array) -> tuple[Course, Pace, Steps]:
         def step(course: Course, now: tuple[Array, Array]) -> tuple[Course, Array]:
@@ -124,7 +110,7 @@ def steps_of(
 
 
 def adam(course: Course, coordinates: Coordinates, gradient: Any, rate: Array, options: FitOptions) -> Course:
-    """One step of Adam (Kingma & Ba 2015, algorithm 1) in the given coordinates; nothing moves at rate 0."""
+    """One step of Adam (Kingma & Ba 2015, algorithm 1) in the given coordinates; at rate 0 nothing moves."""
     step, decay = course.step + 1, options.square_decay
     gradient = coordinates.pull(course.parameters, gradient)
     mean = jax.tree.map(lambda m, g: MEAN_DECAY * m + (1 - MEAN_DECAY) * g, course.mean, gradient)
@@ -137,7 +123,7 @@ def adam(course: Course, coordinates: Coordinates, gradient: Any, rate: Array, o
         return jnp.where(rate > 0, full, 0)  # a gradient that is not finite would spoil the product with 0
 
     parameters = coordinates.move(course.parameters, jax.tree.map(change, mean, square))
-    young = (1 + count) / (10 + count)  # until the average is that old it follows faster, and forgets the start
+    young = (1 + count) / (10 + count)  # a young average follows faster, so that it forgets the start
     keep = jnp.where(rate > 0, jnp.minimum(options.average_decay, young), 1.0)
     average = jax.tree.map(lambda a, x: keep * a + (1 - keep) * x, course.average, parameters)
     return Course(parameters, mean, square, average, step)
@@ -151,11 +137,11 @@ def run_fit(
     steps_per_epoch: int,
     on_chunk: Callable[[Course, Any, int, int, float], tuple[Course, Any]],
 ) -> Fit:
-    """Runs the compiled program over its epochs.
+    """The fit: runs the compiled program over its epochs.
 
-    `on_chunk(course, data, step, total, loss)` sees, after each chunk, how far the fit is, and returns course and data
-    to go on with. A fit that will end early has passed step / total of its schedule: `total` shrinks then. Raises
-    FloatingPointError, with the step, where the loss is no longer finite, or the parameters.
+    After each chunk, `on_chunk(course, data, step, total, loss)` sees how far the fit is and returns the course and
+    data to go on with. step / total is the part of the schedule that has passed, so `total` shrinks where a fit will
+    end early. Raises FloatingPointError, with the step, where the loss or the parameters are no longer finite.
     """
     pace, losses, rates = program.pace(steps_per_epoch), [], []
     while (start := int(pace.step)) < int(pace.end):
@@ -166,7 +152,7 @@ def run_fit(
         _check_finite(loss, course.parameters, start)
         losses.append(loss)
         rates.append(np.asarray(steps.learning_rate)[: step - start])
-        total = round(step / float(steps.progress))  # if it goes on at the pace it had so far
+        total = round(step / float(steps.progress))  # steps in all, at the pace so far
         course, data = on_chunk(course, data, step, total, float(loss.mean()))
     return Fit(course.average, np.concatenate(losses), np.concatenate(rates))
 

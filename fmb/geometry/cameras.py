@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from fm_render import Rays
 
 ANY_ARRAY = Array | np.ndarray
-PARALLEL_SINE = 1e-6  # sine of the angle to `up` below which `up` says nothing about the roll
+PARALLEL_SINE = 1e-6  # where the sine of the angle to `up` is smaller, `up` cannot decide the roll
 
 
 class Cameras(NamedTuple):
@@ -42,8 +42,8 @@ def pinhole_intrinsics(height: int, width: int, vfov_degrees: float) -> Float[np
 def look_at(position: Sequence | ANY_ARRAY, target: Sequence | ANY_ARRAY, up: Sequence | ANY_ARRAY) -> np.ndarray:
     """World from camera, [..., 4, 4], of cameras at `position` [..., 3] whose z axis meets `target`.
 
-    `up` appears upright in the image.  Where it is parallel to the optical axis, or zero, the world axis furthest
-    from the optical axis stands in for it.
+    `up` [..., 3] points upwards in the image. Where it is zero or parallel to the optical axis, the world axis that is
+    furthest from the optical axis takes its place.
 
     Raises ValueError where position and target coincide.
     """
@@ -66,9 +66,9 @@ def look_at(position: Sequence | ANY_ARRAY, target: Sequence | ANY_ARRAY, up: Se
 def random_cameras(
     generator: np.random.Generator, count: int, distance: float, intrinsics: Float[np.ndarray, "3 3"]
 ) -> Cameras:
-    """Cameras that look at the origin from `distance`, their orientation uniform over all rotations.
+    """Cameras that look at the origin from `distance`; their rotations are uniform over all rotations.
 
-    A longer batch from the same seed begins with the shorter one.
+    With the same seed, a longer batch begins with the cameras of a shorter one.
 
     Raises ValueError for count < 1 or a distance that is not positive.
     """
@@ -84,10 +84,10 @@ def orbit_cameras(
     elevation: float = 0.0,
     up: Sequence[float] = (0.0, 1.0, 0.0),
 ) -> Cameras:
-    """Cameras evenly spaced on a circle around `up` through the origin, looking at the origin.
+    """Cameras that look at the origin, evenly spaced on a circle around the axis `up`.
 
-    `elevation` in radians above the plane orthogonal to `up`; the first camera stands nearest to the z axis
-    (to the x axis if `up` is z).
+    `elevation` is their angle in radians above the plane orthogonal to `up`. The first camera is the one nearest to the
+    z axis (to the x axis if `up` is z).
 
     Raises ValueError for count < 1, a distance that is not positive or an `up` of zero length.
     """
@@ -129,7 +129,7 @@ def pixel_rays(cameras: Cameras, height: int, width: int) -> Rays:
 def project(cameras: Cameras, points: Float[ANY_ARRAY, "point 3"]) -> tuple[Array, Array]:
     """Image position [view, point, 2] in pixels and depth [view, point] of world points; the inverse of `pixel_rays`.
 
-    The image position of a point with depth <= 0 means nothing.
+    Only positions of points with depth > 0 mean something.
     """
     world_from_camera, intrinsics = jnp.asarray(cameras.world_from_camera), jnp.asarray(cameras.intrinsics)
     offset = jnp.asarray(points)[None] - world_from_camera[:, None, :3, 3]

@@ -1,4 +1,4 @@
-"""The canonical frame: object centred, scale 1.  Entered once, in the reader, and left once, on export."""
+"""The canonical frame: the object centred, its scale 1. Data enter it once after reading and leave it on export."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from fm_render import Mixture
 from fmb.geometry.cameras import ANY_ARRAY, Cameras
 
-SCALE_PER_DEVIATION = 3.0  # the predecessor's η: three standard deviations, mean over the axes
+SCALE_PER_DEVIATION = 3.0  # the released program's scale η: three standard deviations, mean over the axes
 
 
 class Frame(NamedTuple):
@@ -28,7 +28,7 @@ class Frame(NamedTuple):
         return (points - _like(self.centre, points)) / _like(self.scale, points)
 
     def mixture_to_world(self, mixture: Mixture) -> Mixture:
-        """The same mixture in world coordinates; the weights count densities along rays and stay."""
+        """The same mixture in world coordinates; weights are densities along rays, so they stay."""
         scale = _like(self.scale, mixture.precision_cholesky)
         return mixture._replace(mean=self.to_world(mixture.mean), precision_cholesky=mixture.precision_cholesky / scale)
 
@@ -40,7 +40,7 @@ class Frame(NamedTuple):
         )
 
     def poses_to_world(self, pose: Float[ANY_ARRAY, "*step 4 4"]) -> Float[np.ndarray, "*step 4 4"]:
-        """The same poses of cameras, world_from_camera, in world coordinates and double precision."""
+        """The same camera poses, world_from_camera, in world coordinates and double precision."""
         return _moved(pose, self.to_world)
 
     def cameras_to_world(self, cameras: Cameras) -> Cameras:
@@ -52,7 +52,7 @@ class Frame(NamedTuple):
         return cameras._replace(world_from_camera=_moved(cameras.world_from_camera, self.to_canonical))
 
     def mesh_to_canonical(self, mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-        """A copy of the mesh in canonical coordinates, colours kept."""
+        """A copy of the mesh, with its colours, in canonical coordinates."""
         return _with_vertices(mesh, self.to_canonical(np.asarray(mesh.vertices)))
 
     def mesh_to_world(self, mesh: trimesh.Trimesh) -> trimesh.Trimesh:
@@ -61,12 +61,12 @@ class Frame(NamedTuple):
 
 
 def canonical_frame(mesh: trimesh.Trimesh) -> Frame:
-    """Frame of a mesh: centroid of its surface and three times the mean standard deviation over the axes.
+    """Frame of a mesh: the centroid of its surface, and three times the standard deviation, averaged over the axes.
 
-    Closed form over the triangles, area weighted, so neither tessellation nor unused vertices matter.
+    A closed form over the triangles, weighted by area: neither tessellation nor unused vertices matter.
     """
     corner = np.asarray(mesh.triangles, float)
-    origin = corner.mean(axis=(0, 1))  # far from the world's origin squares lose all digits
+    origin = corner.mean(axis=(0, 1))  # squares lose their digits where the mesh is far from the world's origin
     corner = corner - origin
     area = 0.5 * np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
     weight = area / area.sum()
@@ -78,7 +78,7 @@ def canonical_frame(mesh: trimesh.Trimesh) -> Frame:
 
 
 def _like(value: np.ndarray, points: ANY_ARRAY) -> np.ndarray:
-    # in the precision of the points, and of their rank: strict rank promotion is on under test
+    # same precision and rank as the points: tests forbid implicit rank promotion
     value = value.astype(points.dtype)
     return value.reshape((1,) * (points.ndim - value.ndim) + value.shape)
 

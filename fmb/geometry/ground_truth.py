@@ -1,7 +1,7 @@
 """Reference images of a mesh: silhouette, depth and colour, by pyrender (OpenGL) or by exact ray casting.
 
-Both see the same triangles from the same cameras and agree to a fraction of a pixel.  OpenGL lives in a process of
-its own: it can start while this one does other work, and a driver that crashes there does no harm here.
+Both draw the same triangles from the same cameras and agree to a fraction of a pixel. OpenGL runs in a process of its
+own: it starts while this one does other work, and a driver that crashes does no harm here.
 """
 
 import io
@@ -25,17 +25,17 @@ from fmb.geometry.frames import Frame
 from fmb.geometry.views import Views
 
 AUTO = "auto"
-GREY = 0.75  # of a surface without colours of its own
+GREY = 0.75  # colour of a surface that has none
 AMBIENT = 0.1  # share of the light that comes from everywhere; the rest comes from the camera
-GAMMA = 2.2  # of the colours in files and pictures; light is added up linearly
+GAMMA = 2.2  # of colours in files and pictures; light is added up in linear values
 CREASE_COSINE = 0.7  # edges sharper than about 45 degrees are not shaded smooth
 OPENGL_PLATFORMS = ("egl", "osmesa")
 OPENGL_SCRIPT = Path(__file__).with_name("opengl_process.py")
-OPENGL_SECONDS = 60.0  # a driver that hangs this long, and a second per view, is given up
+OPENGL_SECONDS = 60.0  # after these, and one more a view, a driver counts as hanging
 
 
 class Triangles(NamedTuple):
-    """Triangles as both backends draw them, in a frame where they lie within the unit ball."""
+    """Triangles as both backends draw them, in a frame where they lie in the unit ball."""
 
     position: Float[np.ndarray, "face 3 3"]
     normal: Float[np.ndarray, "face 3 3"]
@@ -50,7 +50,7 @@ class BackendImages(NamedTuple):
 
 
 class GroundTruth(NamedTuple):
-    """Reference views, the backend that drew them and, where that was not the first choice, why (one line)."""
+    """Reference views, the backend that drew them, and one line that says why if it was not the first choice."""
 
     views: Views
     backend: str
@@ -58,16 +58,16 @@ class GroundTruth(NamedTuple):
 
 
 class GroundTruthJob(NamedTuple):
-    """Images on their way; `result` waits for them."""
+    """Images that are being drawn; `result` waits for them."""
 
     images: Callable[[], tuple[BackendImages, str, str]]
     cameras: Cameras
     scale: float
 
     def result(self) -> GroundTruth:
-        """The finished views.
+        """The finished views, depths in the unit of the mesh.
 
-        Raises ValueError when the backend asked for cannot draw.
+        Raises ValueError where the chosen backend cannot draw.
         """
         images, backend, notice = self.images()
         silhouette = np.isfinite(images.depth).astype(np.float32)
@@ -78,9 +78,10 @@ class GroundTruthJob(NamedTuple):
 def start_ground_truth(
     mesh: trimesh.Trimesh, cameras: Cameras, image_size: tuple[int, int], backend: str = AUTO
 ) -> GroundTruthJob:
-    """Begins to draw views of `image_size` = (height, width); `.result()` of what comes back waits for them.
+    """A job that draws views of `image_size` = (height, width); its `.result()` waits for them.
 
-    The backend is one of BACKENDS, or "auto": pyrender where OpenGL works, else ray casting with a notice.
+    The backend is one of BACKENDS or "auto", which takes pyrender and, where OpenGL does not work, ray casting with a
+    notice.
 
     Raises ValueError for an unknown backend or an empty image.
     """
@@ -112,10 +113,10 @@ def render_ground_truth(
 
 
 def cast_rays(surface: Triangles, cameras: Cameras, image_size: tuple[int, int]) -> Callable[[], BackendImages]:
-    """First hits of the rays through the pixel centres, by Embree; drawn when called for, no OpenGL."""
+    """A function that draws: the first hits of the rays through the pixel centres, by Embree, without OpenGL."""
 
     def draw() -> BackendImages:
-        scene = EmbreeScene(robust=True)  # robust: no ray slips through between two triangles
+        scene = EmbreeScene(robust=True)  # robust: no ray passes between two triangles with a common edge
         corners = surface.position.reshape(-1, 3)
         TriangleMesh(scene, corners.astype(np.float32), np.arange(len(corners), dtype=np.int32).reshape(-1, 3))
         views = [_cast_view(scene, surface, pose, matrix, image_size) for pose, matrix in zip(*cameras, strict=True)]
@@ -125,9 +126,9 @@ def cast_rays(surface: Triangles, cameras: Cameras, image_size: tuple[int, int])
 
 
 def start_pyrender(surface: Triangles, cameras: Cameras, image_size: tuple[int, int]) -> Callable[[], BackendImages]:
-    """Images by pyrender in a process of its own, begun at once: EGL, then OSMesa, or $PYOPENGL_PLATFORM alone.
+    """Starts pyrender in a process of its own: with EGL, then OSMesa, or with $PYOPENGL_PLATFORM alone.
 
-    What comes back waits for them; it raises ValueError, in one line, where there is no OpenGL.
+    The function that comes back waits for the images. It raises ValueError, one line, where there is no OpenGL.
     """
     centre_depth = -np.einsum("vi,vi->v", cameras.world_from_camera[:, :3, 3], cameras.world_from_camera[:, :3, 2])
     near = np.maximum(centre_depth - 1.001, 1e-3)  # the object fills the unit ball around the origin
@@ -144,7 +145,7 @@ def start_pyrender(surface: Triangles, cameras: Cameras, image_size: tuple[int, 
     )
     chosen = os.environ.get("PYOPENGL_PLATFORM")
     platforms = (chosen,) if chosen else OPENGL_PLATFORMS
-    # a thread only feeds and drains the pipes, so neither process ever waits for the other
+    # the thread only feeds and drains the pipes, so that neither process waits for the other
     executor = ThreadPoolExecutor(max_workers=1)
     reply = executor.submit(_run_opengl, request.getvalue(), platforms, OPENGL_SECONDS + len(near))
     executor.shutdown(wait=False)
@@ -206,7 +207,7 @@ def _cast_view(
 
 
 def _plane_hit(corner: np.ndarray, origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ray parameter and corner weights, in float64: Embree, in float32, only says which triangle."""
+    """Ray parameter and weights of the corners in float64; Embree (float32) only tells which triangle is hit."""
     first, second = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
     offset = origin - corner[:, 0]
     across, turned = np.cross(first, second), np.cross(direction, offset)
@@ -222,7 +223,7 @@ def _run_opengl(request: bytes, platforms: tuple[str, ...], seconds: float) -> b
     reasons = []
     for platform in platforms:
         environment = {**os.environ, "PYOPENGL_PLATFORM": platform}
-        # -P: the folder of the script must not come first among the modules
+        # -P: Python must not look for modules in the folder of the script first
         command = [sys.executable, "-P", str(OPENGL_SCRIPT)]
         try:
             done = subprocess.run(command, input=request, capture_output=True, env=environment, timeout=seconds)

@@ -1,9 +1,9 @@
 """Points in the volume and on the surface of a mesh, uniformly.
 
-Inside is where the generalised winding number (Jacobson et al. 2013) is beyond one half: for a closed mesh that is
-everything it encloses, with parts that overlap counted once.  Along a line it is the sum of the signed crossings,
-so points are drawn on many parallel lines, on the pieces that lie inside.  A mesh with holes is first closed by
-caps; the solid angle of the caps, few triangles beside the mesh, is what its own winding number then lacks.
+A point is inside where the generalised winding number (Jacobson et al. 2013) is above one half: for a closed mesh,
+everywhere it encloses; parts that overlap count once. Along a line this number is the sum of the signed crossings. So
+points are drawn on many parallel lines, on the pieces that lie inside. A mesh with holes is first closed by caps. Its
+own winding number is that of the closed mesh less that of the caps, which are few triangles.
 """
 
 from typing import NamedTuple
@@ -14,13 +14,13 @@ from jaxtyping import Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-THRESHOLD = 0.5  # winding number of a point on the surface itself
-LINES_PER_POINT = 2  # to begin with; more where few of them meet the mesh
+THRESHOLD = 0.5  # winding number of a point on the surface
+LINES_PER_POINT = 2  # at first; more where few of them meet the mesh
 FEWEST_LINES, MOST_LINES = 1_000, 1_000_000
-MOST_POINTS_PER_LINE = 100  # beyond this the volume is a hair or nothing
-THINNEST = 1e-9  # of the box's side: pieces of lines shorter than this are rounding
-SLACK = 1e-6  # of a square's side, for rounding
-MOST_ROUNDS = 12  # times the number of points wanted, tried in a mesh with holes
+MOST_POINTS_PER_LINE = 100  # if it would take more, the mesh has practically no volume
+THINNEST = 1e-9  # of the box's side: shorter pieces of lines are rounding errors
+SLACK = 1e-6  # of a square's side: allowance for rounding
+MOST_ROUNDS = 12  # points tried in a mesh with holes, as a multiple of the points wanted
 PAIRS_AT_ONCE = 100_000  # (triangle, point) pairs that stay in cache
 
 
@@ -34,7 +34,7 @@ class Solid(NamedTuple):
 
 
 class Crossings(NamedTuple):
-    """Where the lines of a lattice meet a mesh, line by line and upwards; the sign is that of the normal's height."""
+    """Where the lines of a lattice meet a mesh, line by line, upwards; the sign is that of the normal's height."""
 
     line: Int[np.ndarray, " crossing"]
     height: Float[np.ndarray, " crossing"]
@@ -42,7 +42,7 @@ class Crossings(NamedTuple):
 
 
 class Lattice(NamedTuple):
-    """Vertical lines, one in each unit square of the base of a box, at random places in their squares."""
+    """Vertical lines, one at a random place in each unit square of the base of a box."""
 
     rows: int
     columns: int
@@ -50,7 +50,7 @@ class Lattice(NamedTuple):
 
 
 class Segments(NamedTuple):
-    """Pieces of lines between crossings; the winding number of each: faces below that look down, less those up."""
+    """Pieces of lines between crossings; `winding` counts the faces below that look down, less those that look up."""
 
     place: Float[np.ndarray, "segment 2"]
     low: Float[np.ndarray, " segment"]
@@ -59,14 +59,14 @@ class Segments(NamedTuple):
 
 
 def sample_interior(mesh: trimesh.Trimesh, count: int, generator: np.random.Generator) -> Float[np.ndarray, "count 3"]:
-    """Points uniform in the volume of the mesh, in its frame; evener than independent ones, and exactly `count`.
+    """`count` points, uniform in the volume of the mesh, in its frame; more even than independent points.
 
-    Raises ValueError for count < 1 and for a mesh that encloses too little to hold them.
+    Raises ValueError for count < 1 and for a mesh that encloses no volume.
     """
     if count < 1:
         raise ValueError(f"number of interior points {count}: must be at least 1")
     lower, upper = mesh.triangles.min(axis=(0, 1)), mesh.triangles.max(axis=(0, 1))
-    # lines along the shortest side of the box, so that most of them meet the mesh; the order keeps the orientation
+    # lines run along the shortest side of the box, so that most meet the mesh; the cyclic order keeps the orientation
     axes = (np.argmin(upper - lower) + np.array([1, 2, 0])) % 3
     box = (upper - lower)[axes]
     if not box[1] > 0.0 or not box[0] > 0.0:
@@ -82,7 +82,7 @@ def sample_interior(mesh: trimesh.Trimesh, count: int, generator: np.random.Gene
 
 
 def sample_surface(mesh: trimesh.Trimesh, count: int, generator: np.random.Generator) -> Float[np.ndarray, "count 3"]:
-    """Points uniform on the surface of the mesh, in its frame; evener than independent ones, and exactly `count`.
+    """`count` points, uniform on the surface of the mesh, in its frame; more even than independent points.
 
     Raises ValueError for count < 1.
     """
@@ -97,7 +97,7 @@ def sample_surface(mesh: trimesh.Trimesh, count: int, generator: np.random.Gener
 
 
 def _sample_capped(solid: Solid, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Points where the crossings below do not cancel, and what they add up to."""
+    """Points at which the winding number is not zero, and that number."""
     lines = int(np.clip(LINES_PER_POINT * count, FEWEST_LINES, MOST_LINES))
     while True:
         lattice, side = _lattice(solid.box, lines, generator)
@@ -116,7 +116,7 @@ def _sample_capped(solid: Solid, count: int, generator: np.random.Generator) -> 
 
 
 def _sample_open(solid: Solid, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Points of the capped mesh at which the mesh alone has a winding number beyond the threshold."""
+    """Points of the capped mesh at which the winding number of the mesh alone is above the threshold."""
     inside, found, tried = [], 0, 0
     while found < count:
         if tried >= MOST_ROUNDS * count or found * MOST_ROUNDS < tried:
@@ -132,7 +132,7 @@ def _sample_open(solid: Solid, count: int, generator: np.random.Generator) -> np
 
 
 def _lattice(box: np.ndarray, lines: int, generator: np.random.Generator) -> tuple[Lattice, float]:
-    """At least about `lines` lines, and the side of their squares."""
+    """A lattice of about `lines` lines or a few more, and the side of its squares."""
     side = np.sqrt(box[0] * box[1] / lines)
     rows, columns = (int(cells) for cells in np.ceil(box[:2] / side))
     corner = np.stack(np.divmod(np.arange(rows * columns), columns), axis=1)
@@ -140,7 +140,7 @@ def _lattice(box: np.ndarray, lines: int, generator: np.random.Generator) -> tup
 
 
 def _crossings(vertices: np.ndarray, faces: np.ndarray, lattice: Lattice) -> Crossings:
-    """Unsorted.  Two faces decide alike on which side of their common edge a line passes, so no line slips through."""
+    """The crossings, unsorted. Two faces with a common edge agree on its side, so no line passes between them."""
     face, line = _squares(vertices[faces, :2], lattice)
     place = lattice.place[line]
     area = np.stack([_side(vertices, faces[:, [k, (k + 1) % 3]], face, place) for k in range(3)], axis=1)
@@ -155,7 +155,7 @@ def _crossings(vertices: np.ndarray, faces: np.ndarray, lattice: Lattice) -> Cro
 
 
 def _squares(corner: np.ndarray, lattice: Lattice) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of a triangle [3, 2] and the line of a square that it may reach into."""
+    """Indices of triangles [face, 3, 2] and of the lines in the squares that each may reach into, pair by pair."""
     low, high = (np.clip(np.floor(end).astype(int), 0, lattice.rows - 1) for end in _ends(corner[:, :, 0], 1))
     face, row = _counted(low, high)
     # in each row the triangle reaches as far as its edges do
@@ -181,14 +181,14 @@ def _ends(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _counted(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which range, and its next number, for all numbers from low to high of every range."""
+    """All whole numbers from `low` to `high` of every range, and the index of the range of each."""
     length = high - low + 1
     index = np.repeat(np.arange(len(low)), length)
     return index, np.arange(len(index)) - np.repeat(np.cumsum(length) - length - low, length)
 
 
 def _side(vertices: np.ndarray, edge: np.ndarray, face: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Twice the area of edge and place, positive where the place lies to the left."""
+    """Twice the area of the triangle of edge and place, positive where the place is left of the edge."""
     start, end = vertices[edge.min(axis=1), :2], vertices[edge.max(axis=1), :2]
     along = (end - start)[face]
     offset = place - start[face]
@@ -206,7 +206,7 @@ def _segments(vertices: np.ndarray, faces: np.ndarray, lattice: Lattice) -> Segm
 
 
 def _spread(weight: np.ndarray, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Indices in proportion to weight and how far into it each lies; one in each of `count` equal shares."""
+    """`count` indices in proportion to `weight`, one in each equal share, and how far into its weight each lies."""
     end = np.cumsum(weight)
     place = (np.arange(count) + generator.random(count)) * (end[-1] / count)
     index = np.minimum(np.searchsorted(end, place, side="right"), len(weight) - 1)
@@ -214,10 +214,10 @@ def _spread(weight: np.ndarray, count: int, generator: np.random.Generator) -> t
 
 
 def capped(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The vertices and, after them, the middles of the holes; and the triangles that close these.
+    """The vertices with the middles of the holes after them, and the triangles that close the holes.
 
-    A hole's rim is what hangs together of the edges whose faces do not cancel, each repeated as often as it is left
-    over; a cap is the fan from the rim's middle.  Nothing is asked of the mesh: any heap of triangles has such caps.
+    The rim of a hole is a connected set of the edges whose faces do not cancel, each repeated as often as it is left
+    over. The cap is the fan from the middle of the rim. This works for any set of triangles.
     """
     edge = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     undirected, index = np.unique(np.sort(edge, axis=1), axis=0, return_inverse=True)
@@ -233,7 +233,7 @@ def capped(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _winding(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Winding number of triangles at points: their solid angles (van Oosterom & Strackee 1983) over 4 pi."""
+    """Winding number of triangles at points: their solid angles over 4 pi (van Oosterom & Strackee 1983)."""
     used, index = np.unique(faces, return_inverse=True)
     corner = vertices[used]
     index = index.reshape(faces.shape).T

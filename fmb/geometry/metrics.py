@@ -1,4 +1,4 @@
-"""How good a result is, in float64 NumPy: images, poses and surfaces against references."""
+"""Errors of images, poses and surfaces against references, in float64 NumPy."""
 
 from typing import NamedTuple
 
@@ -11,11 +11,11 @@ from trimesh.sample import sample_surface
 from fmb.geometry.cameras import ANY_ARRAY
 from fmb.geometry.views import foreground
 
-ALPHA_MARGIN = 1e-6  # the paper clips alpha to [1e-6, 1 - 1e-6] in the figures it reports
+ALPHA_MARGIN = 1e-6  # the paper clips alpha to [1e-6, 1 - 1e-6] before it reports figures
 
 
 class PoseError(NamedTuple):
-    """How far a pose is off; `combined` is the paper's figure, the geometric mean of the other two."""
+    """Error of a pose; `combined`, the geometric mean of the other two, is the figure of the paper."""
 
     rotation_degrees: float
     translation_percent: float
@@ -41,7 +41,7 @@ def iou(
     silhouette: Float[ANY_ARRAY, "*pixel"],
     valid: ANY_ARRAY | None = None,
 ) -> float:
-    """Intersection over union of both foregrounds, over all valid pixels together; 1 if both are empty.
+    """Intersection over union of both foregrounds over all valid pixels; 1 if both are empty.
 
     Raises ValueError if no pixel is valid.
     """
@@ -69,9 +69,9 @@ def depth_mae(
     alpha: Float[ANY_ARRAY, "*pixel"],
     valid: ANY_ARRAY | None = None,
 ) -> float:
-    """Mean absolute depth error over the valid pixels that are foreground in both; NaN if there are none.
+    """Mean absolute error of the depth, in its unit, over the valid pixels that are foreground in both; NaN if none is.
 
-    An observed depth that is finite is foreground.  In the unit of the depths.
+    A pixel is foreground where alpha is, and where the observed depth is finite.
 
     Raises ValueError if no pixel is valid.
     """
@@ -91,7 +91,7 @@ def pose_error(
         raise ValueError(f"model size {size}: must be positive")
     pose, reference = np.asarray(world_from_camera, float), np.asarray(reference, float)
     turn = pose[:3, :3].T @ reference[:3, :3]
-    # from sine and cosine: the arc cosine alone would lose half the digits near 0 and near 180 degrees
+    # both sine and cosine: the arc cosine alone loses half the digits near 0 and 180 degrees
     sine = np.linalg.norm([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]])
     degrees = np.rad2deg(np.arctan2(sine, np.trace(turn) - 1.0))
     percent = 100.0 * np.linalg.norm(pose[:3, 3] - reference[:3, 3]) / size
@@ -104,9 +104,9 @@ def object_pose_error(
     size: float,
     centre: Float[ANY_ARRAY, "3"] | None = None,
 ) -> PoseError:
-    """Angle between two poses of an object before a camera, and how far apart they put its `centre`, in % of `size`.
+    """Angle between two poses of an object, and the distance of the two places of its `centre` in percent of `size`.
 
-    Without `centre` the object's own origin. A turn about the centre moves nothing, which it does in `pose_error`.
+    Without `centre` its origin is taken. In contrast to `pose_error`, a turn about the centre is no shift.
 
     Raises ValueError for a size that is not positive.
     """
@@ -118,7 +118,7 @@ def object_pose_error(
 def average_distance(
     camera_from_object: Float[ANY_ARRAY, "4 4"], reference: Float[ANY_ARRAY, "4 4"], points: Float[ANY_ARRAY, "point 3"]
 ) -> float:
-    """ADD: mean distance between where two poses put the object's points, in their unit (Hinterstoisser et al. 2012).
+    """ADD: mean distance between the points of an object in two poses, in their unit (Hinterstoisser et al. 2012).
 
     Raises ValueError if there are no points.
     """
@@ -129,7 +129,7 @@ def average_distance(
 def average_nearest_distance(
     camera_from_object: Float[ANY_ARRAY, "4 4"], reference: Float[ANY_ARRAY, "4 4"], points: Float[ANY_ARRAY, "point 3"]
 ) -> float:
-    """ADD-S, for symmetric objects: from each point of the reference to the nearest of the estimate, mean.
+    """ADD-S, for symmetric objects: mean distance from each point of the reference to the nearest of the estimate.
 
     Raises ValueError if there are no points.
     """
@@ -140,7 +140,7 @@ def average_nearest_distance(
 def chamfer_distance(points: Float[ANY_ARRAY, "point 3"], reference: Float[ANY_ARRAY, "other 3"]) -> float:
     """Mean distance to the nearest point of the other cloud, averaged over both directions.
 
-    Two samplings of one surface are not 0 apart: report that floor beside the value.
+    It is not 0 for two samplings of one surface: report that floor beside the value.
 
     Raises ValueError if a cloud is empty.
     """
@@ -195,7 +195,7 @@ class MeshErrors(NamedTuple):
 def mesh_errors(
     mesh: trimesh.Trimesh, reference: trimesh.Trimesh, generator: np.random.Generator, count: int = POINTS
 ) -> MeshErrors:
-    """Errors between `count` points on each surface, which also says how far apart two samplings of one are."""
+    """Errors between `count` points on each surface; the floor is that of two samplings of the reference."""
     point, normal = _oriented(mesh, count, generator)
     other, other_normal = _oriented(reference, count, generator)
     again, _ = _oriented(reference, count, generator)

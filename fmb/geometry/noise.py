@@ -1,6 +1,6 @@
-"""What goes wrong with silhouettes and cameras before a fit sees them: seeded, pure, one function a kind in NOISES.
+"""Damage to silhouettes and cameras before a fit sees them: seeded, pure, one function for each kind in NOISES.
 
-Only what is named changes: depth, colour and validity of the views stay what they were.
+Each changes only what its name says. Depth, colour and validity of the views stay.
 """
 
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from scipy.spatial.transform import Rotation
 from fmb.geometry.cameras import ANY_ARRAY
 from fmb.geometry.views import Views, foreground
 
-TOUCHED = 0.5  # share of the views that damage and over-segmentation meet: 16 of 32 in section 7.2
-BLOBS = 3  # of over-segmentation, in each view that it meets
+TOUCHED = 0.5  # share of the views that are damaged or over-segmented: 16 of 32 in section 7.2
+BLOBS = 3  # added to a view that is over-segmented
 
 
 def damaged(views: Views, generator: np.random.Generator, strength: float = 1 / 8) -> Views:
-    """Half of the views without `strength` of their silhouette: the under-segmentation of section 7.2.
+    """The views; half of them lose the share `strength` of their silhouette (under-segmentation, section 7.2).
 
-    The coordinates of the silhouette's pixels fall into round(1 / strength) clusters by mini-batch k-means; the pixels
-    of one cluster, any, become background. Silhouettes with fewer pixels than clusters stay whole.
+    Mini-batch k-means splits the coordinates of the silhouette's pixels into round(1 / strength) clusters. One of them,
+    a random one, becomes background. Silhouettes with fewer pixels than clusters stay whole.
     Raises ValueError for a strength outside (0, 1/2].
     """
     clusters = round(1.0 / _within("damaged", strength, 0.5))
@@ -38,7 +38,7 @@ def damaged(views: Views, generator: np.random.Generator, strength: float = 1 / 
 
 
 def over_segmented(views: Views, generator: np.random.Generator, strength: float = 1 / 8) -> Views:
-    """Half of the views with `strength` of their silhouette's area added, as BLOBS round blobs glued to the outline.
+    """The views; half of them gain the share `strength` of their silhouette, as BLOBS round blobs on the outline.
 
     Empty silhouettes stay empty. Raises ValueError for a strength outside (0, 1].
     """
@@ -60,7 +60,7 @@ def over_segmented(views: Views, generator: np.random.Generator, strength: float
 
 
 def flipped(views: Views, generator: np.random.Generator, strength: float = 0.02) -> Views:
-    """All views, each pixel turned to its opposite with probability `strength`, independently.
+    """The views; each pixel becomes its opposite with probability `strength`, independently of the others.
 
     Raises ValueError for a strength outside (0, 1].
     """
@@ -70,7 +70,7 @@ def flipped(views: Views, generator: np.random.Generator, strength: float = 0.02
 
 
 def blurred(views: Views, generator: np.random.Generator, strength: float = 1.0) -> Views:
-    """All views with soft masks: a Gaussian of standard deviation `strength` pixels; nothing random about it.
+    """The views with masks blurred by a Gaussian of standard deviation `strength` pixels; nothing is random.
 
     Raises ValueError for a strength that is not positive.
     """
@@ -80,10 +80,10 @@ def blurred(views: Views, generator: np.random.Generator, strength: float = 1.0)
 
 
 def camera(views: Views, generator: np.random.Generator, strength: float = 1.0, percent: float | None = None) -> Views:
-    """All views with their cameras turned by `strength` degrees and shifted by `percent` of the scale.
+    """The views with cameras turned about themselves by `strength` degrees and shifted by `percent` of the scale.
 
-    Root mean squares of normal rotation vectors and shifts; the camera turns about itself. Without `percent` it is the
-    same number as the degrees. Views are in the canonical frame, where the scale is 1.
+    Both are root mean squares of normal rotation vectors and shifts. Without `percent` it is the number of the degrees.
+    Views are in the canonical frame, where the scale is 1.
     Raises ValueError for degrees that are not positive or a negative percentage.
     """
     degrees = _within("camera", strength, 180.0)
@@ -107,7 +107,7 @@ NOISES: dict[str, Callable[..., Views]] = {  # (views, generator, strength) -> v
 
 
 def changed_views(before: Views, after: Views) -> Bool[np.ndarray, " view"]:
-    """Which views differ in silhouette or camera."""
+    """Which views have another silhouette or camera than before."""
 
     def differs(field: ANY_ARRAY, other: ANY_ARRAY) -> np.ndarray:
         return np.any(np.asarray(field) != np.asarray(other), axis=(1, 2))
@@ -138,9 +138,9 @@ def _clusters(
     pixels: Float[np.ndarray, "pixel 2"] | np.ndarray, count: int, generator: np.random.Generator
 ) -> np.ndarray:
     """Number of the cluster of each pixel."""
-    # takes 1 to 2 s to import, which other noise need not wait for
+    # importing this takes 1 to 2 s; other kinds of noise need not wait for it
     from sklearn.cluster import MiniBatchKMeans
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1):  # threads that wait for each other take longer than the little there is to do
+    with threadpool_limits(1):  # threads that wait for each other take longer than the small task itself
         return MiniBatchKMeans(count, n_init=3, random_state=int(generator.integers(2**31))).fit_predict(pixels)

@@ -1,7 +1,7 @@
-"""Draws views of a mesh with pyrender; run as a program, by `fmb.geometry.ground_truth`, in a process of its own.
+"""Draws views of a mesh with pyrender; `fmb.geometry.ground_truth` runs this as a program in its own process.
 
-Reads arrays (.npz) from standard input and writes arrays to standard output.  Imports nothing of this project, and
-of pyrender only what draws, so that it starts quickly.  PYOPENGL_PLATFORM must be set.
+It reads arrays (.npz) from standard input and writes arrays to standard output. To start quickly it imports nothing of
+this project, and of pyrender only what draws. PYOPENGL_PLATFORM must be set.
 """
 
 import importlib.util
@@ -18,7 +18,7 @@ CAMERA_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL looks along -z, w
 def main() -> None:
     """Answers one request."""
     reply_file = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print must not get into the reply
+    os.dup2(2, 1)  # the reply must not contain what libraries print
     request = np.load(io.BytesIO(sys.stdin.buffer.read()))
     depth, color = draw({field: request[field] for field in request.files})
     reply = io.BytesIO()
@@ -28,9 +28,9 @@ def main() -> None:
 
 
 def import_bare(package: str) -> None:
-    """Makes the modules of a package importable without what its __init__ imports.
+    """Makes the modules of a package importable without running its __init__.
 
-    pyrender's own pulls in a window toolkit and trimesh's all of SciPy: more than half of the start-up.
+    That of pyrender imports a window toolkit and that of trimesh all of SciPy, more than half of the start-up.
     """
     module = types.ModuleType(package)
     module.__path__ = list(importlib.util.find_spec(package).submodule_search_locations)
@@ -47,7 +47,7 @@ def draw(request: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     from pyrender.offscreen import OffscreenRenderer
     from pyrender.scene import Scene
 
-    # Four samples per pixel would return the depth of sample 0, which is not the pixel's centre.
+    # With four samples per pixel the depth would be that of sample 0, which is not at the pixel's centre.
     pyrender_renderer.glRenderbufferStorageMultisample = lambda target, _samples, layout, width, height: (
         pyrender_renderer.glRenderbufferStorage(target, layout, width, height)
     )
@@ -71,7 +71,7 @@ def draw(request: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def two_sided_mesh(request: dict[str, np.ndarray]):
-    """All triangles and their backs: whichever faces the camera is drawn, with a normal that faces it too."""
+    """All triangles and their backs: the side that faces the camera is drawn, with a normal that faces it."""
     from pyrender.constants import GLTF
     from pyrender.material import MetallicRoughnessMaterial
     from pyrender.mesh import Mesh

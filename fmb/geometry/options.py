@@ -7,7 +7,7 @@ from fmb.options import option
 
 @dataclass(frozen=True)
 class RenderingOptions:
-    """The views of the mesh that are fitted to."""
+    """The views that are drawn of the mesh."""
 
     num_views: int = option(20, "Number of views, in random directions", at_least=1, at_most=10_000)
     image_width: int = option(64, "Width of a view in pixels", at_least=8, at_most=8192)

@@ -1,4 +1,4 @@
-"""A camera's pose as it was found: one record, from the search to the file."""
+"""The record of a camera's pose that was found, used from the search to the file."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,14 @@ from fmb.geometry.frames import Frame
 
 
 class PoseEstimate(NamedTuple):
-    """The pose found and how sure it is, in the frame and unit of the mixture.
+    """The pose that was found and how sure it is, in the frame and unit of the mixture.
 
-    `covariance` is of xi = (rotation vector in radians, translation), both in the camera's axes: camera_from_object =
-    exp(xi) estimate, where exp(xi) turns about the camera's centre. `path` holds the camera's poses after each trial of
-    the search that won, the given start first, and `loss` theirs (of the stage they belong to). `cross_entropy` is that
-    of a pixel where 3 % of the mask may be wrong, and `depth_rms` the root mean square of the distances of the points
-    seen from the surface; either is NaN where there was no such evidence. `success`: the search came to rest at a pose
-    that explains what was seen. A search that lost itself leaves NaN.
+    `covariance` is that of xi = (rotation vector in radians, translation), both in the camera's axes:
+    camera_from_object = exp(xi) estimate, where exp(xi) turns about the camera's centre. `path` has the pose after each
+    trial of the search that won, the given start first; `loss` has the loss of each, in its own stage. `cross_entropy`
+    is the mean over pixels, where 3 % of the mask may be wrong. `depth_rms` is the root mean square distance of the
+    measured points from the surface. Either is NaN where there was no such image. `success` means that the search came
+    to rest at a pose that explains the image. A search that diverged leaves NaN.
     """
 
     world_from_camera: Float[np.ndarray, "4 4"]
@@ -29,7 +29,7 @@ class PoseEstimate(NamedTuple):
     iterations: int
 
     def to_world(self, frame: Frame) -> "PoseEstimate":
-        """The same pose, found in the canonical frame, in the input's frame and unit."""
+        """The same pose in the input's frame and unit, where this one is canonical."""
         scale = float(frame.scale)
         return self._replace(
             world_from_camera=frame.poses_to_world(self.world_from_camera),
@@ -40,6 +40,6 @@ class PoseEstimate(NamedTuple):
 
 
 def scaled_covariance(covariance: Float[np.ndarray, "6 6"], scale: float) -> Float[np.ndarray, "6 6"]:
-    """The covariance of a pose where lengths are `scale` times as large."""
+    """The covariance of the same pose in a unit in which lengths are `scale` times as large."""
     unit = np.repeat([1.0, scale], 3)
     return np.asarray(covariance, float) * unit[:, None] * unit

@@ -1,28 +1,27 @@
-"""Rotations of space in three forms, each with finite gradients everywhere, the identity included.
+"""Rotations of space in two forms, with finite gradients everywhere, also at the identity.
 
 rotation vector   axis times angle in radians
 quaternion        (w, x, y, z), any length but zero
-mrp               modified Rodrigues parameters, axis times tan(angle / 4)
 
-Functions take any leading shape; rotations turn points as `matrix @ point`.
+Functions take any leading shape. A matrix turns a point by `matrix @ point`.
 """
 
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-SMALL_ANGLE = 1e-2  # below it a series: its first dropped term, angle^8, is under the float64 rounding
+SMALL_ANGLE = 1e-2  # radians; smaller ones use a series, whose first dropped term, angle^8, is below float64 rounding
 
 
 def rigid_transform(rotation: Float[Array, "*batch 3 3"], translation: Float[Array, "*batch 3"]) -> Array:
-    """Homogeneous matrices [*batch, 4, 4] that turn by `rotation`, then move by `translation`."""
+    """Homogeneous matrices [*batch, 4, 4] that first rotate, then translate."""
     top = jnp.concatenate([rotation, translation[..., None]], axis=-1)
     bottom = jnp.broadcast_to(jnp.array([0.0, 0.0, 0.0, 1.0], top.dtype), (*top.shape[:-2], 1, 4))
     return jnp.concatenate([top, bottom], axis=-2)
 
 
 def matrix_from_quaternion(quaternion: Float[Array, "*batch 4"]) -> Float[Array, "*batch 3 3"]:
-    """Rotation matrix of a quaternion wxyz; its length does not matter but must not be zero."""
+    """Rotation matrix of a quaternion wxyz of any length but zero."""
     w, x, y, z = jnp.moveaxis(quaternion, -1, 0)
     two = 2.0 / (w * w + x * x + y * y + z * z)
     rows = (

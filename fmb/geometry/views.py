@@ -1,4 +1,4 @@
-"""Views: cameras and what they saw, the one joint between data and fitting."""
+"""Views: cameras and what they saw. All data reach a fit in this form."""
 
 from typing import NamedTuple
 
@@ -11,16 +11,16 @@ from fm_render import Rays
 from fmb.geometry.cameras import ANY_ARRAY, Cameras, pinhole_intrinsics, pixel_rays, random_cameras
 from fmb.geometry.options import RenderingOptions
 
-FOREGROUND = 0.5  # share of a pixel, or opacity, from which it belongs to the object: everywhere the same
+FOREGROUND = 0.5  # a pixel belongs to the object from this share or opacity on; the same everywhere
 
 
 def foreground(image: ANY_ARRAY) -> ANY_ARRAY:
-    """Where a silhouette or an opacity is the object: from one half on."""
+    """Where a silhouette or an opacity shows the object: from one half on."""
     return image >= FOREGROUND
 
 
 class Images(NamedTuple):
-    """What several views show of one object; what is not known is None."""
+    """What several views show of one object; None: not known."""
 
     alpha: Float[np.ndarray, "view height width"]  # 0 to 1
     depth: Float[np.ndarray, "view height width"] | None = None  # along the optical axis; NaN is background
@@ -28,11 +28,11 @@ class Images(NamedTuple):
 
 
 class Views(NamedTuple):
-    """Images of one object from several cameras; what was not observed is None.
+    """Images of one object from several cameras; None: not observed.
 
-    Images of several sizes stand together in one array, each in the upper left corner, filled up to the right and below
-    with pixels that are not valid (any silhouette between 0 and 1; depth NaN). Their intrinsics stay as they were: the
-    origin of image coordinates is that corner.
+    Images of several sizes share one array. Each lies in the upper left corner; pixels right of it and below it are not
+    valid (their silhouette is anything between 0 and 1, their depth NaN). Intrinsics need no change, since that corner
+    is the origin of image coordinates.
     """
 
     cameras: Cameras
@@ -43,7 +43,7 @@ class Views(NamedTuple):
 
 
 class Pixels(NamedTuple):
-    """Rays and what was seen along each, in one row; None as in Views."""
+    """Rays in one row and what was seen along each; None as in Views."""
 
     rays: Rays
     silhouette: Float[ANY_ARRAY, " ray"]
@@ -52,9 +52,9 @@ class Pixels(NamedTuple):
 
 
 def check_views(views: Views, name: str) -> Views:
-    """The same views, once their shapes and values make sense.
+    """The same views, after a check of their shapes and values.
 
-    Raises ValueError that begins with `name`, the file or option the views come from.
+    Raises ValueError that begins with `name`, the file or option that the views come from.
     """
     shape = views.silhouette.shape
     if len(shape) != 3 or 0 in shape:
@@ -86,7 +86,7 @@ def select_views(views: Views, index: slice | Int[ANY_ARRAY, " selected"]) -> Vi
 def flatten_views(views: Views) -> Pixels:
     """All valid pixels of all views, view by view, row by row.
 
-    The number of rays depends on `valid`, so this cannot run under jit when there is one.
+    It cannot run under jit where there is a `valid`, since the number of rays depends on it.
     """
     rays = pixel_rays(views.cameras, *views.silhouette.shape[1:])
     pixels = Pixels(rays, views.silhouette, views.depth, views.color)
@@ -97,15 +97,15 @@ def flatten_views(views: Views) -> Pixels:
 
 
 def scene_cameras(generator: np.random.Generator, count: int, options: RenderingOptions) -> Cameras:
-    """Cameras in random directions around an object in its canonical frame, as `options` asks for them."""
+    """Cameras in random directions around an object in its canonical frame, as the options say."""
     intrinsics = pinhole_intrinsics(options.image_height, options.image_width, options.vfov_degrees)
     return random_cameras(generator, count, options.camera_distance, intrinsics)
 
 
 def split_views(views: Views, count: int) -> dict[str, Views]:
-    """The first `count` views to fit to, "train", and the others, "novel".
+    """The first `count` views, which are fitted to, as "train", and the others as "novel".
 
-    Raises ValueError where no view to fit to shows the object.
+    Raises ValueError where no training view shows the object.
     """
     if not np.any(np.asarray(views.silhouette[:count]) > 0.0):
         raise ValueError(f"none of the {count} views to fit to shows the object; try a smaller camera_distance")

@@ -1,9 +1,9 @@
-"""Do cameras and masks agree?  Asked before any fit, of the visual hull; and if not, what would make them agree.
+"""Tells before any fit whether cameras and masks agree, by the visual hull; if not, what would make them agree.
 
-The hull of all views, seen again by each of them, is each mask where cameras and masks are right, and next to nothing
-where they are wrong in common.  The hull of all views but one tells of that one: what of its mask the others do not
-explain is wrong in its camera or mask; what they leave beside its mask may be missing from it, or nobody else looks
-from there.
+Each view looks at the hull of all views. It sees its own mask where cameras and masks are right, and next to nothing
+where all are wrong in the same way. The hull of the other views judges a single one: a part of its mask that they do
+not explain means that its camera or mask is wrong. A part of their hull beside its mask may be missing from the mask,
+or no other view looks from there.
 """
 
 from collections.abc import Callable
@@ -28,21 +28,21 @@ from fmb.hull.votes import (
     sighted_frame,
 )
 
-FINE_GRID, FINE_SIDE = 64, 64  # voxels on an edge of the hull's box; pixels on the longer side of an image looked at
-TRIAL_GRID, TRIAL_SIDE, TRIAL_VIEWS = 32, 32, 24  # of each convention that is tried
-TRIAL_MASK = 128  # pixels on the longer side of the masks that vote there
-ENOUGH = 0.88  # agreement from which nothing else is tried; real photographs: 0.91 to 0.95
-ROUGH = 0.7  # agreement from which cameras may be right although masks are not; a mirrored building has 0.77
-MENDED, GAIN = 0.6, 0.1  # agreement that a convention must reach to be named, and how much more than as given
-FORGIVING = 0.35  # share of the views that may be against a voxel while it is asked which of them are wrong
-FRAMED = 0.9  # share of the border that is object from which object and background must be exchanged
+FINE_GRID, FINE_SIDE = 64, 64  # voxels on an edge of the hull's box; pixels on the longer side of its images
+TRIAL_GRID, TRIAL_SIDE, TRIAL_VIEWS = 32, 32, 24  # the same, and the most views, when a convention is tried
+TRIAL_MASK = 128  # pixels on the longer side of the masks that vote then
+ENOUGH = 0.88  # agreement from which no convention is tried; real photographs reach 0.91 to 0.95
+ROUGH = 0.7  # agreement from which cameras may be right with wrong masks; a mirrored building has 0.77
+MENDED, GAIN = 0.6, 0.1  # agreement, and gain over the given one, that a convention must reach to be named
+FORGIVING = 0.35  # share of views that may be against a voxel of the hull that tells which views are wrong
+FRAMED = 0.9  # if more of the border is object, object and background must be exchanged
 AS_GIVEN = "as given"
-NAMED = 5  # faults in the verdict
-OUTLYING, LEAST_OUTLYING = 4.5, 0.12  # a view's fault, in median absolute deviations, and at least so much
+NAMED = 5  # most faults that the verdict names
+OUTLYING, LEAST_OUTLYING = 4.5, 0.12  # a faulty view is below the median by so many median deviations, at least 0.12
 
 
 class Fault(NamedTuple):
-    """A view that disagrees with the others, and in what."""
+    """A view that disagrees with the others, and how."""
 
     view: int
     kind: str  # a key of FAULTS
@@ -50,7 +50,7 @@ class Fault(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """A convention, the agreement of some views under it, and what is wrong if it is the right one."""
+    """A convention, the agreement of some views under it, and what is wrong with the data if it is the right one."""
 
     name: str
     agreement: float
@@ -58,28 +58,28 @@ class Trial(NamedTuple):
 
 
 class CameraReport(NamedTuple):
-    """What the silhouettes say about their cameras; shares from 0 to 1, NaN where there is nothing to share."""
+    """What the silhouettes say about their cameras; shares are 0 to 1, NaN for 0 / 0."""
 
     agreement: float  # median over views: IoU of mask and hull of all
     iou: Float[np.ndarray, " view"]  # of mask and hull of the others
-    explained: Float[np.ndarray, " view"]  # of the mask: its rays that meet the hull of the others
-    filled: Float[np.ndarray, " view"]  # of what is seen of the hull of the others: covered by the mask
+    explained: Float[np.ndarray, " view"]  # share of the mask whose rays meet the hull of the others
+    filled: Float[np.ndarray, " view"]  # share of the hull of the others, as seen, that the mask covers
     silhouette: Float[np.ndarray, "view height width"]  # thinned, 0 or 1; 0 where a pixel is not valid
-    others: Float[np.ndarray, "view height width"]  # the hull of the others there, likewise
-    hull: Volume | None  # of all views, in the world; None where lines of sight do not meet
-    trials: tuple[Trial, ...]  # conventions that were tried, best first; none where the cameras agree
+    others: Float[np.ndarray, "view height width"]  # the hull of the others in the same pixels
+    hull: Volume | None  # of all views, in world axes; None where lines of sight do not meet
+    trials: tuple[Trial, ...]  # conventions that were tried, best first; empty where the cameras agree
     faults: tuple[Fault, ...]
     verdict: str  # one line
 
     @property
     def fine(self) -> bool:
-        """Whether a fit can begin: no convention is better, and no view is wrong for sure."""
+        """Whether a fit can begin: no convention is better and no view is certainly wrong."""
         grave = [fault for fault in self.faults if fault.kind != "missing"]
         return self.agreement >= ROUGH and not better(self.trials) and not grave
 
 
 class Agreement(NamedTuple):
-    """Views in the unit of their hull, how they voted, and the IoU of each with what all leave."""
+    """Views in the unit of their hull, their votes, and the IoU of each mask with the hull of all."""
 
     views: Views
     votes: Votes
@@ -96,7 +96,7 @@ FAULTS = {
 
 
 def check_cameras(views: Views) -> CameraReport:
-    """Whether cameras and masks agree, view by view; and where they do not, under which convention they would.
+    """A report on whether cameras and masks agree, view by view, and else under which convention they would.
 
     Raises ValueError for fewer than 2 views that show the object.
     """
@@ -124,7 +124,7 @@ def check_cameras(views: Views) -> CameraReport:
 
 
 def measured(views: Views, grid: int, side: int, trusted: Bool[np.ndarray, " view"] | None = None) -> Agreement | None:
-    """How the views agree, by the word of the trusted ones; None where their lines of sight do not meet."""
+    """How the views agree with the hull of the trusted ones; None where lines of sight do not meet."""
     trusted = np.ones(len(views.silhouette), bool) if trusted is None else trusted
     try:
         frame = sighted_frame(select_views(views, np.flatnonzero(trusted)))
@@ -140,9 +140,9 @@ def measured(views: Views, grid: int, side: int, trusted: Bool[np.ndarray, " vie
 
 
 def believing(views: Views, found: Agreement) -> Agreement:
-    """The same without the word of views that stand out once many may be against a voxel.
+    """The agreement without the votes of views that stand out from a more forgiving hull.
 
-    More wrong views than DISSENT carve away what the others see, and then all look wrong.
+    If more views are wrong than DISSENT allows, they carve away what the others see, and then all look wrong.
     """
     numbers = overlap(thinned(found.views, FINE_SIDE), others_hull(found, FORGIVING))
     wrong = [fault.view for fault in outlying(*numbers) if fault.kind != "missing"]
@@ -155,7 +155,7 @@ def believing(views: Views, found: Agreement) -> Agreement:
 
 
 def others_hull(found: Agreement, dissent: float = DISSENT) -> Float[np.ndarray, "view height width"]:
-    """What each view sees of the hull of the others, at FINE_SIDE."""
+    """What each view sees of the hull of the others, in images of FINE_SIDE."""
     small = thinned(found.views, FINE_SIDE)
     image_size, count = small.silhouette.shape[1:], len(small.silhouette)
     one = [select_views(small, slice(view, view + 1)).cameras for view in range(count)]
@@ -166,7 +166,7 @@ def others_hull(found: Agreement, dissent: float = DISSENT) -> Float[np.ndarray,
 def overlap(
     views: Views, drawn: Float[np.ndarray, "view height width"]
 ) -> tuple[Float[np.ndarray, " view"], Float[np.ndarray, " view"], Float[np.ndarray, " view"]]:
-    """IoU, share of the mask that is drawn, share of what is drawn that is mask; valid pixels alone, NaN for 0 / 0."""
+    """IoU, share of the mask that is drawn, and share of the drawn that is mask, over valid pixels; NaN for 0 / 0."""
     mask, drawn = object_pixels(views), foreground(drawn)
     if views.valid is not None:
         drawn = drawn & np.asarray(views.valid)
@@ -179,13 +179,13 @@ def overlap(
 
 
 def typical(values: Float[np.ndarray, " view"]) -> float:
-    """Median of what is known; 0 if nothing is."""
+    """Median of the finite values; 0 if there are none."""
     known = values[np.isfinite(values)]
     return float(np.median(known)) if len(known) else 0.0
 
 
 def thinned(views: Views, side: int) -> Views:
-    """Every n-th pixel of every n-th row, at most `side` of them on the longer side, with cameras that fit exactly."""
+    """Every n-th pixel of every n-th row, at most `side` on the longer side, with the exact cameras of these images."""
     height, width = views.silhouette.shape[1:]
     step = -(-max(height, width) // side)
     first = min(step // 2, min(height, width) - 1)
@@ -201,18 +201,18 @@ def thinned(views: Views, side: int) -> Views:
 
 
 def surrounded(views: Views) -> float:
-    """Share of the pixels at the images' borders that are object, median over views: an object rarely touches many."""
+    """Median over views of the share of border pixels that are object; an object rarely touches many."""
     mask = object_pixels(views)
     border = np.concatenate([mask[:, 0], mask[:, -1], mask[:, :, 0], mask[:, :, -1]], axis=1)
     return float(np.median(border.mean(axis=1)))
 
 
 def tried(views: Views) -> tuple[Trial, ...]:
-    """Agreement of TRIAL_VIEWS views at most under each convention, as given among them, best first."""
+    """Agreement of at most TRIAL_VIEWS views under each convention, and as given, best first."""
     count = len(views.silhouette)
     chosen = np.unique(np.linspace(0, count - 1, min(count, TRIAL_VIEWS)).round().astype(int))
     conventions, border = {AS_GIVEN: None, **CONVENTIONS, **intrinsics_of_size(views)}, surrounded(views)
-    if border < 0.5:  # background on most of the border is background
+    if border < 0.5:  # most of the border is background, as it should be
         conventions.pop(EXCHANGED)
     small, trials = thinned(views, TRIAL_MASK), []
     for name, convention in conventions.items():
@@ -224,7 +224,7 @@ def tried(views: Views) -> tuple[Trial, ...]:
 
 
 def better(trials: tuple[Trial, ...]) -> bool:
-    """Whether the best convention is so much better than what was given that it must be what was meant."""
+    """Whether the best convention is so much better than the given one that it must be the right one."""
     given = [trial.agreement for trial in trials if trial.name == AS_GIVEN]
     return bool(trials) and trials[0].agreement >= max(MENDED, given[0] + GAIN)
 
@@ -232,7 +232,7 @@ def better(trials: tuple[Trial, ...]) -> bool:
 def outlying(
     iou: Float[np.ndarray, " view"], explained: Float[np.ndarray, " view"], filled: Float[np.ndarray, " view"]
 ) -> tuple[Fault, ...]:
-    """The views whose shares fall far below those of the others, worst first."""
+    """The views whose shares are far below those of the others, worst first."""
     strange, unexplained, unfilled = (far_below(values) for values in (iou, explained, filled))
     faults = []
     for view in np.argsort(np.nan_to_num(iou)):
@@ -252,7 +252,7 @@ def outlying(
 
 
 def far_below(values: Float[np.ndarray, " view"]) -> Bool[np.ndarray, " view"]:
-    """Which values lie far below the median; NaN does not."""
+    """Which values lie far below the median; NaN counts as not."""
     known = values[np.isfinite(values)]
     if not len(known):
         return np.zeros(len(values), bool)
@@ -278,18 +278,18 @@ def percent(share: float) -> str:
     return "nothing" if np.isnan(share) else f"{100 * share:.0f} %"
 
 
-FACTORS = (0.25, 0.5, 2.0, 4.0)  # of intrinsics that belong to images of another size
+FACTORS = (0.25, 0.5, 2.0, 4.0)  # tried on intrinsics, which may belong to images of another size
 
 
 class Convention(NamedTuple):
-    """`change` makes views given in this convention ours; `advice` follows "the" in a sentence that names the cause."""
+    """`change` converts views from this convention to ours; `advice` names the cause, in words after "the"."""
 
     change: Callable[[Views], Views]
     advice: str
 
 
 def turned_axes(signs: tuple[float, float, float], inverted: bool) -> Callable[[Views], Views]:
-    """A change of cameras whose axes are ours times `signs`, after inverting the poses if asked to."""
+    """A change of the cameras: their poses are inverted if asked to, then their axes multiplied by `signs`."""
 
     def change(views: Views) -> Views:
         pose = np.asarray(views.cameras.world_from_camera, float)
@@ -300,7 +300,7 @@ def turned_axes(signs: tuple[float, float, float], inverted: bool) -> Callable[[
 
 
 def reindexed(index: tuple[slice, ...]) -> Callable[[Views], Views]:
-    """A change of what was seen, by an index into [view, height, width]; cameras stay."""
+    """A change of the images by an index into [view, height, width]; cameras stay."""
 
     def change(views: Views) -> Views:
         images = (None if image is None else np.asarray(image)[index] for image in views[1:])
@@ -321,12 +321,12 @@ def rolled(step: int) -> Callable[[Views], Views]:
 
 
 def complemented(views: Views) -> Views:
-    """Object and background exchanged."""
+    """The views with object and background exchanged."""
     return views._replace(silhouette=1.0 - np.asarray(views.silhouette))
 
 
 def rescaled(factor: float) -> Callable[[Views], Views]:
-    """A change of intrinsics that belong to images 1 / factor times as large."""
+    """A change of the intrinsics from those of images 1 / factor times as large."""
 
     def change(views: Views) -> Views:
         intrinsics = np.diag([factor, factor, 1.0]) @ np.asarray(views.cameras.intrinsics, float)
@@ -336,7 +336,7 @@ def rescaled(factor: float) -> Callable[[Views], Views]:
 
 
 def intrinsics_of_size(views: Views) -> dict[str, Convention]:
-    """Intrinsics of images of other sizes: FACTORS, and what would put the principal point into the middle."""
+    """Conventions with intrinsics of other image sizes: by FACTORS, and with the principal point in the middle."""
     height, width = views.silhouette.shape[1:]
     centre = float(np.median(np.asarray(views.cameras.intrinsics)[:, 0, 2]))
     factors = list(FACTORS)

@@ -1,4 +1,4 @@
-"""The canonical frame of a capture: nothing but cameras and silhouettes tell where the object is and how large."""
+"""The canonical frame of a capture: cameras and silhouettes alone tell where the object is and how large."""
 
 import numpy as np
 from jaxtyping import Float
@@ -9,24 +9,22 @@ from fmb.geometry.views import Views
 from fmb.hull.votes import Volume, cast_votes, hull, hull_box, object_pixels, sighted_frame
 
 GRID = 64  # voxels on an edge of the box around the hull
-SMOOTHING = 1.0  # voxels: standard deviation of the filter whose slope tells the area
+SMOOTHING = 1.0  # voxels; standard deviation of the Gaussian whose slope measures the area
 
 
 def frame_from_views(views: Views) -> Frame:
-    """Frame of the views' visual hull: the centroid of its surface and three times the mean standard deviation.
+    """Frame of the views' visual hull, in the input's unit.
 
-    As `fmb.geometry.frames.canonical_frame` of the hull's surface would be.
-    What lies outside an image is unknown, not empty,
-    and a voxel goes only where more views than `fmb.hull.votes` forgives are against it; so neither damaged masks
-    nor views cut by the border matter much. In the input's unit, wherever its origin is.
-    Views that show no object count only where most are so (`fmb.hull.votes`).
+    It is what `fmb.geometry.frames.canonical_frame` gives for the surface of the hull. Space outside an image counts as
+    unknown, not as empty, and a voxel is removed only by more views than `fmb.hull.votes` forgives, so damaged masks
+    and objects cut by the border matter little. Views that show no object count only if most show none.
     Raises ValueError for fewer than 2 views that show the object and for silhouettes that have no volume in common.
     """
     return framed_hull(views, GRID)[0]
 
 
 def framed_hull(views: Views, grid: int) -> tuple[Frame, Volume]:
-    """The canonical frame, and in it the hull that tells it; raises as `frame_from_views`."""
+    """The canonical frame, and in it the hull it comes from. Raises ValueError as `frame_from_views` does."""
     sighted = sighted_frame(views)
     seen = views._replace(cameras=sighted.cameras_to_canonical(views.cameras))
     volume = hull(cast_votes(seen, hull_box(seen), grid))
@@ -41,10 +39,10 @@ def framed_hull(views: Views, grid: int) -> tuple[Frame, Volume]:
 
 
 def surface_frame(volume: Volume) -> Frame:
-    """Centroid and scale of the surface of the occupied voxels, area weighted.
+    """Centroid and scale of the surface of the occupied voxels, weighted by area.
 
-    The area in a voxel is the length of the slope of the smoothed occupancy (coarea formula): unlike a count of faces
-    it does not depend on how the surface is turned.
+    The area in a voxel is the length of the gradient of the smoothed occupancy (coarea formula). Unlike a count of
+    faces it does not depend on the direction of the surface.
     """
     padded = np.pad(volume.occupied.astype(float), 4)
     area = ndimage.gaussian_gradient_magnitude(padded, SMOOTHING, mode="constant")
@@ -53,14 +51,14 @@ def surface_frame(volume: Volume) -> Frame:
     for axis in range(3):
         share = area.sum(axis=tuple({0, 1, 2} - {axis})) / area.sum()
         centre[axis] = share @ ticks
-        # the filter itself has spread every step of the surface
+        # the filter itself has widened the surface by SMOOTHING
         deviation[axis] = np.sqrt(max(share @ (ticks - centre[axis]) ** 2 - SMOOTHING**2, 0.0))
     voxel = volume.box.edge / len(volume.occupied)
     return Frame(volume.box.lower + voxel * centre, np.asarray(SCALE_PER_DEVIATION * voxel * deviation.mean()))
 
 
 def hull_points(volume: Volume, count: int, generator: np.random.Generator) -> Float[np.ndarray, "count 3"]:
-    """Points drawn uniformly from the occupied voxels, in the frame of the volume's box."""
+    """Points uniform in the occupied voxels, in the frame of the volume's box."""
     voxels = np.argwhere(volume.occupied)
     chosen = voxels[generator.integers(len(voxels), size=count)]
     return volume.box.lower + volume.box.edge / len(volume.occupied) * (chosen + generator.random((count, 3)))

@@ -1,14 +1,12 @@
-"""The visual hull as a witness: where views say that the object is, and how each of them voted.
+"""The visual hull, coarse and quick: the votes of every view on every voxel.
 
-In `benchmarks.table3.carving` a hull is the result;
-here it is a means, coarse and quick: the vote of every view on every voxel is
-kept, so that the hull of all views but one costs nothing more, and nothing is known beforehand of place, size or unit.
+All votes are kept, so the hull of all views but one costs little more. Place, size and unit of the object need not be
+known.
 
-The rule is that of `benchmarks.table3.carving` with a memory for small numbers:
-of fewer than FEW views none may be against a voxel,
-of FEW or more always one, so that one bad view does not carve away what all others see; and a voxel needs the votes of
-half of the views, but of LEAST in any case (of all, if they are fewer): what one camera alone sees has no end.  A mask
-without any object is a failure of whatever made it and does not vote, unless most of them are so.
+A voxel belongs to the hull if enough views see it on the object and few are against it. With fewer than FEW views none
+may be against it. With FEW or more, one always may, so that one bad view does not carve away what all others see. Half
+of the views must see it there, and at least LEAST (all, if there are fewer), since a single camera sees without end. A
+mask without any object is taken for a failure and does not vote, unless most masks are empty.
 """
 
 from typing import NamedTuple
@@ -20,20 +18,20 @@ from fmb.geometry.cameras import ANY_ARRAY, Cameras, pixel_rays
 from fmb.geometry.frames import Frame
 from fmb.geometry.views import Images, Views, foreground
 
-DISSENT = 0.1  # share of the views that may be against a voxel
-FEW = 5  # views from which one may always be against
-LEAST = 4  # votes without which nothing is kept, as far as there are so many views
+DISSENT = 0.1  # share of the views that may be against a voxel of the hull
+FEW = 5  # with so many views, one may always be against a voxel
+LEAST = 4  # votes that a voxel needs, if there are so many views
 AGREED, LEAST_AGREED = 0.8, 2  # share and number of the views that must see a point on the object to keep it
-MOST_VOTES = 60_000_000  # views times voxels, two bytes each: more views are asked about larger voxels
-SIGHT_STEPS, SIGHT_FLOOR = 25, 1e-3  # of reweighted least squares; the floor in parts of the median distance
-PARALLEL = 1e-6  # least mean square sine between lines of sight and any one direction
-START_EDGE, LARGEST_EDGE = 3.0, 24.0  # of the box that is looked for, in radii of the object
+MOST_VOTES = 60_000_000  # views times voxels, two bytes each; with more views, voxels are larger
+SIGHT_STEPS, SIGHT_FLOOR = 25, 1e-3  # of reweighted least squares; the floor is a part of the median distance
+PARALLEL = 1e-6  # below this mean square sine to some direction, lines of sight count as parallel
+START_EDGE, LARGEST_EDGE = 3.0, 24.0  # first and largest edge of the box in its search, in radii of the object
 SEARCH_GRID, SEARCH_ROUNDS = 32, 10
-MARGIN = 1.5  # voxels around what was found
+MARGIN = 1.5  # voxels around the hull
 
 
 class Box(NamedTuple):
-    """A cube, from its lower corner."""
+    """A cube: its lower corner and its edge."""
 
     lower: Float[np.ndarray, "3"]
     edge: float
@@ -47,18 +45,18 @@ class Volume(NamedTuple):
 
 
 class Votes(NamedTuple):
-    """Which voxels of a box each view sees, and which of these it is against; and how many views do so."""
+    """Which voxels of a box each view sees, which of these it is against, and the number of views that do."""
 
     sees: Bool[np.ndarray, "view grid grid grid"]
     against: Bool[np.ndarray, "view grid grid grid"]
     seen_by: Int[np.ndarray, "grid grid grid"]
     refused_by: Int[np.ndarray, "grid grid grid"]
-    trusted: Bool[np.ndarray, " view"]  # these alone are counted; none without object, see `voting_views`
+    trusted: Bool[np.ndarray, " view"]  # only these are counted, see `voting_views`
     box: Box
 
 
 def cast_votes(views: Views, box: Box, grid: int) -> Votes:
-    """The votes on grid^3 voxels, or fewer where they would not fit into MOST_VOTES, each by its centre."""
+    """The votes on the centres of grid^3 voxels, or of fewer where MOST_VOTES allows no more."""
     count = len(views.silhouette)
     grid = max(1, min(grid, int((MOST_VOTES / count) ** (1 / 3))))
     matrix = projections(views)
@@ -74,11 +72,11 @@ def cast_votes(views: Views, box: Box, grid: int) -> Votes:
 def _vote(
     views: Views, view: int, x: np.ndarray, y: np.ndarray, depth: np.ndarray
 ) -> tuple[Bool[np.ndarray, "*place"], Bool[np.ndarray, "*place"]]:
-    """Which places, in pixels times depth, the view sees, and which of these it is against."""
+    """Which places (given in pixels times depth) the view sees, and which of these it is against."""
     height, width = views.silhouette.shape[1:]
     seen = (depth > 0) & (x >= 0) & (x < width * depth) & (y >= 0) & (y < height * depth)
     row, column = ((value[seen] / depth[seen]).astype(np.intp) for value in (y, x))
-    # the quotient may round up to the border
+    # rounding may put the quotient on the border
     row, column = np.minimum(row, height - 1), np.minimum(column, width - 1)
     if views.valid is not None:
         valid = np.asarray(views.valid[view])[row, column]
@@ -90,13 +88,13 @@ def _vote(
 
 
 def voting_views(views: Views) -> Bool[np.ndarray, " view"]:
-    """The views that show an object; all, where most or all but one show none."""
+    """The views that show an object; all views, if most or all but one show none."""
     shown = np.any(object_pixels(views), axis=(1, 2))
     return shown if shown.sum() >= max(2, 0.5 * len(shown)) else np.ones(len(shown), bool)
 
 
 def points_in_masks(views: Views, points: Float[np.ndarray, "point 3"]) -> Bool[np.ndarray, " point"]:
-    """Which points lie on the object in AGREED of the views that see them, and in LEAST_AGREED at least."""
+    """Which points are on the object in the share AGREED of the views that see them, and in at least LEAST_AGREED."""
     seen_by, shown_by = np.zeros((2, len(points)), np.int32)
     for view, matrix in enumerate(projections(views)):
         seen, against = _vote(views, view, *(matrix[:, :3] @ points.T + matrix[:, 3:]))
@@ -111,14 +109,14 @@ def counted(
     trusted: Bool[np.ndarray, " view"],
     box: Box,
 ) -> Votes:
-    """The votes, those of trusted views summed up."""
+    """The votes, with the sums over the trusted views."""
     return Votes(
         sees, against, sees[trusted].sum(0, dtype=np.int32), against[trusted].sum(0, dtype=np.int32), trusted, box
     )
 
 
 def hull(votes: Votes, without: int | None = None, dissent: float = DISSENT) -> Volume:
-    """What all trusted views leave, or all but one."""
+    """The hull of all trusted views, or of all but the view `without`."""
     count, seen, refused = int(votes.trusted.sum()), votes.seen_by, votes.refused_by
     if without is not None and votes.trusted[without]:
         count, seen, refused = count - 1, seen - votes.sees[without], refused - votes.against[without]
@@ -128,7 +126,7 @@ def hull(votes: Votes, without: int | None = None, dissent: float = DISSENT) -> 
 
 
 def object_pixels(views: Views) -> Bool[np.ndarray, "view height width"]:
-    """Which pixels show the object; none that is not valid."""
+    """Which valid pixels show the object."""
     mask = foreground(np.asarray(views.silhouette))
     return mask if views.valid is None else mask & np.asarray(views.valid)
 
@@ -140,9 +138,10 @@ def projections(views: Views) -> Float[np.ndarray, "view 3 4"]:
 
 
 def sighted_frame(views: Views) -> Frame:
-    """Where the lines of sight through the middles of the silhouettes meet, and the object's radius there.
+    """The frame of the point where lines of sight through the middles of the silhouettes meet; its scale is a radius.
 
-    The point of least distance from all lines (not squared: a wrong view hardly moves it), the median radius.
+    The point has the least sum of distances from all lines (not squared, so a wrong view hardly moves it). The radius
+    is the median over views.
     Raises ValueError for fewer than 2 views that show the object, and where the lines do not meet.
     """
     mask = object_pixels(views)
@@ -152,7 +151,7 @@ def sighted_frame(views: Views) -> Frame:
             f"{len(shown)} of {len(views.silhouette)} views show the object; at least 2 must, to tell where it is"
         )
     pose = np.asarray(views.cameras.world_from_camera, float)[shown]
-    origin = pose[:, :3, 3].mean(0)  # far from the world's origin squares lose all digits
+    origin = pose[:, :3, 3].mean(0)  # squares lose their digits where cameras are far from the world's origin
     position, (bearing, spread) = pose[:, :3, 3] - origin, _bearings(views.cameras.intrinsics[shown], mask[shown])
     extent = np.abs(position).max()
     if not extent > 1e-12 * np.abs(origin).max():
@@ -178,7 +177,7 @@ def sighted_frame(views: Views) -> Frame:
 def _bearings(
     intrinsics: Float[ANY_ARRAY, "view 3 3"], mask: Bool[np.ndarray, "view height width"]
 ) -> tuple[Float[np.ndarray, "view 3"], Float[np.ndarray, " view"]]:
-    """Direction of the middle of each silhouette in its camera's axes, and the silhouette's radius at depth 1."""
+    """Direction of the middle of each silhouette in the camera's axes, and the radius of the silhouette at depth 1."""
     bearing, spread = np.empty((len(mask), 3)), np.empty(len(mask))
     for view, inverse in enumerate(np.linalg.inv(np.asarray(intrinsics, float))):
         row, column = np.nonzero(mask[view])
@@ -190,14 +189,14 @@ def _bearings(
 
 
 def hull_box(views: Views) -> Box:
-    """The cube around what the views leave; they are in the frame of `sighted_frame`.
+    """The cube around the hull of the views, which are in the frame of `sighted_frame`.
 
-    It grows while the hull meets its walls, as far as LARGEST_EDGE. Where nothing is left: the cube it began with.
+    It grows while the hull meets its walls, up to LARGEST_EDGE. Where the hull is empty, it is the first cube.
     """
     start = box = Box(np.full(3, -0.5 * START_EDGE), START_EDGE)
     for _ in range(SEARCH_ROUNDS):
         occupied = hull(cast_votes(views, box, SEARCH_GRID)).occupied
-        left, grid = np.argwhere(occupied), len(occupied)  # less than SEARCH_GRID for very many views
+        left, grid = np.argwhere(occupied), len(occupied)  # fewer than SEARCH_GRID with very many views
         if not len(left):
             return start
         voxel = box.edge / grid
@@ -216,9 +215,9 @@ QUORUM = 0.5  # share of the views that must see a voxel
 
 
 def look_at_volume(volume: Volume, cameras: Cameras, image_size: tuple[int, int]) -> Images:
-    """Silhouettes and depth of the voxels, images of (height, width): the first occupied sample along each ray.
+    """Silhouettes (0 or 1) and depth (NaN for background) of the voxels in images of (height, width).
 
-    sqrt(3) samples to a voxel's edge at most; alpha is 0 or 1, depth NaN for background.
+    The first occupied sample along each ray counts. Samples are at most a voxel's edge apart.
     """
     rays = pixel_rays(Cameras(*(np.asarray(field, float) for field in cameras)), *image_size)
     origin, direction = (np.asarray(field, float).reshape(len(rays.origin), -1, 3) for field in rays)
@@ -235,7 +234,7 @@ def _first_hit(
     meets = np.flatnonzero(end > start)
     samples = int(np.ceil(np.sqrt(3.0) * grid))
     distance = start[meets, None] + (np.arange(samples) + 0.5)[None] / samples * (end - start)[meets, None]
-    # axis by axis: an array of positions, [ray, sample, 3], would take three times the memory
+    # one axis after the other: an array of positions [ray, sample, 3] would take three times the memory
     i, j, k = (
         np.clip(
             (origin[meets, axis, None] - volume.box.lower[axis] + distance * direction[meets, axis, None])
@@ -252,7 +251,7 @@ def _first_hit(
 
 
 def _crossing(box: Box, origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each ray, in front of the camera, enters and leaves the box; end <= start where it misses it."""
+    """Where each ray enters and leaves the box, in front of the camera; end <= start where it misses the box."""
     direction = np.where(direction == 0.0, np.finfo(float).tiny, direction)
     walls = np.stack([box.lower - origin, box.lower + box.edge - origin]) / direction
     return np.maximum(walls.min(axis=0).max(axis=1), 0.0), walls.max(axis=0).min(axis=1)

@@ -1,4 +1,4 @@
-"""Cameras as pyramids around the hull of what they see, flattened for a drawing: arrays alone."""
+"""Drawings of cameras as pyramids around the hull of what they see: their geometry, then their pages."""
 
 import textwrap
 from pathlib import Path
@@ -17,8 +17,8 @@ from fmb.pictures import draw
 from fmb.pictures.sheets import AGREE, BLUE, NOTHING, ORANGE, Sheet, overlay_sheet
 
 MOST_POINTS = 20_000  # of the hull's surface
-FURTHEST = 4.0  # radii of the surface: where cameras stand further off in the median, they are drawn nearer
-LENGTH, CROWD = 0.3, 12  # of a pyramid in parts of the median distance, and the number of views from which it shrinks
+FURTHEST = 4.0  # radii of the surface; cameras whose median distance is larger are drawn nearer
+LENGTH, CROWD = 0.3, 12  # of a pyramid, as a part of the median distance; number of views from which it shrinks
 LIGHT = np.array([-0.4, 0.5, 0.77])  # from the left, above and before the picture
 AMBIENT = 0.35
 
@@ -39,7 +39,7 @@ class Pyramids(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """The same seen from afar: x to the right, y up, everything in the order in which it is to be drawn."""
+    """The same seen from far away: x to the right, y up, all in the order of drawing."""
 
     title: str
     order: np.ndarray  # of the views, furthest first
@@ -53,7 +53,7 @@ class Drawing(NamedTuple):
 
 
 def pyramids(views: Views, hull: Volume | None, marked: Bool[np.ndarray, " view"]) -> Pyramids:
-    """The cameras of the views as pyramids around the hull; without one around their own middle."""
+    """The cameras of the views as pyramids around the hull or, without a hull, around their own middle."""
     pose = np.asarray(views.cameras.world_from_camera, float)
     position = pose[:, :3, 3]
     points, normal = (np.zeros((0, 3)), np.zeros((0, 3))) if hull is None else surface_points(hull)
@@ -80,9 +80,9 @@ def image_corners(cameras: Cameras, height: int, width: int) -> Float[np.ndarray
 
 
 def upright(rotation: Float[np.ndarray, "view 3 3"]) -> Float[np.ndarray, "3 3"]:
-    """Turns the world so that what is up in most images is z."""
+    """A rotation of the world after which z is up in most images."""
     up = -rotation[:, :, 1].mean(0)
-    if np.linalg.norm(up) < 0.1:  # rolled in all directions: the world's own z is as good as any
+    if np.linalg.norm(up) < 0.1:  # images have no common up: the world's own z is as good as any
         return np.eye(3)
     up = up / np.linalg.norm(up)
     right = np.cross(up, np.eye(3)[np.argmin(np.abs(up))])
@@ -91,7 +91,7 @@ def upright(rotation: Float[np.ndarray, "view 3 3"]) -> Float[np.ndarray, "3 3"]
 
 
 def surface_points(hull: Volume) -> tuple[Float[np.ndarray, "point 3"], Float[np.ndarray, "point 3"]]:
-    """Middles of the voxels at the hull's surface and its normals there, at most MOST_POINTS."""
+    """Middles of at most MOST_POINTS voxels on the surface of the hull, and normals there."""
     padded = np.pad(hull.occupied, 2).astype(float)
     inside = padded > 0.0
     index = np.argwhere(inside & ~ndimage.binary_erosion(inside))
@@ -106,7 +106,7 @@ def surface_points(hull: Volume) -> tuple[Float[np.ndarray, "point 3"], Float[np
 
 
 def flattened(scene: Pyramids, title: str, azimuth: float, elevation: float) -> Drawing:
-    """The pyramids seen from afar, in the direction of two angles in radians."""
+    """The pyramids seen from far away, in the direction of two angles in radians."""
     ahead = -np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
     right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
     screen = np.stack([right, np.cross(right, ahead), ahead])
@@ -123,8 +123,8 @@ def flattened(scene: Pyramids, title: str, azimuth: float, elevation: float) -> 
 
 
 RIM = 3  # pixels of the rim around a view that is at fault
-LONGEST = 150  # letters of a verdict that find room above a sheet
-OBLIQUE, ABOVE = (-1.1, 0.35), (-1.5707963, 1.5707963)  # radians: where the cameras are looked at from
+LONGEST = 150  # letters of a verdict that fit above a sheet
+OBLIQUE, ABOVE = (-1.1, 0.35), (-1.5707963, 1.5707963)  # radians: directions from which the cameras are drawn
 
 
 def agreement_sheet(report: CameraReport) -> Sheet:
@@ -146,31 +146,31 @@ def agreement_sheet(report: CameraReport) -> Sheet:
 
 
 def camera_drawings(views: Views, report: CameraReport) -> tuple[Drawing, Drawing]:
-    """The cameras around the hull of all, from the side and from above; those at fault are marked."""
+    """The cameras around the hull of all views, from the side and from above; faulty ones are marked."""
     scene = pyramids(views, report.hull, grave_views(report))
     return flattened(scene, "from the side", *OBLIQUE), flattened(scene, "from above", *ABOVE)
 
 
 def grave_views(report: CameraReport) -> Bool[np.ndarray, " view"]:
-    """Views that are wrong for sure."""
+    """Views that are certainly wrong."""
     marked = np.zeros(len(report.iou), bool)
     marked[[fault.view for fault in report.faults if fault.kind != "missing"]] = True
     return marked
 
 
 def number(share: float) -> str:
-    """Two digits, or a dash where there is nothing to share."""
+    """The share with two digits, or a dash for NaN."""
     return "-" if np.isnan(share) else f"{share:.2f}"
 
 
 SIDE, HEAD = 6.2, 1.0  # inches: of a panel, of the titles above it
-NUMBERED = 40  # views; of more, every second, third, ... has its number, and those that are marked
-COVER = 1.5  # edges of a voxel that a dot of the surface takes, so that there are no gaps between them
+NUMBERED = 40  # views; with more, only every second, third, ... view and marked ones have their number
+COVER = 1.5  # size of a dot of the surface in edges of a voxel, so that there are no gaps
 LEAST_HEIGHT = 0.5  # of a panel, in parts of its width
 
 
 def draw_frusta(path: Path, drawings: tuple[Drawing, ...], title: str, note: str) -> Path:
-    """Panels side by side; marked cameras are orange, the others blue, paler the further away."""
+    """Panels side by side; marked cameras are orange, others blue, and paler the further away they are."""
     from matplotlib.figure import Figure
 
     frames = [extent(drawing) for drawing in drawings]
@@ -191,7 +191,7 @@ def draw_frusta(path: Path, drawings: tuple[Drawing, ...], title: str, note: str
 
 
 def extent(drawing: Drawing) -> tuple[np.ndarray, np.ndarray]:
-    """Middle of all that is drawn and half of its sides, with room for numbers."""
+    """Middle and half sides of all that is drawn, with room for numbers."""
     everything = np.concatenate([drawing.apex, drawing.corner.reshape(-1, 2), drawing.points])
     low, high = everything.min(0), everything.max(0)
     half = 0.5 * (high - low)
@@ -199,7 +199,7 @@ def extent(drawing: Drawing) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_panel(axes: Any, drawing: Drawing, reach: float) -> None:
-    """One drawing into axes `reach` wide on either side of the middle."""
+    """Draws one panel into axes that reach `reach` to either side of the middle."""
     from matplotlib.collections import LineCollection, PolyCollection
 
     dot = (COVER * drawing.dot / (2.0 * reach) * SIDE * 72.0) ** 2
@@ -209,10 +209,10 @@ def draw_panel(axes: Any, drawing: Drawing, reach: float) -> None:
         apex, corner = drawing.apex[view], drawing.corner[view]
         color = ORANGE if drawing.marked[view] else BLUE
         opacity = 1.0 if drawing.marked[view] else 0.35 + 0.6 * drawing.nearness[view]
-        # what stands before the middle is drawn over the surface
+        # cameras nearer than the middle are drawn over the surface
         layer = 1 if place < len(drawing.order) // 2 else 3
         sides = [np.stack([apex, end]) for end in corner]
-        # a roof on the upper edge tells which way the image stands
+        # a roof on the upper edge shows which way is up in the image
         roof = np.stack([corner[0], 0.5 * (corner[0] + corner[1]) + 0.25 * (corner[0] - corner[3]), corner[1]])
         axes.add_collection(LineCollection(sides, colors=color, alpha=opacity, linewidths=0.7, zorder=layer))
         axes.add_collection(PolyCollection([corner], facecolors=color, alpha=0.13 * opacity, zorder=layer))

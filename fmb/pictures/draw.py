@@ -1,4 +1,4 @@
-"""Sheets and curves as PNG files."""
+"""Writes sheets and curves as PNG files."""
 
 import math
 from collections.abc import Mapping
@@ -13,21 +13,21 @@ from fmb.geometry.views import Images
 from fmb.machine import DOTS_PER_INCH, UNIT, write_picture
 from fmb.pictures.sheets import BLUE, ORANGE, SEAM, Scale, Sheet, grid_columns, moving_mean, sheets_after, sheets_before
 
-MARGIN, GAP, BAND, HEAD = 42, 12, 26, 104  # pixels: around the sheet, between tiles, for a label, for the title
+MARGIN, GAP, BAND, HEAD = 42, 12, 26, 104  # pixels around the sheet, between tiles, for a label, for the title
 SIDE = 150  # pixels for one colour bar or legend
 INK, FAINT = "#1a1a1a", "#6b6b6b"
 FRAME = 208  # grey of the line around a tile, 0 to 255
 
 
 def draw_before(folder: Path, reference: Images, initial: Images, depth: Scale) -> list[Path]:
-    """The first five pictures: reference and start. They can be drawn while the fit runs."""
+    """Draws the first five pictures, of reference and start; they can be drawn while the fit runs."""
     return draw_sheets(folder, sheets_before(reference, initial, depth))
 
 
 def draw_after(
     folder: Path, reference: Images, final: Images, history: History, depth: Scale, unit: str = UNIT
 ) -> list[Path]:
-    """The last five pictures: convergence and fit, depths in the scale of the first five."""
+    """Draws the last five pictures, of convergence and fit; depths have the range of the first five."""
     drawn = draw_sheets(folder, sheets_after(reference, final, depth, unit))
     return [draw_convergence(folder / "06_convergence.png", history), *drawn]
 
@@ -40,7 +40,7 @@ def draw_sheets(folder: Path, named: Mapping[str, Sheet]) -> list[Path]:
 def draw_sheet(path: Path, sheet: Sheet) -> Path:
     """Writes the sheet as PNG.
 
-    Only the words and bars are drawn; the tiles are copied over, which takes half the time of drawing them too.
+    Matplotlib draws only words and bars. Tiles are copied over them, which halves the time.
     """
     from matplotlib.figure import Figure
 
@@ -71,7 +71,7 @@ def draw_sheet(path: Path, sheet: Sheet) -> Path:
 
 
 def draw_sides(figure: Any, sheet: Sheet, left: int, tall: int) -> None:
-    """Colour bars and legend to the right of the tiles, their tops level."""
+    """Draws colour bars and legend to the right of the tiles, all from the same height."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.patches import Patch
@@ -131,7 +131,7 @@ def draw_convergence(path: Path, history: History) -> Path:
 
 
 def pixels_of(figure: Any) -> UInt8[np.ndarray, "height width 3"]:
-    """The figure, drawn."""
+    """The pixels of the figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)

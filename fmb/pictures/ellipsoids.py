@@ -1,4 +1,4 @@
-"""Ellipsoids to show the components of a mixture by, and colours that tell them apart."""
+"""Ellipsoids that show the components of a mixture, and colours that tell them apart."""
 
 from typing import NamedTuple
 
@@ -13,12 +13,12 @@ SATURATION, BRIGHTNESS = 0.5, 0.95
 
 
 class Ellipsoids(NamedTuple):
-    """Ellipsoids of one standard deviation, and how many times that each is where its outline has alpha one half."""
+    """Ellipsoids of one standard deviation, and the factor at which the outline of each has alpha one half."""
 
     centre: Float[np.ndarray, "mixture 3"]
     rotation: Float[np.ndarray, "mixture 3 3"]  # columns are the axes, right-handed
     deviation: Float[np.ndarray, "mixture 3"]  # along each axis
-    reach: Float[np.ndarray, " mixture"]  # 0: too thin to reach one half anywhere
+    reach: Float[np.ndarray, " mixture"]  # 0: alpha reaches one half nowhere
 
 
 class Ball(NamedTuple):
@@ -42,7 +42,7 @@ def component_ellipsoids(mixture: Mixture) -> Ellipsoids:
 
 
 def enclosing_ball(mixture: Mixture) -> Ball:
-    """A ball around the tips of all outlines, about the middle of their box; without an outline, of one deviation."""
+    """A ball around the tips of all outlines (or, without any, of one deviation), about the middle of their box."""
     shapes = component_ellipsoids(mixture)
     size = np.where(shapes.reach > 0.0, shapes.reach, 1.0)[:, None] * shapes.deviation
     axis = size[:, None] * shapes.rotation  # to the six tips of each ellipsoid
@@ -53,7 +53,7 @@ def enclosing_ball(mixture: Mixture) -> Ball:
 
 
 def component_colors(count: int) -> Float[np.ndarray, "mixture 3"]:
-    """A colour for each component, 0 to 1, unlike those of the components before it."""
+    """A colour for each component, 0 to 1; components with near numbers have unlike colours."""
     from matplotlib.colors import hsv_to_rgb
 
     hue = GOLDEN * np.arange(count) % 1.0

@@ -1,4 +1,4 @@
-"""A film of a fit: at every snapshot the mixture's masks over the reference's, as arrays of pixels (as in Fig. 7)."""
+"""A film of a fit as arrays of pixels: the mixture's masks over the reference's at each snapshot (as in Fig. 7)."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,10 +14,10 @@ from fmb.geometry.views import Views
 from fmb.pictures.sheets import AGREE, BLUE, NOTHING, ORANGE, SEAM, grid_columns
 
 LEAST_WIDTH = 480  # pixels; small views are enlarged by a whole factor
-FOOT, MARGIN = 40, 12  # pixels: the strip for words under the tiles, and around all
+FOOT, MARGIN = 40, 12  # pixels of the strip for words under the tiles, and around all
 LETTER = 15  # pixels
 INK, PAPER, TRACK = (26, 26, 26), 255, 226
-HOLD = 12  # frames that the end stays
+HOLD = 12  # frames for which the last picture stays
 
 
 class Snapshot(NamedTuple):
@@ -30,13 +30,13 @@ class Snapshot(NamedTuple):
 
 
 class Recorder:
-    """Keeps about `count` snapshots of a fit, closer together at its beginning, where most happens."""
+    """Keeps about `count` snapshots of a fit, more of them at its beginning, where most happens."""
 
     def __init__(self, count: int = 48):
         self.count, self.snapshots = count, []
 
     def __call__(self, step: int, total: int, loss: float, mixture: Mixture) -> None:
-        """Keeps this state if it is due; the last one always."""
+        """Keeps this state if its turn has come; the last one is always kept."""
         if step >= total or step * self.count**2 >= total * len(self.snapshots) ** 2:
             self.snapshots.append(Snapshot(step, total, loss, mixture))
 
@@ -44,7 +44,7 @@ class Recorder:
 def film(
     snapshots: Sequence[Snapshot], views: Views, on_progress: Callable[[int, int], None] = lambda frame, total: None
 ) -> UInt8[np.ndarray, "frame tall wide 3"]:
-    """A frame for each snapshot, the last HOLD times: all `views`, a few of those fitted to, and the mixture's masks.
+    """A frame for each snapshot (HOLD for the last), with the masks of `views` and of the mixture.
 
     Raises ValueError without snapshots.
     """
@@ -59,7 +59,7 @@ def film(
 
 
 def words(shot: Snapshot, overlap: float) -> str:
-    """What stands under a frame."""
+    """The words under a frame."""
     loss = f"loss {shot.loss:.4f}   " if math.isfinite(shot.loss) else ""
     return f"step {shot.step} of {shot.total}   {loss}IoU {overlap:.3f}"
 
@@ -70,7 +70,7 @@ def frame(
     text: str,
     progress: float,
 ) -> UInt8[np.ndarray, "tall wide 3"]:
-    """The tiles of all views, `text` under them and a bar as long as the part `progress` of the whole width."""
+    """The tiles of all views, `text` under them, and a bar over the part `progress` of the width."""
     tiles = overlay(alpha, reference)
     count, height, width = tiles.shape[:3]
     columns = grid_columns(count, height, width)
@@ -90,7 +90,7 @@ def frame(
 def overlay(
     alpha: Float[np.ndarray, "view height width"], reference: Float[np.ndarray, "view height width"]
 ) -> UInt8[np.ndarray, "view height width 3"]:
-    """The colours of `overlay_sheet`, mixed by how opaque both are: grey in both, orange missing, blue too much."""
+    """The colours of `overlay_sheet`, mixed by both opacities: grey in both, orange missing, blue too much."""
     a, r = alpha[..., None], reference[..., None]
     parts = ((a * r, AGREE), ((1.0 - a) * r, ORANGE), (a * (1.0 - r), BLUE), ((1.0 - a) * (1.0 - r), NOTHING))
     return np.round(sum(share * rgb(color) for share, color in parts)).astype(np.uint8)

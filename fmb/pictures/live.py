@@ -1,4 +1,4 @@
-"""A page on this machine that follows a fit, in a browser beside it. Needs the extra "view" (viser)."""
+"""A page on this machine that shows a fit in a browser while it runs. It needs the extra "view" (viser)."""
 
 import io
 import time
@@ -14,16 +14,16 @@ from fmb.geometry.views import Views
 from fmb.pictures.ellipsoids import component_colors, component_ellipsoids, enclosing_ball
 from fmb.pictures.turntable import common_up
 
-HOST, PORT = "127.0.0.1", 8080  # nobody else's machine; the next free port where that one is taken
+HOST, PORT = "127.0.0.1", 8080  # only this machine; the next free port where this one is taken
 FEWEST_SECONDS = 0.1  # between two pictures
 MOST_CAMERAS = 32  # evenly picked
 DISTANCE = 4.0  # of the first view, in radii of the object
 PYRAMID = 0.07  # length of a camera's pyramid over its distance
-DEEPER = 1.8  # power of the colours: the page's light bleaches them
+DEEPER = 1.8  # power applied to colours, since the page's light makes them pale
 
 
 class LiveView:
-    """Components as ellipsoids, as large as where each alone is half opaque, and the cameras with their masks.
+    """Shows components as ellipsoids that end where each alone is half opaque, and cameras with their masks.
 
     A context: the server runs within it. Call `update` after each chunk of steps.
     """
@@ -35,7 +35,7 @@ class LiveView:
         """Starts the server. Raises ValueError where the extra is missing or no port is free."""
         viser = load_viser()
         try:
-            with redirect_stdout(io.StringIO()):  # it draws a box
+            with redirect_stdout(io.StringIO()):  # viser prints a box there
                 self.server = viser.ViserServer(host=HOST, port=self.port, label="fuzzy metaballs", verbose=False)
         except OSError as error:
             raise ValueError(f"--view: no server on port {self.port} ({(error.strerror or 'error').lower()})") from None
@@ -52,11 +52,11 @@ class LiveView:
 
     @property
     def address(self) -> str:
-        """What to open in a browser."""
+        """The address to open in a browser."""
         return f"http://{HOST}:{self.server.get_port()}"
 
     def update(self, step: int, total: int, loss: float, mixture: Mixture) -> None:
-        """Shows this state of the fit, unless the last one was shown just now; the end always."""
+        """Shows this state of the fit, unless one was shown just before; the last one is always shown."""
         if step < total and time.monotonic() < self.shown + FEWEST_SECONDS:
             return
         with self.server.atomic():
@@ -65,14 +65,14 @@ class LiveView:
         self.shown = time.monotonic()
 
     def wait(self) -> None:
-        """Returns when interrupted from the keyboard: the page stays until then."""
+        """Keeps the page until an interrupt from the keyboard."""
         try:
             self.server.sleep_forever()
         except KeyboardInterrupt:
             return
 
     def _fill(self) -> None:
-        self.server.gui.configure_theme(show_share_button=False)  # it would open the page to the world
+        self.server.gui.configure_theme(show_share_button=False)  # that button would make the page public
         self.words = self.server.gui.add_markdown("waiting for the fit")
         if self.views is not None:
             self.server.scene.set_up_direction(common_up(self.views.cameras))
@@ -81,7 +81,7 @@ class LiveView:
     def _show(self, mixture: Mixture) -> None:
         shapes = component_ellipsoids(mixture)
         turn = Rotation.from_matrix(shapes.rotation).as_quat(scalar_first=True)
-        # where a component is too thin to be half opaque, as at the start, one deviation
+        # one deviation for a component that is half opaque nowhere, as at the start
         size = (np.where(shapes.reach > 0.0, shapes.reach, 1.0)[:, None] * shapes.deviation).astype(np.float32)
         if self.shapes is None or len(self.shapes.batched_positions) != len(turn):
             self._look_at(mixture)

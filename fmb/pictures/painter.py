@@ -1,4 +1,4 @@
-"""Pictures drawn beside other work, and put in place only when all has gone well."""
+"""Draws pictures in another process, and puts them in place only if all goes well."""
 
 import os
 import tempfile
@@ -11,9 +11,9 @@ from typing import Any
 
 
 class Painter:
-    """Draws in a process of its own, in order, into a hidden folder; `finish` moves all into `folder`.
+    """Draws in another process, in order, into a hidden folder; `finish` moves all pictures into `folder`.
 
-    Where the context ends without `finish`, nothing of it is left.
+    If the context ends without `finish`, no picture is left.
     """
 
     def __init__(self, folder: Path):
@@ -25,7 +25,7 @@ class Painter:
         return self
 
     def draw(self, function: Callable[..., list[Path]], *arguments: Any) -> None:
-        """Has `function(folder, *arguments)` called, which returns the files it wrote."""
+        """Calls `function(folder, *arguments)`, which returns the files it wrote, in the other process."""
         self.jobs.append(self.pool.submit(function, Path(self.hidden.name), *arguments))
 
     def finish(self) -> None:

@@ -37,7 +37,7 @@ DOT = 5  # pixels, radius of the mark on a trace
 
 
 class PoseCourse(NamedTuple):
-    """How a descent went; the errors where the truth is known."""
+    """The course of a descent; errors are None where the truth is not known."""
 
     loss: Float[np.ndarray, " step"]
     degrees: Float[np.ndarray, " step"] | None = None
@@ -45,7 +45,7 @@ class PoseCourse(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """One curve below a film, a value a frame."""
+    """One curve below a film, with a value for each frame."""
 
     name: str
     values: Float[np.ndarray, " frame"]
@@ -62,7 +62,7 @@ class FilmText(NamedTuple):
 
 
 def as_images(depth: np.ndarray | None, silhouette: np.ndarray | None) -> Images:
-    """An observation [height, width] as one view; without a mask it is where depth was measured."""
+    """An observation [height, width] as one view; without a mask, the object is where depth was measured."""
     if depth is not None:
         depth = np.where(np.nan_to_num(depth) > 0.0, depth, np.nan)[None]
     alpha = np.isfinite(depth).astype(float) if silhouette is None else np.asarray(silhouette, float)[None]
@@ -70,7 +70,7 @@ def as_images(depth: np.ndarray | None, silhouette: np.ndarray | None) -> Images
 
 
 def pose_sheets(observed: Images, start: Images, end: Images, unit: str) -> dict[str, Sheet]:
-    """By name of file, the image against start and end: masks and, where there is depth, depths and differences."""
+    """Sheets by name of file that compare the image with start and end: masks and, if known, depths."""
     rendered = Images(*(np.concatenate(pair) for pair in zip(start[:2], end[:2], strict=True)))
     seen = Images(*(None if field is None else np.repeat(field, 2, axis=0) for field in observed[:2]))
     masks = overlay_sheet(seen.alpha, rendered.alpha)
@@ -159,7 +159,7 @@ def film(
 def film_pages(
     size: tuple[int, int], tile: tuple[int, int], traces: Sequence[Trace], text: FilmText
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A film's page with pale traces, the same with full ones, and where (row, column) [frame, trace, 2] each goes."""
+    """The page of a film with pale traces, the same with full ones, and the (row, column) [frame, trace, 2] of each."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
@@ -189,14 +189,14 @@ def film_pages(
                 line.set_alpha(1.0)
         pages.append(pixels_of(figure))
     frame = np.arange(len(traces[0].values))
-    # what is not finite is marked at the left end of the axis, outside the figure's frame
+    # values that are not finite get their mark at the left end of the axis, outside its frame
     ends = [np.column_stack([frame, np.nan_to_num(trace.values, nan=0.0)]) for trace in traces]
     places = np.stack([axes.transData.transform(points) for points in ends], axis=1)
     return pages[0], pages[1], np.stack([height - places[..., 1], places[..., 0]], axis=-1)
 
 
 def draw_traces(axes: Any, step: np.ndarray, traces: Sequence[Trace], up: str, strength: float = 1.0) -> None:
-    """The curves, dots where they are short, and the usual frame and grid."""
+    """Draws the curves, with dots where they are short, and the usual frame and grid."""
     for trace in traces:
         style = {"color": trace.color, "linewidth": 1.6, "alpha": strength, "label": trace.name}
         axes.plot(step, trace.values, marker="." if len(step) < FEW_STEPS else "", markersize=4, **style)
@@ -207,7 +207,7 @@ def draw_traces(axes: Any, step: np.ndarray, traces: Sequence[Trace], up: str, s
 
 
 def mark_range(axes: Any, values: np.ndarray, count: int) -> None:
-    """Limits across, and a logarithmic axis up, its labels plain numbers, where values span more than a factor of 6."""
+    """Sets limits across; the axis up is logarithmic, with plain numbers, where values span more than a factor of 6."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     known = values[np.isfinite(values)]
@@ -223,27 +223,27 @@ def mark_range(axes: Any, values: np.ndarray, count: int) -> None:
 def agreement(
     seen: Float[np.ndarray, "view height width"], drawn: Float[np.ndarray, "view height width"]
 ) -> UInt8[np.ndarray, "view height width 3"]:
-    """Pixels in the colours of LEGEND."""
+    """The pixels of both masks in the colours of LEGEND."""
     here, there = foreground(seen), foreground(drawn)
     palette = np.stack([rgb(color) for color in LEGEND.values()])
     return palette[np.select([here & there, here, there], [0, 1, 2], 3)]
 
 
 def signed_scale(difference: np.ndarray, depth: Scale, unit: str) -> Scale:
-    """A range about 0 that holds 99 of 100 of the differences, and is never empty."""
+    """A range about 0 that contains 99 % of the differences and is never empty."""
     size = np.abs(difference[np.isfinite(difference)])
     limit = max(float(np.percentile(size, 99)) if size.size else 0.0, 1e-2 * (depth.limits[1] - depth.limits[0]))
     return Scale("RdBu_r", (-limit, limit), f"rendered minus seen ({unit})", "both")
 
 
 def typical(values: np.ndarray) -> float:
-    """Median size of what is finite; NaN if nothing is."""
+    """Median absolute value of the finite numbers; NaN if there are none."""
     known = np.abs(values[np.isfinite(values)])
     return float(np.median(known)) if known.size else float("nan")
 
 
 def outlines(alpha: Float[np.ndarray, "view height width"], factor: int) -> np.ndarray:
-    """Where the edge of what is opaque runs, in images enlarged by the factor; smooth, as alpha is between pixels."""
+    """Pixels on the outline of the opaque part, in images enlarged by the factor with interpolated alpha."""
     fine = np.stack(
         [zoom(image, factor, order=1, mode="nearest", grid_mode=True) for image in np.asarray(alpha, float)]
     )
@@ -252,7 +252,7 @@ def outlines(alpha: Float[np.ndarray, "view height width"], factor: int) -> np.n
 
 
 def mark(page: np.ndarray, place: np.ndarray, color: np.ndarray) -> None:
-    """A dot with a white rim, drawn into the page."""
+    """Draws a dot with a white rim into the page."""
     top, left = (max(int(x) - 2 * DOT, 0) for x in place)
     part = page[top : top + 4 * DOT, left : left + 4 * DOT]
     row, column = np.ogrid[top : top + part.shape[0], left : left + part.shape[1]]
@@ -262,16 +262,16 @@ def mark(page: np.ndarray, place: np.ndarray, color: np.ndarray) -> None:
 
 
 def enlarged(tiles: UInt8[np.ndarray, "view height width 3"], factor: int) -> UInt8[np.ndarray, "view tall wide 3"]:
-    """Each pixel as a block of the factor."""
+    """The image with each pixel enlarged to a block of `factor` x `factor`."""
     return tiles.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def joined(panels: Sequence[UInt8[np.ndarray, "view tall wide 3"]]) -> UInt8[np.ndarray, "view tall all 3"]:
-    """Panels side by side, white seams between them."""
+    """The panels side by side with white seams between them."""
     seam = np.full((*panels[0].shape[:2], SEAM, 3), 255, np.uint8)
     return np.concatenate([part for panel in panels for part in (seam, panel)][1:], axis=2)
 
 
 def rgb(color: str) -> UInt8[np.ndarray, "3"]:
-    """Bytes of a colour #rrggbb."""
+    """The three bytes of a colour #rrggbb."""
     return np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)

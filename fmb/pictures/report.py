@@ -1,4 +1,4 @@
-"""A run as one page of HTML that needs nothing else: numbers, pictures, convergence and an interactive view."""
+"""A run as one page of HTML that needs no other file: numbers, pictures, convergence, an interactive view."""
 
 import base64
 import html
@@ -18,16 +18,16 @@ from fmb.pictures.report_scene import PageScene, png_uri, scene_data
 from fmb.pictures.sheets import moving_mean
 
 WIDEST = 1200  # pixels of a picture in the page; larger ones are thinned
-COLORS = 128  # of a picture in the page: a third of the bytes, and no difference to be seen
+COLORS = 128  # of a picture in the page: a third of the bytes, without a visible difference
 MOST_POINTS = 600  # of a curve
-LOG_RATIO = 6.0  # of the largest loss to the smallest, from which the axis is logarithmic
+LOG_RATIO = 6.0  # the axis is logarithmic if the largest loss is more than this times the smallest
 TOGGLES = {  # what the view can show: label, whether it is shown at first
     "components": ("Components", True),
     "mesh": ("Mesh of the fit", False),
     "reference": ("Reference", False),
     "cameras": ("Cameras and masks", True),
 }
-# three.js's two halves import one another by a path, which a page without files has not.
+# The two halves of three.js import one another by a path, and a single page has none.
 CORE_PATH, CORE_NAME = '"./three.core.min.js"', '"three-core"'
 
 
@@ -40,14 +40,14 @@ class Highlight(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A picture and what it shows."""
+    """A picture and its caption."""
 
     caption: str
     pixels: UInt8[np.ndarray, "height width 3"]
 
 
 class Report(NamedTuple):
-    """What the page tells; `facts` (nested, JSON's types) stand at its end, `errors` maps rows to columns to texts."""
+    """Content of the page; `errors` maps rows to columns to texts, `facts` (nested, JSON's types) come last."""
 
     title: str
     note: str
@@ -60,7 +60,7 @@ class Report(NamedTuple):
 
 
 def report_page(report: Report, assets: Mapping[str, str]) -> str:
-    """The page; `assets` are the texts in fmb/report_assets by name of file."""
+    """The page; `assets` are the texts in fmb/pictures/page by name of file."""
     data = scene_data(report.scene)
     fields = {
         "title": html.escape(report.title),
@@ -81,7 +81,7 @@ def report_page(report: Report, assets: Mapping[str, str]) -> str:
 
 
 def modules(assets: Mapping[str, str]) -> dict[str, str]:
-    """The viewer's modules by the names they are imported by, as data URIs."""
+    """The modules of the viewer as data URIs, by the names under which they are imported."""
     texts = {
         "three": assets["three.module.min.js"].replace(CORE_PATH, CORE_NAME),
         "three-core": assets["three.core.min.js"],
@@ -92,7 +92,7 @@ def modules(assets: Mapping[str, str]) -> dict[str, str]:
 
 
 def script_json(data: Mapping[str, Any]) -> str:
-    """JSON that cannot end the script element it stands in."""
+    """JSON without anything that could end the script element around it."""
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
@@ -108,7 +108,7 @@ def highlight_list(highlights: Sequence[Highlight]) -> str:
 
 
 def toggle_list(data: Mapping[str, Any]) -> str:
-    """A box to tick for everything that the view can show, and one that makes it turn."""
+    """Check boxes for all that the view can show, and one that makes it turn."""
     boxes = [(name, *TOGGLES[name]) for name in TOGGLES if name in data] + [("spin", "Turn", False)]
     return "".join(
         f'<label><input type="checkbox" name="{name}"{" checked" if shown else ""}>{label}</label>'
@@ -131,7 +131,7 @@ def error_table(errors: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def convergence(history: History) -> str:
-    """The loss over the steps: lines that fill the width there is, words that keep their size; "" if none is known."""
+    """A plot of the loss over the steps: lines scale with the page, words do not; "" if no loss is known."""
     smooth = moving_mean(history.loss)
     curves = {"raw": history.loss, "smooth": smooth}
     names = {"raw": ("each batch of rays", "--grey"), "smooth": ("training views, smoothed", "--blue")}
@@ -161,7 +161,7 @@ def convergence(history: History) -> str:
 
 
 def shape_numbers(metrics: Mapping[str, Any]) -> tuple[list[Highlight], dict[str, dict[str, str]]]:
-    """Highlights and errors of a fit, from what metrics.json holds."""
+    """Highlights and errors of a fit, from the content of metrics.json."""
     parts = {"train": "training views", "novel": "unseen views"}
     kinds = {
         "iou": "IoU of the masks",
@@ -192,7 +192,7 @@ def shape_numbers(metrics: Mapping[str, Any]) -> tuple[list[Highlight], dict[str
 
 
 class Axis(NamedTuple):
-    """Where a loss stands, in percent from the top, and the ticks that do so with their labels."""
+    """An axis: the place of a loss in percent from the top, and ticks with their labels."""
 
     limits: tuple[float, float]
     logarithmic: bool
@@ -204,7 +204,7 @@ class Axis(NamedTuple):
 
 
 def loss_axis(low: float, high: float) -> Axis:
-    """An axis that holds both, logarithmic where they differ much."""
+    """An axis from one value to the other, logarithmic where they differ much."""
     if logarithmic := high > LOG_RATIO * low > 0.0:
         limits = low / 1.1, high * 1.1
         exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -220,7 +220,7 @@ def loss_axis(low: float, high: float) -> Axis:
 
 
 def share(values: Float[np.ndarray, " point"], limits: tuple[float, float], logarithmic: bool) -> np.ndarray:
-    """How far between the limits the values lie, 0 to 1."""
+    """Places of the values between the limits, 0 to 1."""
     low, high = limits
     return np.log(values / low) / math.log(high / low) if logarithmic else (values - low) / (high - low)
 
@@ -233,7 +233,7 @@ def round_steps(low: float, high: float, most: int) -> list[float]:
 
 
 def path(x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"]) -> str:
-    """A line through the points, or through each so many where there are more than MOST_POINTS."""
+    """A line through the points, or through every n-th where there are more than MOST_POINTS."""
     step = math.ceil(len(x) / MOST_POINTS)
     kept = np.unique(np.append(np.arange(0, len(x), step), len(x) - 1)) if len(x) else []
     return "M" + "L".join(f"{x[point]:.2f} {y[point]:.2f}" for point in kept) if len(kept) else ""
@@ -254,7 +254,7 @@ def picture_grid(pictures: Sequence[Picture]) -> str:
 
 
 def fact_list(facts: Mapping[str, Any]) -> str:
-    """Everything else that is known, folded away."""
+    """All facts, folded away."""
     if not facts:
         return ""
     rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in flat(facts))
@@ -282,14 +282,14 @@ def write_report(path: Path, report: Report) -> Path:
 
 
 def read_assets() -> dict[str, str]:
-    """The parts of the page by name of file."""
+    """The texts in fmb/pictures/page by name of file."""
     return {file.name: file.read_text(encoding="utf-8") for file in sorted(ASSETS.iterdir()) if file.is_file()}
 
 
 def read_pictures(folder: Path) -> list[Picture]:
-    """The run's own pictures, NN_name.png, in the order of their numbers, captions from their names.
+    """The pictures NN_name.png of the run, in the order of their numbers, with captions from their names.
 
-    Without the convergence, which the page draws itself.
+    The convergence is left out, since the page draws it itself.
     """
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""What the report's interactive view shows, as JSON: components, meshes, cameras, about the object's middle.
+"""Content of the report's interactive view as JSON: components, meshes and cameras about the object's middle.
 
 Lengths are in radii of the object; arrays of a mesh are base64 of little-endian bytes.
 """
@@ -19,16 +19,16 @@ from fmb.pictures.ellipsoids import Ball, component_colors, component_ellipsoids
 from fmb.pictures.turntable import common_up
 
 MOST_FACES = 20_000  # of a mesh; one with more is clustered
-LARGEST_MASK, MOST_TILES = 64, 64  # pixels of a camera's mask; cameras, evenly picked, that are shown
+LARGEST_MASK, MOST_TILES = 64, 64  # pixels of a camera's mask; most cameras shown, evenly picked
 PYRAMID = 0.16  # length of a camera's pyramid over its distance
-NEAREST, FURTHEST = 3.4, 5.5  # radii from which the view is first seen
-FIELD_OF_VIEW = 35.0  # degrees, that of the viewer
+NEAREST, FURTHEST = 3.4, 5.5  # radii: bounds of the first distance
+FIELD_OF_VIEW = 35.0  # degrees, as in the viewer
 ASIDE = np.array([0.55, 0.35, 0.75])  # direction of the first view: to the side, up, ahead
-MASK_COLOR, MASK_FLOOR = (120, 190, 255), 26  # of a mask's picture, and how opaque its background is, of 255
+MASK_COLOR, MASK_FLOOR = (120, 190, 255), 26  # of a mask's picture; opacity of its background, of 255
 
 
 class PageScene(NamedTuple):
-    """What is shown, all in one frame; what is not known is None."""
+    """The content of the view, all in one frame; None: not known."""
 
     mixture: Mixture
     color: Float[np.ndarray, "mixture 3"] | None = None  # 0 to 1
@@ -48,13 +48,13 @@ def scene_data(scene: PageScene) -> dict[str, Any]:
     if scene.views is not None:
         made["cameras"] = camera_data(scene.views, ball)
         ring = float(np.median(np.linalg.norm(np.array(made["cameras"]["position"]), axis=1)))
-        # so far that most cameras stand in the picture
+        # far enough to show most cameras
         distance = min(max(NEAREST, 1.1 * ring / math.tan(math.radians(FIELD_OF_VIEW / 2.0))), FURTHEST)
     return made | {"home": rounded(distance * first_direction(up))}
 
 
 def first_direction(up: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
-    """From the object to the first view: ASIDE of it, where `up` is up."""
+    """Unit direction from the object to the first camera: ASIDE, turned so that `up` is up."""
     side = np.cross(up, np.eye(3)[2 if abs(up[2]) < 0.9 else 0])
     side /= np.linalg.norm(side)
     return np.stack([side, up, np.cross(side, up)], axis=-1) @ (ASIDE / np.linalg.norm(ASIDE))
@@ -73,7 +73,7 @@ def component_data(mixture: Mixture, color: np.ndarray | None, ball: Ball) -> di
 
 
 def mesh_data(mesh: trimesh.Trimesh, ball: Ball) -> dict[str, str]:
-    """Vertices, faces and, where there are some, colours of the vertices."""
+    """Vertices, faces and, if there are any, colours of the vertices."""
     vertices, faces = np.asarray(mesh.vertices, float), np.asarray(mesh.faces)
     colors = np.asarray(mesh.visual.vertex_colors)[:, :3] if mesh.visual.kind == "vertex" else None
     vertices, faces, colors = clustered(vertices, faces, colors)
@@ -87,7 +87,7 @@ def mesh_data(mesh: trimesh.Trimesh, ball: Ball) -> dict[str, str]:
 def clustered(
     vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """The mesh with vertices that share a cell made one, in cells just large enough for MOST_FACES."""
+    """The mesh with the vertices of each cell merged; cells are just large enough for MOST_FACES."""
     cells = 128
     while len(faces) > MOST_FACES:
         lower, edge = vertices.min(axis=0), np.ptp(vertices, axis=0).max() / cells
@@ -139,7 +139,7 @@ def atlas(silhouette: Float[np.ndarray, "view height width"], columns: int) -> U
 def png_uri(
     pixels: UInt8[np.ndarray, "height width channel"], size: tuple[int, int] | None = None, colors: int | None = None
 ) -> str:
-    """The picture as a data URI of PNG, of another size (width, height) and in so many colours where they are given."""
+    """The picture as a PNG data URI; `size` (width, height) and number of colours are changed where given."""
     from PIL import Image
 
     picture, file = Image.fromarray(pixels), io.BytesIO()
@@ -157,5 +157,5 @@ def packed(array: np.ndarray) -> str:
 
 
 def rounded(array: np.ndarray) -> list:
-    """The array as nested lists, to five digits behind the point: a hundredth of a pixel."""
+    """The array as nested lists, rounded to five decimals: a hundredth of a pixel."""
     return np.round(np.asarray(array, float), 5).tolist()

@@ -1,4 +1,4 @@
-"""Sheets: what the pictures of a fit show, as arrays of pixels. Drawing and writing them is fmb/machine.py's part."""
+"""Sheets: the pictures of a fit as arrays of pixels. `fmb/pictures/draw.py` adds words and writes them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,17 +13,17 @@ from fmb.geometry.views import Images, foreground
 SHEET_WIDTH, LARGEST_TILE, SMALLEST_TILE = 1340, 512, 112  # pixels that the tiles of a row share; width of a tile
 SEAM = 3  # pixels between the panels of one view
 NO_DATA = "#e4e4e4"
-# Okabe and Ito's palette, told apart with every kind of colour vision.
+# Okabe and Ito's palette, which people with any kind of colour vision can tell apart.
 BLUE, ORANGE, AGREE, NOTHING = "#0072b2", "#e69f00", "#8c8c8c", "#f4f4f4"
 
 
 class Scale(NamedTuple):
-    """One colour map, its range and its label: what compared panels share."""
+    """A colour map with its range and label; panels that are compared share one."""
 
     color_map: str
     limits: tuple[float, float]
     label: str
-    extend: str = "neither"  # ends of the range that values go beyond: neither, min, max or both
+    extend: str = "neither"  # ends of the range beyond which there are values: neither, min, max or both
 
 
 OPACITY = Scale("gray", (0.0, 1.0), "opacity")
@@ -38,11 +38,11 @@ class Sheet(NamedTuple):
     labels: Sequence[str]
     scales: Sequence[Scale] = ()
     legend: Mapping[str, str] = {}
-    panels: Sequence[str] = ("",)  # names of what stands side by side in a tile
+    panels: Sequence[str] = ("",)  # names of the panels side by side in a tile
 
 
 def sheets_before(reference: Images, initial: Images, depth: Scale) -> dict[str, Sheet]:
-    """What is known before the fit, by name of file, as far as there is colour and depth to show."""
+    """Sheets of what is known before the fit, by name of file; colour and depth only where there are any."""
     made = {
         "03_reference_masks": value_sheet("Reference masks", reference.alpha, OPACITY),
         "04_initial_masks": value_sheet("Masks before the fit", initial.alpha, OPACITY),
@@ -57,7 +57,7 @@ def sheets_before(reference: Images, initial: Images, depth: Scale) -> dict[str,
 
 
 def sheets_after(reference: Images, final: Images, depth: Scale, unit: str) -> dict[str, Sheet]:
-    """What the fit gave, by name of file, as far as there is depth to show."""
+    """Sheets of the result, by name of file; depth only where there is any."""
     made = {
         "07_mask_overlay": overlay_sheet(reference.alpha, final.alpha),
         "08_final_masks": value_sheet("Masks after the fit", final.alpha, OPACITY),
@@ -70,7 +70,7 @@ def sheets_after(reference: Images, final: Images, depth: Scale, unit: str) -> d
 
 
 def depth_scale(depths: Sequence[Float[np.ndarray, "view height width"] | None], unit: str) -> Scale:
-    """The range of the first depth that shows anything, never empty, for all of them."""
+    """One scale for all depths: the range, never empty, of the first that has finite values."""
     known = [depth[np.isfinite(depth)] for depth in depths if depth is not None]
     known = [values for values in known if values.size] or [np.array([0.0, 1.0])]
     low, high = float(known[0].min()), float(known[0].max())
@@ -82,19 +82,19 @@ def depth_scale(depths: Sequence[Float[np.ndarray, "view height width"] | None],
 
 
 def sheet_note(values: np.ndarray) -> str:
-    """How many views there are, and of what size."""
+    """The number of views and their size in words."""
     count, height, width = values.shape[:3]
     return f"{count} view{'s' if count > 1 else ''} of {width} \N{MULTIPLICATION SIGN} {height} pixels"
 
 
 def color_sheet(title: str, color: Float[np.ndarray, "view height width 3"]) -> Sheet:
-    """Colour pictures as they are."""
+    """A sheet of colour pictures."""
     tiles = np.round(255.0 * np.clip(color, 0.0, 1.0)).astype(np.uint8)
     return Sheet(title, sheet_note(color), fit_tiles(tiles), view_labels(len(tiles)))
 
 
 def value_sheet(title: str, values: Float[np.ndarray, "view height width"], scale: Scale) -> Sheet:
-    """One number a pixel, in the scale's colours."""
+    """A sheet of numbers, in the colours of the scale."""
     note = sheet_note(values) + ("" if np.isfinite(values).any() else "; nothing opaque enough to have a depth")
     return Sheet(title, note, fit_tiles(paint(values, scale)), view_labels(len(values)), (scale,))
 
@@ -102,7 +102,7 @@ def value_sheet(title: str, values: Float[np.ndarray, "view height width"], scal
 def overlay_sheet(
     reference: Float[np.ndarray, "view height width"], final: Float[np.ndarray, "view height width"]
 ) -> Sheet:
-    """Where the masks of reference and fit agree at opacity 1/2, and each view's intersection over union."""
+    """A sheet that shows where the masks agree at opacity 1/2, with the intersection over union of each view."""
     seen, drawn = foreground(reference), foreground(final)
     legend = {"in both": AGREE, "missing from the fit": ORANGE, "extra in the fit": BLUE, "in neither": NOTHING}
     names = np.select([seen & drawn, seen, drawn], [0, 1, 2], 3)
@@ -119,11 +119,11 @@ def depth_sheet(
     scale: Scale,
     unit: str,
 ) -> Sheet:
-    """Reference, fit and their difference side by side for each view."""
+    """A sheet with reference, fit and their difference side by side for each view."""
     difference = final - reference
     size = np.abs(difference[np.isfinite(difference)])
     mean = f"mean size {size.mean():.3g} {unit}" if size.size else "no pixel in common"
-    # The outermost hundredth (silhouette edges) would bleach everything else.
+    # the largest hundredth, at the edges of silhouettes, would make all others pale
     limit = max(float(np.percentile(size, 99)) if size.size else 0.0, 1e-3 * (scale.limits[1] - scale.limits[0]))
     signed = Scale("RdBu_r", (-limit, limit), f"fit minus reference ({unit})", "both")
     panels = [fit_tiles(paint(v, s), 3) for v, s in ((reference, scale), (final, scale), (difference, signed))]
@@ -149,7 +149,7 @@ def paint(values: Float[np.ndarray, "*shape"], scale: Scale) -> UInt8[np.ndarray
 
 
 def grid_columns(count: int, height: int, width: int) -> int:
-    """Number of columns that makes a sheet about half again as wide as high and leaves few places empty."""
+    """Number of columns for which a sheet is about 1.5 times as wide as high and few places stay empty."""
 
     def badness(columns: int) -> float:
         rows = math.ceil(count / columns)
@@ -162,9 +162,9 @@ def grid_columns(count: int, height: int, width: int) -> int:
 def fit_tiles(
     tiles: UInt8[np.ndarray, "view height width 3"], panels: int = 1
 ) -> UInt8[np.ndarray, "view tall wide 3"]:
-    """The tiles enlarged (or thinned) by a whole factor, so that pixels stay crisp and a row of them fills the sheet.
+    """The tiles enlarged or thinned by a whole factor, which keeps pixels crisp, so that a row fills the sheet.
 
-    `panels` tiles will stand side by side for each view.
+    Each view has `panels` tiles side by side.
     """
     count, height, width = tiles.shape[:3]
     columns = panels * grid_columns(count, height, panels * width)
@@ -173,13 +173,13 @@ def fit_tiles(
     if factor < 1.0:
         step = math.ceil(1.0 / factor)
         return tiles[:, ::step, ::step]
-    # Rounded up where only the least width counts: labels must find room.
+    # rounded up where the least width decides: labels need room
     whole = max(int(factor), math.ceil(SMALLEST_TILE / width))
     return tiles.repeat(whole, axis=1).repeat(whole, axis=2)
 
 
 def moving_mean(values: Float[np.ndarray, " step"]) -> Float[np.ndarray, " step"]:
-    """Mean over the fiftieth part of all values around each, over what there is of it near the ends."""
+    """Running mean over a fiftieth of all values, over fewer near the ends."""
     count = len(values)
     total = np.concatenate([np.zeros(1), np.cumsum(values, dtype=np.float64)])
     start = np.maximum(np.arange(count) - count // 100, 0)

@@ -1,4 +1,4 @@
-"""A mixture on a turntable: frames of its colours, depth, normals and components, as arrays of pixels."""
+"""Frames of a turning mixture as arrays of pixels: its colours, depth, normals and components."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -21,12 +21,12 @@ ROOM = 1.06  # times the distance at which the object just fills the frame
 SMALLEST_SIDE = 8  # pixels
 LIGHT = np.array([-0.45, 0.7, 0.55]) / np.linalg.norm([-0.45, 0.7, 0.55])  # right, up, towards the camera
 AMBIENT = 0.4
-SHARPNESS = 10.0  # factor on both betas at which the component of largest weight, the same, has almost all of it
-AGREEMENT = 0.5  # length of the mean of the cameras' up axes from which they have one in common
+SHARPNESS = 10.0  # factor on both betas; the component of largest weight then has almost all of it
+AGREEMENT = 0.5  # cameras have a common up if the mean of their up axes is longer than this
 
 
 class Look(NamedTuple):
-    """How to show a mixture: each component's colour, 0 to 1 (None: one of its own, lit), what is up, and the blend."""
+    """How to show a mixture: colours of components, 0 to 1 (None: one each, lit), the direction up, the blend."""
 
     color: Float[ANY_ARRAY, "mixture 3"] | None = None
     up: Sequence[float] | ANY_ARRAY = (0.0, 1.0, 0.0)
@@ -34,7 +34,7 @@ class Look(NamedTuple):
 
 
 class Turntable(NamedTuple):
-    """The same turn four times, before white."""
+    """The same turn in four kinds of pictures, on white."""
 
     color: UInt8[np.ndarray, "frame height width 3"]
     depth: UInt8[np.ndarray, "frame height width 3"]  # viridis, one range for all frames, dark is near
@@ -43,7 +43,7 @@ class Turntable(NamedTuple):
 
 
 class Shading(NamedTuple):
-    """What one camera sees, and the colour of the component of largest weight."""
+    """The images of one camera, and the colour of the component of largest weight."""
 
     rendering: Rendering
     first: Float[ANY_ARRAY, "height width 3"]
@@ -56,7 +56,7 @@ def turntable(
     look: Look = Look(),
     on_progress: Callable[[int, int], None] = lambda frame, total: None,
 ) -> Turntable:
-    """`count` square frames once around, in a frame of unit object scale, wherever the object lies.
+    """`count` square frames of one turn, in a frame in which the object's scale is 1, wherever it lies.
 
     Raises ValueError for a side of fewer than SMALLEST_SIDE pixels, and as `orbit_cameras`.
     """
@@ -83,7 +83,7 @@ def turntable(
 
 
 def turn_cameras(ball: Ball, count: int, side: int, up: Sequence[float] | ANY_ARRAY) -> Cameras:
-    """Cameras around the ball, which fills their square images; raises as `orbit_cameras`."""
+    """Cameras around the ball, which fills their square images; raises ValueError as `orbit_cameras`."""
     distance = ROOM * ball.radius / np.sin(np.deg2rad(FIELD_OF_VIEW) / 2.0)
     cameras = orbit_cameras(count, distance, pinhole_intrinsics(side, side, FIELD_OF_VIEW), ELEVATION, tuple(up))
     cameras.world_from_camera[:, :3, 3] += ball.centre
@@ -91,7 +91,7 @@ def turn_cameras(ball: Ball, count: int, side: int, up: Sequence[float] | ANY_AR
 
 
 def side_by_side(turn: Turntable, columns: int = 2) -> UInt8[np.ndarray, "frame tall wide 3"]:
-    """All kinds of pictures in one, row by row."""
+    """All four kinds of pictures in one, in rows."""
     rows = [np.concatenate(turn[start : start + columns], axis=2) for start in range(0, len(turn), columns)]
     widest = max(row.shape[2] for row in rows)
     rows = [np.pad(r, ((0, 0), (0, 0), (0, widest - r.shape[2]), (0, 0)), constant_values=255) for r in rows]
@@ -99,19 +99,19 @@ def side_by_side(turn: Turntable, columns: int = 2) -> UInt8[np.ndarray, "frame 
 
 
 def common_up(cameras: Cameras) -> Float[np.ndarray, "3"]:
-    """The direction that is up in the images on average, of unit length; y where the cameras do not agree on one."""
+    """Unit direction that is up in the images on average; y where the cameras have no common one."""
     mean = -np.asarray(cameras.world_from_camera, float)[:, :3, 1].mean(axis=0)
     length = float(np.linalg.norm(mean))
     return mean / length if length >= AGREEMENT else np.array([0.0, 1.0, 0.0])
 
 
 def single(arrays: tuple) -> tuple:
-    """The same in float32."""
+    """The same numbers in float32."""
     return jax.tree.map(partial(np.asarray, dtype=np.float32), arrays)
 
 
 def sharpened(settings: Settings) -> Settings:
-    """The same order of components by weight, almost all of it the first one's, if the blend has betas for that."""
+    """Settings with the same order of weights, but almost all weight on the first, if the blend has betas."""
     betas = BLENDINGS[settings.blending][2] if settings.betas is None else settings.betas
     if betas:
         betas = betas._replace(near=SHARPNESS * betas.near, fit=SHARPNESS * betas.fit)
@@ -140,7 +140,7 @@ def _pictures(sight: Shading, world_from_camera: np.ndarray, lit: bool) -> tuple
 
 
 def brightness(facing: Float[np.ndarray, "*pixel 3"]) -> Float[np.ndarray, "*pixel"]:
-    """That of a matt surface under LIGHT, 0 to 1, by its normals towards the right, up and the camera."""
+    """Brightness of a matt surface under LIGHT, 0 to 1, from normals (right, up, towards the camera)."""
     return AMBIENT + (1.0 - AMBIENT) * np.clip(0.5 + 0.5 * facing @ LIGHT, 0.0, 1.0) ** 1.5
 
 
@@ -149,5 +149,5 @@ def _painted(depth: np.ndarray, alpha: np.ndarray, scale: Scale) -> np.ndarray:
 
 
 def on_white(color: np.ndarray, alpha: np.ndarray) -> UInt8[np.ndarray, "*pixel 3"]:
-    """The colours, 0 to 1, before white, as bytes."""
+    """The colours (0 to 1) on a white background, as bytes."""
     return np.round(255.0 * np.clip(color * alpha[..., None] + 1.0 - alpha[..., None], 0.0, 1.0)).astype(np.uint8)

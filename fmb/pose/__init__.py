@@ -1,1 +1,1 @@
-"""From an image to the pose of its camera."""
+"""The pose of the camera of an image."""

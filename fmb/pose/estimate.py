@@ -1,7 +1,7 @@
-"""Camera pose: where the camera stands, from one depth image, one silhouette, or both.
+"""The pose of a camera from one depth image, one silhouette, or both.
 
-The object's frame is the world. Inside, the mixture is canonical, about its middle and in units of its scale, and the
-pose is the object's in the camera: what a step turns is the object about its middle.
+The object's frame is the world. Inside, the mixture is canonical (about its middle, in units of its scale) and the pose
+is that of the object in the camera, so a step turns the object about its middle.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from fm_render import Mixture
+from fm_render import Mixture, Settings
 from fmb.fields.metaballs import softened
 from fmb.fit.losses import weighted_mean
 from fmb.geometry.cameras import ANY_ARRAY
@@ -34,6 +34,7 @@ from fmb.pose.observation import (
     pooled,
     pose_of,
 )
+from fmb.pose.options import PoseOptions
 from fmb.pose.residuals import (
     Noise,
     NormalEquations,
@@ -48,21 +49,21 @@ from fmb.pose.residuals import (
     surface_levels,
 )
 from fmb.pose.search import SearchPath, best_of, descend, moved, turns_around
-from fmb.pose.stages import PoseOptions, Stage
+from fmb.pose.stages import Stage, check_options, stages_of
 
-THICKNESS = 0.45  # scales from the points seen to the middle at first: from outside they find the side they are of
+THICKNESS = 0.45  # scales from the measured points to the first middle: from outside, points find their own side
 MOST_PIXELS = 5_000  # of the finest image; larger ones are pooled
 MEDIAN_TO_DEVIATION = 1.4826  # of a normal distribution
-LEAST_NOISE, MOST_NOISE = 0.003, 0.1  # scales: bounds of the depth noise as it is found
-CONVINCING = 0.1  # scales: root mean square of the depth residuals of a pose that explains its image
-AGREEING = 0.8  # of the mask's own entropy: loss a pixel of a pose that explains it
-AT_REST = 1.0  # nats: where the last step promised more, the search was cut short
+LEAST_NOISE, MOST_NOISE = 0.003, 0.1  # scales: bounds of the estimated depth noise
+CONVINCING = 0.1  # scales: a pose whose depth residuals have a smaller root mean square explains its image
+AGREEING = 0.8  # of the mask's own entropy: a pose whose loss a pixel is smaller explains it
+AT_REST = 1.0  # nats: if the last step was predicted to gain more, the search was cut short
 
 
 class Outcome(NamedTuple):
-    """What the compiled search finds, canonical: pose, the way there, its trials, what the last step promised.
+    """Result of the compiled search, canonical: pose, path, number of trials, predicted gain of the last step.
 
-    Covariance and residuals come at the end; see PoseEstimate.
+    Covariance and residuals are added at the end; see PoseEstimate.
     """
 
     pose: Pose
@@ -75,29 +76,35 @@ class Outcome(NamedTuple):
 
 
 class PoseProgram(NamedTuple):
-    """A compiled search, for one number of components and one size of image."""
+    """A compiled search for one number of components and one image size (height, width)."""
 
     run: Callable[[Mixture, ObservedPixels, Pose], Outcome]
     image_size: tuple[int, int]
     options: PoseOptions
 
 
-def compile_pose(mixture: Mixture, image_size: tuple[int, int], options: PoseOptions = PoseOptions()) -> PoseProgram:
-    """The compiled search for poses of such a mixture in images of (height, width); reads shapes and types only.
+def compile_pose(
+    mixture: Mixture,
+    image_size: tuple[int, int],
+    options: PoseOptions = PoseOptions(),
+    settings: Settings = Settings(),
+) -> PoseProgram:
+    """The compiled search for poses of such a mixture in images of (height, width); only shapes and types are read.
 
-    Raises ValueError for an unknown method, evidence or kernel.
+    `settings` are those that method first_order renders with. Raises ValueError for an unknown method or evidence, or a
+    number out of range.
     """
-    options.check()
+    check_options(options)
     dtype = mixture.mean.dtype
     image, number = jax.ShapeDtypeStruct(image_size, dtype), jax.ShapeDtypeStruct((3, *image_size), dtype)
     pixels = ObservedPixels(number, *[image] * 4)
     pose = Pose(jax.ShapeDtypeStruct((3, 3), dtype), jax.ShapeDtypeStruct((3,), dtype))
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), mixture)
-    run = jax.jit(partial(search_pose, options)).lower(shapes, pixels, pose).compile()
+    run = jax.jit(partial(search_pose, options, settings)).lower(shapes, pixels, pose).compile()
     return PoseProgram(run, image_size, options)
 
 
-def estimate_pose(
+def find_pose(
     program: PoseProgram,
     mixture: Mixture,
     observation: Observation,
@@ -106,7 +113,7 @@ def estimate_pose(
 ) -> PoseEstimate:
     """The camera's pose, world_from_camera, found from `start`; `scale` is the object's size in the mixture's unit.
 
-    Raises ValueError where observation or start make no sense, see `check_observation` and `check_start`.
+    Raises ValueError as `check_observation` and `check_start` do, and for images of another size than the program's.
     """
     if image_size(observation) != program.image_size:
         found, wanted = (" x ".join(map(str, size)) for size in (image_size(observation), program.image_size))
@@ -121,30 +128,32 @@ def estimate_pose(
     return _described(outcome, (start, middle, scale), pixels)
 
 
-def search_pose(options: PoseOptions, mixture: Mixture, pixels: ObservedPixels, start: Pose) -> Outcome:
-    """The whole search, canonical."""
+def search_pose(
+    options: PoseOptions, settings: Settings, mixture: Mixture, pixels: ObservedPixels, start: Pose
+) -> Outcome:
+    """The result of the whole search; all arguments are canonical."""
     unit = math.ceil(math.sqrt(max(1, pixels.depth.size / MOST_PIXELS)))
     if options.method == "first_order":
-        loss = partial(image_loss, mixture, pooled(pixels, unit), options.settings)
+        loss = partial(image_loss, mixture, pooled(pixels, unit), settings)
         pose, path, steps = descend_first_order(loss, start)
         found = Outcome(pose, path, steps, jnp.zeros_like(path.loss[0]))
     else:
         found = tournament(options, mixture, (pixels, unit), start)
-    sight = pooled(pixels, unit, options.stages()[-1].most)
+    sight = pooled(pixels, unit, stages_of(options)[-1].most)
     height, width = (-(-side // unit) for side in pixels.depth.shape)
     return finished(options, mixture, (sight, width, height * width), found)
 
 
 def tournament(options: PoseOptions, mixture: Mixture, image: tuple[ObservedPixels, int], start: Pose) -> Outcome:
-    """Placed starts, stages from coarse to fine; the poses of least loss go on."""
-    (pixels, unit), stages, track = image, options.stages(), None
+    """The best pose after all stages, coarse to fine; after each, the poses of least loss go on."""
+    (pixels, unit), stages, track = image, stages_of(options), None
     poses = placed(options, pooled(pixels, unit * stages[0].pooling), start)
     steps = jnp.zeros(len(poses.translation), int)
     for stage, after in zip(stages, (*stages[1:], None), strict=True):
         sight = pooled(pixels, unit * stage.pooling, stage.most)
-        evaluate = partial(look, options, stage, (softened(mixture, blur(stage, start)), mixture), sight)
+        evaluate = partial(image_equations, options, stage, (softened(mixture, blur(stage, start)), mixture), sight)
         run = partial(descend, evaluate, steps=stage.trials, tolerance=max(options.tolerance, stage.ending))
-        search, part = jax.lax.map(run, poses)  # each by itself: side by side (vmap) took five times as long
+        search, part = jax.lax.map(run, poses)  # one after the other: side by side (vmap) took five times as long
         track = part if track is None else jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), track, part)
         found = Outcome(search.pose, track, steps + search.steps, search.promise)
         found = best_of(found, search.normal.loss, 1 if after is None else after.poses)
@@ -153,12 +162,11 @@ def tournament(options: PoseOptions, mixture: Mixture, image: tuple[ObservedPixe
 
 
 def placed(options: PoseOptions, sight: Sight, start: Pose) -> Pose:
-    """The start turned about the object's middle in as many ways as there are starts, each where the object is seen.
+    """All poses to start from: the given start, then copies turned about the object's middle and moved into view.
 
-    The middle of the mask and of the points says where; without depth the start's own distance does. The start itself
-    comes first, as it was given.
+    They are moved to the middle of the mask and of the measured points; without depth they keep the start's distance.
     """
-    if options.starts == 0:
+    if options.num_starts == 0:
         return jax.tree.map(lambda x: x[None], start)
     dtype = start.translation.dtype
     mask, seen = sight.mask_weight * sight.silhouette, sight.depth_weight
@@ -168,25 +176,25 @@ def placed(options: PoseOptions, sight: Sight, start: Pose) -> Pose:
     aside = jnp.where(measured, point / jnp.where(measured, point[2], 1), start.translation / start.translation[2])
     through = (sight.direction * mask[None]).sum(1) / jnp.maximum(mask.sum(), 1e-6)
     place = distance * jnp.where(mask.sum() > 0, through, aside)
-    turns = jnp.asarray(turns_around(options.starts, np.deg2rad(options.spread_degrees)), dtype)
+    turns = jnp.asarray(turns_around(options.num_starts, np.deg2rad(options.spread_degrees)), dtype)
     poses = jax.vmap(lambda turn: moved(start, jnp.concatenate([turn, place - start.translation])))(turns)
     return jax.tree.map(lambda first, others: jnp.concatenate([first[None], others]), start, poses)
 
 
 def blur(stage: Stage, start: Pose) -> Array:
-    """Of the stage, in the start's precision."""
+    """The blur of the stage, in the start's precision."""
     return jnp.asarray(stage.blur, start.translation.dtype)
 
 
 def expected(stage: Stage, pose: Pose) -> Noise:
-    """What residuals a stage expects."""
+    """The noise that a stage expects."""
     return Noise(*(jnp.asarray(x, pose.translation.dtype) for x in (stage.depth, stage.mislabelled)))
 
 
 def residuals(
     options: PoseOptions, stage: Stage, noise: Noise, models: tuple[Mixture, Mixture], sight: Sight, pose: Pose
 ) -> list[Residuals]:
-    """Of the evidence there is; `models`: the mixture that the mask is compared with, and the one for the depth."""
+    """Residuals of mask, depth or both; `models` are the mixtures for the mask and for the depth."""
     found = []
     if options.evidence != "depth":
         found.append(mask_residuals(*density_slopes(models[0], pose, sight.direction), sight, noise))
@@ -196,16 +204,16 @@ def residuals(
     return found
 
 
-def look(
+def image_equations(
     options: PoseOptions, stage: Stage, models: tuple[Mixture, Mixture], sight: Sight, pose: Pose
 ) -> NormalEquations:
-    """What the image says of a pose."""
+    """The normal equations of an image at a pose."""
     return normal_equations(*residuals(options, stage, expected(stage, pose), models, sight, pose))
 
 
 def finished(options: PoseOptions, mixture: Mixture, image: tuple[Sight, int, int], found: Outcome) -> Outcome:
-    """The outcome, with the noise of the depth as it was found."""
-    (sight, width, count), stage, pose = image, options.stages()[-1], found.pose
+    """The outcome with covariance and residuals; the noise of the depth is estimated from the residuals."""
+    (sight, width, count), stage, pose = image, stages_of(options)[-1], found.pose
     distance, _ = surface_distances(mixture, pose, sight.point)
     spread = MEDIAN_TO_DEVIATION * jnp.nanmedian(jnp.where(sight.depth_weight > 0, jnp.abs(distance), jnp.nan))
     spread = jnp.clip(jnp.nan_to_num(spread, nan=MOST_NOISE), LEAST_NOISE, MOST_NOISE)
@@ -220,7 +228,7 @@ def finished(options: PoseOptions, mixture: Mixture, image: tuple[Sight, int, in
 
 
 def _described(outcome: Outcome, given: tuple, pixels: ObservedPixels) -> PoseEstimate:
-    """The outcome in the mixture's own frame and unit."""
+    """The outcome as a record in the mixture's own frame and unit."""
     start, middle, scale = given
     path = np.concatenate([start[None], camera_of(outcome.path.pose, middle, scale)])
     masked, measured = np.any(pixels.mask_weight > 0), np.any(pixels.depth_weight > 0)
@@ -237,6 +245,6 @@ def _described(outcome: Outcome, given: tuple, pixels: ObservedPixels) -> PoseEs
 
 
 def _entropy(pixels: ObservedPixels) -> float:
-    """Cross-entropy a pixel of the mask under its own mean: what a pose that says nothing would reach."""
+    """Cross-entropy a pixel of the mask under its own mean: that of a pose that tells nothing."""
     share = np.clip(np.average(pixels.silhouette, weights=np.maximum(pixels.mask_weight, 1e-12)), 1e-6, 1 - 1e-6)
     return float(-share * np.log(share) - (1 - share) * np.log(1 - share))

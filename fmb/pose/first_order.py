@@ -1,9 +1,9 @@
-"""The paper's way to a pose (section 7.1): momentum on the images' gradient, as its program was released.
+"""The paper's search for a pose (section 7.1): gradient descent with momentum, as in the released program.
 
-Loss 50 |z - z_seen| / mean z_seen (Eq. 12) + cross-entropy (Eq. 11), both summed and divided by the number of all
-pixels, as the released program does; SGD with momentum; the slope of the translation times |t|^2. The rate falls to a
-tenth when a line through the last 50 losses has not fallen by 1e-4 a step for 10 steps: our reading of the released
-rule's numbers (3e-4, 0.1, 50, 10, -1e-4).
+The loss is 50 |z - z_seen| / mean z_seen (Eq. 12) + cross-entropy (Eq. 11), both summed and divided by the number of
+all pixels. The gradient of the translation is multiplied by |t|^2. The rate falls to a tenth when, for 10 steps, a line
+through the last 50 losses has not fallen by 1e-4 a step: our reading of the released rule's numbers (3e-4, 0.1, 50, 10,
+-1e-4).
 """
 
 from collections.abc import Callable
@@ -20,13 +20,13 @@ from fmb.pose.residuals import Pose, Sight
 from fmb.pose.search import SearchPath, moved
 
 RATE, MOMENTUM, DEPTH_WEIGHT = 3e-4, 0.95, 50.0
-CLIPPED = 1e-6  # alpha stays so far from 0 and 1
+CLIPPED = 1e-6  # least distance of alpha from 0 and 1
 DROP, WINDOW, PATIENCE, FALLING = 0.1, 50, 10, -1e-4  # the plateau rule
-MOST_STEPS, SHOWN, LEAST_RATE = 2_000, 20, 1e-7  # steps, of which every 20th is kept, and a rate that moves nothing
+MOST_STEPS, SHOWN, LEAST_RATE = 2_000, 20, 1e-7  # every 20th step is kept; at the least rate nothing moves
 
 
 class Motion(NamedTuple):
-    """A descent on its way: pose, velocity, the last losses, rate, steps without a fall, steps."""
+    """State of a descent: pose, velocity, the last losses, rate, steps without a fall, steps."""
 
     pose: Pose
     velocity: Float[Array, "6"]
@@ -37,10 +37,10 @@ class Motion(NamedTuple):
 
 
 def image_loss(mixture: Mixture, sight: Sight, settings: Settings, pose: Pose) -> Float[Array, ""]:
-    """Eqs. 11 and 12 at a pose. Every pixel is rendered once; depth counts where it was seen.
+    """Loss at a pose (Eqs. 11 and 12). Every pixel is rendered once; depth counts where it was measured.
 
-    Alpha is clipped as in Eq. 11: from the density the slope of a pixel that is wrongly transparent has no bound, and
-    momentum at this rate left mixtures that have no body there for good.
+    Alpha is clipped as in Eq. 11. Computed from the density, the slope of a wrongly transparent pixel has no bound, and
+    with this momentum and rate the object then left the image for good.
     """
     seen = render(mixture, rays_of(pose, sight.direction), 1.0, ("density", "depth"), settings)
     alpha = jnp.clip(-jnp.expm1(-seen.density), CLIPPED, 1 - CLIPPED)
@@ -53,7 +53,7 @@ def image_loss(mixture: Mixture, sight: Sight, settings: Settings, pose: Pose) -
 
 
 def descend_first_order(loss: Callable[[Pose], Array], pose: Pose) -> tuple[Pose, SearchPath, Int[Array, ""]]:
-    """Where momentum ends, every SHOWN-th pose, and the number of steps."""
+    """The last pose of the descent, every SHOWN-th pose, and the number of steps."""
     size = jnp.linspace(-0.5, 0.5, WINDOW) * (WINDOW - 1)
     line = (size / (size * size).sum()).astype(pose.translation.dtype)
 

@@ -1,4 +1,4 @@
-"""One image of an object as a pose is found from it: checked, in the object's own units, in fewer pixels."""
+"""One image of an object for the search of a pose: checked, in units of the object's scale, in fewer pixels."""
 
 from typing import NamedTuple
 
@@ -13,16 +13,16 @@ from fmb.geometry.cameras import ANY_ARRAY
 from fmb.geometry.views import FOREGROUND, foreground
 from fmb.pose.residuals import Pose, Sight
 
-FRONT = 0.05  # scales: depths of a pooled pixel that lie farther behind its nearest belong to something else
-UNIT_FACTOR = 30.0  # between the size that an image shows and the model's; nearer than that no unit is mistaken
-LEAST_DISTANCE, MOST_DISTANCE = 0.05, 200.0  # in scales, where no mask tells the size
-NEAR = 8  # pixels around the mask in which the mixture may miss it
-OFF_CENTRE = 0.26  # of both sides of the image: a principal point there belongs to an image half the size
-RIGID = 1e-3  # how far a start may be from a rigid motion
+FRONT = 0.05  # scales: depths in a pooled pixel that are further behind its nearest belong to something else
+UNIT_FACTOR = 30.0  # a unit is taken for wrong if the seen size and the model's differ by more than this factor
+LEAST_DISTANCE, MOST_DISTANCE = 0.05, 200.0  # scales; allowed where no mask tells the size
+NEAR = 8  # pixels around the mask that still count
+OFF_CENTRE = 0.26  # of both sides of the image; a principal point below it belongs to an image half the size
+RIGID = 1e-3  # largest deviation of a start from a rigid motion
 
 
 class Observation(NamedTuple):
-    """One image of the object; lengths in the mixture's unit; what was not observed is None."""
+    """One image of the object, lengths in the mixture's unit; None: not observed."""
 
     intrinsics: Float[ANY_ARRAY, "3 3"]
     depth: Float[ANY_ARRAY, "height width"] | None = None  # along the optical axis; NaN or <= 0: nothing measured
@@ -31,7 +31,7 @@ class Observation(NamedTuple):
 
 
 class ObservedPixels(NamedTuple):
-    """Images of unit-depth directions, depth in scales, silhouette, and how much either counts."""
+    """Images of directions of unit depth, depth in scales, silhouette, and the weights of both."""
 
     direction: Float[ANY_ARRAY, "3 height width"]
     depth: Float[ANY_ARRAY, "height width"]
@@ -41,9 +41,9 @@ class ObservedPixels(NamedTuple):
 
 
 def observed_pixels(observation: Observation, scale: float, evidence: str = "both") -> ObservedPixels:
-    """The observation in units of `scale`, without what `evidence` ("depth", "mask", "both") leaves out.
+    """The observation in units of `scale`; `evidence` ("depth", "mask" or "both") tells what counts.
 
-    Depth counts where it was measured and, if there is a silhouette, on it.
+    Depth counts where it was measured and, if there is a silhouette, on the object.
     """
     shape = image_size(observation)
     column, row = np.meshgrid(np.arange(shape[1]) + 0.5, np.arange(shape[0]) + 0.5)
@@ -75,7 +75,7 @@ def image_size(observation: Observation) -> tuple[int, int]:
 
 
 def nothing_seen(observation: Observation) -> bool:
-    """Whether no valid pixel shows the object: an empty mask, no depth, or none where the mask is."""
+    """Whether no valid pixel shows the object: the mask is empty, or no depth was measured on it."""
     pixels = observed_pixels(observation, 1.0)
     empty = not np.any((pixels.mask_weight > 0) & foreground(pixels.silhouette))
     return (observation.silhouette is not None and empty) or (
@@ -84,10 +84,10 @@ def nothing_seen(observation: Observation) -> bool:
 
 
 def pooled(pixels: ObservedPixels, factor: int, most: int | None = None) -> Sight:
-    """Rays through the middles of blocks of `factor` x `factor` pixels: mean masks, mean points of the front surface.
+    """Rays through the middles of blocks of `factor` x `factor` pixels, mean masks, and mean points of the front.
 
-    Blocks that stick out of the image count by what is inside. `most`: no more than so many rays near the mask and so
-    many points, evenly chosen; those count for the others.
+    Blocks that reach beyond the image count by their part inside. With `most`, at most so many rays near the mask and
+    so many points are chosen evenly; their weights stand for the others.
     """
     height, width = (-(-side // factor) for side in pixels.depth.shape)
     pixels = jax.tree.map(lambda image: _blocks(jnp.asarray(image), factor), pixels)
@@ -109,7 +109,7 @@ def pooled(pixels: ObservedPixels, factor: int, most: int | None = None) -> Sigh
 
 
 def _chosen(weight: Array, most: int) -> tuple[Array, Array]:
-    """Indices of `most` pixels of positive weight, evenly among them, and the weights with which they stand for all."""
+    """Indices of `most` pixels of positive weight, evenly chosen, and weights with which they stand for all."""
     counted = jnp.cumsum(weight > 0)
     share = jnp.maximum(counted[-1] / most, 1)
     wanted = jnp.floor(jnp.arange(most) * share).astype(counted.dtype) + 1
@@ -132,9 +132,9 @@ def _mean(value: Array, weight: Array) -> Array:
 
 
 def check_observation(name: str, observation: Observation, scale: float) -> Observation:
-    """The same observation, once its shapes, values and units make sense for an object of size `scale`.
+    """The same observation, after a check of shapes, values and units for an object of size `scale`.
 
-    Raises ValueError that begins with `name`, the file or option it comes from.
+    Raises ValueError that begins with `name`, the file or option that it comes from.
     """
     shape = image_size(observation)
     for field in ("depth", "silhouette", "valid"):
@@ -189,7 +189,7 @@ def _check_unit(name: str, depth: float, area: float | None, intrinsics: ANY_ARR
 
 
 def check_start(name: str, start: Float[ANY_ARRAY, "4 4"], mixture: Mixture, observation: Observation) -> np.ndarray:
-    """The start, a camera's pose, once it is a rigid motion from which the middle of some component is in the image.
+    """The start, world_from_camera, after a check: it is rigid, and the middle of some component is in the image.
 
     Raises ValueError that begins with `name`.
     """
@@ -220,7 +220,7 @@ def pose_of(world_from_camera: Float[np.ndarray, "4 4"], middle: Float[np.ndarra
 
 
 def camera_of(pose: Pose, middle: Float[np.ndarray, "3"], scale: float) -> Float[np.ndarray, "*pose 4 4"]:
-    """world_from_camera of canonical poses, the inverse of `pose_of`; rotations made exact, NaN where they are none."""
+    """world_from_camera of canonical poses, the inverse of `pose_of`; rotations are made exact, NaN stays NaN."""
     rotation = np.asarray(pose.rotation, float)
     finite = np.isfinite(rotation).all((-2, -1), keepdims=True)
     left, _, right = np.linalg.svd(np.where(finite, rotation, 0.0))

@@ -4,25 +4,37 @@ from dataclasses import dataclass
 
 from fmb.options import NONE, option
 
+METHODS = ("levenberg_marquardt", "first_order")
+EVIDENCES = ("both", "depth", "mask")
+
 
 @dataclass(frozen=True)
-class PoseTaskOptions:
-    """The camera's pose from depth and mask, simulated or from files (tasks pose and track)."""
+class PoseOptions:
+    """How a pose is found. With `num_starts` 0 the search begins at the given pose alone, as when tracking."""
 
     method: str = option(
         "levenberg_marquardt",
         "Solver; first_order is the paper's gradient descent",
-        choices=("levenberg_marquardt", "first_order"),
+        choices=METHODS,
     )
-    evidence: str = option("both", "What the pose is found from", choices=("both", "depth", "mask"))
+    evidence: str = option("both", "What the pose is found from", choices=EVIDENCES)
     num_starts: int = option(
         24, "Number of start poses tried around the given one (0: only the given one)", at_least=0, at_most=200
     )
-    depth_file: str = option(NONE, "Depth image (16-bit png or npy), or none")
+    spread_degrees: float = 50.0  # how far from the given start the others are turned
+    iterations: int = 10  # of the last stage, at most
+    tolerance: float = 1e-4  # radians and scales: a shorter step ends the search
+
+
+@dataclass(frozen=True)
+class PoseTaskOptions(PoseOptions):
+    """The camera's pose from depth and mask, simulated or from files."""
+
+    depth_file: str = option(NONE, "Depth image (16-bit png or npy)")
     depth_unit: float = option(
         0.001, "Length that the value 1 in a depth png stands for, in the model's unit", above=0, at_most=1e6
     )
-    mask_file: str = option(NONE, "Mask image, or none; without depth and mask a random view is simulated")
+    mask_file: str = option(NONE, "Mask image; without depth and mask a random view is simulated")
     intrinsics_file: str = option(NONE, "Focal lengths and principal point (json, or a 3 x 3 matrix in txt)")
     initial_pose_file: str = option(NONE, "Pose to start from (json, npy or txt)")
     perturb_degrees: float = option(45.0, "Largest rotation of a simulated start, in degrees", at_least=0, at_most=180)

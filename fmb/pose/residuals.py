@@ -1,8 +1,8 @@
-"""What one image says of a pose: residuals and their slopes in closed form, summed to normal equations in one pass.
+"""Residuals of one image at a pose and their slopes in closed form, summed up to normal equations in one pass.
 
-Everything is canonical: the mixture about its middle in units of its scale, points and rays in the camera's axes. A
-step (w, v) turns the object by the rotation vector w about its middle and then moves it by v, both in the camera's
-axes, so that a point p of the object moves by w x (p - t) + v. Arrays are [3, ray] and [mixture, ray], rays last.
+Everything is canonical: the mixture is about its middle in units of its scale; points and rays are in the camera's
+axes. A step (w, v) turns the object about its middle by the rotation vector w, then moves it by v, both in the camera's
+axes. So a point p of the object moves by w x (p - t) + v. Arrays are [3, ray] and [mixture, ray], rays last.
 """
 
 from typing import NamedTuple
@@ -17,9 +17,9 @@ from fmb.fields.metaballs import FLATTEST, HALF_OPAQUE, LEAST_SHARPNESS, FieldJe
 
 
 class Sight(NamedTuple):
-    """One image: how opaque it is along unit-depth directions, points seen in it, and how much either counts.
+    """One image: its silhouette along directions of unit depth, its measured points, and the weights of both.
 
-    `mask_pixel` and `depth_pixel` are their places in the image, row by row.
+    `mask_pixel` and `depth_pixel` are the numbers of their pixels, counted row by row.
     """
 
     direction: Float[Array, "3 ray"]
@@ -32,14 +32,14 @@ class Sight(NamedTuple):
 
 
 class Pose(NamedTuple):
-    """Object in the camera: x_camera = rotation @ x_object + translation."""
+    """Pose of the object in the camera: x_camera = rotation @ x_object + translation."""
 
     rotation: Float[Array, "3 3"]
     translation: Float[Array, "3"]
 
 
 class NormalEquations(NamedTuple):
-    """Loss, its gradient and its Gauss-Newton matrix in the step (w, v); mask's and depth's part of the loss."""
+    """Loss, its gradient and Gauss-Newton matrix in the step (w, v), and the loss of each kind of residual."""
 
     loss: Float[Array, ""]
     gradient: Float[Array, "6"]
@@ -48,14 +48,14 @@ class NormalEquations(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """What to expect: standard deviation of the depth residual in scales, share of wrong pixels in the mask."""
+    """Expected noise: standard deviation of the depth residuals in scales, share of wrong pixels in the mask."""
 
     depth: Float[Array, ""]
     mislabelled: Float[Array, ""]
 
 
 class Residuals(NamedTuple):
-    """Per ray: slope of the residual in the step, its pull on the loss, weight of its square, and the loss."""
+    """For each ray: slope of the residual in the step, derivative of the loss by it, weight of its square, loss."""
 
     slope: Float[Array, "6 ray"]
     score: Float[Array, " ray"]
@@ -64,16 +64,16 @@ class Residuals(NamedTuple):
 
 
 def cauchy(square: Array) -> tuple[Array, Array]:
-    """Loss and its derivative by half the squared residual, in units of the variance: far residuals count less."""
+    """Cauchy loss and its derivative by half the squared residual, in units of the variance; outliers count less."""
     bound = 2.385**2
     return bound / 2 * jnp.log1p(square / bound), 1 / (1 + square / bound)
 
 
 def density_slopes(mixture: Mixture, pose: Pose, direction: Array) -> tuple[Array, Array]:
-    """Density along each ray by the linear rule, and its slope [6, ray] in the step.
+    """Density along each ray by the linear rule (Eq. 6), and its slope [6, ray] in the step.
 
-    All rays share their origin, so that only directions are turned into the components' spaces. By the envelope theorem
-    the hits stay where they are: of component i the slope by a shift of the object is D_i Sigma_i^-1 (x_i - mean_i).
+    All rays have the same origin, so only directions are mapped into the components' spaces. By the envelope theorem
+    the hits count as fixed: for component i, the slope by a shift of the object is D_i Sigma_i^-1 (x_i - mean_i).
     """
     origin = -product("ij,i->j", pose.rotation, pose.translation)
     turned = laid_out(product("ij,ir->jr", pose.rotation, direction), direction)[0]
@@ -92,22 +92,22 @@ def density_slopes(mixture: Mixture, pose: Pose, direction: Array) -> tuple[Arra
 
 
 def field_at(mixture: Mixture, pose: Pose, point: Float[Array, "3 ray"]) -> FieldJet:
-    """The mixture's field at points seen, negative inside, its slope in the camera's axes."""
+    """The mixture's field at measured points, negative inside; its slope is in the camera's axes."""
     place = laid_out(product("ij,ir->jr", pose.rotation, point - pose.translation[:, None]), point)[0]
     jet = value_slope_curvature(mixture, place.T)
     return jet._replace(slope=product("ij,jr->ir", pose.rotation, jet.slope))
 
 
 def slope_in_step(gradient: Array, pose: Pose, point: Array) -> Float[Array, "6 ray"]:
-    """Of a function of the object's points, from its gradient in the camera's axes."""
+    """Slope in the step of a function of points, from its gradient in the camera's axes."""
     return -jnp.concatenate([cross(point - pose.translation[:, None], gradient), gradient])
 
 
 def surface_distances(mixture: Mixture, pose: Pose, point: Array) -> tuple[Array, Array]:
-    """Distance of each point from the surface, negative inside, and its slope in the step as of a plane's.
+    """Distance of each point from the surface, negative inside, and its slope [6, ray] in the step, as for a plane.
 
-    It solves f - g s + k s^2 / 2 = 0, g the slope of f and k its curvature: exact for one ball, else first order. That
-    is the length that noise of depth has, but far from the surface its slope is not that of a plane.
+    It solves f - g s + k s^2 / 2 = 0, with g the slope of f and k its curvature: exact for one ball, else to first
+    order. Noise of the depth has this length. Far from the surface the slope is not that of a plane.
     """
     jet = field_at(mixture, pose, point)
     square = jnp.maximum((jet.slope * jet.slope).sum(0), FLATTEST**2)
@@ -117,9 +117,9 @@ def surface_distances(mixture: Mixture, pose: Pose, point: Array) -> tuple[Array
 
 
 def surface_levels(mixture: Mixture, pose: Pose, point: Array) -> tuple[Array, Array]:
-    """The level of each point as the distance it would be from a ball of the components' mean size, and its slope.
+    """Distance of each point from a ball of the components' mean size with the same field there, and its slope.
 
-    A function of f alone, so that the slope is exact however far the point is: what a search from afar needs.
+    It depends on f alone, so its slope is exact at any distance, as a search from afar needs.
     """
     jet = field_at(mixture, pose, point)
     depth = jnp.maximum(mixture.log_weight - HALF_OPAQUE, LEAST_SHARPNESS).mean()
@@ -131,9 +131,9 @@ def surface_levels(mixture: Mixture, pose: Pose, point: Array) -> tuple[Array, A
 
 
 def mask_residuals(density: Array, slope: Array, sight: Sight, noise: Noise) -> Residuals:
-    """Cross-entropy (Eq. 11) of masks that are wrong in a share of the pixels, with Fisher's weight.
+    """Cross-entropy (Eq. 11) of a mask in which a share e of the pixels is wrong, with Fisher's weight.
 
-    Of p = e + (1 - 2 e) alpha; e bounds what one pixel can say, and keeps far pixels from having slopes without end.
+    A pixel shows the object with probability e + (1 - 2 e) alpha, so the loss and slope of one pixel are bounded.
     """
     opacity = -jnp.expm1(-density)
     believed = noise.mislabelled + (1 - 2 * noise.mislabelled) * opacity
@@ -145,14 +145,14 @@ def mask_residuals(density: Array, slope: Array, sight: Sight, noise: Noise) -> 
 
 
 def depth_residuals(distance: Array, slope: Array, sight: Sight, noise: Noise) -> Residuals:
-    """Distances of the points seen, by Cauchy's robust loss (iteratively reweighted least squares)."""
+    """Distances of the measured points under Cauchy's robust loss (iteratively reweighted least squares)."""
     loss, weight = cauchy((distance / noise.depth) ** 2)
     weight = sight.depth_weight * weight / noise.depth**2
     return Residuals(slope, weight * distance, weight, sight.depth_weight * loss)
 
 
 def normal_equations(*residuals: Residuals) -> NormalEquations:
-    """Sums over all rays of all residuals."""
+    """The sums over all rays of all residuals."""
     gradient = sum(product("ir,r->i", x.slope, x.score) for x in residuals)
     information = sum(product("ir,jr->ij", x.slope * x.weight[None], x.slope) for x in residuals)
     parts = jnp.stack([x.loss.sum() for x in residuals])
@@ -160,5 +160,5 @@ def normal_equations(*residuals: Residuals) -> NormalEquations:
 
 
 def cross(a: Array, b: Array) -> Array:
-    """Of vectors [3, ray]."""
+    """Cross product of vectors [3, ray]."""
     return jnp.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])

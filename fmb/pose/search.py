@@ -1,4 +1,4 @@
-"""How a pose is found from normal equations: damped Gauss-Newton steps, from one start or from many, coarse to fine."""
+"""The search for a pose by damped Gauss-Newton steps (Levenberg-Marquardt), from one start or many."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,8 +14,8 @@ from fmb.geometry.rotations import matrix_from_rotation_vector
 from fmb.pose.residuals import NormalEquations, Pose
 
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-6, 1e6  # of the Gauss-Newton matrix, relative to its diagonal
-EASED, TIGHTENED = 0.2, 6.0  # what an accepted and a refused step make of the damping
-LEAST_PROMISE = 3e-3  # nats of all pixels: a step that foretells less changes nothing that could be told
+EASED, TIGHTENED = 0.2, 6.0  # factors of the damping after an accepted and a refused step
+LEAST_PROMISE = 3e-3  # nats over all pixels; a step that is predicted to gain less changes nothing visible
 LONGEST_TURN, LONGEST_SHIFT = 0.5, 0.4  # of one step: radians and scales
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
@@ -42,13 +42,13 @@ class SearchPath(NamedTuple):
 
 
 def moved(pose: Pose, step: Float[Array, "6"]) -> Pose:
-    """The object turned about its middle by the step's first three numbers, moved by the last three."""
+    """The pose after a step: turned about the object's middle by its first three numbers, moved by the last three."""
     turn = matrix_from_rotation_vector(step[:3])
     return Pose(product("ij,jk->ik", turn, pose.rotation), pose.translation + step[3:])
 
 
 def damped_step(normal: NormalEquations, damping: Float[Array, ""]) -> Float[Array, "6"]:
-    """Levenberg-Marquardt's step, its turn and its shift no longer than they may be."""
+    """Step of Levenberg and Marquardt, shortened to LONGEST_TURN and LONGEST_SHIFT; 0 where it is not finite."""
     diagonal = jnp.diagonal(normal.information)
     floor = 1e-6 * diagonal.max() + jnp.finfo(diagonal.dtype).tiny ** 0.5
     matrix = normal.information + jnp.diag(damping * diagonal + floor)
@@ -59,9 +59,9 @@ def damped_step(normal: NormalEquations, damping: Float[Array, ""]) -> Float[Arr
 
 
 def begin(evaluate: Callable[[Pose], NormalEquations], pose: Pose) -> Search:
-    """A search that has not looked yet: its first trial stays where it is, and is better than nothing.
+    """A search before its first trial, which stays at the same pose and is always taken.
 
-    A first look of its own would double what there is to compile.
+    Evaluating the pose here would double what must be compiled.
     """
     shapes = jax.eval_shape(evaluate, pose)
     blind = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
@@ -71,7 +71,7 @@ def begin(evaluate: Callable[[Pose], NormalEquations], pose: Pose) -> Search:
 
 
 def advance(evaluate: Callable[[Pose], NormalEquations], search: Search) -> Search:
-    """One trial: taken if it lowers the loss, else the damping rises."""
+    """The search after one trial: a step is taken if it lowers the loss; else the damping rises."""
     last = search.normal
     step = damped_step(last, search.damping)
     pose = moved(search.pose, step)
@@ -89,9 +89,9 @@ def advance(evaluate: Callable[[Pose], NormalEquations], search: Search) -> Sear
 def descend(
     evaluate: Callable[[Pose], NormalEquations], pose: Pose, steps: int, tolerance: float = 0.0
 ) -> tuple[Search, SearchPath]:
-    """The search after at most `steps` trials, fewer once a step is shorter than `tolerance` or promises too little.
+    """The search after at most `steps` trials, and its path, whose rows after the end repeat the last one.
 
-    The rows of the track after the end repeat it.
+    It ends early once a step is shorter than `tolerance` or is predicted to gain less than LEAST_PROMISE.
     """
     search = begin(evaluate, pose)
 
@@ -119,11 +119,11 @@ def best_of(results: Any, loss: Float[Array, " start"], count: int) -> Any:
 
 
 def turns_around(count: int, spread: float) -> Float[np.ndarray, "start 3"]:
-    """Rotation vectors of angles up to `spread`, the first zero, spread over all axes, denser near zero."""
+    """Rotation vectors of angles from 0 to `spread` [rad] about evenly spread axes, denser near zero."""
     number = np.arange(count)
     height = 1 - 2 * (number + 0.5) / count
     around = GOLDEN_ANGLE * number
     across = np.sqrt(1 - height**2)
     axis = np.stack([across * np.cos(around), across * np.sin(around), height], axis=1)
-    order = np.argsort((number * 0.6180339887) % 1)  # angles and axes independent of each other
+    order = np.argsort((number * 0.6180339887) % 1)  # so that angles and axes are independent
     return axis[order] * (spread * np.sqrt(number / max(count - 1, 1)))[:, None]

@@ -1,4 +1,4 @@
-"""Images of a known pose, and starts beside it: what poses are tried and measured on (section 7.1)."""
+"""Simulated images of a known pose, and starts beside it, on which the search is measured (section 7.1)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from fmb.pose.observation import Observation
 
 
 class Perturbation(NamedTuple):
-    """Largest turn about the object's centre, in degrees, and largest move, in the unit of the pose."""
+    """Largest turn about the object's centre, in degrees, and largest shift, in the unit of the pose."""
 
     degrees: float
     shift: float
@@ -41,7 +41,7 @@ def simulated(
     generator: np.random.Generator,
     noise: float = 0.0,
 ) -> list[Observation]:
-    """What a depth camera sees of the mesh, whose scale is 1, from each camera; `noise`: strength of the sensor's."""
+    """What a depth camera with noise of that strength sees of the mesh, whose scale is 1, from each camera."""
     views = render_ground_truth(mesh, cameras, image_size, "raycast").views
     seen = []
     for view, stream in enumerate(generator.spawn(len(views.silhouette))):
@@ -52,7 +52,7 @@ def simulated(
     return seen
 
 
-METRES_PER_SCALE = 0.3  # a thing on a table: 0.9 m from the camera at distance 3
+METRES_PER_SCALE = 0.3  # size of a thing on a table; at distance 3 it is 0.9 m from the camera
 AXIAL = 1.425e-3  # per metre: deviation of depth = AXIAL z^2, half a pixel of disparity there [K, Eq. 12]
 GRAZING = 1e-4  # sqrt(m^3): beside it GRAZING / sqrt(z) (a / (pi/2 - a))^2 for a surface at incidence a [N, Eq. 3]
 LATERAL, LATERAL_GRAZING = 0.8, 0.035  # pixels of the sensor: 0.8 + 0.035 a / (pi/2 - a) [N, Eq. 1]
@@ -61,9 +61,9 @@ FOCAL_BASELINE = 585.0 * 0.075  # pixels x metres: disparity = FOCAL_BASELINE / 
 DISPARITY_STEP = 1 / 8  # pixel: disparities are whole multiples of it [K]
 STEEPEST = np.deg2rad(80.0)  # incidence at which the terms that diverge at 90 degrees stop growing
 FADES, GONE = np.deg2rad(65.0), np.deg2rad(85.0)  # incidence between which returns get lost: [N] measured up to 70
-EDGE_SLOPE = 6.0  # a step in depth steeper than this many widths of a pixel there (81 degrees) is an edge
+EDGE_SLOPE = 6.0  # widths of a pixel there; a larger step in depth (81 degrees) is an edge
 EDGE_LOSS = 0.5  # chance that a pixel beside an edge measures nothing
-DAMAGE = 1 / 8  # share of the mask that is missing: the under-segmentation of section 7.2
+DAMAGE = 1 / 8  # share of the mask that is missing (under-segmentation, section 7.2)
 
 
 class Exposure(NamedTuple):
@@ -76,49 +76,49 @@ class Exposure(NamedTuple):
 
     @property
     def metres(self) -> np.ndarray:
-        """The depth as the sensor would tell it."""
+        """The depth in metres of the simulated sensor."""
         return self.depth * (METRES_PER_SCALE / self.scale)
 
 
 def simulate_sensor(exposure: Exposure, generator: np.random.Generator, strength: float = 1.0) -> Exposure:
-    """The view as the sensor and a careless segmentation give it: all of SENSOR_NOISES in their order.
+    """The image with all of SENSOR_NOISES, in their order: a sensor's noise and a careless mask.
 
-    `strength` multiplies deviations, lattice steps, chances and shares; 0 changes nothing.
+    `strength` multiplies deviations, steps, chances and shares; 0 changes nothing.
     Raises ValueError for a negative strength or a scale that is not positive.
     """
     if not strength >= 0.0:
         raise ValueError(f"strength {strength} of the sensor's noise; must be at least 0")
     if not exposure.scale > 0.0:
         raise ValueError(f"scale {exposure.scale} of the object; must be positive")
-    # One stream a kind: what one of them draws moves none of the others.
+    # each kind has its own stream, so that none depends on what another draws
     for noise, stream in zip(SENSOR_NOISES.values(), generator.spawn(len(SENSOR_NOISES)), strict=True):
         exposure = noise(exposure, stream, strength) if strength > 0.0 else exposure
     return exposure
 
 
 def grazing(exposure: Exposure, generator: np.random.Generator, strength: float = 1.0) -> Exposure:
-    """No depth where the surface is seen from the side: the chance rises from 0 at FADES to 1 at GONE."""
+    """No depth where the surface is seen at a grazing angle: the chance rises from 0 at FADES to 1 at GONE."""
     chance = strength * np.clip((incidence(exposure.depth, exposure.intrinsics) - FADES) / (GONE - FADES), 0.0, 1.0)
     return _without(exposure, generator.uniform(size=exposure.depth.shape) < chance)
 
 
 def edges(exposure: Exposure, generator: np.random.Generator, strength: float = 1.0) -> Exposure:
-    """No depth at some of the pixels beside a step in depth or beside nothing measured."""
+    """No depth at some of the pixels beside a step in depth or beside pixels without depth."""
     lost = generator.uniform(size=exposure.depth.shape) < strength * EDGE_LOSS
     return _without(exposure, lost & beside_edge(exposure.depth, exposure.intrinsics))
 
 
 def lateral(exposure: Exposure, generator: np.random.Generator, strength: float = 1.0) -> Exposure:
-    """Depths that belong a little aside: normal shifts in both directions times the slopes there [N].
+    """Depths of places a little aside: normal shifts in both directions times the slopes there [N].
 
-    The deviation is an angle of the sensor, so it is fewer pixels in a coarser image.
+    The deviation is an angle of the sensor, so in a coarser image it is fewer pixels.
     """
     angle = _bounded_incidence(exposure)
     deviation = strength * (LATERAL + LATERAL_GRAZING * angle / (np.pi / 2 - angle)) / SENSOR_FOCAL
     shift = generator.normal(size=(2, *exposure.depth.shape)) * deviation
-    slopes = np.nan_to_num(np.stack(slope(exposure.depth)))  # a pixel alone has none, and keeps its depth
+    slopes = np.nan_to_num(np.stack(slope(exposure.depth)))  # a pixel without neighbours keeps its depth
     focal = exposure.intrinsics[[1, 0], [1, 0]].reshape(2, 1, 1)
-    # a slope beyond EDGE_SLOPE is no surface that a shift could follow
+    # a slope above EDGE_SLOPE is an edge, not a surface
     steepest = EDGE_SLOPE * np.nan_to_num(exposure.depth) / focal
     return exposure._replace(
         depth=exposure.depth + np.sum(np.clip(slopes, -steepest, steepest) * focal * shift, axis=0)
@@ -126,17 +126,17 @@ def lateral(exposure: Exposure, generator: np.random.Generator, strength: float 
 
 
 def axial(exposure: Exposure, generator: np.random.Generator, strength: float = 1.0) -> Exposure:
-    """Normal errors of depth, of a deviation that grows with z^2 [K] and at grazing incidence [N]."""
+    """Normal errors of depth, with a deviation that grows with z^2 [K] and with incidence [N]."""
     angle, metres = _bounded_incidence(exposure), exposure.metres
     grazed = GRAZING / np.sqrt(metres) * (angle / (np.pi / 2 - angle)) ** 2
-    # [N] sees it from 60 degrees on; below, the two terms together must stay the law of z^2
+    # [N] finds this term from 60 degrees on; below, only the law of z^2 holds
     deviation = AXIAL * metres**2 + np.where(angle > np.pi / 3, grazed, 0.0)
     error = strength * deviation * generator.normal(size=exposure.depth.shape)
     return exposure._replace(depth=exposure.depth + error * (exposure.scale / METRES_PER_SCALE))
 
 
 def disparity(exposure: Exposure, generator: np.random.Generator, strength: float = 1.0) -> Exposure:
-    """Depths whose disparity is a whole multiple of `strength` DISPARITY_STEP; nothing random about it."""
+    """Depths rounded so that disparity is a multiple of `strength` DISPARITY_STEP; nothing is random."""
     step = strength * DISPARITY_STEP
     with np.errstate(divide="ignore", invalid="ignore"):
         metres = FOCAL_BASELINE / (np.maximum(np.rint(FOCAL_BASELINE / exposure.metres / step), 1.0) * step)
@@ -144,8 +144,8 @@ def disparity(exposure: Exposure, generator: np.random.Generator, strength: floa
 
 
 def mask(exposure: Exposure, generator: np.random.Generator, strength: float = 1.0) -> Exposure:
-    """A mask without a cluster of `strength` DAMAGE of its pixels; what is outside it has no depth either."""
-    twice = np.stack([exposure.silhouette] * 2)  # damage meets half of the views
+    """A mask that lacks a cluster of `strength` DAMAGE of its pixels; depth is missing there, too."""
+    twice = np.stack([exposure.silhouette] * 2)  # half of the views are damaged
     pose, matrix = np.tile(np.eye(4), (2, 1, 1)), np.tile(exposure.intrinsics, (2, 1, 1))
     found = damaged(Views(Cameras(pose, matrix), twice), generator, min(strength * DAMAGE, 0.5)).silhouette
     silhouette = np.minimum(found[0], found[1])
@@ -165,16 +165,16 @@ SENSOR_NOISES: dict[
 
 
 def slope(depth: Float[np.ndarray, "height width"]) -> tuple[np.ndarray, np.ndarray]:
-    """Change of depth from row to row and from column to column, on the flatter side; NaN where no side is known."""
+    """Change of depth from row to row and from column to column, to the nearer neighbour; NaN where there is none."""
     return _one_sided(depth), _one_sided(depth.T).T
 
 
 def incidence(
     depth: Float[np.ndarray, "height width"], intrinsics: Float[np.ndarray, "3 3"]
 ) -> Float[np.ndarray, "height width"]:
-    """Angle in radians between ray and surface normal, 0 face on; NaN where the surface has no slope.
+    """Angle in radians between ray and surface normal, 0 where the surface faces the camera; NaN without a slope.
 
-    With inverse depth w(u, v), linear in the image for a plane, the normal is K^T (w_u, w_v, w - u w_u - v w_v).
+    Inverse depth w(u, v) of a plane is linear in the image, and its normal is K^T (w_u, w_v, w - u w_u - v w_v).
     """
     height, width = depth.shape
     inverse = np.divide(1.0, depth, where=depth > 0.0, out=np.full(depth.shape, np.nan))
@@ -190,7 +190,7 @@ def incidence(
 def beside_edge(
     depth: Float[np.ndarray, "height width"], intrinsics: Float[np.ndarray, "3 3"]
 ) -> Bool[np.ndarray, "height width"]:
-    """Measured pixels one of whose four neighbours measures nothing or is a step of depth away."""
+    """Pixels with depth that have a neighbour (of four) without depth or across a step in depth."""
     padded = np.pad(depth, 1, mode="edge")
     found = np.zeros(depth.shape, bool)
     for axis, neighbour in (

@@ -1,23 +1,21 @@
-"""How a pose is found: the options, and the stages of the search that they mean."""
+"""The stages of the search for a pose, as its options ask for them."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from fm_render import Settings, choose
+from fm_render import choose
+from fmb.pose.options import EVIDENCES, METHODS, PoseOptions
 
-METHODS = ("levenberg_marquardt", "first_order")
-EVIDENCES = ("both", "depth", "mask")
-FEW, FEWER = 8, 3  # poses that are worth the second and the third stage
-ENDING = 1e-3  # radians and scales, from one start alone: ten times below what the noise of an image leaves open
-FEW_RAYS, TRACKING_RAYS = 512, 1_024  # of the two stages from one start alone, and as many points
-MOST_RAYS = 2_048  # near the mask, and at most so many points: what the finest image comes down to
+FEW, FEWER = 8, 3  # poses that enter the second and the third stage
+ENDING = 1e-3  # radians and scales, from one start alone: a tenth of what the noise of an image leaves open
+FEW_RAYS, TRACKING_RAYS = 512, 1_024  # most rays, and most points, in the two stages from one start alone
+MOST_RAYS = 2_048  # near the mask, and most points, in the finest image
 
 
 class Stage(NamedTuple):
-    """A round of the search: pixels pooled, poses that enter, trials (the first only looks), residuals to expect.
+    """A round of the search: side of pooled blocks, poses that enter, trials (the first only looks), expected noise.
 
-    `far`: depth by the level of the mixture's field, whose slope is exact anywhere, not by distance. `most`: rays.
-    `ending`: a step shorter than that, in radians and scales, ends it.
+    `far`: depth is compared by the level of the mixture's field, whose slope is exact anywhere, instead of by distance.
+    `most`: most rays, and most points. `ending`: a shorter step, in radians and scales, ends the stage.
     """
 
     pooling: int
@@ -31,41 +29,26 @@ class Stage(NamedTuple):
     ending: float = 0.0
 
 
-@dataclass(frozen=True)
-class PoseOptions:
-    """How a pose is found. `starts` 0: from the given start alone, as when tracking.
+def check_options(options: PoseOptions) -> None:
+    """ValueError for an unknown name or a number out of range."""
+    for field, allowed in {"method": METHODS, "evidence": EVIDENCES}.items():
+        choose(field, getattr(options, field), allowed)
+    least = {"num_starts": 0, "iterations": 1, "spread_degrees": 0.0, "tolerance": 0.0}
+    for field, bound in least.items():
+        if not getattr(options, field) >= bound:
+            raise ValueError(f"{field} {getattr(options, field)}; must be at least {bound}")
 
-    method: "levenberg_marquardt", or the paper's "first_order", which renders as `settings` say. evidence: "both",
-    "depth" or "mask".
-    """
 
-    method: str = "levenberg_marquardt"
-    evidence: str = "both"
-    starts: int = 24
-    spread_degrees: float = 50.0  # how far from the given start the others are turned
-    iterations: int = 10  # of the last stage, at most
-    tolerance: float = 1e-4  # radians and scales: a shorter step ends the search
-    settings: Settings = Settings()
-
-    def check(self) -> None:
-        """ValueError for an unknown name or a number out of range."""
-        for field, allowed in {"method": METHODS, "evidence": EVIDENCES}.items():
-            choose(field, getattr(self, field), allowed)
-        least = {"starts": 0, "iterations": 1, "spread_degrees": 0.0, "tolerance": 0.0}
-        for field, bound in least.items():
-            if not getattr(self, field) >= bound:
-                raise ValueError(f"{field} {getattr(self, field)}; must be at least {bound}")
-
-    def stages(self) -> tuple[Stage, ...]:
-        """Coarse to fine; each ends where nothing moves any more."""
-        last = Stage(1, 1, self.iterations, 0.02, 0.03, 0.0, False, MOST_RAYS)
-        if self.starts == 0:
-            first = Stage(2, 1, self.iterations, 0.05, 0.05, 0.0, True, FEW_RAYS, 100 * ENDING)
-            return (first, last._replace(most=TRACKING_RAYS, ending=ENDING))
-        few, fewer = min(FEW, self.starts), min(FEWER, self.starts)
-        return (
-            Stage(4, self.starts + 1, 13, 0.1, 0.05, 0.5, True),
-            Stage(2, few, 15, 0.1, 0.05, 0.3, True),
-            Stage(1, fewer, 9, 0.05, 0.03, 0.0, True, MOST_RAYS),
-            last,
-        )
+def stages_of(options: PoseOptions) -> tuple[Stage, ...]:
+    """The stages, coarse to fine; each ends once nothing moves any more."""
+    last = Stage(1, 1, options.iterations, 0.02, 0.03, 0.0, False, MOST_RAYS)
+    if options.num_starts == 0:
+        first = Stage(2, 1, options.iterations, 0.05, 0.05, 0.0, True, FEW_RAYS, 100 * ENDING)
+        return (first, last._replace(most=TRACKING_RAYS, ending=ENDING))
+    few, fewer = min(FEW, options.num_starts), min(FEWER, options.num_starts)
+    return (
+        Stage(4, options.num_starts + 1, 13, 0.1, 0.05, 0.5, True),
+        Stage(2, few, 15, 0.1, 0.05, 0.3, True),
+        Stage(1, fewer, 9, 0.05, 0.03, 0.0, True, MOST_RAYS),
+        last,
+    )

@@ -1,4 +1,4 @@
-"""Tracking: the camera's pose in frame after frame, each started from the last."""
+"""Tracking: the camera's pose in each frame of a sequence, started from the last frame."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,10 +8,10 @@ from jaxtyping import Float
 from fm_render import Mixture
 from fmb.geometry.cameras import ANY_ARRAY
 from fmb.geometry.poses import PoseEstimate
-from fmb.pose.estimate import PoseProgram, estimate_pose
+from fmb.pose.estimate import PoseProgram, find_pose
 from fmb.pose.observation import Observation, nothing_seen
 
-LONGEST_PREDICTION = 0.5  # radians a frame: a faster motion is taken for a mistake, and not continued
+LONGEST_PREDICTION = 0.5  # radians a frame; a faster motion is taken for a mistake and not continued
 
 
 def track(
@@ -22,11 +22,13 @@ def track(
     scale: float,
     predict: bool = True,
 ) -> Iterator[PoseEstimate]:
-    """The pose in each frame, as soon as it is found; compile the program with PoseOptions(starts=0).
+    """The pose in each frame, one after the other; compile the program with PoseOptions(num_starts=0).
 
-    A frame is started from the last pose that was found and, with `predict`, the motion that led to it once more. A
-    frame that shows nothing of the object keeps the pose, with success False and a covariance without bound; so does,
-    with its own covariance, one whose search fails. Raises ValueError as `estimate_pose` does, with the frame's number.
+    The search of a frame starts from the last pose found; with `predict`, the last motion is repeated first. A frame
+    that shows nothing of the object keeps the pose, with success False and infinite covariance. The frame after a
+    failed search starts from the last pose found, too. `scale` is the object's size in the mixture's unit.
+
+    Raises ValueError as `find_pose` does, with the frame's number.
     """
     pose, motion = np.asarray(start, float), np.eye(4)
     for number, observation in enumerate(observations):
@@ -35,7 +37,7 @@ def track(
             motion = np.eye(4)
             continue
         try:
-            fit = estimate_pose(program, mixture, observation, pose @ motion, scale)
+            fit = find_pose(program, mixture, observation, pose @ motion, scale)
         except ValueError as error:
             raise ValueError(f"frame {number}: {error}") from error
         motion = np.eye(4)

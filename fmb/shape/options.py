@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fmb.fit.options import FitOptions
 from fmb.options import option
 
 
@@ -23,7 +24,7 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
-class OptimizationOptions:
+class OptimizationOptions(FitOptions):
     """The fit of the mixture to the silhouettes."""
 
     recipe: str = option(
@@ -31,18 +32,6 @@ class OptimizationOptions:
         "How to fit; predecessor repeats the released program with its own settings",
         choices=("best", "predecessor"),
     )
-    num_epochs: int = option(
-        100,
-        "Passes over the rays (each takes all rays near an outline and a quarter of the others)",
-        at_least=1,
-        at_most=100_000,
-    )
-    batch_size: int = option(2048, "Rays in one step", at_least=1, at_most=10**7)
-    initial_lr: float = option(0.06, "Largest learning rate of Adam", above=0, at_most=10)
-    schedule: str = option(
-        "cosine", "How the learning rate changes over the fit", choices=("cosine", "one_cycle", "plateau", "constant")
-    )
-    early_stop: bool = option(True, "Stop early once the loss no longer falls")
     opt_shape_scale: float = option(
         2.2, "Scale of the object during the fit; only recipe predecessor depends on it", above=0, at_most=1000
     )
@@ -58,6 +47,8 @@ class OptimizationOptions:
         at_least=0,
         at_most=1000,
     )
+    square_decay: float = 0.99
+    average_decay: float = 0.98
 
 
 # What recipe "predecessor" uses, whatever config.yaml says; flags that say otherwise are refused.

@@ -16,7 +16,8 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from fm_render import Mixture, Settings
-from fmb.fit.loop import Coordinates, Course, FitOptions, History, Program, begin, compile_fit, run_fit
+from fmb.fit.loop import Coordinates, Course, History, Program, begin, compile_fit, run_fit
+from fmb.fit.options import FitOptions
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.metrics import view_ious
 from fmb.geometry.options import RenderingOptions
@@ -25,7 +26,7 @@ from fmb.shape.attendant import all_alpha, attend, begin_attention
 from fmb.shape.edges import EDGE_COORDINATES, PLAIN_COORDINATES, Edges, edges_from_mixture, mixture_from_edges
 from fmb.shape.options import RELEASED, OptimizationOptions
 from fmb.shape.sampling import Sampling, sample_all, sample_objects, sample_outlines
-from fmb.shape.supervision import DEPTH_SETTINGS, Sample, Supervision, spread_points
+from fmb.shape.supervision import Sample, Supervision, depth_settings, spread_points
 
 CANDIDATES = 2  # states that are compared with the last one at the end
 
@@ -68,23 +69,22 @@ class ShapeFit(NamedTuple):
     view_iou: Float[np.ndarray, " view"]
 
 
-def fit_options(options: OptimizationOptions) -> FitOptions:
-    """The numbers of the recipe that `options` names."""
-    released = options.recipe == "predecessor"
-    if released:
-        options = replace(options, **RELEASED)
-    numbers = options.num_epochs, options.batch_size, options.initial_lr, options.schedule, options.early_stop
-    return FitOptions(*numbers) if released else FitOptions(*numbers, square_decay=0.99, average_decay=0.98)
+def fit_options(options: OptimizationOptions) -> OptimizationOptions:
+    """The options with the numbers of the recipe that they name."""
+    if options.recipe != "predecessor":
+        return options
+    return replace(options, **RELEASED, square_decay=FitOptions.square_decay, average_decay=FitOptions.average_decay)
 
 
 def compile_shape_fit(
-    mixture: Mixture, shape: tuple[int, int, int], options: OptimizationOptions, settings: Settings = Settings()
+    mixture: Mixture, shape: tuple[int, int, int], options: OptimizationOptions, settings: Settings | None = None
 ) -> ShapeProgram:
     """The compiled fit of such a mixture to views of `shape` = (views, height, width); reads shapes only.
 
-    What the fit renders with `settings` is to be rendered with them afterwards, depth above all: see DEPTH_SETTINGS.
+    What the fit renders with `settings` (None: `depth_settings`) is to be rendered with them afterwards, depth above
+    all: program.supervision.settings.
     """
-    recipe = RECIPES[options.recipe]
+    recipe, settings = RECIPES[options.recipe], settings or depth_settings(options.depth_weight)
     supervision = Supervision(options.depth_weight, options.point_weight, options.opt_shape_scale, settings)
 
     def loss(parameters: Mixture | Edges, batch: Sample) -> Float[Array, ""]:
@@ -95,7 +95,7 @@ def compile_shape_fit(
     return ShapeProgram(program, recipe, options.opt_shape_scale, supervision)
 
 
-def fit_shape(
+def fit_to_views(
     program: ShapeProgram,
     mixture: Mixture,
     views: Views,
@@ -184,6 +184,11 @@ CONVERSION = OptimizationOptions(num_epochs=40, depth_weight=3.0)
 CONVERSION_VIEWS = RenderingOptions()  # 20 of 64 x 64
 
 
+def conversion_options(options: OptimizationOptions) -> OptimizationOptions:
+    """The options of a fit whose depths count: with the weight of CONVERSION where they have none; without points."""
+    return replace(options, depth_weight=options.depth_weight or CONVERSION.depth_weight, point_weight=0.0)
+
+
 def refine_mixture(
     mesh: trimesh.Trimesh,
     start: Mixture,
@@ -194,12 +199,13 @@ def refine_mixture(
 ) -> ShapeFit:
     """The mixture that began as `start` after a fit to what the mesh, in its canonical frame, looks like.
 
-    Its depths are best with DEPTH_SETTINGS; 40 components take 2 seconds. `on_progress` sees step, total and loss.
+    Its depths are to be rendered with `depth_settings`. 40 components take 2 seconds. `on_progress` sees step, total,
+    loss.
     """
     views_generator, fit_generator = generator.spawn(2)
     views = conversion_views(mesh, views_generator, rendering)
-    program = compile_shape_fit(start, views.silhouette.shape, options, DEPTH_SETTINGS)
-    return fit_shape(program, start, views, fit_generator, lambda *now: on_progress(*now[:3]))
+    program = compile_shape_fit(start, views.silhouette.shape, options)
+    return fit_to_views(program, start, views, fit_generator, lambda *now: on_progress(*now[:3]))
 
 
 def conversion_views(

@@ -21,6 +21,11 @@ DEPTH_WIDTH, POINT_WIDTH = 0.05, 0.02  # of the object's scale: errors beyond it
 DEPTH_SETTINGS = Settings(betas=TwoBetas(near=20.0))
 
 
+def depth_settings(depth_weight: float) -> Settings:
+    """What to render with, in the fit and afterwards: DEPTH_SETTINGS where depths have a weight, else the usual."""
+    return DEPTH_SETTINGS if depth_weight else Settings()
+
+
 class Sample(NamedTuple):
     """Pixels, how much each counts in the loss and, where there are points, one beside each pixel."""
 

@@ -28,10 +28,10 @@ from fmb.geometry.frames import Frame
 from fmb.geometry.metrics import average_distance, average_nearest_distance, object_pose_error
 from fmb.geometry.poses import PoseEstimate
 from fmb.machine import Clock, choose_device, say
-from fmb.pose.estimate import PoseProgram, compile_pose, estimate_pose
+from fmb.pose.estimate import PoseProgram, compile_pose, find_pose
 from fmb.pose.observation import Observation
 from fmb.pose.simulation import Perturbation, perturbed
-from fmb.tasks.models import model_of_mesh, solver
+from fmb.tasks.models import model_of_mesh
 from fmb.tasks.shell import task_folder
 
 SAMPLES = 2_000  # points of a model that ADD and ADD-S are measured on
@@ -72,7 +72,7 @@ def bop(config: Config, clock: Clock) -> None:
             kind = (*size, len(mixture.mean))
             if kind not in programs:
                 with clock("compile"):
-                    programs[kind] = compile_pose(mixture, size, solver(config))
+                    programs[kind] = compile_pose(mixture, size, config.pose)
             with clock("optimize"):
                 result, row = solved(programs[kind], known[target.object], view, generator, config)
             results += [] if result is None else [result]
@@ -129,7 +129,7 @@ def searched(program: PoseProgram, known: Known, seen: Observation, start: Float
     """The pose found; canonical. Raises ValueError where there is too little to find it from."""
     if program.options.evidence == "mask" and seen.silhouette is None:
         raise ValueError("no mask, and the evidence is the mask alone")
-    fit = estimate_pose(program, known.mixture, seen, start, 1.0)
+    fit = find_pose(program, known.mixture, seen, start, 1.0)
     if not np.isfinite(fit.world_from_camera).all():
         raise ValueError("the search lost itself")
     return fit

@@ -1,18 +1,17 @@
 """Task `convert`: a mesh as a mixture, from EM on its volume and a fit to its silhouettes."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from fmb import machine
-from fmb.config import Config, to_yaml
+from fmb.command.yaml_file import to_yaml
+from fmb.config import Config
 from fmb.fields.looks import evaluate
 from fmb.files.meshes import read_mesh
 from fmb.geometry.frames import canonical_frame
 from fmb.machine import Clock, choose_device, say
-from fmb.shape.recipe import CONVERSION, conversion_views, refine_mixture
+from fmb.shape.recipe import conversion_options, conversion_views, refine_mixture
 from fmb.shape.start import start_mixture
-from fmb.shape.supervision import DEPTH_SETTINGS
+from fmb.shape.supervision import depth_settings
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture
 from fmb.tasks.shell import circumstances, task_folder
 
@@ -29,11 +28,12 @@ def convert(config: Config, clock: Clock) -> None:
         start = start_mixture(mesh, config.model, config.random_seed)
     say(device.hint, start.notice)
     with clock("optimize"), machine.progress_bar("fit") as on_progress:
-        wanted = replace(config.optimization, depth_weight=config.optimization.depth_weight or CONVERSION.depth_weight)
+        wanted = conversion_options(config.optimization)
         fit = refine_mixture(mesh, start.mixture, fit_generator, wanted, config.rendering, on_progress)
     with clock("evaluate"):
         novel = {"novel": conversion_views(mesh, novel_generator, config.rendering)}
-        before, after = (evaluate(mixture, novel, unit, DEPTH_SETTINGS)[1] for mixture in (start.mixture, fit.mixture))
+        settings = depth_settings(wanted.depth_weight)
+        before, after = (evaluate(mixture, novel, unit, settings)[1] for mixture in (start.mixture, fit.mixture))
     subject = with_mesh(Subject(fit.mixture, frame, views=novel["novel"], seed=config.random_seed), config.export)
     facts = {"task": "convert", **after, "initial": before, "scale": unit, "init": start.kind}
     facts |= {"device": device.name, **circumstances(config), **surface_facts(subject, mesh, config.random_seed)}

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from fm_render import Mixture
 from fmb import machine
 from fmb.config import PROGRAM, Config, ExportOptions
-from fmb.fields.metaballs import MeshOptions, mesh_mixture, vertex_colors
+from fmb.fields.metaballs import mesh_mixture, vertex_colors
 from fmb.fields.mixtures import in_double
 from fmb.fields.points import Cloud, cloud_to_world, surface_points, volume_points
 from fmb.files.media import write_gif, write_video
@@ -81,6 +81,7 @@ class Subject(NamedTuple):
     level: float = 0.0  # of the surface; 0: to be searched for, where there are views
     iou: float | None = None  # of the surface's silhouettes and the views'
     seed: int = 0
+    deviations: dict[str, np.ndarray] | None = None  # how sure each component is, in the input's unit
 
 
 def export(
@@ -107,9 +108,8 @@ def with_mesh(
     """The subject with its closed surface, coloured where the mixture is, unless it has one or none is wanted."""
     if options.mesh == NONE or subject.mesh is not None:
         return subject
-    wanted = MeshOptions(options.mesh_field, options.mesh_resolution, subject.level, options.mesh_faces)
     mesh, level, overlap = mesh_mixture(
-        subject.mixture, wanted, subject.views, lambda done, total: on_progress(done, total, np.nan)
+        subject.mixture, options, subject.views, subject.level, lambda done, total: on_progress(done, total, np.nan)
     )
     if subject.color is not None:
         colors = vertex_colors(subject.mixture, subject.color, np.asarray(mesh.vertices))
@@ -194,4 +194,4 @@ def write_mixture(path: Path, subject: Subject, facts: dict[str, Any]) -> Path:
     """Writes the mixture, in the input's frame and unit, with its colours and what there is to tell of it."""
     mixture = subject.frame.mixture_to_world(in_double(subject.mixture))
     color = None if subject.color is None else np.asarray(subject.color, float)
-    return write_model(path, *mixture, facts, color)
+    return write_model(path, *mixture, facts, {"color": color, **(subject.deviations or {})})

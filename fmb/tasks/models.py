@@ -14,7 +14,6 @@ from fmb.files.meshes import read_mesh
 from fmb.files.models import read_mixture
 from fmb.geometry.frames import Frame, canonical_frame
 from fmb.options import NONE
-from fmb.pose.estimate import PoseOptions
 from fmb.shape.options import ModelOptions
 from fmb.shape.recipe import CONVERSION, refine_mixture
 from fmb.shape.start import start_mixture
@@ -54,8 +53,3 @@ def model_of_mesh(mesh: trimesh.Trimesh, options: ModelOptions, seed: int) -> Po
     start = start_mixture(mesh, options, seed).mixture
     fit = refine_mixture(mesh, start, np.random.default_rng(seed), replace(CONVERSION, depth_weight=0.0))
     return PoseModel(fit.mixture, frame, mesh)
-
-
-def solver(config: Config) -> PoseOptions:
-    """The solver's options."""
-    return PoseOptions(method=config.pose.method, evidence=config.pose.evidence, starts=config.pose.num_starts)

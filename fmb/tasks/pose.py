@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from fm_render import Mixture
 from fmb import machine
-from fmb.config import Config, to_yaml
+from fmb.command.yaml_file import to_yaml
+from fmb.config import Config
 from fmb.fields.looks import look, surface_depth
 from fmb.fields.mixtures import in_single
 from fmb.files.media import write_gif
@@ -30,11 +31,11 @@ from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.pose import FilmText, PoseCourse, Trace, as_images, convergence_page, film, pose_sheets
 from fmb.pictures.sheets import ORANGE
-from fmb.pose.estimate import compile_pose, estimate_pose
+from fmb.pose.estimate import compile_pose, find_pose
 from fmb.pose.observation import Observation, check_observation, image_size, nothing_seen
 from fmb.pose.simulation import Perturbation, perturbed, simulated
 from fmb.tasks.bop import bop
-from fmb.tasks.models import PoseModel, pose_model, solver
+from fmb.tasks.models import PoseModel, pose_model
 from fmb.tasks.shell import task_folder
 
 FILM_SECONDS = 0.12  # a step
@@ -62,10 +63,10 @@ def pose(config: Config, clock: Clock) -> None:
     say(device.hint)
     mixture = in_single(model.mixture)
     with clock("compile"):
-        program = compile_pose(mixture, image_size(case.observation), solver(config))
+        program = compile_pose(mixture, image_size(case.observation), config.pose)
     with clock("optimize"):
         began = time.perf_counter()
-        fit = estimate_pose(program, mixture, case.observation, case.start, 1.0)
+        fit = find_pose(program, mixture, case.observation, case.start, 1.0)
         seconds = time.perf_counter() - began
     with clock("figures"):
         draw_pose(folder, mixture, case, fit)

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fm_render import Mixture, Settings
+from fm_render import Mixture
 from fmb import machine
-from fmb.config import Config, to_yaml
-from fmb.fields.looks import evaluate, shown
+from fmb.command.yaml_file import to_yaml
+from fmb.config import Config
+from fmb.fields.looks import evaluate, look, shown
 from fmb.fields.mixtures import in_double
 from fmb.files.captures.plain import write_cameras
 from fmb.fit.loop import History
@@ -24,10 +25,11 @@ from fmb.pictures.painter import Painter
 from fmb.pictures.report import Report, read_pictures, shape_numbers, write_report
 from fmb.pictures.report_scene import PageScene
 from fmb.pictures.sheets import Scale, depth_scale
+from fmb.pictures.uncertainty import deviation_sheet
 from fmb.shape.color import fit_color
-from fmb.shape.recipe import ShapeFit, ShapeProgram, compile_shape_fit, fit_shape
+from fmb.shape.recipe import ShapeFit, ShapeProgram, compile_shape_fit, fit_to_views
 from fmb.shape.start import Start, start_mixture
-from fmb.shape.supervision import DEPTH_SETTINGS
+from fmb.shape.uncertainty import fit_covariance, look_deviation
 from fmb.tasks.check import check_capture
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture, write_moving
 from fmb.tasks.scenes import Scene, Seen, open_scene
@@ -37,7 +39,7 @@ FILM_VIEWS, FILM_SECONDS = 6, 5.0
 
 
 class Run(NamedTuple):
-    """What a reconstruction works with; `settings` are those of the renderer, in the fit and afterwards."""
+    """What a reconstruction works with."""
 
     config: Config
     clock: Clock
@@ -46,7 +48,6 @@ class Run(NamedTuple):
     scene: Scene
     start: Start
     program: ShapeProgram
-    settings: Settings
     seen: Seen
 
 
@@ -70,7 +71,7 @@ def shape(config: Config, clock: Clock) -> None:
             # before anything that may fail: what the fit has found
             machine.write_columns(run.folder / "history.csv", history._asdict())
             write_mixture(run.folder / "model.npz", Subject(fit.mixture, run.scene.frame), facts)
-            subject = subject_of(run, fit.mixture)
+            subject = subject_of(run, fit.mixture)._replace(deviations=deviations(run, fit.mixture))
             facts |= surface_facts(subject, run.scene.mesh, config.random_seed)
             write_files(run, subject, facts)
             write_film(run, followers.recorder.snapshots)
@@ -94,17 +95,11 @@ def begin(config: Config, clock: Clock) -> Run:
         recipe = config.optimization.recipe
         start = start_mixture(scene.mesh, config.model, config.random_seed, recipe, scene.inside)
     with clock("compile"):
-        settings = render_settings(config)
-        program = compile_shape_fit(start.mixture, scene.shape, config.optimization, settings)
+        program = compile_shape_fit(start.mixture, scene.shape, config.optimization)
     with clock("ground_truth"):
         seen = scene.look()
     say(device.hint, start.notice, *seen.notices)
-    return Run(config, clock, folder, device.name, scene, start, program, settings, seen)
-
-
-def render_settings(config: Config) -> Settings:
-    """The renderer's settings, in the fit and afterwards: those for depths where depths count."""
-    return DEPTH_SETTINGS if config.optimization.depth_weight else Settings()
+    return Run(config, clock, folder, device.name, scene, start, program, seen)
 
 
 def streams(config: Config) -> list[np.random.Generator]:
@@ -116,7 +111,7 @@ def show_start(run: Run, painter: Painter) -> tuple[dict[str, Any], Scale]:
     """Errors of the start, and the range of the depths that all pictures share."""
     unit, train = float(run.scene.frame.scale), run.seen.views["train"]
     with run.clock("evaluate"):
-        seen, errors = evaluate(run.start.mixture, run.seen.views, unit, run.settings)
+        seen, errors = evaluate(run.start.mixture, run.seen.views, unit, run.program.supervision.settings)
     reference, initial = images_of(train, unit), shown(seen["train"], unit)
     depth = depth_scale([reference.depth, initial.depth], machine.UNIT)
     painter.draw(draw.draw_before, reference, initial, depth)
@@ -127,7 +122,7 @@ def fitted(run: Run, followers: Followers) -> tuple[Run, ShapeFit]:
     """The fit; where cameras were fitted, too, the run has the new ones."""
     generator, train = streams(run.config)[1], run.seen.views["train"]
     if not run.config.capture.refine_cameras:
-        return run, fit_shape(run.program, run.start.mixture, train, generator, followers, run.scene.surface)
+        return run, fit_to_views(run.program, run.start.mixture, train, generator, followers, run.scene.surface)
     if run.config.optimization.point_weight:
         raise ValueError("point_weight and refine_cameras cannot be used together")
     options = JointOptions()
@@ -143,7 +138,7 @@ def show_end(run: Run, painter: Painter, mixture: Mixture, history: History, dep
     """Errors of the fit."""
     unit = float(run.scene.frame.scale)
     with run.clock("evaluate"):
-        seen, errors = evaluate(mixture, run.seen.views, unit, run.settings)
+        seen, errors = evaluate(mixture, run.seen.views, unit, run.program.supervision.settings)
     reference = images_of(run.seen.views["train"], unit)
     painter.draw(draw.draw_after, reference, shown(seen["train"], unit), history, depth)
     return errors
@@ -158,7 +153,7 @@ def subject_of(run: Run, mixture: Mixture) -> Subject:
     subject = Subject(mixture, run.scene.frame, None, train)
     try:
         if run.config.capture.fit_color and train.color is not None:
-            subject = subject._replace(color=fit_color(mixture, train, run.settings))
+            subject = subject._replace(color=fit_color(mixture, train, run.program.supervision.settings))
         return with_mesh(subject, run.config.export)
     except ValueError as error:
         say(f"{error}; so the result has no {'surface' if subject.color is not None else 'colours and no surface'}")
@@ -168,6 +163,24 @@ def subject_of(run: Run, mixture: Mixture) -> Subject:
 def images_of(views: Views, unit: float) -> Images:
     """What the views show, depths in the input's unit."""
     return Images(views.silhouette, None if views.depth is None else unit * views.depth, views.color)
+
+
+def deviations(run: Run, mixture: Mixture) -> dict[str, np.ndarray]:
+    """How sure each component is, as `Uncertainty` says, in the input's unit; drawn. Nothing if it is not wanted."""
+    if not run.config.export.uncertainty:
+        return {}
+    train, unit = run.seen.views["train"], float(run.scene.frame.scale)
+    found = fit_covariance(mixture, train, settings=run.program.supervision.settings)
+    few = select_views(train, np.arange(min(FILM_VIEWS, len(train.silhouette))))
+    size = few.silhouette.shape[1:]
+    seen = shown(look(mixture, few.cameras, size, run.program.supervision.settings), unit)
+    expected = look_deviation(mixture, found, few.cameras, size, run.program.supervision.settings)
+    own = unit * np.sqrt(np.mean(np.square(found.mean_deviation), axis=1))
+    expected = expected._replace(depth=unit * expected.depth)
+    sheet = deviation_sheet(seen, expected, few.cameras, mixture, own, machine.UNIT)
+    draw.draw_sheet(run.folder / "11_uncertainty.png", sheet)
+    told = found._asdict() | {"mean_deviation": unit * found.mean_deviation}
+    return {name: told[name] for name in ("mean_deviation", "mean_axes", "size_deviation", "weight_deviation")}
 
 
 def write_files(run: Run, subject: Subject, facts: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ from jaxtyping import Float
 
 from fm_render import Mixture
 from fmb import machine
-from fmb.config import Config, to_yaml
+from fmb.command.yaml_file import to_yaml
+from fmb.config import Config
 from fmb.fields.looks import look, shown
 from fmb.fields.mixtures import in_single
 from fmb.files.media import write_gif
@@ -21,11 +22,12 @@ from fmb.machine import Clock, choose_device, say
 from fmb.options import NONE
 from fmb.pictures.pose import FilmText, Trace, as_images, film
 from fmb.pictures.sheets import ORANGE
-from fmb.pose.estimate import PoseOptions, compile_pose, estimate_pose
+from fmb.pose.estimate import compile_pose, find_pose
 from fmb.pose.observation import image_size
+from fmb.pose.options import PoseOptions
 from fmb.pose.simulation import Perturbation, perturbed, simulated
 from fmb.pose.tracking import track as follow
-from fmb.tasks.models import PoseModel, pose_model, solver
+from fmb.tasks.models import PoseModel, pose_model
 from fmb.tasks.pose import Case, case_of_files, errors_along, from_nothing
 from fmb.tasks.shell import task_folder
 
@@ -45,10 +47,10 @@ def track(config: Config, clock: Clock) -> None:
     mixture = in_single(model.mixture)
     size, first = image_size(cases[0].observation), cases[0]
     with clock("compile"):
-        search, options = compile_pose(mixture, size, solver(config)), following(config)
+        search, options = compile_pose(mixture, size, config.pose), following(config)
         program = search if search.options == options else compile_pose(mixture, size, options)
     with clock("optimize"):
-        start = estimate_pose(search, mixture, first.observation, first.start, 1.0).world_from_camera
+        start = find_pose(search, mixture, first.observation, first.start, 1.0).world_from_camera
         fits, seconds = timed(follow(program, mixture, [case.observation for case in cases], start, 1.0))
     found = tracked(model, cases, fits, seconds)
     with clock("figures"):
@@ -62,8 +64,8 @@ def track(config: Config, clock: Clock) -> None:
 
 
 def following(config: Config) -> PoseOptions:
-    """The solver's options for all frames but the first, each started from the last alone."""
-    return replace(solver(config), starts=0)
+    """The options for all frames but the first, each started from the last alone."""
+    return replace(config.pose, num_starts=0)
 
 
 def simulated_cases(config: Config, model: PoseModel) -> list[Case]:

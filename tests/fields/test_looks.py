@@ -18,13 +18,7 @@ SIZE = (9, 12)
 
 @pytest.fixture
 def mixture() -> Mixture:
-    """import jax.numpy as jnp
-    import numpy as np
-
-    from fm_render import Mixture
-    from fmb.fields.looks import surface_depth
-    from fmb.geometry.cameras import look_at, pinhole_intrinsics, pixel_rays, random_cameras
-    Three components around the middle."""
+    """Three components around the middle."""
     generator = np.random.default_rng(0)
     lower = np.tril(generator.normal(size=(3, 3, 3)))
     lower[:, range(3), range(3)] = generator.uniform(3.0, 6.0, (3, 3))

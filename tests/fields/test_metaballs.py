@@ -17,7 +17,6 @@ from fmb.fields.metaballs import (
     AGAINST,
     FIELDS,
     HALF_DENSITY,
-    MeshOptions,
     best_level,
     decimate,
     density_field,
@@ -28,6 +27,7 @@ from fmb.fields.metaballs import (
     spread_directions,
     vertex_colors,
 )
+from fmb.fields.options import MeshOptions
 from fmb.geometry.cameras import orbit_cameras, pinhole_intrinsics, pixel_rays
 from fmb.geometry.frames import Frame
 from fmb.geometry.metrics import mesh_errors
@@ -36,6 +36,7 @@ from fmb.geometry.views import Views
 FAST = 32  # cells of the search's meshes, in place of TRIAL_RESOLUTION
 ROOT = Path(__file__).resolve().parents[2]
 DEVIATION = 0.2
+draw = jax.jit(render, static_argnames="outputs")
 
 
 def ball(log_weight: float = 3.0) -> Mixture:
@@ -60,13 +61,13 @@ def blobs(count: int = 7) -> Mixture:
 def views_of(mixture: Mixture, count: int = 4, size: int = 48) -> Views:
     """Rendered silhouettes."""
     cameras = orbit_cameras(count, 3.0, pinhole_intrinsics(size, size, 45.0), elevation=0.5)
-    alpha = np.asarray(render(mixture, pixel_rays(cameras, size, size), outputs=("alpha",)).alpha)
+    alpha = np.asarray(draw(mixture, pixel_rays(cameras, size, size), outputs=("alpha",)).alpha)
     return Views(cameras, (alpha > 0.5).astype(float))
 
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_ball_has_its_radius_volume_and_silhouette(field):
-    found = mesh_mixture(ball(), MeshOptions(field=field, resolution=32))
+    found = mesh_mixture(ball(), MeshOptions(mesh_field=field, mesh_resolution=32))
     assert found.level == HALF_DENSITY and found.iou is None
     assert found.mesh.is_watertight and found.mesh.volume > 0
     distance = np.linalg.norm(found.mesh.vertices - [0.1, 0.0, 0.0], axis=1)
@@ -92,14 +93,16 @@ def test_hull_is_what_rays_through_a_point_see():
     # every line as a ray from far enough behind
     origin = points[:, None] - 10.0 * directions
     rays = Rays(jnp.asarray(origin), jnp.broadcast_to(jnp.asarray(directions), origin.shape))
-    density = np.sort(np.asarray(render(mixture, rays, outputs=("density",)).density), axis=1)
+    density = np.sort(np.asarray(draw(mixture, rays, outputs=("density",)).density), axis=1)
     assert_allclose(hull_field(mixture, 0.5)(jnp.asarray(points)), np.log(0.5 / density[:, AGAINST - 1]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_vertices_follow_the_mixture(field):
     mixture = blobs()
-    vertices = np.asarray(mesh_mixture(mixture, MeshOptions(field=field, resolution=24)).mesh.vertices)[::200][:6]
+    vertices = np.asarray(mesh_mixture(mixture, MeshOptions(mesh_field=field, mesh_resolution=24)).mesh.vertices)[
+        ::200
+    ][:6]
     shift = jax.tree.map(lambda x: jnp.asarray(np.random.default_rng(5).normal(size=x.shape)), mixture)
 
     def moved(step):
@@ -121,8 +124,10 @@ def test_hull_is_the_body_of_the_silhouettes(monkeypatch):
     monkeypatch.setattr("fmb.fields.metaballs.TRIAL_RESOLUTION", FAST)
     mixture = blobs()
     views = views_of(mixture, 3, 48)
-    density, hull = (mesh_mixture(mixture, MeshOptions(field=field, resolution=FAST), views) for field in FIELDS)
-    plain = mesh_iou(mesh_mixture(mixture, MeshOptions(field="density", resolution=FAST)).mesh, views)
+    density, hull = (
+        mesh_mixture(mixture, MeshOptions(mesh_field=field, mesh_resolution=FAST), views) for field in FIELDS
+    )
+    plain = mesh_iou(mesh_mixture(mixture, MeshOptions(mesh_field="density", mesh_resolution=FAST)).mesh, views)
     assert hull.iou > 0.95
     assert density.iou >= plain - 1e-3
 
@@ -138,7 +143,7 @@ def test_level_is_where_silhouettes_agree(monkeypatch):
 def test_box_holds_the_surface():
     mixture = blobs()
     low, high = mixture_box(mixture, HALF_DENSITY)
-    mesh = mesh_mixture(mixture, MeshOptions(resolution=32)).mesh
+    mesh = mesh_mixture(mixture, MeshOptions(mesh_resolution=32)).mesh
     assert np.all(mesh.bounds[0] > low) and np.all(mesh.bounds[1] < high)
     assert_allclose(
         mixture_box(ball(), HALF_DENSITY), [[0.1 - radius(3), *[-radius(3)] * 2], [0.1 + radius(3), *[radius(3)] * 2]]
@@ -155,7 +160,7 @@ def test_colors_are_blended_by_density():
 
 def test_mesh_goes_to_the_world():
     frame = Frame(np.array([5.0, 0.0, 0.0]), np.asarray(10.0))
-    mesh = mesh_mixture(ball(), MeshOptions(resolution=16)).mesh
+    mesh = mesh_mixture(ball(), MeshOptions(mesh_resolution=16)).mesh
     assert_allclose(frame.mesh_to_world(mesh).centroid, [6.0, 0.0, 0.0], atol=0.02)
 
 
@@ -164,7 +169,7 @@ def test_fewer_faces(monkeypatch):
     assert decimate(sphere, 10**6) is sphere
     monkeypatch.setitem(sys.modules, "fast_simplification", None)
     with pytest.raises(ValueError, match="fewer faces need the package fast-simplification"):
-        mesh_mixture(ball(), MeshOptions(resolution=16, faces=100))
+        mesh_mixture(ball(), MeshOptions(mesh_resolution=16, mesh_faces=100))
 
 
 def test_a_ring_has_no_few_faces():
@@ -173,7 +178,7 @@ def test_a_ring_has_no_few_faces():
 
 
 def test_fewer_faces_by_the_package():
-    mesh = mesh_mixture(ball(), MeshOptions(resolution=32, faces=500)).mesh
+    mesh = mesh_mixture(ball(), MeshOptions(mesh_resolution=32, mesh_faces=500)).mesh
     assert mesh.is_watertight and 400 <= len(mesh.faces) <= 500
     assert_allclose(mesh.volume, 4 / 3 * np.pi * radius(3.0) ** 3, rtol=0.05)
 
@@ -187,15 +192,24 @@ def test_errors_between_meshes():
     assert mesh_errors(large, sphere, np.random.default_rng(0), 3000).normal_degrees > 176.0
 
 
+def test_colors_of_a_mixture_from_a_file_in_single_precision():
+    # a file's mixture is in double precision, which JAX has only under test: asking for it would warn
+    mixture = Mixture(*(np.asarray(field, float) for field in ball()))
+    with jax.enable_x64(False):
+        found = vertex_colors(mixture, np.array([[0.2, 0.4, 0.6]]), np.zeros((2, 3)))
+    assert found.dtype == np.float32
+    assert_allclose(found, [[0.2, 0.4, 0.6]] * 2, rtol=1e-6)
+
+
 def test_errors():
     with pytest.raises(ValueError, match="field of a mesh 'cubes' is not one of density, hull"):
-        mesh_mixture(ball(), MeshOptions(field="cubes"))
+        mesh_mixture(ball(), MeshOptions(mesh_field="cubes"))
     with pytest.raises(ValueError, match=r"level of a mesh -1\.0: must be positive, or 0 to search for it"):
-        mesh_mixture(ball(), MeshOptions(level=-1.0))
+        mesh_mixture(ball(), level=-1.0)
     with pytest.raises(ValueError, match=r"no component is as dense as 0\.693; it needs more weight"):
         mesh_mixture(ball(-1.0))
     with pytest.raises(ValueError, match="faces of a mesh 3: must be at least 4"):
-        mesh_mixture(ball(), MeshOptions(resolution=16, faces=3))
+        mesh_mixture(ball(), MeshOptions(mesh_resolution=16, mesh_faces=3))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Every format, written from one known scene and read back; what the real sequences are found to be."""
+"""Every format, written from one known scene and read back."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fmb.files.captures.plain import write_cameras
-from fmb.files.captures.read import SOURCES, Capture, read_capture
+from fmb.files.captures.read import SOURCES, read_capture
 from fmb.files.safe import read_json
 from tests.datasets import (
     MAKERS,
@@ -30,7 +30,6 @@ from tests.datasets import (
     write_transforms,
 )
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "real"
 SPLIT = ("plain", "transforms", "co3d", "krt")  # formats that know held-out views
 WITH_DEPTH = {"transforms": 5e-4, "co3d": 2e-3}  # half a millimetre; half precision near 3
 WITH_POINTS = ("colmap", "co3d")
@@ -64,17 +63,10 @@ def test_every_format_gives_the_scene_back(folder, scene, maker):
     else:
         assert capture.points is None
     assert "5 views" in capture.notices[0] and "24 x 18 pixels" in capture.notices[0]
-
-
-@pytest.mark.parametrize("maker", MAKERS)
-def test_every_format_by_name(folder, scene, maker):
-    kind, write = MAKERS[maker]
-    write(folder, scene)
     assert read_capture(folder, kind).names == scene.names
     for other in set(SOURCES) - {kind}:  # no other format is content with it
-        with pytest.raises(ValueError, match=r"^\S") as error:
+        with pytest.raises(ValueError, match=r"^[^\n]+\Z"):
             read_capture(folder, other)
-        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("maker", ["plain", "co3d_isotropic", "idr", "middlebury"])
@@ -340,35 +332,3 @@ def test_a_box_in_the_data_is_told(folder, scene):
     (folder / "cameras.json").unlink()
     write_krt_arrays(folder, scene)
     assert len(read_capture(folder).notices) == 1 + sum("border" in n for n in read_capture(folder).notices)
-
-
-REAL_FINDS = {
-    "dtu_scan24": ("krt", (49, 300, 400), 7, "49 of 49 silhouettes touch the border"),
-    "middlebury_temple": ("krt", (40, 480, 640), 24, "gives a box around the object"),
-    "nerf_lego": ("transforms", (125, 200, 200), 25, "masks from alpha of the images"),
-    "oxford_dino": ("krt", (36, 576, 720), 6, "gives a box around the object"),
-}
-
-
-@pytest.mark.parametrize("name", REAL_FINDS)
-def test_real_sequences(name):
-    if not REAL.is_dir():
-        pytest.skip(f"no shared sequences at {REAL.parent}")
-    kind, shape, held_out, words = REAL_FINDS[name]
-    capture: Capture = read_capture(REAL / name, longest_side=100)
-    side = -(-shape[2] // 100) if shape[2] % 100 == 0 else shape[2] // 101 + 1
-    assert capture.kind == kind
-    assert capture.views.silhouette.shape == (shape[0], shape[1] // side, shape[2] // side)
-    assert capture.held_out.sum() == held_out
-    assert capture.views.color is not None
-    assert any(words in notice for notice in capture.notices)
-    # the cameras of both files of a sequence are the same ones: half a pixel is added to K alone
-    given = np.load(REAL / name / "cameras.npz")
-    centre = -np.einsum("vji,vj->vi", given["R"], given["t"])
-    np.testing.assert_allclose(
-        capture.views.cameras.world_from_camera[:, :3, 3], centre, atol=2e-5 * np.abs(centre).max()
-    )
-    turn = np.swapaxes(given["R"], 1, 2)
-    np.testing.assert_allclose(capture.views.cameras.world_from_camera[:, :3, :3], turn, atol=1e-5)
-    middle = (given["K"][:, :2, 2] + 0.5) / side
-    np.testing.assert_allclose(capture.views.cameras.intrinsics[:, :2, 2], middle, atol=1e-3)

@@ -9,7 +9,8 @@ from jax import Array
 from numpy.testing import assert_allclose
 
 import fmb.fit.loop
-from fmb.fit.loop import Coordinates, Course, Fit, FitOptions, adam, begin, compile_fit, run_fit
+from fmb.fit.loop import Coordinates, Course, Fit, adam, begin, compile_fit, run_fit
+from fmb.fit.options import FitOptions
 from fmb.fit.schedules import cosine
 
 ADD = Coordinates(

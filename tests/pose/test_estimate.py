@@ -4,9 +4,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from fmb.geometry.metrics import pose_error
-from fmb.pose.estimate import compile_pose, estimate_pose
+from fmb.pose.estimate import compile_pose, find_pose
+from fmb.pose.options import PoseOptions
 from fmb.pose.search import turns_around
-from fmb.pose.stages import PoseOptions
 from tests.pose_scene import IMAGE_SIZE, camera_at, lopsided_mixture, observe, shifted, tracking_program
 
 TRUTH = camera_at(np.array([0.2, 0.5, -0.3]))
@@ -14,7 +14,7 @@ TRUTH = camera_at(np.array([0.2, 0.5, -0.3]))
 
 @pytest.fixture(scope="module")
 def program():
-    return compile_pose(lopsided_mixture(), IMAGE_SIZE, PoseOptions(starts=8))
+    return compile_pose(lopsided_mixture(), IMAGE_SIZE, PoseOptions(num_starts=8))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_pose_from_far_starts(program):
     mixture, observation = lopsided_mixture(), observe(lopsided_mixture(), TRUTH)
     for turn, shift in (((0.5, -0.3, 0.4), (0.2, -0.2, 0.3)), ((-0.4, 0.5, 0.2), (-0.1, 0.3, -0.3))):
         start = shifted(TRUTH, np.array(turn), np.array(shift))
-        fit = estimate_pose(program, mixture, observation, start, 1.0)
+        fit = find_pose(program, mixture, observation, start, 1.0)
         assert error(fit) < 0.5
         assert fit.success
         assert fit.depth_rms < 0.02
@@ -58,8 +58,8 @@ def test_pose_in_another_frame_and_unit(program):
         return result
 
     start = shifted(TRUTH, np.array([0.3, 0, 0.1]), np.array([0.1, 0, 0.1]))
-    small_fit = estimate_pose(program, mixture, observation, start, 1.0)
-    fit = estimate_pose(program, large, observation._replace(depth=unit * observation.depth), moved(start), unit)
+    small_fit = find_pose(program, mixture, observation, start, 1.0)
+    fit = find_pose(program, large, observation._replace(depth=unit * observation.depth), moved(start), unit)
     np.testing.assert_allclose(fit.world_from_camera, moved(small_fit.world_from_camera), atol=1e-3 * unit)
     np.testing.assert_allclose(fit.depth_rms, unit * small_fit.depth_rms, rtol=0.05)
     factor = np.repeat([1, unit], 3)
@@ -70,9 +70,9 @@ def test_pose_in_another_frame_and_unit(program):
 @pytest.mark.parametrize("evidence", ["depth", "mask"])
 def test_one_kind_of_evidence(evidence):
     mixture, observation = lopsided_mixture(), observe(lopsided_mixture(), TRUTH)
-    one = compile_pose(mixture, IMAGE_SIZE, PoseOptions(starts=0, evidence=evidence))
+    one = compile_pose(mixture, IMAGE_SIZE, PoseOptions(num_starts=0, evidence=evidence))
     left_out = {"depth": "silhouette", "mask": "depth"}[evidence]
-    fit = estimate_pose(
+    fit = find_pose(
         one, mixture, observation._replace(**{left_out: None}), shifted(TRUTH, np.full(3, 0.1), np.full(3, 0.05)), 1.0
     )
     assert error(fit) < (1.0 if evidence == "depth" else 3.0)
@@ -82,16 +82,14 @@ def test_one_kind_of_evidence(evidence):
 
 def test_start_at_the_truth_stays_there(local_program):
     mixture, truth = lopsided_mixture(), camera_at(np.zeros(3))
-    fit = estimate_pose(local_program, mixture, observe(mixture, truth), truth, 1.0)
+    fit = find_pose(local_program, mixture, observe(mixture, truth), truth, 1.0)
     assert all(np.isfinite(x).all() for x in (fit.world_from_camera, fit.covariance, fit.path, fit.loss))
     assert error(fit, truth) < 0.3
 
 
 def test_rotations_are_exact(local_program):
     mixture = lopsided_mixture()
-    fit = estimate_pose(
-        local_program, mixture, observe(mixture, TRUTH), shifted(TRUTH, np.full(3, 0.05), np.zeros(3)), 1.0
-    )
+    fit = find_pose(local_program, mixture, observe(mixture, TRUTH), shifted(TRUTH, np.full(3, 0.05), np.zeros(3)), 1.0)
     for pose in fit.path:
         np.testing.assert_allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-12)
 
@@ -103,7 +101,7 @@ def test_covariance_is_calibrated(local_program):
     for _ in range(60):
         truth = camera_at(Rotation.random(random_state=generator).as_rotvec())
         start = shifted(truth, 0.05 * generator.normal(size=3), 0.03 * generator.normal(size=3))
-        fit = estimate_pose(local_program, mixture, observe(mixture, truth, generator, 0.02), start, 1.0)
+        fit = find_pose(local_program, mixture, observe(mixture, truth, generator, 0.02), start, 1.0)
         assert fit.success
         xi = twist(fit, truth)
         normalised.append(xi @ np.linalg.solve(fit.covariance, xi))
@@ -117,7 +115,7 @@ def test_a_search_that_lost_itself_is_no_success(local_program):
         return jax.tree.map(lambda x: np.full_like(x, np.nan) if x.dtype.kind == "f" else x, outcome)
 
     mixture = lopsided_mixture()
-    fit = estimate_pose(local_program._replace(run=lost), mixture, observe(mixture, TRUTH), TRUTH, 1.0)
+    fit = find_pose(local_program._replace(run=lost), mixture, observe(mixture, TRUTH), TRUTH, 1.0)
     assert np.isnan(fit.world_from_camera[:3]).all()
     assert not fit.success
 
@@ -128,7 +126,7 @@ def test_a_pose_that_explains_nothing_is_no_success(local_program):
     blank = np.zeros(IMAGE_SIZE)
     blank[2:6, 2:6] = 1
     other = observation._replace(silhouette=blank, depth=np.where(blank > 0, 3.0, np.nan))
-    assert not estimate_pose(local_program, mixture, other, TRUTH, 1.0).success
+    assert not find_pose(local_program, mixture, other, TRUTH, 1.0).success
 
 
 def test_turns_around():
@@ -147,11 +145,11 @@ def test_wrong_options_and_sizes(local_program):
         with pytest.raises(ValueError, match=text):
             compile_pose(lopsided_mixture(), IMAGE_SIZE, PoseOptions(**{field: value}))
     with pytest.raises(ValueError, match="starts -1; must be at least 0"):
-        compile_pose(lopsided_mixture(), IMAGE_SIZE, PoseOptions(starts=-1))
+        compile_pose(lopsided_mixture(), IMAGE_SIZE, PoseOptions(num_starts=-1))
     observation = observe(lopsided_mixture(), TRUTH)
     small = observation._replace(depth=observation.depth[:-1], silhouette=observation.silhouette[:-1])
     with pytest.raises(ValueError, match=r"observation of 29 x 40 pixels; the program is for 30 x 40"):
-        estimate_pose(local_program, lopsided_mixture(), small, TRUTH, 1.0)
+        find_pose(local_program, lopsided_mixture(), small, TRUTH, 1.0)
 
 
 @pytest.mark.slow  # compiles two more programs
@@ -161,7 +159,7 @@ def test_the_papers_descent():
     observation = observe(mixture, TRUTH)
     before = pose_error(np.linalg.inv(start), np.linalg.inv(TRUTH), 1.0).combined
     program = compile_pose(mixture, IMAGE_SIZE, PoseOptions(method="first_order"))
-    fit = estimate_pose(program, mixture, observation, start, 1.0)
+    fit = find_pose(program, mixture, observation, start, 1.0)
     assert error(fit) < before  # the rendered depth lies inside the body, so it does not end at the truth
     assert np.isfinite(fit.covariance).all()
     assert fit.loss[-1] < fit.loss[0]
@@ -180,6 +178,6 @@ def test_larger_images_are_pooled():
         silhouette=np.kron(observation.silhouette, np.ones((3, 3))),
     )
     assert large.depth.size > 5_000
-    one = compile_pose(lopsided_mixture(), large.depth.shape, PoseOptions(starts=0))
+    one = compile_pose(lopsided_mixture(), large.depth.shape, PoseOptions(num_starts=0))
     start = shifted(TRUTH, np.full(3, 0.05), np.zeros(3))
-    assert error(estimate_pose(one, lopsided_mixture(), large, start, 1.0)) < 0.5
+    assert error(find_pose(one, lopsided_mixture(), large, start, 1.0)) < 0.5

@@ -85,8 +85,13 @@ def test_points_on_the_surface_have_slopes_of_planes():
         along = -(jet.slope * direction).sum(0)
         return depth - jnp.clip(-jet.value / jnp.where(along > 0.1, along, jnp.inf), -0.05, 0.05)
 
-    point = direction * jax.lax.fori_loop(0, 200, nearer, jnp.full(40, 2.0))[None]  # the surface seen by the camera
-    on = np.abs(np.asarray(field_at(mixture, pose, point).value)) < 1e-9
+    @jax.jit
+    def seen():  # the surface seen by the camera, and the field there
+        point = direction * jax.lax.fori_loop(0, 200, nearer, jnp.full(40, 2.0))[None]
+        return point, field_at(mixture, pose, point).value
+
+    point, value = seen()
+    on = np.abs(np.asarray(value)) < 1e-9
     assert on.sum() > 10
     distance, slope, expected = with_autodiff(surface_distances, mixture, pose, point)
     np.testing.assert_allclose(distance[on], 0, atol=1e-9)
@@ -155,7 +160,7 @@ def test_far_points_and_empty_rays_stay_finite_in_single_precision():
     ones = jnp.ones(40, jnp.float32)
     sight = Sight(direction, ones, ones, number, direction, ones, number)
     noise = jax.tree.map(lambda x: x.astype(jnp.float32), NOISE)
-    normal = normal_equations(mask_residuals(density, slope, sight, noise))
+    normal = jax.jit(lambda *x: normal_equations(mask_residuals(*x)))(density, slope, sight, noise)
     assert all(np.isfinite(x).all() for x in normal)
 
 
@@ -165,8 +170,9 @@ def test_the_papers_loss_clips_alpha_and_divides_by_all_pixels():
     one, number = jnp.ones(40), jnp.arange(40)
     sight = Sight(direction, one, one, number, 3 * direction, one, number)
     masked = sight._replace(depth_weight=0 * one)
-    assert image_loss(mixture, masked, Settings(), away) == pytest.approx(-np.log(CLIPPED))
+    loss = jax.jit(image_loss, static_argnums=2)
+    assert loss(mixture, masked, Settings(), away) == pytest.approx(-np.log(CLIPPED))
     half = sight._replace(mask_weight=0 * one, depth_weight=(number < 20).astype(float))
-    depth = np.asarray(render(mixture, rays_of(pose, direction), 1.0, ("depth",)).depth)[:20]
+    depth = np.asarray(jax.jit(lambda: render(mixture, rays_of(pose, direction), 1.0, ("depth",)).depth)())[:20]
     expected = DEPTH_WEIGHT * np.abs(depth - 3).sum() / 40 / 3
-    assert image_loss(mixture, half, Settings(), pose) == pytest.approx(expected)
+    assert loss(mixture, half, Settings(), pose) == pytest.approx(expected)

@@ -12,6 +12,7 @@ from fmb.shape.color import RIDGE, fit_color
 from fmb.shape.edges import Edges, mixture_from_edges
 
 SIZE = (18, 20)
+seen = jax.jit(render, static_argnums=(3, 4))
 SETTINGS = Settings(betas=TwoBetas(near=20.0))
 COLOR = np.array([[0.9, 0.1, 0.2], [0.0, 1.0, 0.4], [0.3, 0.3, 0.8]])
 
@@ -29,7 +30,7 @@ def views(mixture) -> Views:
     """Six views of the balls in COLOR; a background of nonsense."""
     cameras = random_cameras(np.random.default_rng(0), 6, 3.0, pinhole_intrinsics(*SIZE, 30.0))
     rays = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), pixel_rays(cameras, *SIZE))
-    sight = render(mixture, rays, 1.0, ("alpha", "color"), SETTINGS, jnp.asarray(COLOR, jnp.float32))
+    sight = seen(mixture, rays, 1.0, ("alpha", "color", "weight"), SETTINGS, jnp.asarray(COLOR, jnp.float32))
     silhouette = (np.asarray(sight.alpha) >= 0.5).astype(float)
     color = np.where(silhouette[..., None] > 0, np.asarray(sight.color, float), 0.77)
     return Views(cameras, silhouette, color=color)
@@ -52,7 +53,8 @@ def test_the_solution_is_the_constrained_minimum(mixture, views, monkeypatch):
     noisy = views._replace(color=np.where(valid[..., None], color, np.nan), valid=valid)
     found = fit_color(mixture, noisy, SETTINGS)
     rays = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), pixel_rays(views.cameras, *SIZE))
-    weight = np.asarray(render(mixture, rays, 1.0, ("weight",), SETTINGS).weight, float)
+    sight = seen(mixture, rays, 1.0, ("alpha", "color", "weight"), SETTINGS, jnp.asarray(COLOR, jnp.float32))
+    weight = np.asarray(sight.weight, float)
     keep = valid & (views.silhouette > 0)
     rows, wanted = weight[keep], color[keep]
     prior = (rows.T @ wanted) / rows.sum(0)[:, None]

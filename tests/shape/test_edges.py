@@ -8,8 +8,9 @@ from jax import Array
 from numpy.testing import assert_allclose
 
 from fm_render import Mixture, Rays, render
-from fmb.fit.loop import FitOptions, begin, compile_fit, run_fit
+from fmb.fit.loop import begin, compile_fit, run_fit
 from fmb.fit.losses import pixel_cross_entropy
+from fmb.fit.options import FitOptions
 from fmb.shape.edges import (
     BLUNTEST,
     EDGE_COORDINATES,
@@ -72,13 +73,13 @@ def test_a_lone_component_is_half_opaque_along_its_edge(edges):
     radius = generator.normal(size=(20, 3))
     radius /= np.linalg.norm(radius, axis=1, keepdims=True)
     tangent = np.cross(radius, generator.normal(size=(20, 3)))
+    alpha = jax.jit(lambda edges, rays: render(mixture_from_edges(edges), rays, outputs=("alpha",)).alpha)
     for k in range(3):
         back = np.linalg.inv(np.asarray(edges.edge_cholesky[k]).T).T
         direction = tangent @ back
         rays = Rays(jnp.array(np.asarray(edges.mean[k]) + radius @ back - 9.0 * direction), jnp.array(direction))
         lone = jax.tree.map(lambda x, k=k: x[k : k + 1], edges)
-        alpha = render(mixture_from_edges(lone), rays, outputs=("alpha",)).alpha
-        assert_allclose(alpha, 0.5, rtol=1e-11)
+        assert_allclose(alpha(lone, rays), 0.5, rtol=1e-11)
 
 
 def test_sharpness_is_kept_within_bounds():
@@ -126,9 +127,9 @@ def test_fits_do_not_know_the_frame(edges):
     inverse = np.linalg.inv(upper)
     moved = Edges(edges.mean @ upper.T, jnp.array(inverse.T @ np.asarray(edges.edge_cholesky)), edges.log_sharpness)
     fits = []
+    options = FitOptions(20, 60, 0.05, "cosine", square_decay=0.99, average_decay=0.5)
+    program = compile_fit(silhouette_loss, EDGE_COORDINATES, edges, RAYS, options)
     for start, rays in ((edges, RAYS), (moved, Rays(*(x @ upper.T for x in RAYS)))):
-        options = FitOptions(20, 60, 0.05, "cosine", square_decay=0.99, average_decay=0.5)
-        program = compile_fit(silhouette_loss, EDGE_COORDINATES, start, rays, options)
         always = itertools.repeat(np.arange(60, dtype=np.int32))
         fits.append(run_fit(program, begin(start), rays, always, 1, lambda course, data, *_: (course, data)))
     ours, theirs = fits

@@ -121,7 +121,7 @@ def test_no_more_than_asked_for_move(edges):
 
 
 def test_nothing_moves_that_is_worth_keeping(edges):
-    error = np.array([4.0, 3.0, 2.0, 1.0])
+    error = np.array([1.0, 2.0, 3.0, 4.0])  # the last is asked for first, of the first of equal worth
     moved, changed = relocate(edges, Worth(GAIN * np.full(4, 4.0), error), 4)
     assert not changed.any()
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(moved, edges, strict=True))

@@ -58,11 +58,6 @@ def test_epochs_differ_and_in_time_all_rays_come(silhouette):
     assert count[sampling.far].min() > 0
 
 
-def test_the_same_generator_gives_the_same_batches(silhouette):
-    sampling = sample_outlines(silhouette, None, 16)
-    assert np.array_equal(first_epoch(sampling, 16), first_epoch(sampling, 16))
-
-
 @pytest.mark.parametrize("batch_size", [16, 700])
 def test_weights_make_the_mean_that_over_all_rays(silhouette, batch_size):
     sampling = sample_outlines(silhouette, None, batch_size)

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +14,7 @@ from fmb.geometry.metrics import iou
 from fmb.geometry.views import Pixels, Views, select_views
 from fmb.shape.edges import Edges, mixture_from_edges
 from fmb.shape.options import OptimizationOptions
-from fmb.shape.recipe import compile_shape_fit, fit_shape
+from fmb.shape.recipe import compile_shape_fit, fit_to_views
 from fmb.shape.supervision import (
     DEPTH_SETTINGS,
     DEPTH_WIDTH,
@@ -30,6 +28,7 @@ from tests.datasets import sphere_depth
 
 SIZE = (18, 18)
 RADIUS = 0.4
+offset_of = jax.jit(surface_offset, static_argnums=2)
 OPTIONS = OptimizationOptions(num_epochs=30, batch_size=256, depth_weight=3.0, point_weight=1.0)
 
 
@@ -43,10 +42,10 @@ def ball(sharpness: float = 3.0) -> Mixture:
 def test_offset_from_a_sphere(sharpness):
     distance = np.array([0.2, 0.39, 0.4, 0.41, 0.8])
     direction = np.array([2.0, -1.0, 2.0]) / 3.0
-    offset = surface_offset(ball(sharpness), jnp.array(distance[:, None] * direction), 0.0)
+    offset = offset_of(ball(sharpness), jnp.array(distance[:, None] * direction), 0.0)
     # f = k (r^2 / R^2 - 1), of slope 2 k r / R^2: the first step of Newton's method, however sharp
     assert_allclose(offset, (distance**2 - RADIUS**2) / (2.0 * distance), atol=1e-12)
-    flat = surface_offset(ball(sharpness), jnp.zeros((1, 3)), 1.0)
+    flat = offset_of(ball(sharpness), jnp.zeros((5, 3)), 1.0)
     assert np.isfinite(flat).all() and flat[0] < 0.0
 
 
@@ -64,7 +63,7 @@ def test_offset_of_a_mixture_is_that_of_the_field():
     step = 1e-6 * np.eye(3)
     slope = np.stack([(field(point + d) - field(point - d)) / 2e-6 for d in step], axis=-1)
     expected = field(point) / np.sqrt((slope**2).sum(-1) + 0.25)
-    assert_allclose(surface_offset(mixture, jnp.array(point), 0.5), expected, rtol=1e-6)
+    assert_allclose(offset_of(mixture, jnp.array(point), 0.5), expected, rtol=1e-6)
 
 
 def test_blunter_is_not_nearer():
@@ -74,7 +73,7 @@ def test_blunter_is_not_nearer():
         edges = Edges(jnp.zeros((1, 3)), jnp.eye(3)[None] * size, log_sharpness[None])
         return robust(surface_offset(mixture_from_edges(edges), point), POINT_WIDTH).sum()
 
-    _, smaller = jax.grad(loss, (0, 1))(jnp.array(2.0), jnp.array(1 / RADIUS))
+    _, smaller = jax.jit(jax.grad(loss, (0, 1)))(jnp.array(2.0), jnp.array(1 / RADIUS))
     assert smaller > 0.0, "the surface should come out to the point"
 
 
@@ -96,16 +95,16 @@ def test_the_loss_is_the_sum_of_its_parts():
     silhouette, depth = jnp.array(generator.uniform(size=36)), jnp.array(generator.uniform(1.0, 3.0, 36))
     weight, point = jnp.array(generator.uniform(size=36)), jnp.array(generator.normal(size=(36, 3)))
     settings = Settings("quadratic")
-    sight = render(ball(), rays, 1.5, ("density", "depth"), settings)
+    sight = jax.jit(lambda rays: render(ball(), rays, 1.5, ("density", "depth"), settings))(rays)
     entropy = pixel_cross_entropy(sight.density, silhouette)
     plain = Supervision(scale=1.5, settings=settings)
     sample = Sample(Pixels(rays, silhouette), weight)
-    assert_allclose(plain.loss(ball(), sample), np.mean(weight * entropy), rtol=1e-12)
+    assert_allclose(jax.jit(plain.loss)(ball(), sample), np.mean(weight * entropy), rtol=1e-12)
     both = Supervision(2.0, 0.5, 1.5, settings)
     sample = Sample(Pixels(rays, silhouette, depth), weight, point)
     expected = np.mean(weight * (entropy + 2.0 * depth_loss(sight.depth, sample.pixels, 1.5)))
     expected += 0.5 * np.mean(robust(surface_offset(ball(), point, 1 / 1.5) / 1.5, POINT_WIDTH))
-    assert_allclose(both.loss(ball(), sample), expected, rtol=1e-12)
+    assert_allclose(jax.jit(both.loss)(ball(), sample), expected, rtol=1e-12)
     assert plain.shapes(7).pixels.depth is None and plain.shapes(7).point is None
     assert jax.tree.map(lambda x: x.shape, both.shapes(7).point) == (7, 3)
 
@@ -139,15 +138,13 @@ def test_a_fit_to_depth_and_points_finds_the_surface(views):
         off = surface_offset(mixture, jnp.asarray(surface, jnp.float32))
         return float(np.nanmedian(np.abs(depth - unseen.depth))), float(np.abs(off).mean())
 
-    program = compile_shape_fit(start, (4, *SIZE), OPTIONS, DEPTH_SETTINGS)
-    fit = fit_shape(program, start, seen, np.random.default_rng(2), point=surface)
+    program = compile_shape_fit(start, (4, *SIZE), OPTIONS)
+    fit = fit_to_views(program, start, seen, np.random.default_rng(2), point=surface)
     depth, offset = errors(fit.mixture)
     assert iou(look(fit.mixture, unseen.cameras, SIZE).alpha, unseen.silhouette) > 0.9
-    plain = compile_shape_fit(start, (4, *SIZE), replace(OPTIONS, depth_weight=0.0, point_weight=0.0), DEPTH_SETTINGS)
-    plain_depth, plain_offset = errors(fit_shape(plain, start, seen, np.random.default_rng(2)).mixture)
-    # hits of fuzzy bodies lie inside: those of silhouettes alone by half the radius
-    assert depth < 0.7 * plain_depth and offset < plain_offset and offset < 0.04, (depth, plain_depth, offset)
+    # hits of fuzzy bodies lie inside: measured 0.110 and 0.0183, from silhouettes alone 0.185 and 0.0218
+    assert depth < 0.13 and offset < 0.021, (depth, offset)
     with pytest.raises(ValueError, match=r"depth_weight is 3\.0; must be 0 where no depth is given"):
-        fit_shape(program, start, seen._replace(depth=None), np.random.default_rng(2), point=surface)
+        fit_to_views(program, start, seen._replace(depth=None), np.random.default_rng(2), point=surface)
     with pytest.raises(ValueError, match=r"point_weight is 1\.0; must be 0 where no point is given"):
-        fit_shape(program, start, seen, np.random.default_rng(2), point=np.zeros((0, 3)))
+        fit_to_views(program, start, seen, np.random.default_rng(2), point=np.zeros((0, 3)))

@@ -27,6 +27,7 @@ PICTURES = (
     "08_final_masks",
     "09_depth_comparison",
     "10_final_depths",
+    "11_uncertainty",
 )
 SMALL = "--num-mixtures 6 --num-views 4 --image-width 20 --image-height 16"
 SMALL += " --batch-size 128 --num-epochs 20 --gmm-points 500"
@@ -54,12 +55,14 @@ def lump(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory, lump: Path) -> tuple[Path, subprocess.CompletedProcess]:
     """Output folder and process of one run."""
     folder = tmp_path_factory.mktemp("run")
-    done = start(folder, "--cpu", "--mesh-file", str(lump), "--output-dir", "out", *SMALL.split())
+    done = start(
+        folder, "--cpu", "--mesh-file", str(lump), "--output-dir", "out", *SMALL.split(), "--uncertainty", "true"
+    )
     assert done.returncode == 0, done.stderr
     return folder / "out", done
 
 
-def test_run_writes_ten_pictures(finished: tuple[Path, subprocess.CompletedProcess]) -> None:
+def test_run_writes_its_pictures(finished: tuple[Path, subprocess.CompletedProcess]) -> None:
     folder, _ = finished
     for name in PICTURES:
         with Image.open(folder / f"{name}.png") as picture:
@@ -106,6 +109,10 @@ def test_model_is_in_the_frame_of_the_input(finished: tuple[Path, subprocess.Com
     assert np.asarray(model.mean).dtype == np.float64
     assert np.unique(np.asarray(model.mean)[:, 1] % 0.25).size == 6
     assert model.metadata["num_mixtures"] == 6
+    with np.load(finished[0] / "model.npz") as arrays:
+        # the object is ten units long; nothing is surer than a thousandth of that, nor less than its own size
+        assert np.all((arrays["mean_deviation"] > 0.01) & (arrays["mean_deviation"] < 10.0))
+        assert arrays["mean_axes"].shape == (6, 3, 3) and arrays["weight_deviation"].shape == (6,)
 
 
 def run(*words: object) -> int:

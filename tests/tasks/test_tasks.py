@@ -16,7 +16,6 @@ from fmb.config import Config
 from fmb.fields.metaballs import mesh_mixture
 from fmb.files.bop import read_bop_results
 from fmb.files.models import read_mixture
-from fmb.pose.estimate import PoseOptions
 from fmb.pose.options import PoseTaskOptions
 from fmb.tasks.track import following
 from tests.datasets import make_scene, write_bop, write_plain
@@ -191,7 +190,7 @@ def test_track_from_files_with_an_empty_frame(
 
 def test_all_frames_are_found_by_the_method_asked_for() -> None:
     config = Config(pose=PoseTaskOptions(method="first_order", evidence="mask", num_starts=7))
-    assert following(config) == PoseOptions(method="first_order", evidence="mask", starts=0)
+    assert following(config) == PoseTaskOptions(method="first_order", evidence="mask", num_starts=0)
 
 
 def test_simulated_track(converted: Path, tmp_path: Path) -> None:

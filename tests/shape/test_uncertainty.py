@@ -10,14 +10,14 @@ import pytest
 from jax import Array
 from numpy.testing import assert_allclose
 
-import benchmarks.uncertainty
-from benchmarks.uncertainty import blends, fit_covariance, look_deviation, moved, ray_slopes, view_information
-from docs.make_uncertainty import GROUND, SIDE, ellipse_panel, projected
 from fm_render import Mixture, Rays, Settings, render
 from fmb.fit.losses import silhouette_cross_entropy
 from fmb.geometry.cameras import Cameras, pinhole_intrinsics, pixel_rays, project, random_cameras
 from fmb.geometry.noise import damaged
 from fmb.geometry.views import Views, select_views
+from fmb.pictures.uncertainty import GROUND, ellipse_panel, projected
+from fmb.shape import uncertainty
+from fmb.shape.uncertainty import blends, fit_covariance, look_deviation, moved, ray_slopes, view_information
 
 SIZE, VIEWS = (14, 14), 32
 AUTODIFF = Settings(gradient="autodiff")  # second derivatives need forward mode
@@ -124,7 +124,7 @@ def test_information_and_score_of_one_view():
 
     def probability(step: Array) -> Array:
         alpha = render(moved(mixture, step.reshape(-1, 10)), rays, outputs=("alpha",), settings=AUTODIFF).alpha
-        return (benchmarks.uncertainty.MISLABELLED + (1 - 2 * benchmarks.uncertainty.MISLABELLED) * alpha).reshape(-1)
+        return (uncertainty.MISLABELLED + (1 - 2 * uncertainty.MISLABELLED) * alpha).reshape(-1)
 
     def loss(step: Array) -> Array:
         p, y = probability(step), silhouette[1].reshape(-1)
@@ -150,6 +150,17 @@ def test_an_unseen_component_has_the_prior():
     assert_allclose(found.covariance, found.covariance.T, atol=1e-15)
 
 
+def test_the_covariance_leaves_out_a_view_at_a_time():
+    mixture, cameras = some_mixture(), some_cameras(3)
+    views = Views(cameras, np.random.default_rng(3).uniform(size=(3, *SIZE)))
+    information, score = map(np.array, zip(*(view_information(mixture, views, view) for view in range(3)), strict=True))
+    total = information.sum(0) + np.eye(20)
+    moves = np.array([np.linalg.solve(total - information[view], score[view]) for view in range(3)])
+    prior = np.linalg.inv(total) @ np.linalg.inv(total)
+    expected = 2 / 3 * 3 * np.cov(moves.T, bias=True) + prior
+    assert_allclose(fit_covariance(mixture, views).covariance, expected, rtol=1e-9, atol=1e-12)
+
+
 def test_blocks_order_and_invalid_pixels_change_nothing(monkeypatch):
     mixture, cameras = some_mixture(3), some_cameras(3)
     generator = np.random.default_rng(1)
@@ -157,7 +168,7 @@ def test_blocks_order_and_invalid_pixels_change_nothing(monkeypatch):
     views = Views(cameras, silhouette, valid=valid)
     whole = fit_covariance(mixture, views)
     looks = look_deviation(mixture, whole, cameras, SIZE)
-    monkeypatch.setattr(benchmarks.uncertainty, "SLOPES_PER_BLOCK", 4_000)  # 3 blocks a view, the last one not full
+    monkeypatch.setattr(uncertainty, "SLOPES_PER_BLOCK", 4_000)  # 3 blocks a view, the last one not full
     spoilt = views._replace(silhouette=np.where(valid, silhouette, 1 - silhouette))
     order = np.array([2, 0, 1])
     found = fit_covariance(jax.tree.map(lambda x: x[order], mixture), spoilt)
@@ -184,6 +195,7 @@ def test_runs_are_in_single_precision():
     assert_allclose(looks.depth, look_deviation(mixture, expected, cameras, SIZE).depth, rtol=5e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_calibrated_where_the_model_is_true():
     # masks drawn pixel by pixel from a known mixture; each is fitted again, and says itself how sure it is
     truth, cameras, look = two_apart(), some_cameras(VIEWS), some_cameras(3, seed=9)
@@ -204,6 +216,7 @@ def test_calibrated_where_the_model_is_true():
     assert 0.7 < np.sqrt(np.mean(np.square(alpha_score))) < 1.4
 
 
+@pytest.mark.slow
 def test_calibrated_on_damaged_silhouettes():
     # sharp masks, half of them without an eighth: pixels are anything but independent; the bootstrap knows nothing
     truth, cameras, look = two_apart(), some_cameras(VIEWS), some_cameras(3, seed=9)
@@ -239,16 +252,16 @@ def test_the_picture_shows_components_where_the_camera_sees_them():
 def test_an_ellipse_of_the_picture_ends_where_its_component_has_alpha_a_half():
     # on the axis at distance 3; 2 (log_weight - ln ln 2) is 4, so the ball ends at two standard deviations
     mixture = Mixture(jnp.array([[0.0, 0.0, 3.0]]), 10.0 * jnp.eye(3)[None], jnp.array([2.0 + np.log(np.log(2.0))]))
-    camera = Cameras(np.eye(4), pinhole_intrinsics(SIDE, SIDE, 45.0))
-    side = 4 * SIDE
-    panel = ellipse_panel(mixture, camera, side, np.array([[200, 30, 40]]))
-    rays = pixel_rays(jax.tree.map(lambda field: field[None], camera), side // 4, side // 4)
+    side = 64
+    camera = Cameras(np.eye(4), pinhole_intrinsics(side, side, 45.0))
+    panel = ellipse_panel(mixture, camera, (side, side), 4, np.array([[200, 30, 40]]))
+    rays = pixel_rays(jax.tree.map(lambda field: field[None], camera), side, side)
     alpha = np.asarray(render(mixture, rays, 1.0, ("alpha",)).alpha[0])
-    drawn = (panel != GROUND).any(axis=2).reshape(SIDE, 4, SIDE, 4).mean(axis=(1, 3))
+    drawn = (panel != GROUND).any(axis=2).reshape(side, 4, side, 4).mean(axis=(1, 3))
     # the picture is of first order: a ball of this size is seen 0.2 % larger
     assert np.sum(drawn) == pytest.approx(np.sum(alpha > 0.5), rel=0.05)
     assert np.all(drawn[alpha > 0.6] == 1) and np.all(drawn[alpha < 0.3] == 0)
-    assert tuple(panel[side // 2, side // 2]) == (200, 30, 40)
+    assert tuple(panel[2 * side, 2 * side]) == (200, 30, 40)
 
 
 def test_errors():

@@ -21,6 +21,7 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Float
 from scipy.linalg import cho_factor, cho_solve
+from threadpoolctl import threadpool_limits
 
 from fm_render import (
     BLENDINGS,
@@ -87,11 +88,13 @@ def fit_covariance(
     damping = max(prior_deviation**-2, ROUNDING * float(np.diagonal(total).max()))
     total[np.diag_indices_from(total)] += damping
     moves = []
-    for view in range(count):
-        information, score = view_information(mixture, views, view, settings)
-        moves.append(cho_solve(cho_factor(total - information, lower=True), score))
+    # one thread: for matrices of this size, threads that wait for each other on a busy machine took 1 s for 1 ms
+    with threadpool_limits(1):
+        for view in range(count):
+            information, score = view_information(mixture, views, view, settings)
+            moves.append(cho_solve(cho_factor(total - information, lower=True), score))
+        prior = cho_solve(cho_factor(total, lower=True), np.sqrt(damping) * np.eye(len(total)))
     scatter = np.array(moves) - np.mean(moves, axis=0)
-    prior = cho_solve(cho_factor(total, lower=True), np.sqrt(damping) * np.eye(len(total)))
     return _describe(mixture, (count - 1) / count * scatter.T @ scatter + prior @ prior)
 
 

@@ -1,0 +1,1 @@
+"""From a command line and a YAML file to a Config, and back into a file."""

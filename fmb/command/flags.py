@@ -1,0 +1,113 @@
+"""The command line: the text of each flag, the task, and what it works on."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from fmb.command.help_text import add_flag, described_section, frame_of_help, switch_flag
+from fmb.command.tasks import TASKS, subjects
+from fmb.config import PROGRAM, declared, sections, switches
+from fmb.files.options import FILE_SUFFIXES
+from fmb.options import ConfigError, did_you_mean, quote
+
+
+class FlagParser(argparse.ArgumentParser):
+    """An argument parser that raises where argparse would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises ConfigError in argparse's words."""
+        raise ConfigError(message.removeprefix("argument "))
+
+
+def flag_parser(tasks: Sequence[str], shown: str = "") -> FlagParser:
+    """A flag for each option, grouped by section; every value is kept as text.
+
+    Task `shown` leaves only what that task reads, for its help.
+    """
+    task = TASKS.get(shown)
+    parser = FlagParser(allow_abbrev=False, add_help=False, **frame_of_help(tasks, shown))
+    if tasks:
+        parser.add_argument("task", nargs="?", default=tasks[0], help=argparse.SUPPRESS)
+    general = parser.add_argument_group("run")
+    if tasks:
+        named = (f"--{name.replace('_', '-')}" for name in subjects(*([task] if task else TASKS.values())))
+        text = f"What to work on, in place of {' or '.join(named)}"
+        general.add_argument("subject", nargs="?", metavar="FILE", help=text)
+    text = f"Show this text, or that of a task: {PROGRAM} pose --help"
+    general.add_argument("-h", "--help", action="help", help=text)
+    general.add_argument("--config", metavar="FILE", help="YAML file of options (default config.yaml)")
+    for name, text in switches().items():
+        if task is None or task.reads_flag(name):
+            general.add_argument(switch_flag(name), dest=name, action="store_true", help=text)
+    groups: dict[str, Any] = {"": general}
+    for spec in declared().values():
+        if task is None or task.reads(spec):
+            if spec.section not in groups:
+                text = described_section(sections()[spec.section])
+                groups[spec.section] = parser.add_argument_group(spec.section, text)
+            add_flag(groups[spec.section], spec)
+    return parser
+
+
+def parse_flags(argv: Sequence[str], tasks: Sequence[str]) -> argparse.Namespace:
+    """The text of each flag, None where it is not given; with `config`, `task` and the switches."""
+    if {"-h", "--help"} & set(argv):
+        shown = next((word for word in argv if word in tasks), tasks[0] if tasks else "")
+        flag_parser(tasks, shown).parse_args(["--help"])
+    words = joined_to_values(argv)
+    # argparse would take both of two words that may be left out from the first place where one stands
+    bare_words = [word for word in words if not word.startswith("-")]
+    flagged = [word for word in words if word.startswith("-")]
+    if tasks and bare_words and bare_words[0] not in tasks and is_subject(bare_words[0]):
+        bare_words.insert(0, tasks[0])
+    flags, extra = flag_parser(tasks).parse_known_args([*bare_words, *flagged])
+    if extra:
+        raise ConfigError(f"unexpected {quote(extra[0])}; options are given as flags such as --mesh-file FILE")
+    if flags.config is not None and not (flags.config.strip() and flags.config.isprintable()):
+        raise ConfigError(f"--config is {quote(flags.config)}; must be the name of a YAML file")
+    flags.task = flags.task if tasks else ""
+    if tasks and flags.task not in tasks:
+        hint = did_you_mean(flags.task, tasks)
+        raise ConfigError(f"unknown task {quote(flags.task)}{hint}; must be one of {', '.join(tasks)}")
+    if tasks and flags.subject is not None:
+        name = subject_option(flags.task, flags.subject)
+        if getattr(flags, name) is not None:
+            raise ConfigError(f"unexpected {quote(flags.subject)}: {declared()[name].flag} is given, too")
+        setattr(flags, name, flags.subject)  # where the task does not read it, check_read says so
+    return flags
+
+
+def joined_to_values(argv: Sequence[str]) -> list[str]:
+    """The words, a flag and its value one word, so that argparse takes -1e-4 for a value and not for a flag.
+
+    Raises ConfigError for a flag that there is not, or a value of one that takes none.
+    """
+    valued = [spec.flag for spec in declared().values()] + ["--config"]
+    bare = [switch_flag(name) for name in switches()]
+    words, position = list(argv), 0
+    while position < len(words):
+        name, equals, _ = words[position].partition("=")
+        follower = words[position + 1 : position + 2]
+        if name in valued and not equals and follower and not follower[0].startswith("--"):
+            words[position : position + 2] = [f"{name}={follower[0]}"]
+        elif name in bare and equals:
+            raise ConfigError(f"{name} takes no value")
+        elif name.startswith("-") and name not in [*valued, *bare, "--help", "-h"]:
+            hint = did_you_mean(name, [*valued, *bare]) or "; TASK --help lists the flags of a task"
+            raise ConfigError(f"unknown flag {name}{hint}")
+        position += 1
+    return words
+
+
+def is_subject(word: str) -> bool:
+    """Whether a word in the place of the task is a file or folder to work on."""
+    # not Path.exists, which raises for a name that is too long
+    return os.path.exists(word) or word.lower().endswith(FILE_SUFFIXES)
+
+
+def subject_option(task: str, word: str) -> str:
+    """The option that a file or folder named after the task stands for."""
+    if os.path.isdir(word):
+        return "data"
+    return "model_file" if task == "export" or word.lower().endswith((".npz", ".pkl")) else "mesh_file"

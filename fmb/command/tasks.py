@@ -1,0 +1,105 @@
+"""The tasks: what each runs, which options it reads, and what its help says. The first is the default."""
+
+from typing import NamedTuple
+
+from fmb.config import declared
+from fmb.options import Option
+
+
+class Task(NamedTuple):
+    """A task; `module` and `function` are loaded when it is asked for, so that help and messages come at once.
+
+    It reads the options in `sections` but those `unread`, those that name what it works on, and those of every task.
+    """
+
+    module: str
+    function: str
+    text: str
+    sections: tuple[str, ...]
+    works_on: tuple[str, ...]
+    examples: tuple[str, ...]
+    unread: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ("cpu",)
+
+    def reads(self, spec: Option) -> bool:
+        """Whether the task reads the option."""
+        if spec.section == "io":
+            return spec.name == "output_dir" or spec.name in self.works_on
+        return spec.section in ("", *self.sections) and spec.name not in self.unread
+
+    def reads_flag(self, name: str) -> bool:
+        """Whether the task reads the option or the switch of that name."""
+        spec = declared().get(name)
+        return name in self.switches if spec is None else self.reads(spec)
+
+
+VIEWS_ALONE = ("num_views", "ground_truth")
+TASKS = {
+    "shape": Task(
+        "fmb.tasks.shape",
+        "shape",
+        "Fit a mixture to the silhouettes of a mesh, or of photographs with masks and cameras.",
+        ("model", "rendering", "optimization", "capture", "export"),
+        ("mesh_file", "data"),
+        (
+            "shape --num-mixtures 80 --cpu",
+            "shape their.obj --output-dir output/theirs",
+            "shape photographs/ --check-cameras",
+        ),
+        switches=("cpu", "view", "check_cameras"),
+    ),
+    "pose": Task(
+        "fmb.tasks.pose",
+        "pose",
+        "Find the camera of a depth image, a mask, or both (without them: of a simulated view).",
+        ("model", "rendering", "pose"),
+        ("mesh_file", "model_file"),
+        (
+            "pose",
+            "pose output/model.npz --sensor-noise 1",
+            "pose model.npz --mask-file m.png --intrinsics-file K.txt --initial-pose-file p.json",
+        ),
+        (*VIEWS_ALONE, "num_frames"),
+    ),
+    "track": Task(
+        "fmb.tasks.track",
+        "track",
+        "Follow the camera through a sequence, simulated or in folders of images.",
+        ("model", "rendering", "pose"),
+        ("mesh_file", "model_file"),
+        (
+            "track --image-width 80 --image-height 60",
+            "track output/model.npz --num-frames 30",
+            "track --sensor-noise 1",
+        ),
+        (*VIEWS_ALONE, "bop_dir"),
+    ),
+    "export": Task(
+        "fmb.tasks.export",
+        "export_model",
+        "Write a mixture as mesh, points, Gaussian splats or a turning film.",
+        ("export",),
+        ("model_file",),
+        (
+            "export output/model.npz --mesh glb",
+            "export output/model.npz --splats true --turntable mp4",
+            "export splats.ply --mesh ply --output-dir output/theirs",
+        ),
+        ("film", "report", "uncertainty"),
+        switches=("cpu", "overwrite"),
+    ),
+    "convert": Task(
+        "fmb.tasks.convert",
+        "convert",
+        "Turn a mesh into a mixture, by its silhouettes and depths.",
+        ("model", "rendering", "optimization", "export"),
+        ("mesh_file",),
+        ("convert their.obj", "convert their.obj --num-mixtures 160", "convert their.obj --mesh glb --splats true"),
+        ("film", "report", "uncertainty", "ground_truth", "point_weight"),
+    ),
+}
+
+
+def subjects(*tasks: Task) -> tuple[str, ...]:
+    """The options that name what these tasks work on."""
+    return tuple(dict.fromkeys(name for task in tasks for name in task.works_on))
