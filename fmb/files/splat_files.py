@@ -62,9 +62,12 @@ def read_splats(path: str | Path) -> SplatModel:
         raise ValueError(f"{path}: {OTHERS[kind]} is not read; save the splats as .ply, as SuperSplat does")
     data = read_bytes(path)
     try:
-        found = SPLAT_FORMATS[kind](data)
+        with np.errstate(invalid="ignore"):  # a NaN is a bad row
+            found = SPLAT_FORMATS[kind](data)
     except Broken as error:
         raise ValueError(f"{path}: {error}") from None
+    except Exception as error:  # whatever a parser meets in a broken file
+        raise ValueError(f"{path}: not a readable {kind} file of splats") from error
     splats = _usable(path, found.splats)
     mixture, color = mixture_from_splats(splats, found.ours)
     merged, merged_color = merge_mixture(mixture, color, MOST_COMPONENTS)
