@@ -44,7 +44,10 @@ def read_mesh(path: str | Path) -> trimesh.Trimesh:
     parts = [_part(path, surface) for surface in surfaces]
     parts = [part for part in parts if len(part.faces)]
     if not parts:
-        raise ValueError(f"{path}: no triangles")
+        points = sum(len(surface.position) for surface in surfaces)
+        splats = kind == "ply" and b"property float f_dc_0" in data
+        hint = "of Gaussian splats, which task `export` reads" if splats else "without faces"
+        raise ValueError(f"{path}: no triangles" + (f", only {points} points {hint}" if points else ""))
     return _clean(path, _joined(parts))
 
 

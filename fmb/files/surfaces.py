@@ -54,7 +54,8 @@ def parse_surface_ply(data: bytes) -> Surface:
         face_color = _color(tables["face"])
     elif "tristrips" in tables:
         length, strip = _indices(tables["tristrips"])
-        parts = np.split(strip, np.flatnonzero(strip < 0))
+        begin = np.union1d(np.flatnonzero(strip < 0), np.cumsum(length) - length)
+        parts = np.split(strip, begin)
         faces = [strip_triangles(part[part >= 0]) for part in parts]
         corner = np.concatenate(faces).ravel()
         length = np.full(len(corner) // 3, 3)

@@ -108,6 +108,10 @@ def test_ply_strips_and_colours_of_many_types(tmp_path):
     strips = "element tristrips 1\nproperty list int int vertex_indices\nend_header\n"
     assert volume(tmp_path, "a.ply", head + colors + strips + rows + "7 0 2 1 3 0 2 -1\n") == pytest.approx(1 / 6)
     assert read_mesh(tmp_path / "a.ply").visual.vertex_colors[0].tolist() == [255, 0, 1, 255]
+    two = head + colors + strips.replace("tristrips 1", "tristrips 2") + rows + "4 0 2 1 3\n4 1 3 0 2\n"
+    assert volume(tmp_path, "b.ply", two) == pytest.approx(1 / 6)
+    with pytest.raises(ValueError, match=r"c\.ply: no triangles, only 4 points without faces"):
+        volume(tmp_path, "c.ply", head + "end_header\n" + rows)
 
 
 def test_obj_colours_of_bytes_and_utf16(tmp_path):
