@@ -41,7 +41,7 @@ def extract_surface(
     """
     grid = sample_field(field, lower, upper, resolution, on_progress=on_progress)
     mesh = tidy(contour(grid), smallest)
-    mesh.vertices = polish(field, np.asarray(mesh.vertices), grid.spacing / 2)
+    mesh.vertices = polish(field, np.asarray(mesh.vertices), grid.spacing / 2, on_progress)
     return mesh
 
 

@@ -19,11 +19,17 @@ BATCH = 8192  # points in one call, so that [component, point] arrays of 40 comp
 NEWTON_STEPS = 2  # towards the zero; after the first about 1 % of marching cubes' error is left
 
 
-def polish(field: Field, vertices: Float[np.ndarray, "vertex 3"], longest: float) -> Float[np.ndarray, "vertex 3"]:
+def unwatched(done: int, total: int) -> None:
+    """Progress that nobody looks at."""
+
+
+def polish(
+    field: Field, vertices: Float[np.ndarray, "vertex 3"], longest: float, on_progress: OnProgress = unwatched
+) -> Float[np.ndarray, "vertex 3"]:
     """The vertices after Newton steps of at most `longest` towards the field's zero; none moves away from it."""
     points = np.asarray(vertices, float)
     for _ in range(NEWTON_STEPS):
-        value, slope = _sloped(field, points)
+        value, slope = _sloped(field, points, on_progress)
         step = -value[:, None] * slope / np.maximum(np.sum(slope**2, axis=1), np.finfo(float).tiny)[:, None]
         length = np.linalg.norm(step, axis=1, keepdims=True)
         moved = points + step * np.minimum(1.0, longest / np.maximum(length, np.finfo(float).tiny))
@@ -66,10 +72,6 @@ def _value_and_slope(field: Partial, points: Array) -> tuple[Array, Array]:
     return value, pull(jnp.ones_like(value))[0]
 
 
-def unwatched(done: int, total: int) -> None:
-    """Progress that nobody looks at."""
-
-
 def _in_batches(
     function: Callable, field: Field, points: np.ndarray, on_progress: OnProgress = unwatched
 ) -> list[np.ndarray]:
@@ -86,8 +88,8 @@ def _in_batches(
     return [np.concatenate(part).astype(float) for part in zip(*parts, strict=True)]
 
 
-def _sloped(field: Field, points: np.ndarray) -> list[np.ndarray]:
-    return _in_batches(_value_and_slope, field, np.asarray(points))
+def _sloped(field: Field, points: np.ndarray, on_progress: OnProgress = unwatched) -> list[np.ndarray]:
+    return _in_batches(_value_and_slope, field, np.asarray(points), on_progress)
 
 
 def _evaluated(field: Field, points: np.ndarray, on_progress: OnProgress = unwatched) -> np.ndarray:

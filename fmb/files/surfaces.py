@@ -168,23 +168,16 @@ def parse_stl(data: bytes) -> Surface:
     count = int.from_bytes(data[STL_HEADER : STL_HEADER + 4], "little") if size >= 0 else 0
     if size == STL_FACE * count and count:
         return _binary_stl(data, count, "")
-    number = rb"[ \t]+([^\s]+)" * 3
     # names of solids may hold any word, so a vertex is only what begins a line
-    corner = re.findall(rb"^[ \t]*vertex" + number + rb"[ \t\r]*$", data, re.IGNORECASE | re.MULTILINE)
-    if corner or (re.match(rb"\s*solid", data, re.IGNORECASE) and b"\0" not in data):
-        position = _stl_corners(corner)
-        if len(position) % 3:
-            raise Broken(f"{len(position)} corners of triangles; must be three for each")
-        return _separate(position)
-    return _odd_binary_stl(data, size, count)
-
-
-def _stl_corners(corner: list[tuple[bytes, ...]]) -> np.ndarray:
-    try:
-        return np.array(corner, "S").astype(float).reshape(-1, 3)
-    except ValueError:
-        wrong = next(row for row in corner if parse_numbers(b" ".join(row))[1])
-        raise Broken(not_numbers("vertex", b" ".join(wrong).decode(errors="backslashreplace"))) from None
+    lines = re.findall(rb"^[ \t]*vertex[ \t]([^\r\n]*)", data, re.IGNORECASE | re.MULTILINE)
+    if not lines and (b"\0" in data or not re.match(rb"\s*solid", data, re.IGNORECASE)):
+        return _odd_binary_stl(data, size, count)
+    number, word = parse_numbers(b" ".join(lines))
+    if word:
+        raise Broken(not_numbers("vertex with", word))
+    if len(number) != 3 * len(lines) or len(lines) % 3:
+        raise Broken(f"{len(lines)} vertices of {len(number)} numbers; must be three for each triangle, of three each")
+    return _separate(number.reshape(-1, 3))
 
 
 def _odd_binary_stl(data: bytes, size: int, count: int) -> Surface:
