@@ -4,7 +4,7 @@ A `Model` keeps its mixture in a canonical frame, about its middle and in units 
 the functions here take and return cameras, depths and meshes in the input's frame.
 """
 
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from fmb.files.mesh_output import write_mesh
 from fmb.files.meshes import read_mesh
 from fmb.files.models import Model, read_mixture, write_model
 from fmb.files.options import CaptureOptions
+from fmb.fit.programs import MOST_KINDS
 from fmb.geometry.cameras import ANY_ARRAY, Cameras
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images, Views
@@ -130,7 +131,7 @@ def estimate_pose(
     return find_pose(program, mixture, observation, begun, 1.0).to_world(frame)
 
 
-@cache
+@lru_cache(maxsize=MOST_KINDS)
 def _pose_program(count: int, size: tuple[int, int], evidence: str) -> PoseProgram:
     mixture = in_single(Mixture(np.zeros((count, 3)), np.zeros((count, 3, 3)), np.zeros(count)))
     return compile_pose(mixture, size, PoseOptions(evidence=evidence))

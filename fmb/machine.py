@@ -4,14 +4,16 @@ A file is written beside its name and then moved there, so a reader never sees h
 """
 
 import csv
+import io
 import json
 import math
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,20 +24,31 @@ DOTS_PER_INCH = 150
 UNIT = "input units"  # of depths: those of the mesh
 
 
+LONGEST = 180  # bytes of a name that leave room for the rest of a partial file's
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; what was written replaces `path` if nothing went wrong.
+    """A new file beside `path` to write to; what was written replaces `path` if nothing went wrong.
 
-    Raises ValueError where the system refuses.
+    Nobody can guess its name, and it is made new, so that no link leads elsewhere. Raises ValueError where the system
+    refuses.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    start = os.fsdecode(os.fsencode(path.name)[:LONGEST])
+    partial = path.with_name(f".{start}.{os.getpid()}.{os.urandom(8).hex()}.partial")
     try:
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o666))
         yield partial
         os.replace(partial, path)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be written ({(error.strerror or 'input/output error').lower()})") from error
+        raise ValueError(f"{path}: cannot be written ({reason(error)})") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def reason(error: Exception) -> str:
+    """What the system says, in small letters."""
+    return (getattr(error, "strerror", None) or str(error) or "input/output error").lower()
 
 
 def write_picture(path: Path, pixels: UInt8[np.ndarray, "height width 3"]) -> Path:
@@ -108,18 +121,26 @@ def plain(value: Any) -> Any:
 
 @contextmanager
 def progress_bar(name: str) -> Iterator[Callable[[int, int, float], None]]:
-    """A bar on stderr for as long as the context lasts; gives what to call with (step, all steps, loss)."""
+    """A bar on stderr for as long as the context lasts; gives what to call with (step, all steps, loss).
+
+    Where stderr is no terminal, only what it shows last is written, as one line.
+    """
     from tqdm import tqdm
 
-    with tqdm(desc=name, unit="step", leave=False) as bar:
+    seen, screen = False, sys.stderr is not None and sys.stderr.isatty()
+    with tqdm(desc=name, unit="step", leave=False, file=sys.stderr if screen else io.StringIO()) as bar:
 
         def move(step: int, total: int, loss: float) -> None:
-            bar.total = total
+            nonlocal seen
+            seen, bar.total = True, total
             if math.isfinite(loss):
                 bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             bar.update(step - bar.n)
 
         yield move
+        last = str(bar)
+    if seen and not screen:
+        print(last, file=sys.stderr)
 
 
 def summary(metrics: Mapping[str, Any], folder: Path) -> str:
@@ -137,9 +158,6 @@ def summary(metrics: Mapping[str, Any], folder: Path) -> str:
     seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")
     where = f"{metrics['seconds']['total']:.1f} s on {metrics['device']}: {seconds}"
     return "\n".join([*lines, where, f"pictures, model and numbers in {folder}/"])
-
-
-BEGAN = time.perf_counter()  # when this was imported: near enough to when the program was started
 
 
 class Clock:
@@ -162,7 +180,18 @@ class Clock:
         return {"total": time.perf_counter() - self.began, **self.parts}
 
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fuzzy-metaballs"
+def cache_folder() -> Path | None:
+    """Where the user's caches belong; None where there is no such place, as for a user without a home."""
+    try:
+        chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))  # to be ignored unless absolute
+        return (chosen if chosen.is_absolute() else Path.home() / ".cache") / "fuzzy-metaballs"
+    except RuntimeError:
+        return None
+
+
+CACHE = cache_folder()
+LARGEST_CACHE = 2**29  # bytes of compiled programs that are kept; those of one run take a few MB
+NO_CACHE = "no folder to keep compiled programs in: each run compiles them anew (XDG_CACHE_HOME can name one)"
 CUDA_HINT = "an NVIDIA GPU is here, but JAX runs on the CPU; for the GPU: pixi run -e cuda, or uv run --extra cuda"
 
 
@@ -176,7 +205,7 @@ class Device(NamedTuple):
 def choose_device(cpu: bool) -> Device:
     """The device JAX will use; `cpu` asks for the CPU even beside a GPU.
 
-    Compiled programs are kept in the user's cache folder, so that a second run need not compile them again.
+    Compiled programs are kept in the user's cache folder, if there is one, so that a second run need not compile them.
 
     Raises ValueError where JAX_PLATFORMS asks for what JAX cannot use here.
     """
@@ -185,16 +214,42 @@ def choose_device(cpu: bool) -> Device:
 
     if cpu:
         jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_compilation_cache_dir", str(CACHE))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    if cached := CACHE is not None and usable_cache(CACHE):
+        jax.config.update("jax_compilation_cache_dir", str(CACHE))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     try:
         device = jax.devices()[0]
     except (RuntimeError, AssertionError) as error:  # the second where CUDA is asked for and not installed
         asked = jax.config.jax_platforms
         raise ValueError(f"JAX_PLATFORMS is {asked!r}, which JAX cannot use here; unset it, or use --cpu") from error
     without_cuda = device.platform == "cpu" and not cpu and shutil.which("nvidia-smi") is not None
-    return Device(device.platform, CUDA_HINT if without_cuda else "")
+    hints = [CUDA_HINT] * without_cuda + [NO_CACHE] * (not cached)
+    return Device(device.platform, "\n".join(hints))
+
+
+def usable_cache(folder: Path) -> bool:
+    """Whether programs can be kept in the folder; it is made, and kept below LARGEST_CACHE by forgetting the oldest.
+
+    JAX's own limit needs a package more, and a look at the whole folder for each program that it adds.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        with os.scandir(folder) as entries:
+            files = [(entry.stat(), entry.path) for entry in entries if entry.is_file(follow_symlinks=False)]
+    except OSError:
+        return False
+    left = sum(made.st_size for made, _ in files)
+    if left > LARGEST_CACHE:
+        for made, path in sorted(files, key=lambda file: max(file[0].st_atime, file[0].st_mtime)):
+            with suppress(OSError):  # another run forgets it, too
+                os.unlink(path)
+            left -= made.st_size
+            if left <= LARGEST_CACHE / 2:
+                break
+    return True
 
 
 def say(*lines: str) -> None:

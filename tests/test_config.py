@@ -324,6 +324,12 @@ def test_round_trip(tmp_path_factory, config, comments):
     assert yaml.safe_load(file.read_text(encoding="utf-8"))["io"] == dataclasses.asdict(config.io)
 
 
+@pytest.mark.parametrize("name", ["...", "....", "---", "null", "~", "y", "<<", "=", "1e3", ".inf", "../x", "a: b"])
+def test_words_that_mean_something_in_yaml(write, name):
+    config = load(f"--output-dir={name}")
+    assert load(file=write(to_yaml(config))) == config
+
+
 def test_predecessor_has_numbers_of_its_own(write):
     config = load("--recipe", "predecessor")
     assert {name: getattr(config.optimization, name) for name in RELEASED} == RELEASED
@@ -398,7 +404,7 @@ BAD_FLAGS = {
     "--batch-size 81921": "--batch-size is 81921; must be at most 81920, the rays of 20 views of 64 x 64 pixels",
     "--num-mixtures 30000": "--num-mixtures is 30000; must be at most gmm_points, 20000",
     "--config=": "--config is ''; must be the name of a YAML file",
-    "--config nowhere.yaml": "nowhere.yaml: no such file or directory",
+    "--config nowhere.yaml": "nowhere.yaml: no such file",
 }
 
 
@@ -469,7 +475,7 @@ def test_bad_files(write, text):
 
 def test_files_that_are_no_text_and_aliases_that_would_multiply(write, tmp_path):
     assert "not a text file in UTF-8" in message(file=write(b"\xff\xfe\x00m"))
-    assert "is a directory" in message(file=tmp_path)
+    assert "is a folder, expected a regular file" in message(file=tmp_path)
     lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
     lines += [f"{n}: &{n} [{', '.join([f'*{p}'] * 9)}]" for p, n in zip("abcdefgh", "bcdefghi", strict=True)]
     assert "line 1: unknown key 'a'" in message(file=write("\n".join(lines)))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fmb.machine import CUDA_HINT
+from fmb import machine
+from fmb.machine import CUDA_HINT, cache_folder, usable_cache
 
 ROOT = Path(__file__).resolve().parents[1]
 CHOOSE = """
@@ -83,3 +84,22 @@ def test_cache_folder(xdg, expected, tmp_path):
     cache, jax_is_loaded = child(program, HOME=str(tmp_path), XDG_CACHE_HOME=xdg)
     assert Path(cache) == tmp_path / expected
     assert not jax_is_loaded, "the device must be chosen before JAX is there"
+
+
+def test_the_cache_forgets_the_oldest(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "LARGEST_CACHE", 100)
+    for age in range(4):
+        (tmp_path / f"{age}").write_bytes(bytes(30))
+        os.utime(tmp_path / f"{age}", (10**9 - age, 10**9 - age))
+    assert usable_cache(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["0"]
+    assert usable_cache(tmp_path / "new") and not usable_cache(tmp_path / "0")
+
+
+def test_nobody_s_cache(monkeypatch):
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
+    assert cache_folder() is None

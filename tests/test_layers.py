@@ -11,7 +11,10 @@ ROOT = Path(__file__).resolve().parents[1]
 # One noun, one room. A room may import those before it; the files in a room may not import one another in a circle.
 ROOMS = (
     "fm_render",
+    "fmb.ends",
+    "fmb.surroundings",
     "fmb.machine",
+    "fmb.whole",
     "fmb.options",
     "fmb.geometry",
     "fmb.fit",

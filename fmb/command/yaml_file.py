@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import yaml
 
 from fmb.config import Config, declared, sections, switches
+from fmb.files.door import Refusal, read_bytes, words
 from fmb.options import ConfigError, Option, description, did_you_mean, expected, parse_value, quote
 
 HEADER = "Every option with its default. The flag of num_views is --num-views; flags win over this file."
-PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*")
+PLAIN = re.compile(r"(?!\.\.\.)[A-Za-z_./][A-Za-z0-9_./-]*")  # three dots end a document
+LARGEST_CONFIG = 2**20  # bytes: every option with its text takes 10,000
 
 
 class Entry(NamedTuple):
@@ -36,9 +38,9 @@ def read_file(path: Path, name: str) -> dict[str, Entry]:
 def parse_yaml(path: Path, name: str) -> yaml.Node | None:
     """The node tree of a YAML file: nothing is constructed, so tags and aliases cannot do anything."""
     try:
-        return yaml.compose(path.read_bytes().decode("utf-8-sig"), Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise ConfigError(f"{name}: {(error.strerror or 'cannot be read').lower()}") from None
+        return yaml.compose(read_bytes(path, LARGEST_CONFIG).decode("utf-8-sig"), Loader=yaml.SafeLoader)
+    except Refusal as error:
+        raise ConfigError(str(error).replace(str(path), name, 1)) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{name}: not a text file in UTF-8") from None
     except yaml.MarkedYAMLError as error:
@@ -49,6 +51,8 @@ def parse_yaml(path: Path, name: str) -> yaml.Node | None:
         raise ConfigError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise ConfigError(f"{name}: not YAML of sections and keys: nested too deep") from None
+    except (ValueError, OverflowError) as error:  # an escape of a sign that there is not
+        raise ConfigError(f"{name}: not YAML: {words(error)}") from None
 
 
 def pairs(node: yaml.Node | None, name: str, section: str = "") -> list[tuple[str, yaml.Node, yaml.Node]]:

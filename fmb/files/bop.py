@@ -17,7 +17,7 @@ from jaxtyping import Float
 from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, camera_to_world, pinhole
 from fmb.files.images import DepthFile, read_depth, silhouette_of, size_of
 from fmb.files.meshes import read_mesh
-from fmb.files.safe import entry, numbers, path_inside, read_image, read_json, read_text
+from fmb.files.safe import entry, numbers, path_inside, read_image, read_json, read_text, refusing
 from fmb.machine import write_text
 
 CSV_HEAD = ("scene_id", "im_id", "obj_id", "score", "R", "t", "time")
@@ -134,7 +134,8 @@ def read_bop_results(path: Path) -> list[BopResult]:
 
     Raises ValueError that names file and line.
     """
-    rows = csv.reader(io.StringIO(read_text(path)))
+    with refusing(path, "not readable as CSV"):  # a quote that nothing closes takes in the rest of the file
+        rows = iter(list(csv.reader(io.StringIO(read_text(path)), strict=True)))
     if tuple(next(rows, ())) != CSV_HEAD:
         raise ValueError(f"{path}: first line must be {','.join(CSV_HEAD)}")
     results = []

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import json
 import math
 import struct
 from collections.abc import Callable, Iterator
@@ -14,7 +13,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from fmb.files.safe import MOST_BRACKETS, Broken, read_bytes
+from fmb.files.door import Refusal, read_bytes
+from fmb.files.safe import Broken, parse_json
 from fmb.files.surfaces import Surface, levels, strip_triangles
 
 TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}  # componentType
@@ -81,13 +81,9 @@ def _document(data: bytes, folder: Path) -> Document:
                 binary = chunk
         data = text or b""
     try:
-        if data.count(b"[") + data.count(b"{") > MOST_BRACKETS:
-            raise Broken(f"more than {MOST_BRACKETS} lists and objects")
-        content = json.loads(data.decode("utf-8-sig"))
-    except Broken:
-        raise
-    except (ValueError, RecursionError):
-        raise Broken("holds no JSON") from None
+        content = parse_json(data, "its JSON")
+    except Refusal as error:
+        raise Broken(str(error)) from None
     if not isinstance(content, dict):
         raise Broken("holds no JSON object")
     found: dict[int, bytes] = {}
@@ -130,7 +126,10 @@ def _buffer_bytes(buffer: dict[str, Any], binary: bytes | None, folder: Path) ->
         if not inside:
             raise Broken(f"refers to {uri!r}, which is not a buffer beside it")
         if there:
-            return read_bytes(path)
+            try:
+                return read_bytes(path)
+            except Refusal:
+                break
     raise Broken(f"its buffer {uri[:200]!r} cannot be read")
 
 

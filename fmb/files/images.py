@@ -1,6 +1,7 @@
 """Pixels of masks, photographs and depth maps; their reduction by whole blocks, which keeps the pixel rule exact."""
 
 import itertools
+from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,9 @@ from PIL import Image
 from fmb.files.safe import read_image
 
 GREY_SPREAD = 8  # of 255: colours whose channels differ by no more are grey that went through JPEG
+THREADS = 4  # decoders of images run beside each other
+DECODED_AT_ONCE = 2**25  # pixels of images that are decoded beside each other: 16 bytes each at the worst
+PIXELS_AT_ONCE = 2**20  # whose colours are reduced at a time
 WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's names for more than 8 bits
 
 
@@ -35,32 +39,59 @@ def silhouette_of(image: Image.Image) -> Float[np.ndarray, "height width"]:
     background and everything else object.
     """
     if image.mode in WIDE_MODES:
-        return _share(np.asarray(image).astype(np.int64), 65535)
+        return _share(np.asarray(image), 65535)
     if image.mode == "F":
         return np.clip(np.nan_to_num(np.asarray(image, np.float32)), 0.0, 1.0)
     if has_alpha(image):
-        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+        alpha = _alpha_bytes(image)
         if alpha.min() < 255:
-            return alpha.astype(np.float32) / 255.0
+            return _divided(alpha, 255)
     if image.mode in ("1", "L"):
         return _share(np.asarray(image.convert("L")), 255)
-    color = np.asarray(image.convert("RGB")).astype(np.int16)
-    if np.max(color.max(axis=-1) - color.min(axis=-1)) <= GREY_SPREAD:
-        return _share(color.max(axis=-1), 255)
-    return np.any(color > GREY_SPREAD, axis=-1).astype(np.float32)
+    # a channel at a time: over the last axis of three the same takes ten times as long, and more memory
+    first, *others = (
+        np.asarray(channel) for channel in (image if image.mode == "RGB" else image.convert("RGB")).split()
+    )
+    largest, smallest = reduce(np.maximum, others, first), reduce(np.minimum, others, first)
+    if np.max(largest - smallest) <= GREY_SPREAD:
+        return _share(largest, 255)
+    return (largest > GREY_SPREAD).astype(np.float32)
 
 
 def alpha_of(image: Image.Image) -> Float[np.ndarray, "height width"]:
     """The opacity of the pixels of an image that has one."""
-    return np.asarray(image.convert("RGBA"))[..., 3].astype(np.float32) / 255.0
+    return _divided(_alpha_bytes(image), 255)
+
+
+def _alpha_bytes(image: Image.Image) -> np.ndarray:
+    return np.asarray((image if image.mode in ("RGBA", "LA") else image.convert("RGBA")).getchannel("A"))
 
 
 def color_of(image: Image.Image) -> Float[np.ndarray, "height width 3"]:
     """Colours from 0 to 1, as encoded in the file (sRGB), not multiplied with alpha."""
     if image.mode in WIDE_MODES:
-        grey = np.asarray(image).astype(np.float32) / 65535.0
+        grey = _divided(np.asarray(image), 65535)
         return np.repeat(np.clip(grey, 0.0, 1.0)[..., None], 3, axis=-1)
-    return np.asarray(image.convert("RGB")).astype(np.float32) / 255.0
+    return _divided(np.asarray(image.convert("RGB")), 255)
+
+
+def reduced_color(
+    image: Image.Image, side: int, weight: Float[np.ndarray, "height width"] | None = None
+) -> Float[np.ndarray, "rows columns 3"]:
+    """`color_of` by `mean_blocks`, some rows at a time: full colours of a large photograph take a gigabyte."""
+    width, height = image.size
+    step = side * max(1, PIXELS_AT_ONCE // (side * width))
+    parts = []
+    for top in range(0, height // side * side, step):
+        bottom = min(top + step, height)
+        part = None if weight is None else weight[top:bottom]
+        parts.append(mean_blocks(color_of(image.crop((0, top, width, bottom))), side, part))
+    return np.concatenate(parts)
+
+
+def decoders(pixels: int) -> int:
+    """How many images of so many pixels, or fewer, are decoded at a time."""
+    return max(1, min(THREADS, DECODED_AT_ONCE // max(1, pixels)))
 
 
 def read_depth(file: DepthFile) -> Float[np.ndarray, "height width"]:
@@ -147,4 +178,10 @@ def shrunk_intrinsics(intrinsics: Float[np.ndarray, "3 3"], side: int) -> Float[
 
 def _share(values: np.ndarray, full: int) -> np.ndarray:
     # a mask of 0 and 1 is one that was never scaled up
-    return values.astype(np.float32) / np.float32(1 if values.max() == 1 else full)
+    return _divided(values, 1 if values.max() == 1 else full)
+
+
+def _divided(values: np.ndarray, full: int) -> np.ndarray:
+    share = values.astype(np.float32)
+    share /= np.float32(full)  # in place: a large image has no room for two
+    return share

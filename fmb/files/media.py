@@ -41,7 +41,8 @@ def write_video(
             on_progress(number + 1, len(even))
 
     with replacing(path) as partial:
-        run_ffmpeg([*source, *OUTPUT, str(partial)], pictures(), path.name)
+        # the word in front, as names may begin with a dash or what looks like a protocol
+        run_ffmpeg([*source, *OUTPUT, f"file:{partial}"], pictures(), path.name)
     return path
 
 

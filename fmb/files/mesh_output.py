@@ -54,8 +54,8 @@ def write_mesh(path: str | Path, mesh: trimesh.Trimesh) -> Path:
     with replacing(path) as partial:
         partial.write_bytes(data)
     if offset.any() and path.suffix.lower() == ".stl":
-        say(f"{path}: holds float32 alone, so coordinates are written without the offset {offset_words(offset)}")
-    say(*(f"{path}: {words}" for words in differences(mesh, surfaces(data, path))))
+        say(f"{path.name}: holds float32 alone, so coordinates are written without the offset {offset_words(offset)}")
+    say(*(f"{path.name}: {words}" for words in differences(mesh, surfaces(data, path))))
     return path
 
 

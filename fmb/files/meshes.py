@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
+from fmb.files.door import LARGEST_FILE, Refusal, read_bytes
 from fmb.files.gltf import parse_gltf
 from fmb.files.safe import Broken
 from fmb.files.surfaces import PARSERS, Surface, in_utf8
@@ -12,6 +13,7 @@ from fmb.geometry.interior import capped
 from fmb.geometry.polygons import triangulate
 from fmb.machine import say
 
+LARGEST_MESH = LARGEST_FILE
 MERGE_TOLERANCE = 1e-8  # vertices closer than this, in units of the longest box side, are one vertex
 FEWEST_FACES = 4  # of a body: a tetrahedron
 EXTENTS = (1e-30, 1e30)  # of the longest box side: float32 holds it and its inverse, float64 its cube
@@ -37,6 +39,8 @@ def read_mesh(path: str | Path) -> trimesh.Trimesh:
     data = _file_bytes(path)
     try:
         surfaces = parse_gltf(data, path.parent) if kind in GLTF else [PARSERS[kind](in_utf8(data))]
+    except MemoryError as error:
+        raise Refusal(f"{path}: needs more memory than there is") from error
     except Exception as error:  # whatever a parser meets in a broken file: IndexError, KeyError, struct.error, ...
         # the words of a library about its own inside would mislead
         reason = f": {error}" if isinstance(error, Broken) else ""
@@ -65,16 +69,7 @@ def _part(path: Path, surface: Surface) -> trimesh.Trimesh:
 
 
 def _file_bytes(path: Path) -> bytes:
-    try:
-        if path.is_dir():
-            raise ValueError(f"{path}: is a folder, expected a mesh file")
-        if path.exists() and not path.is_file():  # reading a pipe would wait for ever
-            raise ValueError(f"{path}: is no regular file, expected a mesh file")
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such mesh file") from None
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    data = read_bytes(path, LARGEST_MESH, "mesh file")
     if not data:
         raise ValueError(f"{path}: the mesh file is empty")
     return data

@@ -1,8 +1,6 @@
 """Mixtures from files of any kind, and the frame they are worked with in."""
 
 import json
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +10,8 @@ from jaxtyping import Float
 
 from fm_render import Mixture
 from fmb.fields.mixtures import mixture_frame
-from fmb.files.released import read_released
+from fmb.files.released import MOST_COMPONENTS, read_released
+from fmb.files.safe import check_single, parse_json, read_arrays
 from fmb.files.splat_files import OTHERS, read_splats
 from fmb.geometry.frames import Frame
 from fmb.machine import plain, replacing
@@ -65,25 +64,31 @@ def read_mixture(path: str | Path) -> Model:
         raise ValueError(f"{path}: '{path.suffix}' is no kind of model, allowed are {', '.join(MODEL_FORMATS)}")
     mixture, color, facts = read(path)
     mixture = Mixture(*(np.asarray(field, float) for field in mixture))
-    with np.errstate(all="ignore"):  # what is not finite is refused
+    with np.errstate(all="ignore"):  # what comes out as not finite is refused
         frame = mixture_frame(mixture)
-        if isinstance(facts.get("scale"), float) and facts["scale"] > 0.0:
-            frame = frame._replace(scale=np.asarray(facts["scale"]))  # of the surface it was fitted to
-        mixture = frame.mixture_to_canonical(mixture)
-    _check_range(path, mixture)
-    return Model(mixture, frame, color, facts)
+        canonical = frame.mixture_to_canonical(mixture)
+    check_canonical(canonical, path)
+    if isinstance(facts.get("scale"), float) and facts["scale"] > 0.0:
+        frame = frame._replace(scale=np.asarray(facts["scale"]))  # of the surface it was fitted to
+        canonical = frame.mixture_to_canonical(mixture)
+    return Model(canonical, frame, color, facts)
 
 
-def _check_range(path: Path, mixture: Mixture) -> None:
-    """Raises ValueError for numbers, in units of the object, that float32 or its squares and products cannot hold."""
-    size = np.maximum(np.abs(mixture.mean).max(axis=1), np.abs(mixture.precision_cholesky).max(axis=(1, 2)))
-    thin = np.diagonal(mixture.precision_cholesky, axis1=1, axis2=2).min(axis=1)
-    bad = ~((size < LARGEST) & (thin > 1.0 / LARGEST) & (mixture.log_weight < LARGEST_LOG))
-    if bad.any():
-        raise ValueError(f"{path}: component {np.flatnonzero(bad)[0]} of {len(bad)} is beyond what float32 holds")
+LARGEST, LARGEST_LOG = 1e18, 87.0  # whose squares, and whose exponential, 32 bits hold
 
 
-LARGEST, LARGEST_LOG = 1e9, 80.0  # of distances, precisions and log weights: float32 holds fourth powers, and exp
+def check_canonical(mixture: Mixture, path: Path) -> None:
+    """Raises ValueError that names the file where single precision, which all work with a mixture uses, holds it not.
+
+    Centre and scale are those of its own mass: components whose sizes or distances differ by 18 decades are meant.
+    """
+    diagonal = np.diagonal(mixture.precision_cholesky, axis1=1, axis2=2)
+    largest = max(np.abs(mixture.mean).max(), np.abs(mixture.precision_cholesky).max())
+    fits = largest <= LARGEST and diagonal.min() >= 1.0 / LARGEST and np.abs(mixture.log_weight).max() <= LARGEST_LOG
+    if not fits:  # NaN, too
+        raise ValueError(f"{path}: its components, in units of the whole, are beyond what 32 bits hold")
+
+
 NEEDED = ("mean", "precision_cholesky", "log_weight", "metadata")
 
 
@@ -103,7 +108,7 @@ def read_model(path: str | Path) -> SavedModel:
     Raises ValueError where the file is not one, or what it holds is no mixture.
     """
     path = Path(path)
-    arrays = read_arrays(path)
+    arrays = model_arrays(path)
     mean, precision_cholesky, log_weight = (arrays[name] for name in NEEDED[:3])
     count = len(log_weight) if log_weight.ndim == 1 else 0
     shapes = {"log_weight": (count,), "mean": (count, 3), "precision_cholesky": (count, 3, 3), "color": (count, 3)}
@@ -114,9 +119,11 @@ def read_model(path: str | Path) -> SavedModel:
             raise ValueError(f"{path}: {name} has shape {arrays[name].shape}; must be {expected_shape(name)}")
         if arrays[name].dtype.kind != "f":
             raise ValueError(f"{path}: {name} has type {arrays[name].dtype}; must be floating point")
-        if not np.isfinite(arrays[name]).all():
-            raise ValueError(f"{path}: {name} has {np.sum(~np.isfinite(arrays[name]))} values that are not finite")
-    if np.triu(precision_cholesky, 1).any() or (np.diagonal(precision_cholesky, axis1=1, axis2=2) <= 0).any():
+        if count > MOST_COMPONENTS:
+            raise ValueError(f"{path}: {count} components; at most {MOST_COMPONENTS} are read")
+        check_single(arrays[name], f"{path}: {name} has")
+    diagonal = np.diagonal(precision_cholesky, axis1=1, axis2=2)
+    if np.triu(precision_cholesky, 1).any() or (diagonal <= 0).any():
         raise ValueError(f"{path}: precision_cholesky must be lower triangular with a positive diagonal")
     color = arrays.get("color")
     if color is not None and (color.min() < 0.0 or color.max() > 1.0):
@@ -124,25 +131,10 @@ def read_model(path: str | Path) -> SavedModel:
     return SavedModel(mean, precision_cholesky, log_weight, read_metadata(path, arrays["metadata"]), color)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+def model_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a model file by name, none of them missing."""
-    try:
-        # An open file: numpy would leave its own open where it is no archive.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError(f"{path}: one array; must be an npz archive of {', '.join(NEEDED)}")
-            missing = [name for name in NEEDED if name not in archive.files]
-            present = [name for name in (*NEEDED, "color") if name in archive.files]
-            arrays = {} if missing else {name: archive[name] for name in present}
-    except OSError as error:
-        raise ValueError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
-    except (EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: not a model.npz, or a damaged one ({error})") from None
-    except ValueError as error:
-        if "pickle" in str(error):
-            raise ValueError(f"{path}: not a model.npz, or one that holds pickled objects") from None
-        raise
+    arrays = read_arrays(path, (*NEEDED, "color"))
+    missing = [name for name in NEEDED if name not in arrays]
     if missing:
         raise ValueError(f"{path}: {', '.join(missing)} missing; a model has {', '.join(NEEDED)}")
     return arrays
@@ -150,10 +142,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def read_metadata(path: Path, text: np.ndarray) -> dict[str, Any]:
     """The metadata, which is one text of JSON."""
-    try:
-        metadata = json.loads(str(text)) if text.dtype.kind == "U" and text.ndim == 0 else None
-    except json.JSONDecodeError:
-        metadata = None
+    if text.dtype.kind != "U" or text.ndim != 0:
+        raise ValueError(f"{path}: metadata must be a text of JSON, an object")
+    metadata = parse_json(str(text).encode(errors="replace"), f"{path}: metadata must be a text of JSON, an object")
     if not isinstance(metadata, dict):
         raise ValueError(f"{path}: metadata must be a text of JSON, an object")
     return metadata

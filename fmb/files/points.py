@@ -7,20 +7,17 @@ import numpy as np
 from jaxtyping import Float
 
 from fmb.fields.points import Cloud
+from fmb.files.door import read_bytes, refusing
 from fmb.files.ply import encode_ply, parse_ply
-from fmb.files.safe import Broken, read_bytes
 from fmb.machine import replacing
 
 
 def read_points(path: Path) -> Float[np.ndarray, "point 3"]:
     """The vertices, those that are not finite left out.  Raises ValueError for what is no PLY file with points."""
     data = read_bytes(path)
-    try:
+    with refusing(path, "not a readable ply file of points"), np.errstate(invalid="ignore"):
         vertex = parse_ply(data, ("vertex",)).get("vertex")
-    except Exception as error:  # whatever a parser meets in a broken file
-        reason = f": {error}" if isinstance(error, Broken) else ""
-        raise ValueError(f"{path}: not a readable ply file of points{reason}") from error
-    axes = [] if vertex is None else [vertex.column[axis].astype(float) for axis in "xyz" if axis in vertex.column]
+        axes = [] if vertex is None else [vertex.column[axis].astype(float) for axis in "xyz" if axis in vertex.column]
     points = np.stack(axes, axis=1) if len(axes) == 3 else np.zeros((0, 3))
     points = points[np.all(np.isfinite(points), axis=1)]
     if len(points) == 0:

@@ -25,7 +25,7 @@ from scipy.spatial.transform import Rotation
 
 from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, focal_intrinsics, pinhole, rigid
 from fmb.files.images import WIDE_MODES, DepthFile, read_depth, silhouette_of, size_of
-from fmb.files.safe import entry, image_header, numbers, read_bytes, read_image, read_json, read_text
+from fmb.files.safe import entry, image_header, numbers, read_image, read_json, read_npy, read_text
 from fmb.geometry.poses import PoseEstimate
 from fmb.machine import write_text
 
@@ -177,19 +177,6 @@ def read_pose(path: Path) -> Float[np.ndarray, "4 4"]:
         return rigid(given["world_from_camera"], f"{path}: world_from_camera")
     matrix = entry(given, "camera_from_world", f"{path}: no 'world_from_camera', and")
     return np.linalg.inv(rigid(matrix, f"{path}: camera_from_world"))
-
-
-def read_npy(path: Path) -> np.ndarray:
-    """The one array of the file; pickled objects are refused."""
-    try:
-        array = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        if not path.is_file():
-            raise
-        raise ValueError(f"{path}: not a readable .npy file ({str(error).splitlines()[0][:80]})") from None
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path}: an archive; must be one array, .npy")
-    return array
 
 
 def _numbers_file(path: Path, shape: tuple[int, int]) -> Any:

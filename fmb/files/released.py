@@ -2,10 +2,13 @@
 
 A pickle calls what it names. Here every name that NumPy and JAX write for arrays stands for a function of ours, which
 checks what it is given and makes plain arrays of numbers; any other name is an error. NumPy's own constructors are
-never reached, and what stands for them cannot be changed by a file.
+never reached, and what stands for them cannot be changed by a file. What the file asks for is counted before any of it
+is done: nine bytes can ask for gigabytes.
 """
 
+import io
 import pickle
+import pickletools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +18,12 @@ from jaxtyping import Float
 
 from fm_render import Mixture
 from fmb.fields.mixtures import lower_factor
+from fmb.files.safe import MEBIBYTE, Refusal, check_single, read_bytes, refusing
 
-MOST_BYTES = 64 * 1024**2  # of a file; 40 components take 4 kB
+MOST_BYTES = 64 * MEBIBYTE  # of a file, and of all texts turned into bytes; 40 components take 4 kB
+MOST_STEPS = 10_000  # of a pickle: a model takes about a hundred
+LARGEST_WORD = 1000  # bytes of a number or name
+MOST_COMPONENTS = 2**20  # of a model
 NUMBERS = "fiu"  # kinds of types that arrays may have
 NAMES = {  # of the fields in a dict
     "mean": ("mean", "means"),
@@ -77,7 +84,7 @@ def array_of(data: Any, kind: Any, shape: Any, order: str) -> np.ndarray:
         raise Refused("an array of unknown form")
     if int(np.prod(shape, dtype=object)) * kind.dtype.itemsize != len(data):
         raise Refused(f"an array of shape {shape} with {len(data)} bytes")
-    return np.frombuffer(bytes(data), kind.dtype).reshape(shape, order=order)
+    return np.frombuffer(data, kind.dtype).reshape(shape, order=order)
 
 
 def empty_array(*_: Any) -> Numbers:
@@ -103,11 +110,20 @@ def from_jax(make: Any, arguments: Any, state: Any, *_: Any) -> Numbers:
     return numbers
 
 
-def encode(text: Any, encoding: Any = "latin1") -> bytes:
-    """In place of _codecs.encode, which protocol 2 uses for bytes."""
-    if not isinstance(text, str) or encoding != "latin1":
-        raise Refused("a text in another encoding than latin1")
-    return text.encode("latin1")
+class Encoder:
+    """In place of _codecs.encode, which protocol 2 uses for bytes; texts of MOST_BYTES in all."""
+
+    def __init__(self):
+        self.left = MOST_BYTES
+
+    def __call__(self, text: Any, encoding: Any = "latin1") -> bytes:
+        """The bytes."""
+        if not isinstance(text, str) or encoding != "latin1":
+            raise Refused("a text in another encoding than latin1")
+        self.left -= len(text)
+        if self.left < 0:
+            raise Refused(f"more than {MOST_BYTES // MEBIBYTE} MiB of text as bytes")
+        return text.encode("latin1")
 
 
 ALLOWED: dict[tuple[str, str], Callable] = {
@@ -116,21 +132,24 @@ ALLOWED: dict[tuple[str, str], Callable] = {
     ("numpy", "ndarray"): Numbers,
     ("numpy", "dtype"): Type,
     ("jax._src.array", "_reconstruct_array"): Allowed(from_jax),
-    ("_codecs", "encode"): Allowed(encode),
 }
 
 
 class ArraysOnly(pickle.Unpickler):
-    """Finds nothing but ALLOWED."""
+    """Finds nothing but ALLOWED and an encoder of its own."""
+
+    def __init__(self, file: io.BytesIO):
+        super().__init__(file)
+        self.allowed = {**ALLOWED, ("_codecs", "encode"): Allowed(Encoder())}
 
     def find_class(self, module: str, name: str) -> Callable:
         """Our function in place of what is named.
 
         Raises Refused for everything else.
         """
-        if (module, name) not in ALLOWED:
+        if (module, name) not in self.allowed:
             raise Refused(f"{f'{module}.{name}'[:80]!r}")
-        return ALLOWED[module, name]
+        return self.allowed[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
         """Raises Refused: there is nothing beside the file."""
@@ -159,7 +178,7 @@ def read_released(path: str | Path) -> Mixture:
     arrays = [numbers.array if isinstance(numbers, Numbers) else None for numbers in values[:3]]
     if any(array is None for array in arrays):
         raise ValueError(f"{path}: no model; means, precision factors and log weights must be arrays")
-    return checked(path, *(array.astype(float) for array in arrays))
+    return checked(path, *arrays)
 
 
 def arrays_of(path: Path) -> Any:
@@ -167,22 +186,33 @@ def arrays_of(path: Path) -> Any:
 
     Raises ValueError that names the file.
     """
-    try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise ValueError(f"{path}: {size / 1024**2:.0f} MiB; a model has at most {MOST_BYTES // 1024**2} MiB")
-        with path.open("rb") as file:
-            return ArraysOnly(file).load()
-    except OSError as error:
-        raise ValueError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
-    except Refused as error:
-        raise ValueError(f"{path}: refused, the pickle asks for {error}; only arrays of numbers are read") from None
-    except ValueError as error:
-        if str(error).startswith(f"{path}: "):
-            raise
-        raise ValueError(f"{path}: not a pickle of arrays, or a damaged one") from None
-    except (pickle.UnpicklingError, EOFError, AttributeError, LookupError, TypeError, OverflowError, MemoryError):
-        raise ValueError(f"{path}: not a pickle of arrays, or a damaged one") from None
+    data = read_bytes(path, MOST_BYTES)
+    with refusing(path, NO_PICKLE):
+        try:
+            scan(data)
+            return ArraysOnly(io.BytesIO(data)).load()
+        except Refused as error:
+            raise Refusal(f"{path}: refused, the pickle asks for {error}; only arrays of numbers are read") from None
+
+
+NO_PICKLE = "not a pickle of arrays, or a damaged one"
+MEMO = ("PUT", "BINPUT", "LONG_BINPUT")  # an entry of a table that grows to the number given
+
+
+def scan(data: bytes) -> None:
+    """Reads through the pickle without doing what it says.
+
+    Raises Refused for more steps than MOST_STEPS, a table larger than that, or a number or name beyond LARGEST_WORD;
+    ValueError where it ends too early.
+    """
+    for step, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if step > MOST_STEPS:
+            raise Refused(f"more than {MOST_STEPS} steps")
+        if opcode.name in MEMO and argument > MOST_STEPS:
+            raise Refused(f"a table of {argument} places")
+        word = isinstance(argument, int) and argument.bit_length() > 8 * LARGEST_WORD
+        if word or (opcode.name == "GLOBAL" and len(argument) > LARGEST_WORD):
+            raise Refused(f"a number or name of more than {LARGEST_WORD} bytes")
 
 
 def checked(
@@ -206,8 +236,10 @@ def checked(
             raise ValueError(
                 f"{path}: {name} of shape {array.shape}; must be {shape} for {count} components, at least 1"
             )
-        if not np.isfinite(array).all():
-            raise ValueError(f"{path}: {name} have {np.sum(~np.isfinite(array))} values that are not finite")
+        if count > MOST_COMPONENTS:
+            raise ValueError(f"{path}: {count} components; at most {MOST_COMPONENTS} are read")
+        check_single(array, f"{path}: {name} have")
+    mean, factor, log_weight = (array.astype(float) for array in (mean, factor, log_weight))
     if np.triu(factor, 1).any():
         factor = np.triu(factor)
     if not np.all(np.diagonal(factor, axis1=1, axis2=2)):

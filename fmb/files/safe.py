@@ -1,6 +1,7 @@
 """Files of a data set that somebody else made: none outside its folder is opened, none larger than a limit is read.
 
-Every refusal is one ValueError line that names the file and what is expected of it.
+Every refusal is one ValueError line that names the file and what is expected of it. What a file claims to hold is
+compared with its limit before memory is taken.
 """
 
 import gzip
@@ -11,7 +12,8 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -19,11 +21,19 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, UnidentifiedImageError
 
-LARGEST_FILE = 2**30  # bytes
+from fmb.files.door import BROKEN, LARGEST_FILE, MEBIBYTE, Refusal, open_file, read_bytes, refusing
+
+__all__ = ["LARGEST_FILE", "MEBIBYTE", "Refusal", "read_bytes"]
 LARGEST_TEXT = 2**29  # bytes of text that is read line by line
 LARGEST_JSON = 2**28  # bytes, also after decompression: a whole CO3D category is half of it
-MOST_BRACKETS = 2**22  # that open in JSON: each makes an object of up to 25 times the bytes, a view of CO3D has 15
+MOST_UNPACKED = 64  # times the size of a compressed file, which may become so large: JSON of cameras gives 3 to 10
+ALWAYS_UNPACKED = 2**24  # bytes that any compressed file may become
+LARGEST_VALUES = 900 * MEBIBYTE  # of memory for what JSON stands for: 130,000 frames of CO3D, which need two thirds
+# upper bounds, measured, of the bytes of memory that a sign stands for: an object, a list, a number and its place, half
+# a text, a key's place
+MEMORY_OF = {b"{": 80, b"[": 96, b",": 40, b'"': 34, b":": 50}
 LARGEST_ARRAYS = 2**28  # bytes of all arrays of one npz archive, after decompression: cameras take some thousands
+MOST_MEMBERS = 2**16  # of one npz archive: 2,000 views with four matrices each take an eighth
 LARGEST_IMAGE = 2**26  # pixels: more than any one camera takes
 IMAGE_FORMATS = ("PNG", "JPEG", "PPM", "BMP", "TIFF", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".JPG", ".JPEG", ".PNG")
@@ -64,11 +74,6 @@ def files_below(folder: Path, name: str) -> dict[str, Path]:
     return {key: path_inside(folder, path.relative_to(folder).as_posix(), folder) for key, path in below.items()}
 
 
-def read_bytes(path: Path, limit: int = 0) -> bytes:
-    """What the file holds, at most `limit` bytes, 0: LARGEST_FILE."""
-    return _opened(path, limit or LARGEST_FILE, open)
-
-
 def read_text(path: Path) -> str:
     """The file as text; what is not UTF-8 is escaped."""
     return read_bytes(path, LARGEST_TEXT).decode("utf-8-sig", errors="backslashreplace")
@@ -76,94 +81,149 @@ def read_text(path: Path) -> str:
 
 def read_json(path: Path, kind: type = dict) -> Any:
     """What the JSON file holds, an object or whatever else `kind` says; `.jgz` and `.gz` are decompressed."""
-    data = _opened(path, LARGEST_JSON, gzip.open if path.suffix in (".jgz", ".gz") else open)
-    brackets = data.count(b"[") + data.count(b"{")
-    if brackets > MOST_BRACKETS:
-        raise ValueError(f"{path}: {brackets} lists and objects; at most {MOST_BRACKETS} are read")
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not readable as JSON ({_words(error)})") from None
+    data = read_bytes(path, LARGEST_JSON)
+    value = parse_json(unpacked(path, data) if path.suffix in (".jgz", ".gz") else data, str(path))
     if not isinstance(value, kind):
         raise ValueError(f"{path}: must hold a JSON {'object' if kind is dict else 'list'} at the top")
     return value
 
 
+def parse_json(data: bytes, where: str) -> Any:
+    """What the JSON text stands for, where its values fit into LARGEST_VALUES.  Raises ValueError."""
+    width = 1 if data.isascii() else 4  # bytes that Python keeps for a sign where one of them is rare
+    memory = width * len(data) + sum(data.count(sign) * size for sign, size in MEMORY_OF.items())
+    if memory > LARGEST_VALUES:
+        needs = f"its values need about {memory // MEBIBYTE} MiB of memory"
+        raise Refusal(f"{where}: {needs}; at most {LARGEST_VALUES // MEBIBYTE} MiB are taken")
+    with refusing(where, "not readable as JSON", (ValueError, RecursionError)):
+        return json.loads(data)
+
+
+def unpacked(path: Path, data: bytes) -> bytes:
+    """The content of gzip data, of the file of that path; refused where it is out of proportion."""
+    limit = min(LARGEST_JSON, max(ALWAYS_UNPACKED, MOST_UNPACKED * len(data)))
+    parts, size = [], 0
+    with refusing(path, "cannot be read"), gzip.open(io.BytesIO(data)) as file:
+        while part := file.read(AT_ONCE):
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise Refusal(f"{path}: more than {limit / MEBIBYTE:.4g} MiB, at most that is read")
+    return b"".join(parts)
+
+
 def array_names(path: Path) -> tuple[str, ...]:
     """Names of the arrays in an npz archive; none where the file is no archive."""
-    if not path.is_file():
-        return ()
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _archive(path, read_bytes(path, LARGEST_ARRAYS)) as archive:
             return tuple(name.removesuffix(".npy") for name in archive.namelist())
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+    except Refusal:
         return ()
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an npz archive by name; pickled objects are refused."""
-    data = _opened(path, LARGEST_ARRAYS, open)
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-            size = sum(member.file_size for member in members)
-            if size <= LARGEST_ARRAYS:
-                return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
-    except Exception as error:  # a broken zip, a broken array in it, a compression that is not known, ...
-        raise ValueError(f"{path}: not readable as an npz archive ({_words(error)})") from error
-    raise ValueError(f"{path}: {size // MEBIBYTE} MiB of arrays; at most {LARGEST_ARRAYS // MEBIBYTE} MiB are read")
+def read_arrays(path: Path, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an npz archive by name, or those `wanted` that it has; pickled objects are refused."""
+    with _archive(path, read_bytes(path, LARGEST_ARRAYS)) as archive, refusing(path, NO_ARCHIVE):
+        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+        members = {name: member for name, member in members.items() if wanted is None or name in wanted}
+        size = sum(member.file_size for member in members.values())
+        if size > LARGEST_ARRAYS:
+            held, most = (f"{number // MEBIBYTE} MiB" for number in (size, LARGEST_ARRAYS))
+            raise Refusal(f"{path}: {held} of arrays; at most {most} are read")
+        return {name: _member(archive, member) for name, member in members.items()}
 
 
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    # numpy's own reader makes room for what the header claims before it looks at what is there
+NO_ARCHIVE = "not readable as an npz archive"
+
+
+def _archive(path: Path, data: bytes) -> zipfile.ZipFile:
+    # every entry of the directory becomes an object of a kilobyte, so they are counted first
+    if data.count(b"PK\1\2") > MOST_MEMBERS:
+        raise Refusal(f"{path}: more than {MOST_MEMBERS} arrays, at most that many are read")
+    with refusing(path, NO_ARCHIVE):
+        return zipfile.ZipFile(io.BytesIO(data))
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may ask for any memory
+        raise ValueError(f"{member.filename} is compressed in a way that numpy does not write")
     with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in header:
-            raise ValueError(f"{member.filename} has version {version}")
-        shape, fortran, dtype = header[version](file)
-        if dtype.hasobject:
-            raise ValueError(f"{member.filename} holds pickled objects")
-        data = file.read()
-    if len(data) != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"{member.filename} is not of the size that it claims")
+        return _array(file, member.filename)
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The one array of a .npy file; pickled objects are refused."""
+    data = read_bytes(path)
+    if data.startswith(b"PK\3\4"):
+        raise Refusal(f"{path}: an archive; must be one array, .npy")
+    with refusing(path, "not a readable .npy file"):
+        return _array(io.BytesIO(data), "it")
+
+
+def _array(file: io.BufferedIOBase, name: str) -> np.ndarray:
+    # numpy's own reader makes room for what the header claims before it looks at what is there
+    version = np.lib.format.read_magic(file)
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in header:
+        raise ValueError(f"{name} has version {version}")
+    shape, fortran, dtype = header[version](file)
+    if dtype.hasobject:
+        raise ValueError(f"{name} holds pickled objects")
+    data = file.read()
+    if min(shape, default=0) < 0 or len(data) != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name} is not of the size that it claims")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def image_header(path: Path) -> Image.Image:
-    """The image, size and mode known, its pixels not yet read; to be used in a `with` statement."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such image")
-    return _header(path, path)
+@contextmanager
+def image_header(path: Path) -> Iterator[Image.Image]:
+    """The image, size and mode known, its pixels not read; to be used in a `with` statement."""
+    with open_file(path, "image") as file, _header(path, file) as image:
+        yield image
 
 
-def _header(path: Path, source: Path | io.BytesIO) -> Image.Image:
-    try:
-        image = Image.open(source, formats=IMAGE_FORMATS)
-    except UnidentifiedImageError:  # its words would name an object, not a file
-        raise ValueError(f"{path}: not a readable image (none of {', '.join(IMAGE_FORMATS)})") from None
-    except Exception as error:  # whatever a decoder meets: OSError, SyntaxError, DecompressionBombError, ...
-        raise ValueError(f"{path}: not a readable image ({_words(error)})") from error
-    width, height = image.size
-    if width * height > LARGEST_IMAGE or width * height == 0:
-        image.close()
-        raise ValueError(f"{path}: {width} x {height} pixels; at most {LARGEST_IMAGE} pixels are read")
+def _header(path: Path, source: io.BufferedIOBase) -> Image.Image:
+    with refusing(path, NO_IMAGE, IMAGE_ERRORS):
+        try:
+            _check_size(path, webp_size(source))
+            image = Image.open(source, formats=IMAGE_FORMATS)
+        except UnidentifiedImageError:  # its words would name an object, not a file
+            raise Refusal(f"{path}: {NO_IMAGE} (none of {', '.join(IMAGE_FORMATS)})") from None
+    _check_size(path, image.size)
     return image
+
+
+NO_IMAGE = "not a readable image"
+IMAGE_ERRORS = (*BROKEN, Image.DecompressionBombError)
+
+
+def _check_size(path: Path, size: tuple[int, int]) -> None:
+    width, height = size
+    if width * height > LARGEST_IMAGE or width * height == 0:
+        raise Refusal(f"{path}: {width} x {height} pixels; at most {LARGEST_IMAGE} pixels are read")
+
+
+def webp_size(source: io.BufferedIOBase) -> tuple[int, int]:
+    """Width and height that a WebP file claims, (1, 1) for every other: Pillow takes their memory as it opens it."""
+    head = source.read(30)
+    source.seek(0)
+    if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":
+        return 1, 1
+    if head[12:16] == b"VP8X":
+        return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
+    bits = int.from_bytes(head[21:25] if head[12:16] == b"VP8L" else head[26:30], "little")
+    if head[12:16] == b"VP8L":
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return max(1, bits & 0x3FFF), max(1, bits >> 16 & 0x3FFF)
 
 
 def read_image(path: Path) -> Image.Image:
     """The image with its pixels, turned by no EXIF entry: cameras are for the pixels as they are stored."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such image")
-    data = read_bytes(path)
-    with _header(path, io.BytesIO(data)) as image:
-        try:
-            image.load()
-            short = lacks_rows(data)
-        except Exception as error:  # truncated, or other than its header says
-            raise ValueError(f"{path}: not a readable image ({_words(error)})") from error
-    if short:
-        raise ValueError(f"{path}: not a readable image (fewer rows than the {image.size[1]} that it claims)")
+    data = read_bytes(path, what="image")
+    with _header(path, io.BytesIO(data)) as image, refusing(path, NO_IMAGE, IMAGE_ERRORS):
+        image.load()
+        if lacks_rows(data):
+            raise ValueError(f"fewer rows than the {image.size[1]} that it claims")
     return image
 
 
@@ -184,6 +244,14 @@ def numbers(value: Any, shape: tuple[int, ...], where: str) -> Float[np.ndarray,
     return array
 
 
+def check_single(array: np.ndarray, where: str) -> None:
+    """Raises ValueError that begins with `where` for numbers that single precision, which fits use, does not hold."""
+    size = np.abs(array.astype(float))
+    broken = np.count_nonzero(~(size <= np.finfo(np.float32).max))
+    if broken:
+        raise ValueError(f"{where} {broken} values that are not finite, or beyond what 32 bits hold")
+
+
 def positive(value: Any, where: str) -> float:
     """The number above 0 that `value` is.  Raises ValueError that begins with `where` for everything else."""
     number = float(numbers(value, (), where))
@@ -199,24 +267,6 @@ def entry(record: Any, key: str, where: str) -> Any:
     if key not in record:
         raise ValueError(f"{where}: {key!r} missing")
     return record[key]
-
-
-def _opened(path: Path, limit: int, opener: Any) -> bytes:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    try:
-        with opener(path, "rb") as file:
-            data = file.read(limit + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: cannot be read ({_words(error)})") from None
-    if len(data) > limit:
-        raise ValueError(f"{path}: more than {limit // MEBIBYTE} MiB, at most that is read")
-    return data
-
-
-def _words(error: BaseException) -> str:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return reason.splitlines()[0][:160]
 
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -9,9 +9,10 @@ from jaxtyping import Float
 
 from fm_render import Mixture
 from fmb.fields.merging import merge_mixture
+from fmb.files.door import Refusal, read_bytes
 from fmb.files.mesh_output import float32_offset, offset_words
 from fmb.files.ply import Table, encode_ply, parse_header, parse_numbers, parse_ply
-from fmb.files.safe import Broken, read_bytes
+from fmb.files.safe import Broken
 from fmb.files.splats import HARMONIC, Splats, mixture_from_splats
 from fmb.machine import replacing, say
 
@@ -66,6 +67,8 @@ def read_splats(path: str | Path) -> SplatModel:
             found = SPLAT_FORMATS[kind](data)
     except Broken as error:
         raise ValueError(f"{path}: {error}") from None
+    except MemoryError as error:
+        raise Refusal(f"{path}: needs more memory than there is") from error
     except Exception as error:  # whatever a parser meets in a broken file
         raise ValueError(f"{path}: not a readable {kind} file of splats") from error
     splats = _usable(path, found.splats)
@@ -247,5 +250,5 @@ def write_splats(path: str | Path, splats: Splats) -> Path:
     with replacing(path) as partial:
         partial.write_bytes(data)
     if offset.any():
-        say(f"{path}: holds float32 alone, so positions are written without the offset {offset_words(offset)}")
+        say(f"{path.name}: holds float32 alone, so positions are written without the offset {offset_words(offset)}")
     return path

@@ -14,6 +14,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from fmb.fit.options import FitOptions
+from fmb.fit.programs import announce
 from fmb.fit.schedules import Pace, begin_pace, progress, rate, see, stall_window
 
 CHUNK = 125  # steps of one call of the compiled function
@@ -80,6 +81,7 @@ def compile_fit(
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (parameters, data))
     dtype, rows = jax.tree.leaves(shapes[0])[0].dtype, jax.tree.leaves(shapes[1])[0].shape[0]
     room = stall_window(options.schedule, options.num_epochs, max(1, rows // options.batch_size))
+    announce((options, *((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(shapes))))
 
     def pace(steps_per_epoch: int) -> Pace:
         window = min(room, stall_window(options.schedule, options.num_epochs, steps_per_epoch))

@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
@@ -145,10 +146,18 @@ def start_pyrender(surface: Triangles, cameras: Cameras, image_size: tuple[int, 
     )
     chosen = os.environ.get("PYOPENGL_PLATFORM")
     platforms = (chosen,) if chosen else OPENGL_PLATFORMS
-    # the thread only feeds and drains the pipes, so that neither process waits for the other
-    executor = ThreadPoolExecutor(max_workers=1)
-    reply = executor.submit(_run_opengl, request.getvalue(), platforms, OPENGL_SECONDS + len(near))
-    executor.shutdown(wait=False)
+    reply: Future[bytes] = Future()
+
+    def work() -> None:
+        try:
+            reply.set_result(_run_opengl(request.getvalue(), platforms, OPENGL_SECONDS + len(near)))
+        except (ValueError, OSError) as error:
+            reply.set_exception(error)
+        finally:
+            reply.cancel()  # whatever else happens, nobody waits for ever
+
+    # a thread only feeds and drains the pipes, so neither process waits for the other, nor does the end of this one
+    Thread(target=work, daemon=True).start()
     return lambda: _read_reply(reply)
 
 

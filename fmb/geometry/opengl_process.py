@@ -4,19 +4,23 @@ It reads arrays (.npz) from standard input and writes arrays to standard output.
 this project, and of pyrender only what draws. PYOPENGL_PLATFORM must be set.
 """
 
+import ctypes
 import importlib.util
 import io
 import os
+import signal
 import sys
 import types
 
 import numpy as np
 
+PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
 CAMERA_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL looks along -z, with y up
 
 
 def main() -> None:
     """Answers one request."""
+    end_with_parent()
     reply_file = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # the reply must not contain what libraries print
     request = np.load(io.BytesIO(sys.stdin.buffer.read()))
@@ -25,6 +29,12 @@ def main() -> None:
     np.savez(reply, depth=depth, color=color)
     reply_file.write(reply.getvalue())
     reply_file.close()
+
+
+def end_with_parent() -> None:
+    """Has the system end this process once the one that started it has ended; on Linux, elsewhere it ends by itself."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, int(signal.SIGKILL))
 
 
 def import_bare(package: str) -> None:

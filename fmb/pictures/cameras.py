@@ -169,6 +169,7 @@ COVER = 1.5  # size of a dot of the surface in edges of a voxel, so that there a
 LEAST_HEIGHT = 0.5  # of a panel, in parts of its width
 
 
+@draw.plain_style
 def draw_frusta(path: Path, drawings: tuple[Drawing, ...], title: str, note: str) -> Path:
     """Panels side by side; marked cameras are orange, others blue, and paler the further away they are."""
     from matplotlib.figure import Figure

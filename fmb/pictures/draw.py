@@ -1,7 +1,8 @@
 """Writes sheets and curves as PNG files."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,21 @@ def draw_sheets(folder: Path, named: Mapping[str, Sheet]) -> list[Path]:
     return [draw_sheet(folder / f"{name}.png", named[name]) for name in sorted(named)]
 
 
+def plain_style(function: Callable) -> Callable:
+    """The same function, drawing in matplotlib's own style whatever the user's matplotlibrc says (`text.usetex`)."""
+
+    @wraps(function)
+    def drawn(*arguments: Any, **more: Any) -> Any:
+        import matplotlib
+
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            return function(*arguments, **more)
+
+    return drawn
+
+
+@plain_style
 def draw_sheet(path: Path, sheet: Sheet) -> Path:
     """Writes the sheet as PNG.
 
@@ -91,6 +107,7 @@ def draw_sides(figure: Any, sheet: Sheet, left: int, tall: int) -> None:
         figure.legend(handles=patches, loc="upper left", bbox_to_anchor=corner, frameon=False, fontsize=8)
 
 
+@plain_style
 def draw_convergence(path: Path, history: History) -> Path:
     """Loss and learning rate over the steps."""
     from matplotlib.figure import Figure

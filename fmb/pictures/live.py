@@ -2,19 +2,23 @@
 
 import io
 import time
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import trimesh
 from scipy.spatial.transform import Rotation
 
 from fm_render import Mixture
+from fmb.ends import calm
 from fmb.geometry.views import Views
 from fmb.pictures.ellipsoids import component_colors, component_ellipsoids, enclosing_ball
 from fmb.pictures.turntable import common_up
 
 HOST, PORT = "127.0.0.1", 8080  # only this machine; the next free port where this one is taken
+LOCAL = (HOST, "localhost", "::1")  # names by which a page of this machine may be asked for
 FEWEST_SECONDS = 0.1  # between two pictures
 MOST_CAMERAS = 32  # evenly picked
 DISTANCE = 4.0  # of the first view, in radii of the object
@@ -35,12 +39,14 @@ class LiveView:
         """Starts the server. Raises ValueError where the extra is missing or no port is free."""
         viser = load_viser()
         try:
-            with redirect_stdout(io.StringIO()):  # viser prints a box there
+            with redirect_stdout(io.StringIO()), for_own_page() as guarded:  # viser prints a box there
                 self.server = viser.ViserServer(host=HOST, port=self.port, label="fuzzy metaballs", verbose=False)
         except OSError as error:
             raise ValueError(f"--view: no server on port {self.port} ({(error.strerror or 'error').lower()})") from None
         try:
             self._fill()
+            if not guarded:
+                raise ValueError("--view: this viser opens its server in a way that is not known; version 1.1.1 is")
         except BaseException:
             self.__exit__()
             raise
@@ -69,7 +75,7 @@ class LiveView:
         try:
             self.server.sleep_forever()
         except KeyboardInterrupt:
-            return
+            calm()
 
     def _fill(self) -> None:
         self.server.gui.configure_theme(show_share_button=False)  # that button would make the page public
@@ -127,6 +133,46 @@ class LiveView:
                 wxyz=Rotation.from_matrix(pose[view, :3, :3]).as_quat(scalar_first=True),
                 position=pose[view, :3, 3],
             )
+
+
+@contextmanager
+def for_own_page() -> Iterator[list[tuple]]:
+    """Has servers that viser starts within answer their own page alone, asked for by a name of this machine.
+
+    Any web page may open a connection to this machine; browsers say in Origin whose it is, and in Host what name was
+    looked up, which for a page that had its own name lead here would be that name.
+    Gives a list of these servers' addresses, which is empty where viser starts its server in another way.
+    """
+    guarded: list[tuple] = []
+    try:
+        from websockets.asyncio import server
+    except ImportError:
+        yield guarded
+        return
+    plain = server.serve
+
+    def serve(*places: Any, process_request: Any, **options: Any) -> Any:
+        guarded.append(places)
+
+        def answer(connection: Any, request: Any) -> Any:
+            if is_foreign(request.headers):
+                return connection.respond(403, "this page is for this machine alone\n")
+            return process_request(connection, request)
+
+        return plain(*places, process_request=answer, **options)
+
+    server.serve = serve
+    try:
+        yield guarded
+    finally:
+        server.serve = plain
+
+
+def is_foreign(headers: Any) -> bool:
+    """Whether a request names another machine, or comes from the page of another server."""
+    hosts, origins = headers.get_all("Host"), headers.get_all("Origin")
+    local = len(hosts) == 1 and urlsplit(f"//{hosts[0]}").hostname in LOCAL
+    return not local or any(urlsplit(origin).netloc != hosts[0] for origin in origins)
 
 
 def load_viser() -> Any:

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from scipy.ndimage import binary_erosion, zoom
 
 from fmb.geometry.views import Images, foreground
-from fmb.pictures.draw import DOTS_PER_INCH, FAINT, FRAME, INK, MARGIN, pixels_of
+from fmb.pictures.draw import DOTS_PER_INCH, FAINT, FRAME, INK, MARGIN, pixels_of, plain_style
 from fmb.pictures.sheets import (
     AGREE,
     BLUE,
@@ -92,6 +92,7 @@ def pose_sheets(observed: Images, start: Images, end: Images, unit: str) -> dict
     return made
 
 
+@plain_style
 def convergence_page(course: PoseCourse) -> UInt8[np.ndarray, "tall wide 3"]:
     """Loss over the steps of the descent that won and, where the truth is known, both errors of the pose.
 
@@ -156,6 +157,7 @@ def film(
     return frames
 
 
+@plain_style
 def film_pages(
     size: tuple[int, int], tile: tuple[int, int], traces: Sequence[Trace], text: FilmText
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from fm_render import Mixture, Settings
 from fmb.fields.metaballs import softened
 from fmb.fit.losses import weighted_mean
+from fmb.fit.programs import announce
 from fmb.geometry.cameras import ANY_ARRAY
 from fmb.geometry.poses import PoseEstimate, scaled_covariance
 from fmb.pose.covariance import pose_covariance
@@ -100,6 +101,7 @@ def compile_pose(
     pixels = ObservedPixels(number, *[image] * 4)
     pose = Pose(jax.ShapeDtypeStruct((3, 3), dtype), jax.ShapeDtypeStruct((3,), dtype))
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), mixture)
+    announce((options, image_size, mixture.mean.shape, dtype))
     run = jax.jit(partial(search_pose, options, settings)).lower(shapes, pixels, pose).compile()
     return PoseProgram(run, image_size, options)
 

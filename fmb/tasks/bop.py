@@ -32,7 +32,8 @@ from fmb.pose.estimate import PoseProgram, compile_pose, find_pose
 from fmb.pose.observation import Observation
 from fmb.pose.simulation import Perturbation, perturbed
 from fmb.tasks.models import model_of_mesh
-from fmb.tasks.shell import task_folder
+from fmb.tasks.shell import POSE_RECORDS, task_folder
+from fmb.whole import whole_folder
 
 SAMPLES = 2_000  # points of a model that ADD and ADD-S are measured on
 MEASURED = ("success", "degrees", "percent", "combined", "add", "adds", "seconds")
@@ -52,10 +53,20 @@ def bop(config: Config, clock: Clock) -> None:
 
     Raises ValueError where none of them can be looked for.
     """
+    with whole_folder(task_folder(config), POSE_RECORDS) as folder:
+        medians, rows = found_poses(config, clock, folder)
+    skipped = [row["skipped"] for row in rows if "skipped" in row]
+    words = f"{len(rows) - len(skipped)} poses: in the median {medians['degrees']:.2f} degrees, "
+    words += f"{medians['percent']:.2f} % of the diameter"
+    notice = f"{len(skipped)} of {len(rows)} objects skipped, the first: {skipped[0]}" if skipped else ""
+    say(words, notice, f"results and errors in {task_folder(config)}/")
+
+
+def found_poses(config: Config, clock: Clock, folder: Path) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Looks for all objects and writes the results into the folder; medians, and a row for each object."""
     scene = Path(config.pose.bop_dir)
     with clock("load"):
         device = choose_device(config.cpu)
-        folder = machine.prepare_output_dir(task_folder(config))
         targets, records = bop_targets(scene), read_bop_records(scene)
     say(device.hint)
     generator = np.random.default_rng(config.random_seed)
@@ -84,9 +95,7 @@ def bop(config: Config, clock: Clock) -> None:
     write_bop_results(folder / "bop_results.csv", with_image_times(results))
     metrics = {"task": "pose", "median": medians, "objects": rows, "seconds": clock.seconds()}
     machine.write_metrics(folder / "bop_errors.json", metrics)
-    words = f"{len(results)} poses: in the median {medians['degrees']:.2f} degrees, {medians['percent']:.2f} % of the "
-    notice = f"{len(skipped)} of {len(rows)} objects skipped, the first: {skipped[0]}" if skipped else ""
-    say(words + "diameter", notice, f"results and errors in {folder}/")
+    return medians, rows
 
 
 def read_known(scene: Path, number: int, config: Config) -> Known:

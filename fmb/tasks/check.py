@@ -1,5 +1,7 @@
 """Whether the cameras and masks of a capture agree, before any fit (`--check-cameras`)."""
 
+from pathlib import Path
+
 from fmb import machine
 from fmb.config import Config
 from fmb.files.captures.read import read_capture
@@ -8,6 +10,9 @@ from fmb.machine import say
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.cameras import agreement_sheet, camera_drawings, draw_frusta
+from fmb.whole import whole_folder
+
+REPORT = "cameras_report.json"
 
 
 def check_capture(config: Config) -> None:
@@ -18,16 +23,14 @@ def check_capture(config: Config) -> None:
     if config.capture.data == NONE:
         raise ValueError("--check-cameras looks at a capture: name its folder with --data")
     capture = read_capture(config.capture.data, config.capture.format, config.capture.longest_side)
-    folder = machine.prepare_output_dir(config.io.output_dir)
-    found = check_cameras(capture.views)
-    draw.draw_sheet(folder / "cameras_masks.png", agreement_sheet(found))
-    drawings = camera_drawings(capture.views, found)
-    draw_frusta(folder / "cameras.png", drawings, f"{len(capture.names)} cameras and the hull of their masks", "")
-    numbers = {"agreement": found.agreement, "fine": found.fine, "verdict": found.verdict}
-    views = {"name": capture.names, "iou": found.iou, "explained": found.explained, "filled": found.filled}
-    trials = [trial._asdict() for trial in found.trials]
-    faults = [{**fault._asdict(), "name": capture.names[fault.view]} for fault in found.faults]
-    machine.write_metrics(
-        folder / "cameras_report.json", {**numbers, "trials": trials, "faults": faults, "views": views}
-    )
-    say(*capture.notices, found.verdict, f"pictures and numbers in {folder}/")
+    with whole_folder(config.io.output_dir, (REPORT,)) as folder:
+        found = check_cameras(capture.views)
+        draw.draw_sheet(folder / "cameras_masks.png", agreement_sheet(found))
+        drawings = camera_drawings(capture.views, found)
+        draw_frusta(folder / "cameras.png", drawings, f"{len(capture.names)} cameras and the hull of their masks", "")
+        numbers = {"agreement": found.agreement, "fine": found.fine, "verdict": found.verdict}
+        views = {"name": capture.names, "iou": found.iou, "explained": found.explained, "filled": found.filled}
+        trials = [trial._asdict() for trial in found.trials]
+        faults = [{**fault._asdict(), "name": capture.names[fault.view]} for fault in found.faults]
+        machine.write_metrics(folder / REPORT, {**numbers, "trials": trials, "faults": faults, "views": views})
+    say(*capture.notices, found.verdict, f"pictures and numbers in {Path(config.io.output_dir)}/")

@@ -1,5 +1,8 @@
 """Task `convert`: a mesh as a mixture, from EM on its volume and a fit to its silhouettes."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from fmb import machine
@@ -14,14 +17,22 @@ from fmb.shape.start import start_mixture
 from fmb.shape.supervision import depth_settings
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture
 from fmb.tasks.shell import circumstances, task_folder
+from fmb.whole import METRICS, whole_folder
 
 
 def convert(config: Config, clock: Clock) -> None:
     """Mesh -> EM on its volume or surface -> fit to its silhouettes and depths -> files."""
+    with whole_folder(task_folder(config)) as folder:
+        metrics = converted(config, clock, folder)
+    say(machine.summary(metrics, task_folder(config)))
+
+
+def converted(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
+    """Makes the mixture and writes all files into the folder; what metrics.json tells."""
     with clock("load"):
         device = choose_device(config.cpu)
         mesh = read_mesh(config.io.mesh_file)
-        frame, folder = canonical_frame(mesh), machine.prepare_output_dir(task_folder(config))
+        frame = canonical_frame(mesh)
         mesh, unit = frame.mesh_to_canonical(mesh), float(frame.scale)
     fit_generator, novel_generator = np.random.default_rng(config.random_seed).spawn(2)
     with clock("gmm"):
@@ -42,5 +53,5 @@ def convert(config: Config, clock: Clock) -> None:
     with clock("export"):
         export(subject, config.export, folder)
     metrics = {**facts, "seconds": clock.seconds()}
-    machine.write_metrics(folder / "metrics.json", metrics)
-    say(machine.summary(metrics, folder))
+    machine.write_metrics(folder / METRICS, metrics)
+    return metrics

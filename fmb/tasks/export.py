@@ -1,5 +1,6 @@
 """Assets from a model (`export`), and a model from a mesh (`convert`)."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from fmb.machine import Clock, choose_device, say
 from fmb.options import NONE
 from fmb.pictures.ellipsoids import Ball, enclosing_ball
 from fmb.pictures.turntable import ROOM, Look, common_up, side_by_side, turntable
+from fmb.whole import whole_folder
 
 
 def export_model(config: Config, clock: Clock) -> None:
@@ -41,14 +43,15 @@ def export_model(config: Config, clock: Clock) -> None:
     with clock("load"):
         choose_device(config.cpu)
         model = read_mixture(config.io.model_file)
-        folder = machine.prepare_output_dir(export_folder(config))
+        place = export_folder(config)
     level = float(model.facts.get("mesh", {}).get("level", 0.0))  # as the masks chose it when the model was made
     subject = Subject(model.mixture, model.frame, model.color, seed=config.random_seed, level=level)
-    with clock("export"), machine.progress_bar("export") as on_progress:
-        written = export(subject, config.export, folder, on_progress)
-    if not written:
-        raise ValueError("export: nothing is asked for; choose --mesh, --points, --splats or --turntable")
-    say(*(str(path) for path in written))
+    with whole_folder(place, records=()) as folder:
+        with clock("export"), machine.progress_bar("export") as on_progress:
+            written = export(subject, config.export, folder, on_progress)
+        if not written:
+            raise ValueError("export: nothing is asked for; choose --mesh, --points, --splats or --turntable")
+    say(*(str(place / path.name) for path in written))
 
 
 def export_folder(config: Config) -> Path:
@@ -58,7 +61,7 @@ def export_folder(config: Config) -> Path:
     """
     folder = Path(config.io.output_dir)
     other = folder.resolve() != Path(config.io.model_file).resolve().parent
-    if other and not config.overwrite and folder.is_dir() and any(folder.iterdir()):
+    if other and not config.overwrite and os.path.isdir(folder) and any(folder.iterdir()):
         raise ValueError(f"{folder}: is neither empty nor the model's folder; choose another, or --overwrite")
     return folder
 

@@ -36,7 +36,8 @@ from fmb.pose.observation import Observation, check_observation, image_size, not
 from fmb.pose.simulation import Perturbation, perturbed, simulated
 from fmb.tasks.bop import bop
 from fmb.tasks.models import PoseModel, pose_model
-from fmb.tasks.shell import task_folder
+from fmb.tasks.shell import POSE_RECORDS, task_folder
+from fmb.whole import whole_folder
 
 FILM_SECONDS = 0.12  # a step
 
@@ -53,9 +54,15 @@ def pose(config: Config, clock: Clock) -> None:
     """Model -> image, simulated or from files -> the camera's pose and how sure it is (section 7.1) -> files."""
     if config.pose.bop_dir != NONE:
         return bop(config, clock)
+    with whole_folder(task_folder(config), POSE_RECORDS) as folder:
+        fit, errors, seconds = found_pose(config, clock, folder)
+    say(summary(fit, errors, seconds), f"pose, pictures and film in {task_folder(config)}/")
+
+
+def found_pose(config: Config, clock: Clock, folder: Path) -> tuple[PoseEstimate, dict, float]:
+    """Finds the pose and writes all files into the folder; the pose, its errors and the seconds it took."""
     with clock("load"):
         alone, device = from_nothing(config), choose_device(config.cpu)
-        folder = machine.prepare_output_dir(task_folder(config))
     with clock("gmm"):
         model = pose_model(config)
         files = given(config.pose.depth_file), given(config.pose.mask_file)
@@ -74,7 +81,7 @@ def pose(config: Config, clock: Clock) -> None:
     more = {"seconds": seconds, **errors, "scale": float(model.frame.scale), "seconds_by_part": clock.seconds()}
     write_pose(folder / "pose.json", fit.to_world(model.frame), more)
     machine.write_text(folder / "config.yaml", to_yaml(config))
-    say(summary(fit, errors, seconds), f"pose, pictures and film in {folder}/")
+    return fit, errors, seconds
 
 
 def from_nothing(config: Config) -> bool:

@@ -1,5 +1,6 @@
 """Task `shape`: views of a mesh or a capture -> mixture to start from -> fit -> files."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ from fmb.tasks.check import check_capture
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture, write_moving
 from fmb.tasks.scenes import Scene, Seen, open_scene
 from fmb.tasks.shell import Followers, circumstances
+from fmb.whole import METRICS, whole_folder
 
 FILM_VIEWS, FILM_SECONDS = 6, 5.0
 
@@ -55,9 +57,19 @@ def shape(config: Config, clock: Clock) -> None:
     """Views of a mesh or a capture -> mixture to start from -> fit to them (sections 4.3 and 7.2) -> files."""
     if config.check_cameras:
         return check_capture(config)
-    run = begin(config, clock)
-    # the painter draws in a process of its own, beside the fit
-    with Painter(run.folder) as painter, Followers(config, run.seen.views) as followers:
+    with ExitStack() as live:  # the live page stays when the files are in place
+        with whole_folder(config.io.output_dir) as folder:
+            run = begin(config, clock, folder)
+            followers = live.enter_context(Followers(config, run.seen.views))
+            metrics = reconstruct(run, followers)
+        say(machine.summary(metrics, Path(config.io.output_dir)))
+        followers.wait()
+
+
+def reconstruct(run: Run, followers: Followers) -> dict[str, Any]:
+    """Fits and writes all files; what metrics.json tells."""
+    config, clock = run.config, run.clock
+    with Painter(run.folder) as painter:  # it draws beside the fit
         initial, depth = show_start(run, painter)
         with clock("optimize"):
             run, fit = fitted(run, followers)
@@ -68,29 +80,25 @@ def shape(config: Config, clock: Clock) -> None:
         facts |= {"scale": float(run.scene.frame.scale), "device": run.device, "ground_truth_backend": run.seen.source}
         facts |= {"view_iou": fit.view_iou, "view_weight": fit.view_weight, **circumstances(config)}
         with clock("export"):
-            # before anything that may fail: what the fit has found
-            machine.write_columns(run.folder / "history.csv", history._asdict())
-            write_mixture(run.folder / "model.npz", Subject(fit.mixture, run.scene.frame), facts)
             subject = subject_of(run, fit.mixture)._replace(deviations=deviations(run, fit.mixture))
             facts |= surface_facts(subject, run.scene.mesh, config.random_seed)
+            machine.write_columns(run.folder / "history.csv", history._asdict())
             write_files(run, subject, facts)
             write_film(run, followers.recorder.snapshots)
         with clock("figures"):
             painter.finish()
-        metrics = {**facts, "seconds": clock.seconds()}
-        machine.write_metrics(run.folder / "metrics.json", metrics)
-        if config.export.report:
-            write_page(run, subject, history, metrics)
-        say(machine.summary(metrics, run.folder))
-        followers.wait()
+    metrics = {**facts, "seconds": clock.seconds()}
+    machine.write_metrics(run.folder / METRICS, metrics)
+    if config.export.report:
+        write_page(run, subject, history, metrics)
+    return metrics
 
 
-def begin(config: Config, clock: Clock) -> Run:
+def begin(config: Config, clock: Clock, folder: Path) -> Run:
     """Reads, starts the drawing of a mesh's views, and meanwhile makes the start and compiles the fit."""
     with clock("load"):
         device = choose_device(config.cpu)
         scene = open_scene(config, streams(config)[0])
-        folder = machine.prepare_output_dir(config.io.output_dir)
     with clock("gmm"):
         recipe = config.optimization.recipe
         start = start_mixture(scene.mesh, config.model, config.random_seed, recipe, scene.inside)

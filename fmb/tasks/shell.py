@@ -25,6 +25,9 @@ from fmb.shape.recipe import ShapeFit
 VERSIONS = ("jax", "numpy", "scipy", "scikit-learn", "trimesh", "pyrender", "embreex", "matplotlib")
 
 
+POSE_RECORDS = ("pose.json", "bop_errors.json")  # a folder of poses has one or the other, see `whole_folder`
+
+
 def task_folder(config: Config) -> Path:
     """Where a task beside shape writes: a folder of its own name, so that it meets no other task's results."""
     return Path(config.io.output_dir) / config.task

@@ -1,8 +1,10 @@
 """The camera's pose in a sequence of images (`track`): simulated, or from folders of depth images and masks."""
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -30,6 +32,7 @@ from fmb.pose.tracking import track as follow
 from fmb.tasks.models import PoseModel, pose_model
 from fmb.tasks.pose import Case, case_of_files, errors_along, from_nothing
 from fmb.tasks.shell import task_folder
+from fmb.whole import METRICS, whole_folder
 
 NOD = 0.35  # radians: how far a simulated camera rises and sinks on its way around
 FILM_FRAMES, FILM_SECONDS = 90, 0.05  # at most, and each
@@ -37,9 +40,15 @@ FILM_FRAMES, FILM_SECONDS = 90, 0.05  # at most, and each
 
 def track(config: Config, clock: Clock) -> None:
     """Model -> a sequence, simulated or from files -> the pose in each frame, started from the last -> files."""
+    with whole_folder(task_folder(config)) as folder:
+        facts = followed(config, clock, folder)
+    say(summary(facts), f"poses and film in {task_folder(config)}/")
+
+
+def followed(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
+    """Follows the camera and writes all files into the folder; what metrics.json tells."""
     with clock("load"):
         alone, device = from_nothing(config), choose_device(config.cpu)
-        folder = machine.prepare_output_dir(task_folder(config))
     with clock("gmm"):
         model = pose_model(config)
         cases = simulated_cases(config, model) if alone else cases_of_files(config, model)
@@ -58,9 +67,9 @@ def track(config: Config, clock: Clock) -> None:
     write_track(folder / "track.csv", found)
     facts = {"task": "track", "frames": len(fits), "hertz": float(1 / np.median(seconds)), **errors_of(found)}
     facts |= {"lost": int(np.count_nonzero(~found.success)), "image": f"{size[1]} x {size[0]}", "device": device.name}
-    machine.write_metrics(folder / "metrics.json", {**facts, "seconds": clock.seconds()})
+    machine.write_metrics(folder / METRICS, {**facts, "seconds": clock.seconds()})
     machine.write_text(folder / "config.yaml", to_yaml(config))
-    say(summary(facts), f"poses and film in {folder}/")
+    return facts
 
 
 def following(config: Config) -> PoseOptions:
@@ -94,7 +103,7 @@ def cases_of_files(config: Config, model: PoseModel) -> list[Case]:
         folder = Path(getattr(config.pose, name))
         if str(folder) == NONE:
             continue
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
             raise ValueError(f"{folder}: track takes a folder of images, in the order of their names")
         paths += sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
         if not paths:

@@ -4,6 +4,7 @@ import os
 import re
 import stat
 import subprocess
+from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
@@ -103,6 +104,13 @@ def test_a_stop_in_the_middle_leaves_the_old_file(tmp_path):
 def test_no_warning_of_a_fork(tmp_path, recwarn):
     write_video(tmp_path / "a.mp4", moving_square(1, 16, 16))
     assert not recwarn.list
+
+
+def test_a_name_is_no_option(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("-i").mkdir()
+    for name in ("-y.mp4", "-i/-y.mp4", "http:a.mp4"):
+        assert read_video(write_video(Path(name), moving_square(2, 16, 16)).absolute())[0].shape[0] == 2
 
 
 def growing_bar(count: int) -> np.ndarray:

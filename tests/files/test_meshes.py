@@ -145,14 +145,17 @@ def test_no_other_file_is_opened_but_the_buffers_of_a_gltf(kind, tmp_path, monke
     if kind == "obj":
         path.write_text("mtllib secret.mtl\nusemtl paint\n" + path.read_text())
     (tmp_path / "secret.mtl").write_text("newmtl paint\nmap_Kd secret.png\n")
-    opened, real_open = [], io.open
+    opened = []
 
-    def watched(file, *rest, **more):
-        opened.append(Path(file).name)
-        return real_open(file, *rest, **more)
+    def watched(real):
+        def watch(file, *rest, **more):
+            opened.extend([] if isinstance(file, int) else [Path(file).name])
+            return real(file, *rest, **more)
 
-    monkeypatch.setattr(io, "open", watched)
-    monkeypatch.setattr(builtins, "open", watched)
+        return watch
+
+    for module in (io, builtins, os):
+        monkeypatch.setattr(module, "open", watched(module.open))
     assert len(read_mesh(path).faces) == 12
     assert opened[0] == path.name
     assert all(name.endswith(".bin") for name in opened[1:])
@@ -173,7 +176,7 @@ def test_a_gltf_reaches_no_file_outside_its_folder(uri, tmp_path):
 @pytest.mark.parametrize("kind", ["off", "stl", "ply", "gltf"])
 def test_the_words_of_a_library_are_not_shown(kind, tmp_path):
     picture = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
-    with pytest.raises(ValueError, match=f"picture.{kind}: not a readable {kind} file: [a-zA-Z ]*$"):
+    with pytest.raises(ValueError, match=f"picture.{kind}: not a readable {kind} file: (its JSON: .*|[a-zA-Z ]*)$"):
         read_mesh(written(tmp_path / f"picture.{kind}", picture))
 
 
@@ -217,15 +220,15 @@ def test_missing_file_folder_and_unreadable_file(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"herd\.obj: is a folder, expected a mesh file"):
         read_mesh(tmp_path / "herd.obj")
     long = "x" * 300 + ".obj"
-    with pytest.raises(ValueError, match=f"^{long}: cannot be read: File name too long$"):
+    with pytest.raises(ValueError, match=f"^{long}: cannot be read .File name too long.$"):
         read_mesh(long)
 
-    def refused(_path):
+    def refused(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refused)
-    with pytest.raises(ValueError, match=r"cow\.ply: cannot be read: Permission denied"):
-        read_mesh(tmp_path / "cow.ply")
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(ValueError, match=r"cow\.ply: cannot be read .Permission denied"):
+        read_mesh(written(tmp_path / "cow.ply", ""))
 
 
 @pytest.fixture
@@ -281,7 +284,7 @@ def test_far_from_the_origin_no_digit_is_lost(tmp_path, ball, suffix, capsys):
     assert len(read.faces) == len(ball.faces)
     near = trimesh.load_mesh(path).bounds
     if suffix == ".stl":
-        said = f"{path}: holds float32 alone, so coordinates are written without the offset 448133.0 5411968.0 263.0\n"
+        said = "mesh.stl: holds float32 alone, so coordinates are written without the offset 448133.0 5411968.0 263.0\n"
         assert capsys.readouterr().out == said and np.abs(near).max() < 10.0
     else:
         np.testing.assert_allclose(near - OFFSET, ball.bounds - OFFSET, atol=1e-6)
@@ -317,5 +320,5 @@ def test_bodies_with_a_hole_look_outward_and_sheets_stay(tmp_path):
 
 def test_a_pipe_is_no_mesh(tmp_path):
     os.mkfifo(tmp_path / "a.ply")
-    with pytest.raises(ValueError, match=r"a\.ply: is no regular file"):
+    with pytest.raises(ValueError, match=r"a\.ply: is a pipe, expected a mesh file"):
         read_mesh(tmp_path / "a.ply")

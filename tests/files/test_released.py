@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import tracemalloc
 from collections import OrderedDict
 
 import jax.numpy as jnp
@@ -95,11 +96,29 @@ def test_nothing_else_is_run(tmp_path, monkeypatch, reason):
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.pkl"]
 
 
+def test_what_it_asks_for_is_counted_first(tmp_path):
+    path, text = tmp_path / "model.pkl", b"X\0\0\x10\0" + bytes(2**20)
+    asked = {
+        b"Nr\xff\xff\xff\x1f.": "a table of 536870911 places",
+        b"(" * 20_000 + b".": "more than 10000 steps",
+        b"\x8b\xff\xff\x01\x00" + b"\x7f" * 0x1FFFF + b".": "a number or name of more than 1000 bytes",
+        b"c_codecs\nencode\nq\0(" + text + b"q\1" + b"h\0h\1\x85R" * 65 + b"l.": "more than 64 MiB of text as bytes",
+    }
+    for content, reason in asked.items():
+        path.write_bytes(content)
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=f"refused, the pickle asks for {reason}"):
+            read_released(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**23 + 2**26
+
+
 def test_a_refused_file_leaves_no_trace(tmp_path):
     """The state of an object may be any attributes of it; those of what the reader itself calls stay."""
-    before = released.encode.__defaults__
+    before = released.Encoder.__call__.__defaults__
     (tmp_path / "model.pkl").write_bytes(payloads()["a change of a function"])
     with pytest.raises(ValueError, match="a change of a function"):
         read_released(tmp_path / "model.pkl")
-    assert released.encode.__defaults__ == before
+    assert released.Encoder.__call__.__defaults__ == before
     check(tmp_path / "model.pkl", pickle.dumps(released_arrays(), 2))

@@ -68,10 +68,10 @@ def test_pipes_and_folders_are_no_files(folder, scene):
     write_plain(folder, scene)
     (folder / "masks" / "000.png").unlink()
     os.mkfifo(folder / "masks" / "000.png")
-    assert "masks/000.png: no such image" in refusal(folder)
+    assert refusal(folder) == "masks/000.png: is a pipe, expected an image"
     (folder / "masks" / "000.png").unlink()
     (folder / "masks" / "000.png").mkdir()
-    assert "masks/000.png: no such image" in refusal(folder)
+    assert refusal(folder) == "masks/000.png: is a folder, expected an image"
 
 
 def test_bombs(folder, scene, monkeypatch):
@@ -88,11 +88,12 @@ def test_bombs(folder, scene, monkeypatch):
     assert "cameras_sphere.npz: more than 1 MiB" in refusal(folder, "idr")
 
 
-def test_brackets_are_counted_before_they_become_objects(folder, scene, monkeypatch):
+def test_json_is_weighed_before_it_becomes_objects(folder, scene, monkeypatch):
     write_transforms(folder, scene)
-    monkeypatch.setattr(safe_files, "MOST_BRACKETS", 1000)
-    (folder / "transforms.json").write_text('{"frames": [' + ",".join(["{}"] * 999) + "]}")
-    assert refusal(folder) == "transforms.json: 1001 lists and objects; at most 1000 are read"
+    monkeypatch.setattr(safe_files, "LARGEST_VALUES", 2**20)
+    (folder / "transforms.json").write_text('{"frames": [' + ",".join(["{}"] * 9999) + "]}")
+    words = "transforms.json: its values need about 1 MiB of memory; at most 1 MiB are taken"
+    assert refusal(folder) == words
 
 
 @pytest.mark.parametrize("content", ["[]", '[{"id": 0, "img_name": "000"}]', '{"views": []}', "broken", "{}"])

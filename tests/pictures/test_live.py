@@ -4,6 +4,7 @@ import socket
 import sys
 import urllib.error
 import urllib.request
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -79,6 +80,41 @@ def test_server_answers_on_this_machine_alone(viser):
                 socket.create_connection((other, port), timeout=5).close()
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(view.address, timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:{port}"}, 200),
+        ({"Host": "elsewhere.example:{port}"}, 403),  # a page whose name leads here
+        ({"Origin": "http://elsewhere.example"}, 403),
+        ({"Origin": "http://127.0.0.1:{port}"}, 200),
+    ],
+)
+def test_other_pages_are_not_answered(viser, headers, status):
+    with LiveView() as view:
+        port = view.server.get_port()
+        asked = urllib.request.Request(view.address, headers={k: v.format(port=port) for k, v in headers.items()})
+        try:
+            answer = urllib.request.urlopen(asked, timeout=20)
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
+            assert answer.status == status
+
+
+@pytest.mark.parametrize(("origin", "taken"), [("", True), ("http://127.0.0.1:{port}", True), ("http://a.org", False)])
+def test_other_pages_get_no_connection(viser, origin, taken):
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync import client
+
+    with LiveView() as view:
+        port = view.server.get_port()
+        connect = {"origin": origin.format(port=port) or None, "subprotocols": [f"viser-v{viser.__version__}"]}
+        refused = nullcontext() if taken else pytest.raises(InvalidStatus, match="403")
+        with refused, client.connect(f"ws://127.0.0.1:{port}", **connect):
+            pass
 
 
 def test_updates_move_the_components(viser, monkeypatch):

@@ -1,6 +1,6 @@
-"""Drawing in another process: in order, all or nothing."""
+"""Drawing beside other work: in order, and nothing is written once the painter is left."""
 
-import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,26 +13,12 @@ def paint(folder: Path, name: str, text: str) -> list[Path]:
     return [folder / name]
 
 
-def die(folder: Path) -> list[Path]:
-    os._exit(1)
-
-
-def test_drawings_appear_together_at_the_end(tmp_path: Path):
+def test_drawings_follow_one_another(tmp_path: Path):
     with Painter(tmp_path) as painter:
         painter.draw(paint, "a.txt", "first")
         painter.draw(paint, "a.txt", "second")
-        assert not (tmp_path / "a.txt").exists()
         painter.finish()
-    assert (tmp_path / "a.txt").read_text() == "second"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
-
-
-def test_nothing_is_touched_without_an_end(tmp_path: Path):
-    (tmp_path / "a.txt").write_text("old")
-    with Painter(tmp_path) as painter:
-        painter.draw(paint, "a.txt", "new")
-    assert (tmp_path / "a.txt").read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+        assert (tmp_path / "a.txt").read_text() == "second"
 
 
 def test_what_a_drawing_raises_is_raised(tmp_path: Path):
@@ -42,9 +28,17 @@ def test_what_a_drawing_raises_is_raised(tmp_path: Path):
             painter.finish()
 
 
-def test_a_dead_process_is_one_line(tmp_path: Path):
+def test_leaving_waits_for_the_drawing_and_drops_the_rest(tmp_path: Path):
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(folder: Path) -> list[Path]:
+        begun.set()
+        may_end.wait(10.0)
+        return paint(folder, "slow.txt", "")
+
     with Painter(tmp_path) as painter:
-        painter.draw(die)
-        with pytest.raises(ValueError, match="the process that draws the pictures has died"):
-            painter.finish()
-    assert not any(tmp_path.iterdir())
+        painter.draw(slow)
+        painter.draw(paint, "b.txt", "")
+        begun.wait(10.0)
+        threading.Timer(0.1, may_end.set).start()
+    assert [path.name for path in tmp_path.iterdir()] == ["slow.txt"]

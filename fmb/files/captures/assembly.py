@@ -18,7 +18,6 @@ from fmb.geometry.views import Views, check_views, foreground
 
 LARGEST_CAPTURE = 500_000_000  # pixels of all views together: 8 GB with their colours
 INVERTED = 0.9  # of the border of a view inside the object: the mask may be the background's
-THREADS = 4  # decoders of images run beside each other
 
 
 class Shot(NamedTuple):
@@ -147,7 +146,8 @@ def _views(folder: Path, plans: Sequence[_Plan]) -> Views:
         valid=np.zeros(shape, bool),
         color=np.zeros((*shape, 3), np.float32) if colored else None,
     )
-    with ThreadPoolExecutor(THREADS) as pool:
+    largest = max(plan.side**2 * plan.width * plan.height for plan in plans)
+    with ThreadPoolExecutor(images.decoders(largest)) as pool:
         for _ in pool.map(lambda index: _fill(views, index, plans[index]), range(len(plans))):
             pass
     return views._replace(valid=None) if views.valid.all() else views
@@ -170,7 +170,7 @@ def _fill(views: Views, index: int, plan: _Plan) -> None:
         views.valid[place] = images.all_blocks(known, side)
     if views.color is not None:
         _check_size(shot.image, photograph.size, silhouette)
-        views.color[place] = images.mean_blocks(images.color_of(photograph), side, weight)
+        views.color[place] = images.reduced_color(photograph, side, weight)
     if shot.depth is not None:
         depth = images.read_depth(shot.depth)
         _check_size(shot.depth.path, depth.shape[::-1], silhouette)

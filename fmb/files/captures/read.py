@@ -1,5 +1,6 @@
 """Data sets of masks and cameras, in any of the formats in SOURCES, as one Capture in our conventions."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +9,7 @@ import numpy as np
 
 from fmb.files.captures import co3d, colmap, idr, krt, plain, projections, transforms
 from fmb.files.captures.assembly import Capture, Listing, assemble
+from fmb.files.door import naming
 
 __all__ = ["AUTO", "SOURCES", "Capture", "Source", "read_capture"]
 AUTO = "auto"
@@ -44,11 +46,12 @@ def read_capture(folder: str | Path, format: str = AUTO, longest_side: int = 0) 
         raise ValueError(f"longest side {longest_side}: must be 0 or more")
     if format != AUTO and format not in SOURCES:
         raise ValueError(f"format {format!r} is not known, allowed are {', '.join((AUTO, *SOURCES))}")
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "no such folder"
+    if not os.path.isdir(folder):  # unlike Path.is_dir it takes names of any length
+        what = "is a file" if os.path.lexists(folder) else "no such folder"
         raise ValueError(f"{folder}: {what}; expected the folder of a data set")
-    kind, notice = (format, "") if format != AUTO else _recognised(folder)
-    with np.errstate(all="ignore"):  # numbers too large to reckon with come out as not finite and are refused
+    # numbers too large to reckon with come out as not finite and are refused
+    with np.errstate(all="ignore"), naming(folder):
+        kind, notice = (format, "") if format != AUTO else _recognised(folder)
         capture = assemble(folder, kind, SOURCES[kind].read(folder), longest_side)
     return capture._replace(notices=(*capture.notices, notice)) if notice else capture
 
