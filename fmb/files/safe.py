@@ -37,7 +37,6 @@ MOST_MEMBERS = 2**16  # of one npz archive: 2,000 views with four matrices each 
 LARGEST_IMAGE = 2**26  # pixels: more than any one camera takes
 IMAGE_FORMATS = ("PNG", "JPEG", "PPM", "BMP", "TIFF", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".JPG", ".JPEG", ".PNG")
-MEBIBYTE = 2**20
 
 
 def path_inside(folder: Path, name: Any, source: str | Path) -> Path:
@@ -257,7 +256,7 @@ def check_single(array: np.ndarray, where: str) -> None:
     size = np.abs(array.astype(float))
     broken = np.count_nonzero(~(size <= np.finfo(np.float32).max))
     if broken:
-        raise ValueError(f"{where} {broken} values that are not finite, or beyond what 32 bits hold")
+        raise ValueError(f"{where} {broken} values that are not finite, or beyond what float32 holds")
 
 
 def positive(value: Any, where: str) -> float:
