@@ -21,7 +21,8 @@ from fmb.fields.metaballs import HALF_DENSITY, best_level, mesh_mixture
 from fmb.fields.mixtures import in_double, in_single
 from fmb.fields.options import MeshOptions
 from fmb.files.captures.read import Capture, read_capture
-from fmb.files.meshes import read_mesh, write_mesh
+from fmb.files.mesh_output import write_mesh
+from fmb.files.meshes import read_mesh
 from fmb.files.models import Model, read_mixture, write_model
 from fmb.files.options import CaptureOptions
 from fmb.fit.programs import MOST_KINDS

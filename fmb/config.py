@@ -37,7 +37,7 @@ class IoOptions:
     """Files and folders."""
 
     mesh_file: str = option("data/ibex.ply", "Mesh to work on (obj, ply, stl, off, glb or gltf)")
-    model_file: str = option(NONE, "Mixture to work on (model.npz, splats as ply, pkl of the released program)")
+    model_file: str = option(NONE, "Mixture to work on (model.npz, splats as ply or splat, pkl as released)")
     output_dir: str = option(
         "output", "Folder of the results; pose, track and convert write to a folder of their own in it"
     )

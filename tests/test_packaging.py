@@ -16,12 +16,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("fmb", "tests", "benchmarks", "data", "docs", "examples")
-CONDA_NAMES = {"matplotlib": "matplotlib-base"}
+CONDA_NAMES = {"matplotlib": "matplotlib-base", "mapbox-earcut": "mapbox_earcut"}
 # Python itself, and OpenGL without a display, which uv leaves to the system.
 CONDA_ONLY = {"python", "mesalib", "libegl", "libgl", "libopengl"}
 # Names by which the code imports a package, where they are not the package's own.
 DISTRIBUTIONS = {"PIL": "pillow", "OpenGL": "pyopengl", "skimage": "scikit-image", "sklearn": "scikit-learn"}
-DISTRIBUTIONS |= {"yaml": "pyyaml", "imageio_ffmpeg": "imageio-ffmpeg", "fast_simplification": "fast-simplification"}
+DISTRIBUTIONS |= {
+    "yaml": "pyyaml",
+    "mapbox_earcut": "mapbox-earcut",
+    "imageio_ffmpeg": "imageio-ffmpeg",
+    "fast_simplification": "fast-simplification",
+}
 # Imported only where they are there: other methods in benchmarks, and the extra "view" with what it brings.
 OPTIONAL = {"open3d", "small_gicp", "viser", "websockets"}
 # Pinned although no line imports them: what imports them, or how they are used.

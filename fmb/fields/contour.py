@@ -12,7 +12,7 @@ from scipy.ndimage import maximum_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from fmb.fields.field import Field, _evaluated, polish
+from fmb.fields.field import Field, OnProgress, _evaluated, polish, unwatched
 
 COARSEST = 4  # fine cells along a side of a coarse cell, with which the search begins
 FEWEST_CELLS = 8  # along the longest side of the box
@@ -32,15 +32,16 @@ def extract_surface(
     upper: Float[np.ndarray, "3"],
     resolution: int = 192,
     smallest: float = 0.0,
+    on_progress: OnProgress = unwatched,
 ) -> trimesh.Trimesh:
     """Closed mesh, outward, of the field's zero in a box with about `resolution` cells along its longest side.
 
     Pieces below the share `smallest` of the volume are left out, see `tidy`; vertices are polished. Raises ValueError
     as `sample_field` and `contour` do.
     """
-    grid = sample_field(field, lower, upper, resolution)
+    grid = sample_field(field, lower, upper, resolution, on_progress=on_progress)
     mesh = tidy(contour(grid), smallest)
-    mesh.vertices = polish(field, np.asarray(mesh.vertices), grid.spacing / 2)
+    mesh.vertices = polish(field, np.asarray(mesh.vertices), grid.spacing / 2, on_progress)
     return mesh
 
 
@@ -50,6 +51,7 @@ def sample_field(
     upper: Float[np.ndarray, "3"],
     resolution: int,
     levels: tuple[float, float] = (0.0, 0.0),
+    on_progress: OnProgress = unwatched,
 ) -> Grid:
     """The field on a grid over the box and one coarse cell around it; exact near the places where it meets the levels.
 
@@ -67,7 +69,7 @@ def sample_field(
     origin, shape = (lower + upper - side * cells) / 2, tuple(cells + 1)
     grid = Grid(_evaluated(field, origin + side * np.indices(shape).reshape(3, -1).T).reshape(shape), origin, side)
     for factor in range(int(np.log2(COARSEST))):
-        grid = _halved(field, grid, levels, last=2 ** (factor + 1) == COARSEST)
+        grid = _halved(field, grid, levels, 2 ** (factor + 1) == COARSEST, on_progress)
     return grid
 
 
@@ -105,7 +107,9 @@ def tidy(mesh: trimesh.Trimesh, smallest: float = 0.0) -> trimesh.Trimesh:
     return tidied
 
 
-def _halved(field: Field, grid: Grid, levels: tuple[float, float], last: bool) -> Grid:
+def _halved(
+    field: Field, grid: Grid, levels: tuple[float, float], last: bool, on_progress: OnProgress = unwatched
+) -> Grid:
     """The grid with half its spacing; a node far from the levels takes the value of a node beside it."""
     low, high = grid.value[:-1, :-1, :-1], grid.value[:-1, :-1, :-1]
     cells = low.shape
@@ -120,5 +124,5 @@ def _halved(field: Field, grid: Grid, levels: tuple[float, float], last: bool) -
     for corner in np.ndindex(2, 2, 2):
         node[tuple(slice(c, c + n) for c, n in zip(corner, near.shape, strict=True))] |= near
     value = grid.value.repeat(2, 0).repeat(2, 1).repeat(2, 2)[:-1, :-1, :-1]
-    value[node] = _evaluated(field, grid.origin + grid.spacing / 2 * np.argwhere(node))
+    value[node] = _evaluated(field, grid.origin + grid.spacing / 2 * np.argwhere(node), on_progress)
     return Grid(value, grid.origin, grid.spacing / 2)

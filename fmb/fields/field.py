@@ -14,15 +14,22 @@ from jaxtyping import Float
 from fmb.geometry.cameras import ANY_ARRAY
 
 Field = Callable[[Array], Array]  # [point, 3] to [point]; a jax.tree_util.Partial is compiled once for all mixtures
+OnProgress = Callable[[int, int], None]  # called with points done and all points
 BATCH = 8192  # points in one call, so that [component, point] arrays of 40 components stay in cache
 NEWTON_STEPS = 2  # towards the zero; after the first about 1 % of marching cubes' error is left
 
 
-def polish(field: Field, vertices: Float[np.ndarray, "vertex 3"], longest: float) -> Float[np.ndarray, "vertex 3"]:
+def unwatched(done: int, total: int) -> None:
+    """Progress that nobody looks at."""
+
+
+def polish(
+    field: Field, vertices: Float[np.ndarray, "vertex 3"], longest: float, on_progress: OnProgress = unwatched
+) -> Float[np.ndarray, "vertex 3"]:
     """The vertices after Newton steps of at most `longest` towards the field's zero; none moves away from it."""
     points = np.asarray(vertices, float)
     for _ in range(NEWTON_STEPS):
-        value, slope = _sloped(field, points)
+        value, slope = _sloped(field, points, on_progress)
         step = -value[:, None] * slope / np.maximum(np.sum(slope**2, axis=1), np.finfo(float).tiny)[:, None]
         length = np.linalg.norm(step, axis=1, keepdims=True)
         moved = points + step * np.minimum(1.0, longest / np.maximum(length, np.finfo(float).tiny))
@@ -65,7 +72,9 @@ def _value_and_slope(field: Partial, points: Array) -> tuple[Array, Array]:
     return value, pull(jnp.ones_like(value))[0]
 
 
-def _in_batches(function: Callable, field: Field, points: np.ndarray) -> list[np.ndarray]:
+def _in_batches(
+    function: Callable, field: Field, points: np.ndarray, on_progress: OnProgress = unwatched
+) -> list[np.ndarray]:
     """The arrays that `function(field, points)` returns, computed in batches of one size."""
     field = field if isinstance(field, Partial) else Partial(field)
     dtype = jnp.result_type(float)
@@ -75,15 +84,16 @@ def _in_batches(function: Callable, field: Field, points: np.ndarray) -> list[np
         padded = np.zeros((BATCH, 3), dtype)
         padded[: len(batch)] = batch
         parts.append([np.asarray(x)[: len(batch)] for x in function(field, padded)])
+        on_progress(start + len(batch), len(points))
     return [np.concatenate(part).astype(float) for part in zip(*parts, strict=True)]
 
 
-def _sloped(field: Field, points: np.ndarray) -> list[np.ndarray]:
-    return _in_batches(_value_and_slope, field, np.asarray(points))
+def _sloped(field: Field, points: np.ndarray, on_progress: OnProgress = unwatched) -> list[np.ndarray]:
+    return _in_batches(_value_and_slope, field, np.asarray(points), on_progress)
 
 
-def _evaluated(field: Field, points: np.ndarray) -> np.ndarray:
-    (value,) = _in_batches(partial(_only, _value), field, points)
+def _evaluated(field: Field, points: np.ndarray, on_progress: OnProgress = unwatched) -> np.ndarray:
+    (value,) = _in_batches(partial(_only, _value), field, points, on_progress)
     broken = np.count_nonzero(~np.isfinite(value))
     if broken:
         raise ValueError(f"the field is not finite at {broken} of {len(value)} points")

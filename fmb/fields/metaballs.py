@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from fm_render import Mixture, Vector, choose, dot, lower, transposed
 from fmb.fields.contour import Grid, contour, extract_surface, sample_field, tidy
-from fmb.fields.field import Field
+from fmb.fields.field import Field, OnProgress, unwatched
 from fmb.fields.mixtures import covariance
 from fmb.fields.options import MeshOptions
 from fmb.geometry.cameras import ANY_ARRAY
@@ -33,6 +33,7 @@ TIE = 0.002  # of IoU; smaller differences mean nothing with so many pixels
 TRIAL_RESOLUTION, TRIAL_VIEWS = 64, 12  # of the meshes that the search tries; the level hardly depends on them
 DIRECTIONS = 64  # evenly spread lines through a point; the three axes are added
 AGAINST = 3  # lines that must miss the body before a point is outside; 1 leaves tunnels in solid bodies
+COLLAPSED = 1e-3  # of a mesh's volume; a mesh that keeps less has too few triangles to be a body
 LEAST_PIECE = 1e-3  # of the largest piece's volume; smaller pieces are dropped as specks
 
 
@@ -189,7 +190,11 @@ def mixture_box(mixture: Mixture, level: float) -> tuple[Float[np.ndarray, "3"],
 
 
 def mesh_mixture(
-    mixture: Mixture, options: MeshOptions = MeshOptions(), views: Views | None = None, level: float = 0.0
+    mixture: Mixture,
+    options: MeshOptions = MeshOptions(),
+    views: Views | None = None,
+    level: float = 0.0,
+    on_progress: OnProgress = unwatched,
 ) -> MixtureMesh:
     """Closed mesh of the mixture, in its frame, outward, without cavities or floating specks.
 
@@ -201,7 +206,7 @@ def mesh_mixture(
         raise ValueError(f"level of a mesh {level}: must be positive, or 0 to search for it")
     level = level or (HALF_DENSITY if views is None else best_level(mixture, options.mesh_field, views))
     field = FIELDS[options.mesh_field](mixture, level)
-    mesh = extract_surface(field, *mixture_box(mixture, level), options.mesh_resolution, LEAST_PIECE)
+    mesh = extract_surface(field, *mixture_box(mixture, level), options.mesh_resolution, LEAST_PIECE, on_progress)
     if options.mesh_faces:
         mesh = decimate(mesh, options.mesh_faces)
     return MixtureMesh(mesh, level, None if views is None else mesh_iou(mesh, views))
@@ -233,16 +238,25 @@ def mesh_iou(mesh: trimesh.Trimesh, views: Views) -> float:
 def decimate(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
     """The mesh with about `faces` triangles, by quadric edge collapse; unchanged if it has no more than that.
 
-    Raises ValueError for fewer than 4 faces and where the package fast-simplification cannot be imported.
+    Raises ValueError for fewer than 4 faces, for so few that nothing of the body is left, and where the package
+    fast-simplification cannot be imported.
     """
     if faces < 4:
         raise ValueError(f"faces of a mesh {faces}: must be at least 4")
     if faces >= len(mesh.faces):
         return mesh
     try:
-        return mesh.simplify_quadric_decimation(face_count=faces)
+        fewer = mesh.simplify_quadric_decimation(face_count=faces)
     except ImportError:
         raise ValueError("fewer faces need the package fast-simplification, which cannot be imported") from None
+    middle = mesh.vertices.mean(axis=0)
+    before, after = (
+        np.einsum("fi,fi->", corner[:, 0], np.cross(corner[:, 1], corner[:, 2]))
+        for corner in (mesh.triangles - middle, fewer.triangles - middle)
+    )
+    if not after > COLLAPSED * before:  # as a ring does, which no few triangles have
+        raise ValueError(f"faces of a mesh {faces}: its {len(fewer.faces)} triangles enclose nothing; it needs more")
+    return fewer
 
 
 def vertex_colors(

@@ -12,7 +12,7 @@ from fm_render import Mixture
 from fmb.fields.mixtures import mixture_frame
 from fmb.files.released import MOST_COMPONENTS, read_released
 from fmb.files.safe import check_single, parse_json, read_arrays
-from fmb.files.splats import read_splats
+from fmb.files.splat_files import OTHERS, read_splats
 from fmb.geometry.frames import Frame
 from fmb.machine import plain, replacing
 
@@ -43,7 +43,12 @@ def from_released(path: Path) -> tuple[Mixture, np.ndarray | None, dict[str, Any
     return read_released(path), None, {}
 
 
-MODEL_FORMATS: dict[str, Callable] = {".npz": from_npz, ".ply": from_splats, ".pkl": from_released}
+MODEL_FORMATS: dict[str, Callable] = {
+    ".npz": from_npz,
+    ".ply": from_splats,
+    ".splat": from_splats,
+    ".pkl": from_released,
+}
 
 
 def read_mixture(path: str | Path) -> Model:
@@ -53,6 +58,8 @@ def read_mixture(path: str | Path) -> Model:
     """
     path = Path(path)
     read = MODEL_FORMATS.get(path.suffix.lower())
+    if path.suffix.lower() in OTHERS:  # says what it is
+        read = from_splats
     if read is None:
         raise ValueError(f"{path}: '{path.suffix}' is no kind of model, allowed are {', '.join(MODEL_FORMATS)}")
     mixture, color, facts = read(path)
@@ -75,7 +82,10 @@ def _check_range(path: Path, mixture: Mixture) -> None:
         raise ValueError(f"{path}: component {np.flatnonzero(bad)[0]} of {len(bad)} is beyond what float32 holds")
 
 
-LARGEST, LARGEST_LOG = 1e9, 80.0  # of distances, precisions and log weights: float32 holds fourth powers, and exp
+LARGEST, LARGEST_LOG = 1e18, 87.0  # of distances, precisions, log weights: float32 holds squares, and exp
+    1e18,
+    87.0,
+)  # of distances and precisions, whose squares, and log weights, whose exp float32 holds
 NEEDED = ("mean", "precision_cholesky", "log_weight", "metadata")
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fmb.options import NONE, option
 
 # Files that --mesh-file and --model-file can name. The command line knows them without loading the readers.
-FILE_SUFFIXES = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf", ".npz", ".pkl")
+FILE_SUFFIXES = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf", ".npz", ".splat", ".pkl")
 FORMATS = ("auto", "transforms", "colmap", "co3d", "idr", "projections", "krt", "plain", "llff", "ners", "npz")
 
 

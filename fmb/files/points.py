@@ -1,26 +1,25 @@
 """Points of a PLY file: the clouds that data sets keep beside their views."""
 
-import io
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import trimesh
 from jaxtyping import Float
 
 from fmb.fields.points import Cloud
 from fmb.files.door import read_bytes, refusing
+from fmb.files.ply import encode_ply, parse_ply
 from fmb.machine import replacing
 
 
 def read_points(path: Path) -> Float[np.ndarray, "point 3"]:
     """The vertices, those that are not finite left out.  Raises ValueError for what is no PLY file with points."""
     data = read_bytes(path)
-    with refusing(path, "not a readable ply file of points"), warnings.catch_warnings(action="ignore"):
-        loaded = trimesh.load(io.BytesIO(data), file_type="ply", process=False)
-        points = np.asarray(loaded.vertices, float)
-    points = points[np.all(np.isfinite(points), axis=1)] if points.ndim == 2 and points.shape[1] == 3 else points[:0]
+    with refusing(path, "not a readable ply file of points"), np.errstate(invalid="ignore"):
+        vertex = parse_ply(data, ("vertex",)).get("vertex")
+        axes = [] if vertex is None else [vertex.column[axis].astype(float) for axis in "xyz" if axis in vertex.column]
+    points = np.stack(axes, axis=1) if len(axes) == 3 else np.zeros((0, 3))
+    points = points[np.all(np.isfinite(points), axis=1)]
     if len(points) == 0:
         raise ValueError(f"{path}: no points")
     return points
@@ -45,18 +44,13 @@ def write_points(path: str | Path, cloud: Cloud) -> Path:
 
 def write_ply(path: Path, cloud: Cloud) -> None:
     """Binary PLY: x y z, and nx ny nz, red green blue where the cloud has them."""
-    columns = [(name, COORDINATE, "double", cloud.point[:, axis]) for axis, name in enumerate(("x", "y", "z"))]
+    columns = {name: cloud.point[:, axis].astype(COORDINATE) for axis, name in enumerate(("x", "y", "z"))}
     if cloud.normal is not None:
-        columns += [(name, "<f4", "float", cloud.normal[:, axis]) for axis, name in enumerate(("nx", "ny", "nz"))]
+        columns |= {name: cloud.normal[:, axis].astype(np.float32) for axis, name in enumerate(("nx", "ny", "nz"))}
     if cloud.color is not None:
-        level = np.rint(255.0 * np.clip(cloud.color, 0.0, 1.0))
-        columns += [(name, "u1", "uchar", level[:, axis]) for axis, name in enumerate(("red", "green", "blue"))]
-    rows = np.empty(len(cloud.point), [(name, kind) for name, kind, _, _ in columns])
-    for name, _, _, values in columns:
-        rows[name] = values
-    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(rows)}"]
-    lines += [*(f"property {word} {name}" for name, _, word, _ in columns), "end_header", ""]
-    path.write_bytes("\n".join(lines).encode() + rows.tobytes())
+        level = np.rint(255.0 * np.clip(cloud.color, 0.0, 1.0)).astype(np.uint8)
+        columns |= {name: level[:, axis] for axis, name in enumerate(("red", "green", "blue"))}
+    path.write_bytes(encode_ply({"vertex": columns}))
 
 
 def write_npy(path: Path, cloud: Cloud) -> None:

@@ -311,3 +311,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         (length,) = struct.unpack_from(">I", data, place)
         yield data[place + 4 : place + 8], data[place + 8 : place + 8 + length]
         place += 12 + length
+
+
+class Broken(ValueError):
+    """What a parser found wrong in the bytes of a file, in words for its user; who reads the file adds its name."""

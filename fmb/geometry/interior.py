@@ -71,7 +71,7 @@ def sample_interior(mesh: trimesh.Trimesh, count: int, generator: np.random.Gene
     box = (upper - lower)[axes]
     if not box[1] > 0.0 or not box[0] > 0.0:
         raise ValueError("the mesh has no interior: all its vertices lie on one line")
-    vertices, caps = _capped((np.asarray(mesh.vertices) - lower)[:, axes], np.asarray(mesh.faces))
+    vertices, caps = capped((np.asarray(mesh.vertices) - lower)[:, axes], np.asarray(mesh.faces))
     solid = Solid(vertices, np.concatenate([mesh.faces, caps]), caps, box)
     points = np.empty((count, 3))
     if len(caps):
@@ -213,7 +213,7 @@ def _spread(weight: np.ndarray, count: int, generator: np.random.Generator) -> t
     return index, place - end[index] + weight[index]
 
 
-def _capped(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def capped(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The vertices with the middles of the holes after them, and the triangles that close the holes.
 
     The rim of a hole is a connected set of the edges whose faces do not cancel, each repeated as often as it is left

@@ -17,10 +17,11 @@ from fmb.fields.metaballs import mesh_mixture, vertex_colors
 from fmb.fields.mixtures import in_double
 from fmb.fields.points import Cloud, cloud_to_world, surface_points, volume_points
 from fmb.files.media import write_gif, write_video
-from fmb.files.meshes import write_mesh
+from fmb.files.mesh_output import write_mesh
 from fmb.files.models import read_mixture, write_model
 from fmb.files.points import write_points
-from fmb.files.splats import splats_from_mixture, write_splats
+from fmb.files.splat_files import write_splats
+from fmb.files.splats import splats_from_mixture
 from fmb.geometry.cameras import ANY_ARRAY, Cameras, orbit_cameras, pinhole_intrinsics
 from fmb.geometry.frames import Frame
 from fmb.geometry.metrics import mesh_errors
@@ -100,15 +101,19 @@ def export_mesh(subject: Subject, options: ExportOptions, folder: Path, on_progr
     """The closed surface."""
     if options.mesh == NONE:
         return []
-    mesh = with_mesh(subject, options).mesh
+    mesh = with_mesh(subject, options, on_progress).mesh
     return [write_mesh(folder / f"mesh.{options.mesh}", subject.frame.mesh_to_world(mesh))]
 
 
-def with_mesh(subject: Subject, options: ExportOptions) -> Subject:
+def with_mesh(
+    subject: Subject, options: ExportOptions, on_progress: Callable = lambda step, total, loss: None
+) -> Subject:
     """The subject with its closed surface, coloured where the mixture is, unless it has one or none is wanted."""
     if options.mesh == NONE or subject.mesh is not None:
         return subject
-    mesh, level, overlap = mesh_mixture(subject.mixture, options, subject.views, subject.level)
+    mesh, level, overlap = mesh_mixture(
+        subject.mixture, options, subject.views, subject.level, lambda done, total: on_progress(done, total, np.nan)
+    )
     if subject.color is not None:
         colors = vertex_colors(subject.mixture, subject.color, np.asarray(mesh.vertices))
         mesh.visual.vertex_colors = np.rint(255.0 * np.clip(colors, 0.0, 1.0)).astype(np.uint8)

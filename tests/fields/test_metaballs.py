@@ -172,6 +172,11 @@ def test_fewer_faces(monkeypatch):
         mesh_mixture(ball(), MeshOptions(mesh_resolution=16, mesh_faces=100))
 
 
+def test_a_ring_has_no_few_faces():
+    with pytest.raises(ValueError, match=r"faces of a mesh 6: its \d triangles enclose nothing; it needs more"):
+        decimate(trimesh.creation.torus(1.0, 0.3), 6)
+
+
 def test_fewer_faces_by_the_package():
     mesh = mesh_mixture(ball(), MeshOptions(mesh_resolution=32, mesh_faces=500)).mesh
     assert mesh.is_watertight and 400 <= len(mesh.faces) <= 500

@@ -20,7 +20,7 @@ from PIL import Image
 
 from fmb.files.bop import CSV_HEAD
 from fmb.files.safe import read_json
-from fmb.files.splats import PROPERTIES
+from fmb.files.splat_files import PROPERTIES
 from tests.datasets import save, write_annotations, write_json
 
 NAN = float("nan")
@@ -372,7 +372,7 @@ FILES: dict[str, list[tuple[str, bytes | None, str]]] = {
         ("text.obj", b"Dear diary,\nfine weather today\n", "no triangles"),
         ("binary.obj", bytes(range(256)), "no triangles"),
         ("words.obj", b"v one two three\n", "line 1: vertex 'one two three' is not made of numbers"),
-        ("short.obj", b"v 1 2\n", "line 1: vertex with 2 coordinates, needs 3"),
+        ("short.obj", b"v 1 2\n", "line 1: vertex with 2 numbers, needs 3"),
         ("word.obj", tetrahedron("f a b c"), "line 5: face 'a b c' is not made of vertex numbers"),
         ("line.obj", tetrahedron("f 1 2"), "line 5: face with 2 vertices, needs 3"),
         ("zero.obj", tetrahedron("f 0 1 2"), "line 5: face refers to vertex 0, the file has 4"),
@@ -404,16 +404,24 @@ FILES: dict[str, list[tuple[str, bytes | None, str]]] = {
         ("a.ply", None, "no such file"),
         ("a.ply", b"solid", "not a PLY file"),
         ("a.ply", splat_file().replace(b"end_header", b"end"), "not a PLY file"),
-        ("a.ply", splat_file().replace(b"y_little", b"y_big"), "of another format than binary_little_endian 1.0"),
-        ("a.ply", splat_file().replace(b"ex 3", b"ex 0"), "its first element must be vertices, at least one"),
-        ("a.ply", splat_file().replace(b"float op", b"list uchar int op"), "properties that are not plain numbers"),
+        ("a.ply", splat_file().replace(b"y_little", b"y_big"), "too few of its 3 splats can be used: 3 not finite"),
+        ("a.ply", splat_file().replace(b"ex 3", b"ex 0"), "no vertices, so no Gaussian splats"),
+        (
+            "a.ply",
+            splat_file().replace(b"float op", b"list uchar int op"),
+            "rows of element vertex; the file is cut short",
+        ),
         ("a.ply", splat_file().replace(b"float opacity", b"float a"), "no Gaussian splats: opacity missing"),
-        ("a.ply", splat_file().replace(b"float nx", b"float x"), "a property of vertices twice"),
-        ("a.ply", splat_file()[:-1], "2 of 3 splats; the file is cut short"),
-        ("a.ply", splat_file(opacity=NAN), "3 of 3 splats have a opacity that is not finite"),
-        ("a.ply", splat_file(rot_0=0, rot_1=0, rot_2=0, rot_3=0), "a quaternion of length 0"),
-        ("a.ply", splat_file(scale_0=-1e6), "scales or opacities beyond what numbers hold"),
-        ("a.ply", splat_file(opacity=-1000.0), "scales or opacities beyond what numbers hold"),
+        ("a.ply", splat_file().replace(b"float nx", b"float x"), "element vertex has property 'x' twice"),
+        ("a.ply", splat_file()[:-1], "2 of 3 rows of element vertex; the file is cut short"),
+        ("a.ply", splat_file(opacity=NAN), "too few of its 3 splats can be used: 3 not finite"),
+        (
+            "a.ply",
+            splat_file(rot_0=0, rot_1=0, rot_2=0, rot_3=0),
+            "too few of its 3 splats can be used: 3 without a rotation",
+        ),
+        ("a.ply", splat_file(scale_0=1e6), "too few of its 3 splats can be used: 3 not finite"),
+        ("a.ply", splat_file(opacity=-1000.0), "too few of its 3 splats can be used: 3 empty"),
     ],
     "model": [
         ("model.npz", None, "no such file"),

@@ -16,7 +16,7 @@ from fmb.files.meshes import read_mesh
 from fmb.files.models import read_mixture
 from fmb.files.poses import read_depth_map, read_intrinsics, read_mask, read_pose
 from fmb.files.released import read_released
-from fmb.files.splats import read_splats
+from fmb.files.splat_files import read_splats
 from tests.datasets import MAKERS, Scene, make_scene, refusal
 from tests.files.damage import CAPTURES, FILES
 

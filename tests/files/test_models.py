@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fmb.files.models import read_model, write_model
+from fmb.files.models import read_mixture, read_model, write_model
 from tests.files.damage import mixture_arrays
 
 
@@ -30,3 +30,12 @@ def test_models_are_the_same_bytes_and_hold_no_pickle(tmp_path):
     with np.load(paths[0], allow_pickle=False) as archive:
         assert sorted(archive.files) == ["log_weight", "mean", "metadata", "precision_cholesky"]
         assert all(archive[name].dtype.kind in "fU" for name in archive.files)
+
+
+@pytest.mark.parametrize(("place", "factor", "log_weight"), [(1e300, 1.0, 0.0), (0.0, 1e200, 0.0), (0.0, 1.0, 500.0)])
+def test_models_beyond_float32_are_refused(tmp_path, place, factor, log_weight):
+    mean, lower = np.zeros((2, 3)), np.tile(factor * np.eye(3), (2, 1, 1))
+    mean[1, 0] = place
+    path = write_model(tmp_path / "a.npz", mean, lower, np.array([0.0, log_weight]), {})
+    with pytest.raises(ValueError, match=r"a\.npz: .* beyond what 32 bits hold"):
+        read_mixture(path)

@@ -9,17 +9,16 @@ from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
 from fm_render import Mixture, render
+from fmb.files.models import read_mixture
+from fmb.files.splat_files import MOST_COMPONENTS, PROPERTIES, ROW, read_splats, write_splats
 from fmb.files.splats import (
     HARMONIC,
     MOST_COPIES,
     OPAQUE,
-    PROPERTIES,
     Splats,
     copies,
     mixture_from_splats,
-    read_splats,
     splats_from_mixture,
-    write_splats,
 )
 from fmb.geometry.cameras import Cameras, orbit_cameras, pinhole_intrinsics, pixel_rays
 from fmb.geometry.metrics import iou
@@ -200,3 +199,126 @@ def test_errors(tmp_path):
         write_splats(tmp_path / "splats.splat", splats)
     with pytest.raises(ValueError, match="cannot be written"):
         write_splats(tmp_path / "missing" / "splats.ply", splats)
+
+
+def rows(name: str, path, change=lambda data: data) -> Mixture:
+    """What is read of three splats whose file was changed."""
+    path = path / name
+    path.write_bytes(change(splat_file(0, 3, opacity=1.0, scale_0=-2.0)))
+    return read_splats(path).mixture
+
+
+def test_text_big_endian_and_comments_are_the_same_splats(tmp_path):
+    expected = rows("a.ply", tmp_path)
+    head, _, body = splat_file(0, 3, opacity=1.0, scale_0=-2.0).partition(b"end_header\n")
+    values = np.frombuffer(body, "<f4").reshape(3, -1)
+    text = " ".join(map(str, values.ravel().tolist())).encode()
+    variants = {
+        "ascii": head.replace(b"binary_little_endian", b"ascii") + b"end_header\n" + text,
+        "big": head.replace(b"little", b"big") + b"end_header\n" + values.astype(">f4").tobytes(),
+        "crlf": (head + b"end_header\n").replace(b"\n", b"\r\n") + body,
+        "comment": head.replace(b"element", b"obj_info x\ncomment Vertical Axis: z\nelement")
+        + b"end_header\n"
+        + body
+        + b"!",
+    }
+    for name, data in variants.items():
+        found = rows("b.ply", tmp_path, lambda _, data=data: data)
+        for field, same in zip(found, expected, strict=True):
+            assert_allclose(field, same, rtol=1e-6, err_msg=name)
+
+
+def test_bad_rows_are_left_out_and_counted(tmp_path, capsys):
+    data = splat_file(0, 12, opacity=1.0, scale_0=-2.0, scale_1=-2.0, scale_2=-2.0)
+    head, end, body = data.partition(b"end_header\n")
+    values = np.frombuffer(body, "<f4").reshape(12, -1).copy()
+    place = {name: k for k, name in enumerate(PROPERTIES)}
+    values[0, place["x"]] = np.nan
+    values[1, place["rot_0"] : place["rot_3"] + 1] = 0.0
+    values[2, place["scale_1"]] = 30.0
+    values[3, place["opacity"]], values[4, place["opacity"]] = np.inf, -np.inf
+    values[5, place["nx"]] = np.nan  # not used
+    values[6, place["scale_2"]] = -np.inf
+    path = tmp_path / "a.ply"
+    path.write_bytes(head + end + values.tobytes())
+    found = read_splats(path).mixture
+    said = f"{path}: 3 of 12 splats are left out: 1 not finite, 1 without a rotation, 1 far away or far too large\n"
+    assert capsys.readouterr().out == said
+    assert len(found.mean) == 8 and np.isfinite(np.concatenate([field.ravel() for field in found])).all()
+    assert np.exp(found.log_weight[0]) == pytest.approx(16.0, abs=1e-3)  # opaque
+    thick = np.sqrt(np.linalg.eigvalsh(np.linalg.inv(found.precision_cholesky[2] @ found.precision_cholesky[2].T)))
+    assert_allclose(thick, np.exp(-2.0) * np.array([0.01, 1.0, 1.0]), rtol=1e-5)
+
+
+def test_discs_of_2dgs_are_thin(tmp_path):
+    head, end, body = splat_file(0, 3, opacity=1.0, scale_0=-2.0).partition(b"end_header\n")
+    values = np.frombuffer(body, "<f4").reshape(3, -1)
+    kept = [k for k, name in enumerate(PROPERTIES) if name != "scale_2"]
+    data = head.replace(b"property float scale_2\n", b"") + end + values[:, kept].tobytes()
+    factor = rows("a.ply", tmp_path, lambda _: data).precision_cholesky
+    thickest, middle = np.linalg.svd(factor)[1][:, :2].T
+    assert_allclose(thickest / middle, 100.0, rtol=1e-5)
+
+
+def test_packed_splats_of_supersplat(tmp_path):
+    generator = np.random.default_rng(3)
+    mean, scale = generator.uniform(-1, 1, (300, 3)), generator.uniform(-5, -3, (300, 3))
+    turn = Rotation.random(300, rng=generator).as_quat(scalar_first=True)
+    level = generator.integers(1, 255, (300, 4))
+    largest = np.abs(turn).argmax(axis=1)
+    turn *= np.sign(np.take_along_axis(turn, largest[:, None], 1))
+    small = np.rint((turn[np.arange(4) != largest[:, None]].reshape(300, 3) / np.sqrt(2) + 0.5) * 1023).astype(
+        np.uint32
+    )
+    packed = largest.astype(np.uint32) << 30 | small[:, 0] << 20 | small[:, 1] << 10 | small[:, 2]
+
+    def bits(part: np.ndarray) -> np.ndarray:
+        step = np.rint(part * [2047, 1023, 2047]).astype(np.uint32)
+        return step[:, 0] << 21 | step[:, 1] << 11 | step[:, 2]
+
+    color = sum(level[:, k].astype(np.uint32) << (24 - 8 * k) for k in range(4))
+    names = [f"{end}_{part}{axis}" for part in ("", "scale_") for axis in "xyz" for end in ("min", "max")]
+    lines = ["ply", "format binary_little_endian 1.0", "element chunk 2", *(f"property float {n}" for n in names)]
+    kinds = ("position", "rotation", "scale", "color")
+    lines += ["element vertex 300", *(f"property uint packed_{kind}" for kind in kinds), "end_header", ""]
+    chunks = np.tile([-1, 1] * 3 + [-5, -3] * 3, (2, 1)).astype("<f4")
+    values = np.column_stack([bits((mean + 1) / 2), packed, bits((scale + 5) / 2), color]).astype("<u4")
+    path = tmp_path / "a.compressed.ply"
+    path.write_bytes("\n".join(lines).encode() + chunks.tobytes() + values.tobytes())
+    found, shown = read_splats(path)
+    assert_allclose(found.mean, mean, atol=2e-3)
+    assert_allclose(shown, level[:, :3] / 255, atol=1e-9)
+    assert_allclose(-np.expm1(-np.exp(found.log_weight)), level[:, 3] / 255, atol=1e-9)
+    axes = Rotation.from_quat(turn, scalar_first=True).as_matrix()
+    whitened = np.swapaxes(found.precision_cholesky, 1, 2) @ axes * np.exp(scale)[:, None]
+    assert_allclose(np.swapaxes(whitened, 1, 2) @ whitened, np.tile(np.eye(3), (300, 1, 1)), atol=0.05)
+
+
+def test_dot_splat_and_the_names_of_others(tmp_path):
+    row = np.array([([1, 2, 3], [0.1, 0.2, 0.4], [255, 0, 51, 128], [255, 128, 128, 128])], ROW)
+    (tmp_path / "a.splat").write_bytes(row.tobytes())
+    found, color = read_splats(tmp_path / "a.splat")
+    assert_allclose(found.mean, [[1, 2, 3]])
+    assert_allclose(found.precision_cholesky[0], np.diag([10, 5, 2.5]), atol=1e-5)
+    assert_allclose([*color[0], -np.expm1(-np.exp(found.log_weight[0]))], [1, 0, 0.2, 128 / 255], atol=1e-6)
+    with pytest.raises(ValueError, match=r"a\.spz: Niantic's SPZ is not read; save the splats as \.ply"):
+        read_mixture(tmp_path / "a.spz")
+    (tmp_path / "b.splat").write_bytes(row.tobytes()[:-1])
+    with pytest.raises(ValueError, match=r"31 bytes; a \.splat file has 32 for each splat"):
+        read_splats(tmp_path / "b.splat")
+
+
+def test_many_splats_are_merged_in_a_line(tmp_path, capsys):
+    path = tmp_path / "a.ply"
+    path.write_bytes(splat_file(0, 20_000, opacity=1.0, scale_0=-3.0, scale_1=-3.0, scale_2=-3.0))
+    assert len(read_splats(path).mixture.mean) == MOST_COMPONENTS
+    assert f"{path}: 20000 splats are merged into {MOST_COMPONENTS} components" in capsys.readouterr().out
+
+
+def test_splats_far_from_the_origin_keep_their_digits(tmp_path, capsys):
+    near = mixture()
+    offset = np.array([448123.0, 5411988.0, 233.0])
+    path = write_splats(tmp_path / "a.ply", splats_from_mixture(near._replace(mean=np.asarray(near.mean) + offset)))
+    assert "positions are written without the offset" in capsys.readouterr().out
+    assert_allclose(read_splats(path).mixture.mean - offset, near.mean, atol=1e-5)
+    assert np.abs(trimesh.load(path).vertices).max() < 10.0

@@ -149,7 +149,7 @@ def test_the_caps_lack_what_the_winding_number_of_a_closed_mesh_has():
     mesh = knot()
     holes = np.random.default_rng(3).random(len(mesh.faces)) < 0.3
     opened = without(mesh, holes)
-    vertices, caps = interior._capped(np.asarray(opened.vertices), np.asarray(opened.faces))
+    vertices, caps = interior.capped(np.asarray(opened.vertices), np.asarray(opened.faces))
     closed = trimesh.Trimesh(vertices, np.concatenate([opened.faces, caps]), process=False)
     points = np.random.default_rng(1).uniform(*closed.bounds, (50, 3))
     whole = winding_number(closed, points)
