@@ -83,9 +83,6 @@ def _check_range(path: Path, mixture: Mixture) -> None:
 
 
 LARGEST, LARGEST_LOG = 1e18, 87.0  # of distances, precisions, log weights: float32 holds squares, and exp
-    1e18,
-    87.0,
-)  # of distances and precisions, whose squares, and log weights, whose exp float32 holds
 NEEDED = ("mean", "precision_cholesky", "log_weight", "metadata")
 
 
