@@ -24,6 +24,7 @@ from fmb.machine import write_text
 
 MASKS = ("mask_visib", "mask")  # the first that is there; masks of mask/ show hidden parts as well
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+MOST_DIGITS = 18  # of scenes, images and objects: 64 bits hold them
 CSV_HEAD = ("scene_id", "im_id", "obj_id", "score", "R", "t", "time")
 
 
@@ -222,8 +223,8 @@ def _by_number(path: Path) -> dict[str, Any]:
 
 def _whole(value: Any, where: str) -> int:
     text = str(value)
-    if isinstance(value, bool) or not (text.isascii() and text.isdigit()):
-        raise ValueError(f"{where} {text[:40]!r}: must be a whole number")
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
+        raise ValueError(f"{where} {text[:40]!r}: must be a whole number of at most {MOST_DIGITS} digits")
     return int(text)
 
 

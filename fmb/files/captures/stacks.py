@@ -9,6 +9,7 @@ Intrinsics have the centre of the first pixel at (0.5, 0.5), but K beside R and 
 all cameras so understood turn their backs on the object: then they are OpenGL's.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +58,9 @@ def read(folder: Path) -> Listing:
 
 
 def _archive(place: Path) -> Path | None:
-    if place.is_file():
+    if os.path.isfile(place):  # unlike Path.is_file it takes names of any length
         return place if place.suffix.lower() == ".npz" and _complete(place) else None
-    files = [path for path in sorted(place.glob("*.npz")) if _complete(path)] if place.is_dir() else []
+    files = [path for path in sorted(place.glob("*.npz")) if _complete(path)] if os.path.isdir(place) else []
     return path_inside(place, files[0].name, place) if len(files) == 1 else None
 
 
