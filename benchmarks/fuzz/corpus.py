@@ -11,6 +11,7 @@ import numpy as np
 import trimesh
 from PIL import Image
 
+from benchmarks.fuzz.folders import packed_splats, row_splats, write_llff, write_ners, write_stack
 from fmb.command.load import load_config
 from fmb.config import DEFAULT_FILE
 from fmb.fields.points import Cloud
@@ -138,6 +139,8 @@ FILES: dict[str, Target] = {
     "model.pkl": file_of("a.pkl", pickle.dumps(released_arrays(), 2), read_mixture),
     "model.pkl, a dict": file_of("a.pkl", pickle.dumps(MIXTURE, 5), read_mixture),
     "splats .ply": file_of("a.ply", splat_file(), read_mixture),
+    "splats .ply, packed": file_of("a.compressed.ply", packed_splats(), read_mixture),
+    "splats .splat": file_of("a.splat", row_splats(), read_mixture),
     **{f"mesh .{kind}": mesh(kind) for kind in ("obj", "ply", "ascii.ply", "stl", "ascii.stl", "off", "glb", "gltf")},
     "points .ply": Target(write_cloud, read_points),
     "mask .png": picture("png", "L", read_mask),
@@ -160,6 +163,9 @@ FILES: dict[str, Target] = {
 }
 FOLDERS: dict[str, Target] = {
     **{f"capture {name}": Target(partial(write_capture, make), read_capture) for name, (_, make) in MAKERS.items()},
+    "capture llff": Target(partial(write_capture, write_llff), read_capture),
+    "capture ners": Target(partial(write_capture, write_ners), read_capture),
+    "capture npz": Target(partial(write_capture, write_stack), read_capture),
     "BOP scene": Target(write_bop, read_bop),
 }
 TARGETS = {**FILES, **FOLDERS}

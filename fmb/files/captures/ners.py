@@ -21,6 +21,7 @@ from fmb.files.safe import LARGEST_IMAGE, entry, numbers, path_inside, read_json
 
 FILE = "annotations.json"
 CAMERAS = ("camera_optimized", "camera_pretrained", "camera_initial")  # the first that all views have
+MOST_PIXELS = 2**28  # of all masks in the file, a byte each: sixty of its photographs
 WIDEST = 180.0  # degrees
 
 
@@ -42,7 +43,12 @@ def read(folder: Path) -> Listing:
     kind = next((name for name in CAMERAS if all(name in view for view in views)), None)
     if kind is None:
         raise ValueError(f"{path}: no camera that all {len(views)} views have; expected one of {', '.join(CAMERAS)}")
-    shots = [_shot(folder, view, kind, f"{path}: view {index}") for index, view in enumerate(views)]
+    shots, pixels = [], 0
+    for index, view in enumerate(views):
+        shots.append(_shot(folder, view, kind, f"{path}: view {index}"))
+        pixels += np.prod(shots[-1].mask.image.size) if isinstance(shots[-1].mask, Pixels) else 0
+        if pixels > MOST_PIXELS:  # a few bytes may say that all of a large mask is empty
+            raise ValueError(f"{path}: more than {MOST_PIXELS} pixels of masks; at most that many are read")
     return Listing(tuple(shots), notices=(f"cameras: {kind} of {FILE}",))
 
 
