@@ -17,7 +17,7 @@ from fmb.command.tasks import TASKS as ALL
 from fmb.command.yaml_file import to_yaml
 from fmb.config import DEFAULT_FILE, Config, declared, sections, switches
 from fmb.fields.metaballs import FIELDS
-from fmb.files import meshes, models
+from fmb.files import mesh_output, meshes, models
 from fmb.files.captures.read import SOURCES
 from fmb.files.options import FILE_SUFFIXES
 from fmb.files.points import POINT_FORMATS
@@ -79,7 +79,7 @@ def test_names_that_can_be_chosen_are_those_that_there_are():
     chosen = {name: set(spec.limits["choices"] or ()) - {"auto", "none"} for name, spec in declared().items()}
     assert chosen["recipe"] == set(RECIPES) and chosen["schedule"] == set(SCHEDULES)
     assert chosen["mesh_field"] == set(FIELDS) and chosen["format"] == set(SOURCES)
-    assert {f".{name}" for name in chosen["mesh"]} == set(meshes.MESH_FORMATS)
+    assert {f".{name}" for name in chosen["mesh"]} == set(mesh_output.MESH_FORMATS)
     assert {f".{name}" for name in chosen["points"]} == set(POINT_FORMATS)
     assert set(FILE_SUFFIXES) == {f".{kind}" for kind in meshes.FORMATS} | set(models.MODEL_FORMATS)
 
