@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -218,6 +219,8 @@ def choose_device(cpu: bool) -> Device:
         jax.config.update("jax_compilation_cache_dir", str(CACHE))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+        # half of a program, from a full disk or a killed run, is compiled again; that is no matter of the user's
+        warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
     try:
         device = jax.devices()[0]
     except (RuntimeError, AssertionError) as error:  # the second where CUDA is asked for and not installed
@@ -237,14 +240,17 @@ def usable_cache(folder: Path) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-        with os.scandir(folder) as entries:
-            files = [(entry.stat(), entry.path) for entry in entries if entry.is_file(follow_symlinks=False)]
+        files = []
+        for entry in os.scandir(folder):
+            with suppress(FileNotFoundError):  # another run forgets it, too
+                if entry.is_file(follow_symlinks=False):
+                    files.append((entry.stat(), entry.path))
     except OSError:
         return False
     left = sum(made.st_size for made, _ in files)
     if left > LARGEST_CACHE:
         for made, path in sorted(files, key=lambda file: max(file[0].st_atime, file[0].st_mtime)):
-            with suppress(OSError):  # another run forgets it, too
+            with suppress(OSError):
                 os.unlink(path)
             left -= made.st_size
             if left <= LARGEST_CACHE / 2:

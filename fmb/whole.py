@@ -202,7 +202,8 @@ def discard(hidden: Path, place: Place) -> None:
     if not hidden.is_dir():
         return
     own = own_name(hidden)
-    if hidden != own and place.path.is_dir():
+    if hidden != own:
+        place.path.mkdir(exist_ok=True)
         for name in sorted(set(os.listdir(hidden)) - files_of_run(hidden, place.records)):
             if is_folder(hidden / name) or not os.path.lexists(place.path / name):
                 with suppress(FileNotFoundError):  # another run has put it back

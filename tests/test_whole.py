@@ -190,6 +190,16 @@ def test_what_killed_runs_have_left_is_put_back_or_removed(output: Path) -> None
     check_kept(output)
 
 
+def test_what_is_the_users_outlives_a_removed_folder(output: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    output.rename(output.parent / f".output.{gone.pid}.1.partial")
+    with pytest.raises(KeyError), whole_folder(output):
+        raise KeyError
+    check_kept(output)
+    assert {path.name for path in output.iterdir()} == {"notes.md", "pose"}
+
+
 def attack(folder: Path, number: int, seconds: float, names: tuple[str, ...] = NAMES) -> int:
     """Has runs written one after the other, ends them by the signal after so long, and gives the run that is there."""
     words = [sys.executable, "-c", RUNS, str(folder), " ".join(names)]

@@ -11,6 +11,7 @@ from fmb.files.door import Refusal, read_bytes, words
 from fmb.options import ConfigError, Option, description, did_you_mean, expected, parse_value, quote
 
 HEADER = "Every option with its default. The flag of num_views is --num-views; flags win over this file."
+LONGEST_LINE = 120
 PLAIN = re.compile(r"(?!\.\.\.)[A-Za-z_./][A-Za-z0-9_./-]*")  # three dots end a document
 LARGEST_CONFIG = 2**20  # bytes: every option with its text takes 10,000
 
@@ -116,7 +117,9 @@ def to_yaml(config: Config, comments: bool = False) -> str:
         lines = [f"{indent}{o.name}: {scalar(getattr(holder, o.name))}" for o in own]
         if comments:
             width = max(map(len, lines))
-            lines = [f"{line:<{width}}  # {description(o)}" for line, o in zip(lines, own, strict=True)]
+            pairs = [(line, f"  # {description(o)}") for line, o in zip(lines, own, strict=True)]
+            # a text too long to stand below the others begins where its option ends
+            lines = [f"{line:<{width * (width + len(text) <= LONGEST_LINE)}}{text}" for line, text in pairs]
         blocks.append("\n".join([head, *lines] if head else lines) + "\n")
     return "\n".join(blocks) if comments else "".join(blocks)
 

@@ -1,5 +1,7 @@
 """Data sets of the BOP challenge: scene_camera.json, scene_gt.json, depth/, mask_visib/, models/; and its results file.
 
+Of several sensors, scene_gt_SENSOR.json and so on, the first that has all it needs is read.  Without mask_visib/ the
+masks of mask/ are taken, which show hidden parts, too; without either, or without depth/, what is there.
 Hodan et al., "BOP: benchmark for 6D object pose estimation", ECCV 2018. All lengths are millimetres. BOP puts the
 centre of pixel (0, 0) at (0, 0); what comes back has it at (0.5, 0.5). A folder of a scene is DATASET/SPLIT/NNNNNN.
 """
@@ -20,6 +22,9 @@ from fmb.files.meshes import read_mesh
 from fmb.files.safe import entry, numbers, path_inside, read_image, read_json, read_text, refusing
 from fmb.machine import write_text
 
+MASKS = ("mask_visib", "mask")  # the first that is there; masks of mask/ show hidden parts as well
+DEPTH_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+MOST_DIGITS = 18  # of scenes, images and objects: 64 bits hold them
 CSV_HEAD = ("scene_id", "im_id", "obj_id", "score", "R", "t", "time")
 
 
@@ -33,19 +38,29 @@ class BopTarget(NamedTuple):
 
 
 class BopRecords(NamedTuple):
-    """What scene_camera.json and scene_gt.json say, by image; `folder` is the scene's."""
+    """What scene_camera.json and scene_gt.json say, by image; `folder` is the scene's.
+
+    The names of its parts are None where they are not there; `notices` tell what was taken for what.
+    """
 
     folder: Path
     cameras: dict[str, Any]
     truth: dict[str, Any]
+    sensor: str = ""  # what stands behind the names of its files, with the underscore
+    depth: str | None = "depth"
+    masks: str | None = MASKS[0]
+    notices: tuple[str, ...] = ()
 
 
 class BopView(NamedTuple):
-    """What a scene knows of a target; depth NaN where not measured and outside the mask, None: no such file."""
+    """What a scene knows of a target; depth NaN where not measured and outside the mask, None: no such file.
+
+    Depth or silhouette is there.
+    """
 
     target: BopTarget
     intrinsics: Float[np.ndarray, "3 3"]
-    depth: Float[np.ndarray, "height width"]
+    depth: Float[np.ndarray, "height width"] | None
     silhouette: Float[np.ndarray, "height width"] | None
     camera_from_object: Float[np.ndarray, "4 4"]
 
@@ -74,7 +89,7 @@ def bop_targets(scene: Path) -> list[BopTarget]:
 
     Raises ValueError where the folder is no scene.
     """
-    path = path_inside(scene, "scene_gt.json", scene)
+    path = path_inside(scene, f"scene_gt{_sensor(scene)[0]}.json", scene)
     number, targets = _whole(scene.resolve().name, f"{scene}: name of the folder"), []
     for image, instances in _by_number(path).items():
         if not isinstance(instances, list):
@@ -87,9 +102,37 @@ def bop_targets(scene: Path) -> list[BopTarget]:
 
 
 def read_bop_records(scene: Path) -> BopRecords:
-    """Both files of the scene, read once for all its targets."""
-    files = (path_inside(scene, name, scene) for name in ("scene_camera.json", "scene_gt.json"))
-    return BopRecords(scene, *map(_by_number, files))
+    """Both files of the scene, read once for all its targets, and which parts of it there are."""
+    sensor, told = _sensor(scene)
+    files = (path_inside(scene, f"{name}{sensor}.json", scene) for name in ("scene_camera", "scene_gt"))
+    cameras, truth = map(_by_number, files)
+    depth, masks = _part(scene, ("depth",), sensor), _part(scene, MASKS, sensor)
+    if depth is None and masks is None:
+        raise ValueError(f"{scene}: neither depth/ nor {'/ nor '.join(MASKS)}/")
+    if depth is None:
+        told += ("no depth/: poses are looked for by the masks alone",)
+    if masks is None:
+        told += (f"no {'/ and no '.join(MASKS)}/: objects are looked for in whole images, which finds others, too",)
+    elif not masks.startswith(MASKS[0]):
+        told += (f"no {MASKS[0]}/: {masks}/ is taken, whose masks show hidden parts as well",)
+    return BopRecords(scene, cameras, truth, sensor, depth, masks, told)
+
+
+def _sensor(scene: Path) -> tuple[str, tuple[str, ...]]:
+    # what stands behind the names of the files, and a line where there was a choice
+    found = [path.stem.removeprefix("scene_gt_") for path in sorted(scene.glob("scene_gt_*.json"))]
+    sensors = [f"_{name}" for name in found if (scene / f"scene_camera_{name}.json").is_file()]
+    if (scene / "scene_gt.json").exists() or not sensors:
+        return "", ()
+    whole = [sensor for sensor in sensors if (scene / f"depth{sensor}").is_dir()]
+    chosen = (whole or sensors)[0]
+    others = ", ".join(sensor[1:] for sensor in sensors if sensor != chosen)
+    return chosen, (f"read as seen by {chosen[1:]}" + (f"; not read: {others}" if others else ""),)
+
+
+def _part(scene: Path, names: tuple[str, ...], sensor: str) -> str | None:
+    places = [place for name in names for place in dict.fromkeys((f"{name}{sensor}", name))]
+    return next((place for place in places if (scene / place).is_dir()), None)
 
 
 def read_bop_view(records: BopRecords, target: BopTarget) -> BopView:
@@ -97,21 +140,29 @@ def read_bop_view(records: BopRecords, target: BopTarget) -> BopView:
 
     Raises ValueError, one line that names the file, where something is missing or does not fit.
     """
-    scene, cameras = records.folder, records.folder / "scene_camera.json"
+    scene, cameras = records.folder, records.folder / f"scene_camera{records.sensor}.json"
     camera = entry(records.cameras, str(target.image), f"{cameras}")
     where = f"{cameras}: image {target.image}"
     matrix = numbers(entry(camera, "cam_K", where), (9,), f"{where}: cam_K").reshape(3, 3)
     scale = float(numbers(camera.get("depth_scale", 1.0), (), f"{where}: depth_scale"))
-    depth_path = path_inside(scene, f"depth/{target.image:06d}.png", scene)
-    depth = read_depth(DepthFile(depth_path, scale)).astype(float)
-    mask_path = path_inside(scene, f"mask_visib/{target.image:06d}_{target.instance:06d}.png", scene)
-    silhouette = silhouette_of(read_image(mask_path)).astype(float) if mask_path.exists() else None
-    if silhouette is not None:
+    depth = silhouette = None
+    if records.depth is not None:
+        depth = read_depth(DepthFile(_depth_file(scene, records.depth, target), scale)).astype(float)
+    if records.masks is not None:
+        mask = path_inside(scene, f"{records.masks}/{target.image:06d}_{target.instance:06d}.png", scene)
+        if mask.exists() or depth is None:
+            silhouette = silhouette_of(read_image(mask)).astype(float)
+    if silhouette is not None and depth is not None:
         if silhouette.shape != depth.shape:
-            raise ValueError(f"{mask_path}: {size_of(silhouette)} pixels, its depth map has {size_of(depth)}")
+            raise ValueError(f"{mask}: {size_of(silhouette)} pixels, its depth map has {size_of(depth)}")
         depth = np.where(silhouette > 0.0, depth, np.nan)
     pose = _true_pose(records, target)
     return BopView(target, pinhole(matrix, f"{where}: cam_K") + CENTRE_OF_FIRST_PIXEL, depth, silhouette, pose)
+
+
+def _depth_file(scene: Path, folder: str, target: BopTarget) -> Path:
+    paths = [path_inside(scene, f"{folder}/{target.image:06d}{suffix}", scene) for suffix in DEPTH_SUFFIXES]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def read_bop_model(models: Path, number: int) -> BopModel:
@@ -151,7 +202,7 @@ def read_bop_results(path: Path) -> list[BopResult]:
 
 
 def _true_pose(records: BopRecords, target: BopTarget) -> np.ndarray:
-    path = records.folder / "scene_gt.json"
+    path = records.folder / f"scene_gt{records.sensor}.json"
     instances = entry(records.truth, str(target.image), f"{path}")
     where = f"{path}: image {target.image}, object {target.instance}"
     if not isinstance(instances, list) or not target.instance < len(instances):
@@ -172,8 +223,8 @@ def _by_number(path: Path) -> dict[str, Any]:
 
 def _whole(value: Any, where: str) -> int:
     text = str(value)
-    if isinstance(value, bool) or not (text.isascii() and text.isdigit()):
-        raise ValueError(f"{where} {text[:40]!r}: must be a whole number")
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
+        raise ValueError(f"{where} {text[:40]!r}: must be a whole number of at most {MOST_DIGITS} digits")
     return int(text)
 
 

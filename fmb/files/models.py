@@ -64,31 +64,25 @@ def read_mixture(path: str | Path) -> Model:
         raise ValueError(f"{path}: '{path.suffix}' is no kind of model, allowed are {', '.join(MODEL_FORMATS)}")
     mixture, color, facts = read(path)
     mixture = Mixture(*(np.asarray(field, float) for field in mixture))
-    with np.errstate(all="ignore"):  # what comes out as not finite is refused
+    with np.errstate(all="ignore"):  # what is not finite is refused
         frame = mixture_frame(mixture)
-        canonical = frame.mixture_to_canonical(mixture)
-    check_canonical(canonical, path)
-    if isinstance(facts.get("scale"), float) and facts["scale"] > 0.0:
-        frame = frame._replace(scale=np.asarray(facts["scale"]))  # of the surface it was fitted to
-        canonical = frame.mixture_to_canonical(mixture)
-    return Model(canonical, frame, color, facts)
+        if isinstance(facts.get("scale"), float) and facts["scale"] > 0.0:
+            frame = frame._replace(scale=np.asarray(facts["scale"]))  # of the surface it was fitted to
+        mixture = frame.mixture_to_canonical(mixture)
+    _check_range(path, mixture)
+    return Model(mixture, frame, color, facts)
 
 
-LARGEST, LARGEST_LOG = 1e18, 87.0  # whose squares, and whose exponential, 32 bits hold
+def _check_range(path: Path, mixture: Mixture) -> None:
+    """Raises ValueError for numbers, in units of the object, that float32 or its squares and products cannot hold."""
+    size = np.maximum(np.abs(mixture.mean).max(axis=1), np.abs(mixture.precision_cholesky).max(axis=(1, 2)))
+    thin = np.diagonal(mixture.precision_cholesky, axis1=1, axis2=2).min(axis=1)
+    bad = ~((size < LARGEST) & (thin > 1.0 / LARGEST) & (mixture.log_weight < LARGEST_LOG))
+    if bad.any():
+        raise ValueError(f"{path}: component {np.flatnonzero(bad)[0]} of {len(bad)} is beyond what float32 holds")
 
 
-def check_canonical(mixture: Mixture, path: Path) -> None:
-    """Raises ValueError that names the file where single precision, which all work with a mixture uses, holds it not.
-
-    Centre and scale are those of its own mass: components whose sizes or distances differ by 18 decades are meant.
-    """
-    diagonal = np.diagonal(mixture.precision_cholesky, axis1=1, axis2=2)
-    largest = max(np.abs(mixture.mean).max(), np.abs(mixture.precision_cholesky).max())
-    fits = largest <= LARGEST and diagonal.min() >= 1.0 / LARGEST and np.abs(mixture.log_weight).max() <= LARGEST_LOG
-    if not fits:  # NaN, too
-        raise ValueError(f"{path}: its components, in units of the whole, are beyond what 32 bits hold")
-
-
+LARGEST, LARGEST_LOG = 1e18, 87.0  # of distances, precisions, log weights: float32 holds squares, and exp
 NEEDED = ("mean", "precision_cholesky", "log_weight", "metadata")
 
 

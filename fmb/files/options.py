@@ -6,7 +6,7 @@ from fmb.options import NONE, option
 
 # Files that --mesh-file and --model-file can name. The command line knows them without loading the readers.
 FILE_SUFFIXES = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf", ".npz", ".splat", ".pkl")
-FORMATS = ("auto", "transforms", "colmap", "co3d", "idr", "projections", "krt", "plain")
+FORMATS = ("auto", "transforms", "colmap", "co3d", "idr", "projections", "krt", "plain", "llff", "ners", "npz")
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class CaptureOptions:
     """A capture: photographs with masks and cameras, to fit to in place of a mesh."""
 
     data: str = option(NONE, "Folder of masks and cameras to fit to in place of a mesh")
-    format: str = option("auto", "Format of that folder", choices=FORMATS)
+    format: str = option("auto", "Its format", choices=FORMATS)
     longest_side: int = option(
         160, "Longest side in pixels to which images are reduced (0: full size)", at_least=0, at_most=65_536
     )

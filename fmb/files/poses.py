@@ -3,7 +3,8 @@
 Depth     PNG or TIFF of 16 bits, or .npy: whole numbers times `depth_scale` are in the model's unit; floating ones, of
           .npy and TIFF, are so as they are. 0 and NaN: not measured. EXR is refused.
 Mask      any picture (white or coloured: object), soft where it is grey, or .npy of 0 to 1 or true and false.
-Intrinsics  .json {"fx", "fy", "cx", "cy", optionally "width", "height"}, or 3 x 3 numbers in .json, .txt or .npy.
+Intrinsics  .json {"fx", "fy", "cx", "cy", optionally "width", "height"}, or 3 x 3 numbers in .json, .txt or .npy; more
+          in fmb/files/intrinsics.py. Images of lenses that bend are undistorted, intrinsics of another size are scaled.
 Pose      .json {"world_from_camera": 4 x 4} or {"camera_from_world": 4 x 4}, or world_from_camera alone in .json,
           .txt or .npy; OpenCV axes, the model's unit.
 
@@ -21,15 +22,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, focal_intrinsics, pinhole, rigid
-from fmb.files.images import WIDE_MODES, DepthFile, read_depth, silhouette_of, size_of
-from fmb.files.safe import entry, image_header, numbers, read_image, read_json, read_npy, read_text
+from fmb.files.cameras import rigid
+from fmb.files.images import WIDE_MODES, DepthFile, read_depth, same_image, silhouette_of, size_of
+from fmb.files.intrinsics import bends, fitting_intrinsics, numbers_of_file, read_intrinsics
+from fmb.files.safe import entry, image_header, read_image, read_npy
 from fmb.geometry.poses import PoseEstimate
+from fmb.geometry.undistortion import canvas, seen_by, undistorted
 from fmb.machine import write_text
-
-PIXEL_CENTRES = ("half", "integer")  # where the centre of pixel (0, 0) is: (0.5, 0.5) or (0, 0)
 
 
 class ObservationFiles(NamedTuple):
@@ -50,13 +52,8 @@ class Measurement(NamedTuple):
     intrinsics: Float[np.ndarray, "3 3"]
     depth: Float[np.ndarray, "height width"] | None
     silhouette: Float[np.ndarray, "height width"] | None
-
-
-class Pinhole(NamedTuple):
-    """Intrinsics by the rule of this program and, where the file tells it, the (width, height) they are for."""
-
-    matrix: Float[np.ndarray, "3 3"]
-    size: tuple[int, int] | None = None
+    valid: Bool[np.ndarray, "height width"] | None = None  # None: every pixel was seen
+    notices: tuple[str, ...] = ()  # what was done to the files, a line each
 
 
 def read_observation(files: ObservationFiles) -> Measurement:
@@ -68,11 +65,29 @@ def read_observation(files: ObservationFiles) -> Measurement:
         raise ValueError("neither a depth map nor a mask: a pose needs one of them")
     depth = None if files.depth is None else read_depth_map(files.depth, files.depth_scale, files.may_be_empty)
     mask = None if files.mask is None else read_mask(files.mask, files.mask_threshold, files.may_be_empty)
+    told = ()
     if depth is not None and mask is not None and depth.shape != mask.shape:
-        raise ValueError(f"{files.mask}: mask of {size_of(mask)} pixels, {files.depth.name} has {size_of(depth)}")
+        if not same_image(depth.shape, mask.shape):
+            raise ValueError(f"{files.mask}: mask of {size_of(mask)} pixels, {files.depth.name} has {size_of(depth)}")
+        told += (f"mask of {size_of(mask)} pixels brought to the {size_of(depth)} of the depth map",)
+        mask = _averaged(mask, depth.shape)
     pixels, path = (mask, files.mask) if depth is None else (depth, files.depth)
-    intrinsics = read_intrinsics(files.intrinsics, files.pixel_centre)
-    return Measurement(fitting_intrinsics(intrinsics, pixels.shape, files.intrinsics, path), depth, mask)
+    camera = read_intrinsics(files.intrinsics, files.pixel_centre)
+    matrix = fitting_intrinsics(camera, pixels.shape, files.intrinsics, path)
+    if camera.size not in (None, pixels.shape[::-1]):
+        told += (f"intrinsics for {camera.size[0]} x {camera.size[1]} pixels scaled to {size_of(pixels)}",)
+    if not bends(camera.lens):
+        return Measurement(matrix, depth, mask, None, told)
+    view = canvas(camera.lens, matrix, pixels.shape[::-1])
+    told += (f"undistorted on reading (camera model {camera.lens.model})",)
+    depth = None if depth is None else undistorted(view, depth, nearest=True)
+    mask = None if mask is None else undistorted(view, mask)
+    return Measurement(view.intrinsics, depth, mask, seen_by(view, pixels.shape), told)
+
+
+def _averaged(mask: Float[np.ndarray, "height width"], shape: tuple[int, int]) -> Float[np.ndarray, "rows columns"]:
+    image = Image.fromarray(mask.astype(np.float32))
+    return np.asarray(image.resize(shape[::-1], Image.Resampling.BOX), float)
 
 
 def read_depth_map(
@@ -85,19 +100,11 @@ def read_depth_map(
     """
     if not (np.isfinite(depth_scale) and depth_scale > 0.0):
         raise ValueError(f"depth_scale {depth_scale}; must be a positive number")
-    if path.suffix.lower() == ".exr":
-        raise ValueError(f"{path}: .exr is not read here; store the depth as .npy or as 16-bit PNG")
-    if path.suffix.lower() == ".npy":
-        stored = read_npy(path)
-        if stored.ndim != 2 or stored.dtype.kind not in "fiu":
-            raise ValueError(f"{path}: {stored.dtype} of shape {stored.shape}; a depth map is (height, width) numbers")
-        depth = stored.astype(float) * (1.0 if stored.dtype.kind == "f" else depth_scale)
-    else:
+    if path.suffix.lower() not in (".exr", ".npy"):
         with image_header(path) as image:
             if image.mode not in (*WIDE_MODES, "F"):
                 raise ValueError(f"{path}: pixels of mode {image.mode}; depth needs 16 bits in one channel")
-            unit = 1.0 if image.mode == "F" else depth_scale
-        depth = read_depth(DepthFile(path, unit)).astype(float)
+    depth = read_depth(DepthFile(path, depth_scale, floating=1.0)).astype(float)
     known = np.isfinite(depth) & (depth > 0.0)
     if not (known.any() or may_be_empty):
         raise ValueError(f"{path}: no depth above 0 in {size_of(depth)} pixels")
@@ -127,73 +134,18 @@ def read_mask(
     return mask
 
 
-def read_intrinsics(path: Path, pixel_centre: str = "half") -> Pinhole:
-    """The pinhole camera of the file; a key "pixel_centre" in it goes before the argument.
-
-    Raises ValueError for anything that is no pinhole camera.
-    """
-    given, size = _numbers_file(path, (3, 3)), None
-    if isinstance(given, dict):
-        pixel_centre = given.get("pixel_centre", pixel_centre)
-        if "width" in given or "height" in given:
-            width, height = (numbers(entry(given, key, f"{path}"), (), f"{path}: {key}") for key in ("width", "height"))
-            size = int(width), int(height)
-        if "fx" in given:
-            fx, fy, cx, cy = (
-                float(numbers(entry(given, key, f"{path}"), (), f"{path}: {key}")) for key in ("fx", "fy", "cx", "cy")
-            )
-            given = focal_intrinsics((fx, fy), (cx, cy), f"{path}")
-        else:
-            given = entry(given, "matrix", f"{path}: no fx, fy, cx, cy, and")
-    if pixel_centre not in PIXEL_CENTRES:
-        raise ValueError(f"{path}: pixel_centre {pixel_centre!r}; must be {' or '.join(PIXEL_CENTRES)}")
-    matrix = pinhole(given, f"{path}")
-    return Pinhole(matrix + CENTRE_OF_FIRST_PIXEL if pixel_centre == "integer" else matrix, size)
-
-
-def fitting_intrinsics(
-    intrinsics: Pinhole, shape: tuple[int, int], path: Path, image: Path
-) -> Float[np.ndarray, "3 3"]:
-    """The matrix, for an image of `shape` = (height, width).
-
-    Raises ValueError where the file says that it is for another size.
-    """
-    height, width = shape
-    if intrinsics.size is not None and intrinsics.size != (width, height):
-        told = f"{intrinsics.size[0]} x {intrinsics.size[1]}"
-        raise ValueError(f"{path}: intrinsics for {told} pixels, {image.name} has {width} x {height}")
-    return intrinsics.matrix
-
-
 def read_pose(path: Path) -> Float[np.ndarray, "4 4"]:
     """World from camera, its rotation the nearest one to what the file says.
 
     Raises ValueError for a matrix that does more than turn and move.
     """
-    given = _numbers_file(path, (4, 4))
+    given = numbers_of_file(path, (4, 4))
     if not isinstance(given, dict):
         return rigid(given, f"{path}")
     if "world_from_camera" in given:
         return rigid(given["world_from_camera"], f"{path}: world_from_camera")
     matrix = entry(given, "camera_from_world", f"{path}: no 'world_from_camera', and")
     return np.linalg.inv(rigid(matrix, f"{path}: camera_from_world"))
-
-
-def _numbers_file(path: Path, shape: tuple[int, int]) -> Any:
-    """What the file holds: an object, or a matrix, in one row perhaps."""
-    kind = path.suffix.lower()
-    if kind == ".npy":
-        return read_npy(path)
-    if kind == ".json":
-        value = read_json(path, object)
-        flat = isinstance(value, list) and len(value) == np.prod(shape)
-        return numbers(value, (len(value),), f"{path}").reshape(shape) if flat else value
-    if kind != ".txt":
-        raise ValueError(f"{path}: must be a .json, .txt or .npy file")
-    words = read_text(path).replace(",", " ").split()
-    if len(words) != np.prod(shape):
-        raise ValueError(f"{path}: {len(words)} numbers; must be {shape[0]} x {shape[1]}")
-    return numbers(words, (len(words),), f"{path}").reshape(shape)
 
 
 COVARIANCE_TEXT = (

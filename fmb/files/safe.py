@@ -37,7 +37,6 @@ MOST_MEMBERS = 2**16  # of one npz archive: 2,000 views with four matrices each 
 LARGEST_IMAGE = 2**26  # pixels: more than any one camera takes
 IMAGE_FORMATS = ("PNG", "JPEG", "PPM", "BMP", "TIFF", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".JPG", ".JPEG", ".PNG")
-MEBIBYTE = 2**20
 
 
 def path_inside(folder: Path, name: Any, source: str | Path) -> Path:
@@ -50,12 +49,14 @@ def path_inside(folder: Path, name: Any, source: str | Path) -> Path:
         raise ValueError(f"{source}: {name!r} is no path; expected one relative to {folder}")
     relative = name.replace("\\", "/")
     leaves = PurePosixPath(relative).is_absolute() or bool(PureWindowsPath(name).drive)
+    linked = not leaves and ".." not in PurePosixPath(relative).parts
     try:
         leaves = leaves or not (folder / relative).resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):  # a loop of links, a name too long
         leaves = True
     if leaves:
-        raise ValueError(f"{source}: path {name[:200]!r} leaves the data set; paths must stay inside {folder}")
+        hint = "; it is a link: copy the data set with what links point to, e.g. by `cp -rL`" if linked else ""
+        raise ValueError(f"{source}: path {name[:200]!r} leaves the data set; paths must stay inside {folder}{hint}")
     return folder / relative
 
 
@@ -67,11 +68,17 @@ def is_name(value: Any) -> bool:
 def files_below(folder: Path, name: str) -> dict[str, Path]:
     """All images in the folder `name` of the data set and its subfolders by their path in it; empty if there is none.
 
+    What systems leave beside them, hidden files and folders of previews, is no part of it.
     Raises ValueError where a link leads out of the data set.
     """
     found = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in SUFFIXES)
     below = {path.relative_to(folder / name).as_posix(): path for path in found}
+    below = {key: path for key, path in below.items() if not any(map(_left_by_system, PurePosixPath(key).parts))}
     return {key: path_inside(folder, path.relative_to(folder).as_posix(), folder) for key, path in below.items()}
+
+
+def _left_by_system(name: str) -> bool:
+    return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
 
 def read_text(path: Path) -> str:
@@ -79,7 +86,7 @@ def read_text(path: Path) -> str:
     return read_bytes(path, LARGEST_TEXT).decode("utf-8-sig", errors="backslashreplace")
 
 
-def read_json(path: Path, kind: type = dict) -> Any:
+def read_json(path: Path, kind: type | tuple[type, ...] = dict) -> Any:
     """What the JSON file holds, an object or whatever else `kind` says; `.jgz` and `.gz` are decompressed."""
     data = read_bytes(path, LARGEST_JSON)
     value = parse_json(unpacked(path, data) if path.suffix in (".jgz", ".gz") else data, str(path))
@@ -249,7 +256,7 @@ def check_single(array: np.ndarray, where: str) -> None:
     size = np.abs(array.astype(float))
     broken = np.count_nonzero(~(size <= np.finfo(np.float32).max))
     if broken:
-        raise ValueError(f"{where} {broken} values that are not finite, or beyond what 32 bits hold")
+        raise ValueError(f"{where} {broken} values that are not finite, or beyond what float32 holds")
 
 
 def positive(value: Any, where: str) -> float:

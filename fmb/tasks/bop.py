@@ -35,6 +35,7 @@ from fmb.tasks.models import model_of_mesh
 from fmb.tasks.shell import POSE_RECORDS, task_folder
 from fmb.whole import whole_folder
 
+MODELS = ("models", "models_eval", "models_cad", "models_reconst")  # the first that is there
 SAMPLES = 2_000  # points of a model that ADD and ADD-S are measured on
 MEASURED = ("success", "degrees", "percent", "combined", "add", "adds", "seconds")
 
@@ -68,7 +69,7 @@ def found_poses(config: Config, clock: Clock, folder: Path) -> tuple[dict[str, f
     with clock("load"):
         device = choose_device(config.cpu)
         targets, records = bop_targets(scene), read_bop_records(scene)
-    say(device.hint)
+    say(device.hint, *records.notices)
     generator = np.random.default_rng(config.random_seed)
     known: dict[int, Known] = {}
     programs: dict[tuple[int, ...], PoseProgram] = {}
@@ -79,7 +80,8 @@ def found_poses(config: Config, clock: Clock, folder: Path) -> tuple[dict[str, f
             if target.object not in known:
                 with clock("gmm"):
                     known[target.object] = read_known(scene, target.object, config)
-            mixture, size = known[target.object].mixture, view.depth.shape
+            mixture = known[target.object].mixture
+            size = (view.silhouette if view.depth is None else view.depth).shape
             kind = (*size, len(mixture.mean))
             if kind not in programs:
                 with clock("compile"):
@@ -99,8 +101,10 @@ def found_poses(config: Config, clock: Clock, folder: Path) -> tuple[dict[str, f
 
 
 def read_known(scene: Path, number: int, config: Config) -> Known:
-    """An object of the data set that the scene belongs to, models/ beside the folder of scenes."""
-    model = read_bop_model(scene.resolve().parent.parent / "models", number)
+    """An object of the data set that the scene belongs to, MODELS beside the folder of scenes."""
+    root = scene.resolve().parent.parent
+    folder = next((name for name in MODELS if (root / name / "models_info.json").is_file()), MODELS[0])
+    model = read_bop_model(root / folder, number)
     made = model_of_mesh(model.mesh, config.model, config.random_seed)
     points = np.asarray(trimesh.sample.sample_surface(model.mesh, SAMPLES, seed=0)[0], float)
     return Known(model, in_single(made.mixture), made.frame, points)
@@ -118,8 +122,9 @@ def solved(
     start = np.linalg.inv(perturbed(truth, generator, largest))
     row = {"scene": view.target.scene, "image": view.target.image, "object": view.target.object, "success": False}
     began = time.perf_counter()
+    measured = None if view.depth is None else view.depth / scale
     try:
-        fit = searched(program, known, Observation(view.intrinsics, view.depth / scale, view.silhouette), start)
+        fit = searched(program, known, Observation(view.intrinsics, measured, view.silhouette), start)
     except ValueError as error:
         return None, row | {"skipped": str(error)}
     seconds = time.perf_counter() - began
@@ -138,6 +143,8 @@ def searched(program: PoseProgram, known: Known, seen: Observation, start: Float
     """The pose found; canonical. Raises ValueError where there is too little to find it from."""
     if program.options.evidence == "mask" and seen.silhouette is None:
         raise ValueError("no mask, and the evidence is the mask alone")
+    if program.options.evidence == "depth" and seen.depth is None:
+        raise ValueError("no depth, and the evidence is the depth alone")
     fit = find_pose(program, known.mixture, seen, start, 1.0)
     if not np.isfinite(fit.world_from_camera).all():
         raise ValueError("the search lost itself")

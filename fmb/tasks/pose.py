@@ -48,6 +48,7 @@ class Case(NamedTuple):
     observation: Observation
     start: Float[np.ndarray, "4 4"]
     truth: Float[np.ndarray, "4 4"] | None = None
+    notices: tuple[str, ...] = ()  # what was done to the files
 
 
 def pose(config: Config, clock: Clock) -> None:
@@ -67,7 +68,7 @@ def found_pose(config: Config, clock: Clock, folder: Path) -> tuple[PoseEstimate
         model = pose_model(config)
         files = given(config.pose.depth_file), given(config.pose.mask_file)
         case = simulated_case(config, model) if alone else case_of_files(config, model, *files)
-    say(device.hint)
+    say(device.hint, *case.notices)
     mixture = in_single(model.mixture)
     with clock("compile"):
         program = compile_pose(mixture, image_size(case.observation), config.pose)
@@ -119,7 +120,7 @@ def case_of_files(
     scale, unit = float(model.frame.scale), config.pose.depth_unit
     lens = Path(config.pose.intrinsics_file)
     found = read_observation(ObservationFiles(lens, depth, mask, unit, may_be_empty=may_be_empty))
-    observation = Observation(found.intrinsics, found.depth, found.silhouette)
+    observation = Observation(found.intrinsics, found.depth, found.silhouette, found.valid)
     if not (may_be_empty and nothing_seen(observation)):
         try:
             check_observation(str(depth or mask), observation, scale)
@@ -129,7 +130,7 @@ def case_of_files(
     start = read_pose(Path(config.pose.initial_pose_file))
     start = model.frame.cameras_to_canonical(Cameras(start[None], found.intrinsics[None])).world_from_camera[0]
     measured = None if found.depth is None else found.depth / scale
-    return Case(Observation(found.intrinsics, measured, found.silhouette), start)
+    return Case(Observation(found.intrinsics, measured, found.silhouette, found.valid), start, notices=found.notices)
 
 
 def given(name: str) -> Path | None:

@@ -53,7 +53,9 @@ def open_scene(config: Config, generator: np.random.Generator) -> Scene:
     """The scene of the capture, if `config` names one, else of the mesh. Raises ValueError as the readers do."""
     if config.capture.data == NONE:
         return scene_of_mesh(config, generator, read_mesh(config.io.mesh_file))
-    capture = read_capture(config.capture.data, config.capture.format, config.capture.longest_side)
+    weights = {"depth": config.optimization.depth_weight, "points": config.optimization.point_weight}
+    needed = [name for name, weight in weights.items() if weight]
+    capture = read_capture(config.capture.data, config.capture.format, config.capture.longest_side, needed)
     return scene_of_capture(config, generator, capture)
 
 

@@ -52,7 +52,7 @@ def followed(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
     with clock("gmm"):
         model = pose_model(config)
         cases = simulated_cases(config, model) if alone else cases_of_files(config, model)
-    say(device.hint)
+    say(device.hint, *cases[0].notices)
     mixture = in_single(model.mixture)
     size, first = image_size(cases[0].observation), cases[0]
     with clock("compile"):

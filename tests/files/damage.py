@@ -128,7 +128,7 @@ SHEAR = (np.eye(4) + 0.3 * np.eye(4, k=1) * [[1], [0], [0], [0]]).tolist()
 BLACK, WHITE = np.zeros((18, 24), np.uint8), np.full((18, 24), 255, np.uint8)
 VIEW, FRAME, KRT = "cameras.json: view 0 (000)", "transforms.json: frame 0 (images/000.png)", "cameras.json: frame 0"
 MODEL, LENS = "sparse/0/", "3 PINHOLE 24 18"
-FISHEYE = struct.pack("<QIiQQ8d", 1, 3, 5, 24, 18, *[1.0] * 8)
+SPHERE = struct.pack("<QIiQQ2d", 1, 3, 17, 24, 18, 24.0, 18.0)
 HEADER = b"ply\nformat ascii 1.0\nelement vertex 1\n" + b"".join(b"property float %c\n" % axis for axis in b"xyz")
 NPZ = "cameras_sphere.npz"
 
@@ -157,7 +157,6 @@ CAPTURES: dict[str, list[tuple[Damage, str]]] = {
         (plain(held_out="no"), f"{VIEW}: held_out 'no' must be true or false"),
         (plain(mask="/etc/hostname"), f"{VIEW}: path '/etc/hostname' leaves the data set; paths must stay inside DATA"),
         (plain(mask=7), f"{VIEW}: 7 is no path; expected one relative to DATA"),
-        (plain(mask="masks/nothing.png"), "masks/nothing.png: no such image"),
         (plain(mask="masks/001.png"), "masks/001.png: the mask of several views; each needs its own"),
         (plain(image="masks/../cameras.json"), "not a readable image (none of PNG, JPEG"),
         (plain(depth="images/000.png"), "images/000.png: pixels of mode RGB; a depth map has one channel"),
@@ -170,19 +169,21 @@ CAPTURES: dict[str, list[tuple[Damage, str]]] = {
         (pixels("masks/*", BLACK), "masks/000.png: none of the 2 masks shows the object, their largest value is 0 of"),
         (
             pixels("masks/*", WHITE.astype(np.uint16)),
-            "none of the 2 masks shows the object, their largest value is 0.0039 of 1; expected it white on black",
+            "all 2 masks are white everywhere; expected the object white on black",  # 16 bits that hold what 8 would
         ),
         (pixels("masks/*", WHITE), "masks/000.png: all 2 masks are white everywhere; expected the object white on"),
         (pixels("images/001.png", BLACK[:9]), "images/001.png: 24 x 9 pixels, its mask has 24 x 18"),
         (pixels("ignore/001.png", BLACK[:, :23]), "ignore/001.png: 23 x 18 pixels, its mask has 24 x 18"),
     ],
     "transforms": [
-        (gone("images/*", "masks/*"), "masks/000.png: no such image"),
+        (gone("images/*", "masks/*"), "transforms.json: none of the images of its 2 frames is there"),
+        (gone("masks/*"), "none of the 2 views has a mask"),
+        (content("transforms.json", b"[]"), "a list of poses, as `ns-export cameras` writes it, tells neither focal"),
         (nerf(frames=GONE), "transforms.json: 'frames' missing"),
         (nerf(frames={}), "transforms.json: 'frames' must be a list of frames"),
-        (nerf(k1=0.03), f"{FRAME}: k1 = 0.03, but only pinhole cameras are read: undistort the images"),
-        (nerf(camera_model="OPENCV_FISHEYE"), "camera_model 'OPENCV_FISHEYE', but only pinhole cameras"),
-        (nerf(is_fisheye=True), "is_fisheye, but only pinhole cameras are read"),
+        (nerf(k1="bent"), f"{FRAME}: k1: must be a number"),
+        (nerf(distortion_params=[0.1]), f"{FRAME}: distortion_params: must be 6 numbers"),
+        (nerf(camera_model="EQUIRECTANGULAR"), f"{FRAME}: camera_model 'EQUIRECTANGULAR' cannot be undistorted"),
         (nerf(w=48), "masks/000.png: 24 x 18 pixels, its camera is for 48 x 18"),
         (nerf(w=0), f"{FRAME}: w and h are 0 and 18; must be at least 1"),
         (nerf(test_filenames=3), "'test_filenames' and 'val_filenames' must be lists of paths"),
@@ -209,14 +210,10 @@ CAPTURES: dict[str, list[tuple[Damage, str]]] = {
         (content(MODEL + "images.bin", b"\xff" * 8), "images.bin: ends in the middle of an entry"),
         (content(MODEL + "images.bin", bytes(8)), "images.bin: no images"),
         (content(MODEL + "cameras.bin", bytes(8)), "image '000.png' is of camera 3, which"),
-        (content(MODEL + "cameras.bin", FISHEYE), "camera 3: model OPENCV_FISHEYE with distortion"),
-        (content(MODEL + "cameras.bin", FISHEYE[:12] + b"\x63" + FISHEYE[13:]), "model 99 is not known"),
+        (content(MODEL + "cameras.bin", SPHERE), "camera 3: EQUIRECTANGULAR sees the whole sphere; cut pinhole images"),
+        (content(MODEL + "cameras.bin", SPHERE[:12] + b"\x63" + SPHERE[13:]), "model 99 is not known"),
     ],
     "colmap_text": [
-        (
-            text(MODEL + "cameras.txt", LENS, "3 SIMPLE_RADIAL 24 18"),
-            "camera 3: model SIMPLE_RADIAL with distortion, but only pinhole cameras are read: undistort images and",
-        ),
         (text(MODEL + "cameras.txt", LENS, "3 LENS 24 18"), "line 2: expected CAMERA_ID MODEL"),
         (text(MODEL + "cameras.txt", LENS, "3 OPENCV 24 18"), "OPENCV has 8"),
         (text(MODEL + "cameras.txt", LENS, "3 PINHOLE 2.4 18"), "must be whole numbers"),
@@ -225,7 +222,7 @@ CAPTURES: dict[str, list[tuple[Damage, str]]] = {
         (text(MODEL + "images.txt", "# images\n1 ", "# images\n1 9"), "is not of length 1"),
         (text(MODEL + "images.txt", "000.png", ""), "expected IMAGE_ID QW QX QY QZ TX TY TZ CAMERA"),
         (text(MODEL + "images.txt", "000.png", "../../x.png"), "leaves the data set"),
-        (text(MODEL + "images.txt", "000.png\n\n", "000.png\n"), "line 3: an image, expected the"),
+        (text(MODEL + "cameras.txt", LENS, "3 EUCM 24 18"), "4 parameters; EUCM has 6"),
         (content(MODEL + "points3D.txt", b"1 2\n"), "line 1: expected POINT3D_ID X Y Z"),
     ],
     "co3d_isotropic": [
@@ -442,6 +439,9 @@ FILES: dict[str, list[tuple[str, bytes | None, str]]] = {
         ("model.npz", model(precision_cholesky=np.eye(3)), "has shape (3, 3); must be (n, 3, 3) with the same n > 0"),
         ("model.npz", model(mean=np.zeros((3, 3), int)), "mean has type int64; must be floating point"),
         ("model.npz", model(mean=np.diag([NAN, 0.0, 0.0])), "mean has 1 values that are not finite"),
+        ("model.npz", model(mean=np.full((3, 3), 1e39)), "mean has 9 values that are not finite, or beyond what float32"),
+        ("model.npz", model(precision_cholesky=np.diag([1.0, 1.0, 1e-300]) + np.zeros((3, 1, 1))), "beyond what float"),
+        ("model.npz", model(metadata=np.array('{"scale": 1e-300}')), "component 0 of 3 is beyond what float32 holds"),
         ("model.npz", model(precision_cholesky=np.ones((3, 3, 3))), LOWER),
         ("model.npz", model(precision_cholesky=np.zeros((3, 3, 3))), LOWER),
         ("model.npz", model(color=np.full((3, 3), 2.0)), "color must lie between 0 and 1"),
@@ -490,6 +490,12 @@ FILES: dict[str, list[tuple[str, bytes | None, str]]] = {
         ("h.json", camera(pixel_centre="corner"), "'corner'; must be half or integer"),
         ("i.json", camera(width=5), "'height' missing"),
         ("j.txt", b"1 0 0 0 1 0 0 0 x", "must be 9 numbers"),
+        (
+            "k.json",
+            camera(coeffs=[1, 2], model="brown_conrady"),
+            "lens 'brown_conrady' with 2 parameters cannot be",
+        ),
+        ("l.json", camera(coeffs=[0.1] * 5, model="inverse_brown_conrady"), "lens 'inverse_brown_conrady' with 5"),
     ],
     "pose": [
         ("a.json", b'{"pose": []}', "no 'world_from_camera', and: 'camera_from_world' missing"),
@@ -502,6 +508,7 @@ FILES: dict[str, list[tuple[str, bytes | None, str]]] = {
         ("b.csv", f"{HEAD}\n1,2,3\n".encode(), "line 2: 3 fields, expected 7"),
         ("c.csv", f"{HEAD}\n1,2,3,0.5,1 0 0,0 0 1,0.1\n".encode(), "line 2: R: must be 9 numbers"),
         ("d.csv", f"{HEAD}\n1,2,x,0.5,1 0 0 0 1 0 0 0 1,0 0 1,0.1\n".encode(), "obj_id 'x': must be a whole number"),
+        ("f.csv", f'{HEAD}\n1,2,3,"0.5,1 0 0\n'.encode(), "not readable as CSV (unexpected end of data)"),
         ("e.csv", f"{HEAD}\n1,2,3,0.5,1 0 0 0 1 0 0 0 2,0 0 1,0.1\n".encode(), "line 2: not a rotation"),
     ],
 }

@@ -93,6 +93,33 @@ def test_paths_stay_in_the_scene(dataset, tmp_path_factory):
         read_bop_view(read_bop_records(dataset), bop_targets(dataset)[0])
 
 
+def test_what_a_scene_may_lack_and_other_sensors(dataset):
+    target = bop_targets(dataset)[0]
+    whole = read_bop_view(read_bop_records(dataset), target)
+    Image.open(dataset / "depth" / "000005.png").save(dataset / "depth" / "000005.tif")
+    (dataset / "depth" / "000005.png").unlink()
+    for name in ("camera", "gt"):
+        (dataset / f"scene_{name}.json").rename(dataset / f"scene_{name}_gray1.json")
+    (dataset / "depth").rename(dataset / "depth_gray1")
+    (dataset / "mask_visib").rename(dataset / "mask")
+    records = read_bop_records(dataset)
+    told = ("read as seen by gray1", "no mask_visib/: mask/ is taken, whose masks show hidden parts as well")
+    assert bop_targets(dataset)[0] == target and records.notices == told
+    found = read_bop_view(records, target)
+    np.testing.assert_array_equal(found.depth, whole.depth)
+    np.testing.assert_array_equal(found.silhouette, whole.silhouette)
+    (dataset / "depth_gray1").rename(dataset / "elsewhere")
+    assert read_bop_view(read_bop_records(dataset), target).depth is None
+    (dataset / "elsewhere").rename(dataset / "depth")
+    (dataset / "mask").rename(dataset / "elsewhere")
+    records = read_bop_records(dataset)
+    assert "no mask_visib/ and no mask/" in records.notices[1]
+    assert read_bop_view(records, target).silhouette is None
+    (dataset / "depth").rename(dataset / "else")
+    with pytest.raises(ValueError, match="neither depth/ nor mask_visib/ nor mask/"):
+        read_bop_records(dataset)
+
+
 def test_a_mask_of_another_size(dataset):
     Image.fromarray(np.full((4, 4), 255, np.uint8)).save(dataset / "mask_visib" / "000005_000000.png")
     with pytest.raises(ValueError, match="000005_000000.png: 4 x 4 pixels, its depth map has 32 x 24"):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from fmb.files.cameras import camera_to_world, pinhole, rigid, rotation
-from fmb.files.captures.assembly import Companions, short_names
+from fmb.files.captures.companions import Companions, short_names
 from fmb.files.captures.plain import read, write_cameras
 from fmb.files.captures.projections import decompose
 from fmb.geometry.cameras import Cameras

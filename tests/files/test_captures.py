@@ -18,6 +18,7 @@ from tests.datasets import (
     bytes_of,
     make_scene,
     save,
+    save_views,
     write_annotations,
     write_co3d,
     write_colmap,
@@ -251,8 +252,15 @@ def test_files_that_our_cameras_name(folder, scene):
 
 def test_colmap_model_beside_the_images_and_other_models(folder, scene):
     write_colmap(folder, scene)
-    (folder / "sparse" / "1").mkdir()
-    assert "sparse/1 and further models are not read" in read_capture(folder).notices
+    (folder / "sparse" / "0").rename(folder / "sparse" / "1")
+    write_colmap(folder, make_scene(2))  # over the images of the first two views
+    save_views(folder, scene, suffix=".png.png")
+    told = "2 models in sparse/: sparse/1 is read, which has the most images (5)"
+    assert told in read_capture(folder).notices
+    for path in (folder / "sparse" / "0").iterdir():
+        path.unlink()
+    (folder / "sparse" / "0").rmdir()
+    (folder / "sparse" / "1").rename(folder / "sparse" / "0")
     for path in (folder / "sparse" / "0").iterdir():
         path.rename(folder / path.name)
     (folder / "points3D.bin").unlink()
@@ -302,7 +310,7 @@ def test_idr_tells_of_its_sphere_and_its_order(folder, scene):
     for view, name in enumerate((1, 10, 11, 12, 2)):  # in the order of names, not of numbers
         (folder / "mask" / f"{view:03d}.png").rename(folder / "mask" / f"{name}.png")
     capture = read_capture(folder)
-    assert any("by name (1, 10, 11, ...), not by number" in notice for notice in capture.notices)
+    assert any("by name (1, 10, 11, ...): so lines of sight meet best" in notice for notice in capture.notices)
     np.testing.assert_array_equal(capture.views.silhouette, scene.views.silhouette)
 
 

@@ -13,7 +13,7 @@ import pytest
 from fmb.files.bop import read_bop_results
 from fmb.files.captures.read import read_capture
 from fmb.files.meshes import read_mesh
-from fmb.files.models import read_model
+from fmb.files.models import read_mixture
 from fmb.files.poses import read_depth_map, read_intrinsics, read_mask, read_pose
 from fmb.files.released import read_released
 from fmb.files.splat_files import read_splats
@@ -23,7 +23,7 @@ from tests.files.damage import CAPTURES, FILES
 READERS: dict[str, Callable[[Path], object]] = {
     "mesh": read_mesh,
     "splats": read_splats,
-    "model": read_model,
+    "model": read_mixture,
     "released": read_released,
     "depth": read_depth_map,
     "mask": read_mask,

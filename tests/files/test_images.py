@@ -13,6 +13,7 @@ from fmb.files.images import (
     color_of,
     mean_blocks,
     median_blocks,
+    peak_of,
     read_depth,
     shrunk_intrinsics,
     silhouette_of,
@@ -43,6 +44,7 @@ def image_cases() -> dict[str, tuple[Image.Image, np.ndarray]]:
         "palette": (palette, hard),
         "alpha": (Image.fromarray(transparent), share),
         "opaque": (Image.fromarray(opaque), share),
+        "16 bits that hold 8": (Image.fromarray(GREY.astype(np.uint16)), share),
         "16 bits": (Image.fromarray(GREY.astype(np.uint16) * 257), share),
         "floats": (
             Image.fromarray(np.where(GREY == 7, np.nan, share).astype(np.float32)),
@@ -55,6 +57,17 @@ def image_cases() -> dict[str, tuple[Image.Image, np.ndarray]]:
 def test_silhouettes_of_all_kinds_of_masks(case):
     image, expected = image_cases()[case]
     np.testing.assert_allclose(silhouette_of(image), expected, atol=1e-7)
+
+
+def test_numbers_in_masks_mean_what_they_mean_in_the_whole_set():
+    faint = Image.fromarray(np.array([[0, 1]], np.uint8))
+    np.testing.assert_allclose(silhouette_of(faint, peak=255), [[0.0, 1 / 255]])
+    np.testing.assert_array_equal(silhouette_of(faint, peak=1), [[0.0, 1.0]])
+    labels = Image.fromarray(np.array([[0, 1, 3]], np.uint8))
+    np.testing.assert_array_equal(silhouette_of(labels, peak=3), [[0.0, 1.0, 1.0]])
+    wide = Image.fromarray(np.array([[0, 255]], np.uint16))
+    np.testing.assert_allclose(silhouette_of(wide, peak=65535), [[0.0, 255 / 65535]])
+    assert [peak_of(image) for image in (faint, labels, wide)] == [1, 3, 255]
 
 
 def test_colours_of_grey_images():
@@ -109,9 +122,11 @@ def test_a_block_is_seen_along_the_mean_of_its_rays(side):
 
 
 def test_depth_maps(tmp_path):
-    stored = np.array([[0, 1000, 65535]], np.uint16)
+    stored = np.array([[0, 1000, 65534, 65535]], np.uint16)
     Image.fromarray(stored).save(tmp_path / "z.png")
-    np.testing.assert_allclose(read_depth(DepthFile(tmp_path / "z.png", 0.001)), [[np.nan, 1.0, 65.535]], rtol=1e-6)
+    np.testing.assert_allclose(
+        read_depth(DepthFile(tmp_path / "z.png", 0.001)), [[np.nan, 1.0, 65.534, np.nan]], rtol=1e-6
+    )
     halves = np.array([[1.5, np.inf, -2.0, np.nan, 0.0, 0.25]], np.float16)
     Image.fromarray(halves.view(np.uint16)).save(tmp_path / "h.png")
     expected = [[3.0, np.nan, np.nan, np.nan, np.nan, 0.5]]

@@ -37,5 +37,5 @@ def test_models_beyond_float32_are_refused(tmp_path, place, factor, log_weight):
     mean, lower = np.zeros((2, 3)), np.tile(factor * np.eye(3), (2, 1, 1))
     mean[1, 0] = place
     path = write_model(tmp_path / "a.npz", mean, lower, np.array([0.0, log_weight]), {})
-    with pytest.raises(ValueError, match=r"a\.npz: .* beyond what 32 bits hold"):
+    with pytest.raises(ValueError, match=r"a\.npz: .* beyond what float32 holds"):
         read_mixture(path)

@@ -94,6 +94,33 @@ def test_intrinsics_of_every_kind(tmp_path, name, value):
     assert found.size == ((12, 8) if name == "named.json" else None)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"width": 24, "height": 16, "fx": 140, "fy": 142, "ppx": 13, "ppy": 9, "model": "none", "coeffs": [0] * 5},
+        {"width": 12, "height": 8, "intrinsic_matrix": K.T.ravel().tolist()},
+        {"cam_K": K.ravel().tolist()},
+        {"fl_x": 70, "fl_y": 71, "cx": 6.5, "cy": 4.5, "w": 12, "h": 8, "k1": 0},
+        {"K": K.ravel().tolist(), "D": [0.0] * 5, "distortion_model": "plumb_bob"},
+    ],
+)
+def test_intrinsics_as_other_programs_write_them(folder, value):
+    write(folder / "camera.json", value)
+    found = read_observation(ObservationFiles(folder / "camera.json", folder / "depth.png", folder / "mask.png"))
+    np.testing.assert_allclose(found.intrinsics, K, rtol=1e-12)
+    assert found.valid is None
+    assert len(found.notices) == (value.get("width") == 24)  # scaled
+
+
+def test_an_image_of_a_lens_is_undistorted(folder):
+    camera = {"fx": 70, "fy": 71, "cx": 6.5, "cy": 4.5, "model": "Brown Conrady", "coeffs": [-9.0, 0, 0, 0, 0]}
+    write(folder / "camera.json", camera)
+    found = read_observation(ObservationFiles(folder / "camera.json", folder / "depth.png", folder / "mask.png"))
+    assert found.depth.shape == found.silhouette.shape == found.valid.shape
+    assert not found.valid.all() and np.isnan(found.depth[~found.valid]).all()
+    assert found.notices == ("undistorted on reading (camera model FULL_OPENCV)",)
+
+
 def test_integer_pixel_centres(tmp_path):
     path = write(tmp_path / "camera.json", {"fx": 70, "fy": 71, "cx": 6.0, "cy": 4.0})
     np.testing.assert_allclose(read_intrinsics(path, "integer").matrix, K)
@@ -117,8 +144,8 @@ def test_what_is_wrong_with_an_observation(folder):
     files = ObservationFiles(folder / "camera.json", folder / "depth.png", folder / "mask.png")
     with pytest.raises(ValueError, match="neither a depth map nor a mask: a pose needs one of them"):
         read_observation(ObservationFiles(folder / "camera.json"))
-    Image.fromarray(np.full((4, 6), 255, np.uint8)).save(folder / "small.png")
-    with pytest.raises(ValueError, match="small.png: mask of 6 x 4 pixels, depth.png has 12 x 8"):
+    Image.fromarray(np.full((5, 6), 255, np.uint8)).save(folder / "small.png")
+    with pytest.raises(ValueError, match="small.png: mask of 6 x 5 pixels, depth.png has 12 x 8"):
         read_observation(files._replace(mask=folder / "small.png"))
     write(folder / "camera.json", {"fx": 70, "fy": 71, "cx": 6.5, "cy": 4.5, "width": 640, "height": 480})
     with pytest.raises(ValueError, match="camera.json: intrinsics for 640 x 480 pixels, depth.png has 12 x 8"):

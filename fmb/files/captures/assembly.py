@@ -2,43 +2,45 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.ndimage import binary_erosion
 
 from fmb.files import images
-from fmb.files.images import DepthFile
-from fmb.files.safe import SUFFIXES, files_below, image_header, read_image
+from fmb.files.captures.companions import short_names
+from fmb.files.captures.planes import (
+    Plan,
+    Shot,
+    depth_of,
+    ignored,
+    in_sight,
+    lens_notice,
+    mask_of,
+    photograph_of,
+    pictured,
+    plan_of,
+    scaled_notice,
+    seen,
+)
+from fmb.files.images import LABELS, WIDE_MODES, header_of, opened, peak_of
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.views import Views, check_views, foreground
 
+DEPTH, POINTS = "depth", "points"  # what is read only where it can be, unless it is needed
 LARGEST_CAPTURE = 500_000_000  # pixels of all views together: 8 GB with their colours
 INVERTED = 0.9  # of the border of a view inside the object: the mask may be the background's
-
-
-class Shot(NamedTuple):
-    """One view: OpenCV axes, intrinsics of the image as stored, with the centre of pixel (0, 0) at (0.5, 0.5)."""
-
-    name: str
-    world_from_camera: Float[np.ndarray, "4 4"]
-    intrinsics: Float[np.ndarray, "3 3"]
-    mask: Path | None = None  # None: the alpha of the image, if it has one
-    image: Path | None = None
-    ignore: Path | None = None
-    depth: DepthFile | None = None
-    size: tuple[int, int] | None = None  # width and height that the intrinsics are for
-    held_out: bool = False
 
 
 class Listing(NamedTuple):
     """All views of a data set, its points, and a line for each thing worth telling."""
 
     shots: tuple[Shot, ...]
-    points: Float[np.ndarray, "point 3"] | None = None
+    points: Callable[[], Float[np.ndarray, "point 3"] | None] | None = None  # reads them, where there are some
     notices: tuple[str, ...] = ()
 
 
@@ -57,164 +59,182 @@ class Capture(NamedTuple):
     kind: str  # the format, a name in SOURCES
 
 
-class _Plan(NamedTuple):
-    # a view and how it is reduced: `side` x `side` pixels become one, `width` x `height` of them
-    shot: Shot
-    side: int
-    width: int
-    height: int
-
-
-def assemble(folder: Path, kind: str, listing: Listing, longest_side: int = 0) -> Capture:
+def assemble(folder: Path, kind: str, listing: Listing, longest_side: int, needed: Collection[str]) -> Capture:
     """The capture of everything that the listing names.
 
     `longest_side` is the largest side wanted, 0 for images as they are; each view is reduced by the least whole number
-    of pixels that gets there, its remainder at the right and the bottom cut off.
+    of pixels that gets there, its remainder at the right and the bottom cut off; undistorted, it may grow again.  Depth
+    and points that cannot be read are left out with a notice, unless they are `needed`.
     Raises ValueError for views without masks, images of the wrong size, and masks that show nothing.
     """
     with warnings.catch_warnings(action="ignore"):  # Pillow's, about what is checked here
         plans, notices = _plans(folder, listing.shots, longest_side)
-        views = _views(folder, plans)
+        views, unread = _views(folder, plans, DEPTH in needed)
+        views, inverted = _of_the_object(plans, views)
     shots = [plan.shot for plan in plans]
     held_out = np.array([shot.held_out for shot in shots])
     if np.all(held_out):
         held_out[:] = False
         notices.append(f"all {len(shots)} views are held out by the data: none is")
-    notices = [_found(plans, views, held_out), *listing.notices, *notices, *_warnings(plans, views)]
+    points, lost = _points(listing, POINTS in needed)
+    told = (*notices, *scaled_notice(plans), *lens_notice(plans), *inverted, *unread, *lost)
+    notices = [_found(plans, views, held_out), *listing.notices, *told, *_warnings(plans, views)]
     names = short_names([shot.name for shot in shots])
     check_views(views, str(folder))
-    return Capture(views, names, held_out, listing.points, tuple(notices), kind)
+    return Capture(views, names, held_out, points, tuple(notices), kind)
 
 
-def _plans(folder: Path, shots: Sequence[Shot], longest_side: int) -> tuple[list[_Plan], list[str]]:
-    masked = [shot.mask is not None or _transparent(shot.image) for shot in shots]
-    plans = [_plan(shot, longest_side) for shot, has_mask in zip(shots, masked, strict=True) if has_mask]
+def _points(listing: Listing, needed: bool) -> tuple[Float[np.ndarray, "point 3"] | None, list[str]]:
+    try:
+        return (None if listing.points is None else listing.points()), []
+    except ValueError as error:
+        if needed:
+            raise
+        return None, [f"points are not read: {error}"]
+
+
+def _plans(folder: Path, shots: Sequence[Shot], longest_side: int) -> tuple[list[Plan], list[str]]:
+    named = next((shot.mask for shot in shots if shot.mask is not None), None)
+    shots = [_without_missing_mask(shot) for shot in shots]
+    masked = [shot.mask is not None or (pictured(shot) and header_of(shot.image).alpha) for shot in shots]
+    plans = [plan_of(shot, longest_side) for shot, has_mask in zip(shots, masked, strict=True) if has_mask]
     if not plans:
         expected = "a white object on black in masks/ under the name of its image, or images with alpha"
-        raise ValueError(f"{folder}: none of the {len(shots)} views has a mask; expected {expected}")
-    twice = [path for path, count in Counter(p.shot.mask or p.shot.image for p in plans).items() if count > 1]
+        gone = f"; the first that is named, {named}, is not there" if named is not None else ""
+        raise ValueError(f"{folder}: none of the {len(shots)} views has a mask; expected {expected}{gone}")
+    twice = [path for path, count in Counter(str(plan.source) for plan in plans).items() if count > 1]
     if twice:
         raise ValueError(f"{twice[0]}: the mask of several views; each needs its own")
     lacking = [shot.name for shot, has_mask in zip(shots, masked, strict=True) if not has_mask]
     some = ", ".join(lacking[:3]) + (", ..." if len(lacking) > 3 else "")
     notices = [f"{len(lacking)} of {len(shots)} frames have no mask: left out ({some})"] if lacking else []
-    bare = sum(not _pictured(plan.shot) for plan in plans)
+    bare = sum(not pictured(plan.shot) for plan in plans)
     if 0 < bare < len(plans):
         notices.append(f"{bare} of {len(plans)} views have no image: no colours are read")
     return plans, notices
 
 
-def _plan(shot: Shot, longest_side: int) -> _Plan:
-    source = shot.mask or shot.image
-    with image_header(source) as image:
-        width, height = image.size
-    if shot.size not in (None, (width, height)):
-        expected = f"{shot.size[0]} x {shot.size[1]}"
-        raise ValueError(f"{source}: {width} x {height} pixels, its camera is for {expected}")
-    side = images.block_side(max(width, height), longest_side)
-    if min(width, height) < side:
-        raise ValueError(f"{source}: {width} x {height} pixels leave nothing at a longest side of {longest_side}")
-    return _Plan(shot, side, width // side, height // side)
+def _without_missing_mask(shot: Shot) -> Shot:
+    return shot._replace(mask=None) if isinstance(shot.mask, Path) and not shot.mask.exists() else shot
 
 
-def _pictured(shot: Shot) -> bool:
-    return shot.image is not None and shot.image.is_file()
-
-
-def _transparent(path: Path | None) -> bool:
-    if path is None or not path.is_file():
-        return False
-    with image_header(path) as image:
-        return images.has_alpha(image)
-
-
-def _views(folder: Path, plans: Sequence[_Plan]) -> Views:
-    height, width = max(plan.height for plan in plans), max(plan.width for plan in plans)
+def _views(folder: Path, plans: Sequence[Plan], depth_needed: bool) -> tuple[Views, list[str]]:
+    height, width = (max(plan.shape[axis] for plan in plans) for axis in (0, 1))
     if len(plans) * height * width > LARGEST_CAPTURE:
         what = f"{len(plans)} views of {width} x {height} pixels"
         raise ValueError(f"{folder}: {what} are more than {LARGEST_CAPTURE:,}; ask for a smaller longest side")
     shape = (len(plans), height, width)
-    colored = all(_pictured(plan.shot) for plan in plans)
+    colored = all(pictured(plan.shot) for plan in plans)
     cameras = Cameras(
-        np.stack([plan.shot.world_from_camera for plan in plans]),
-        np.stack([images.shrunk_intrinsics(plan.shot.intrinsics, plan.side) for plan in plans]),
+        np.stack([plan.shot.world_from_camera for plan in plans]), np.stack([plan.intrinsics for plan in plans])
     )
+    deep = sum(plan.shot.depth is not None for plan in plans)
     views = Views(
         cameras,
         silhouette=np.zeros(shape, np.float32),
-        depth=np.full(shape, np.nan, np.float32) if any(plan.shot.depth for plan in plans) else None,
+        depth=np.full(shape, np.nan, np.float32) if deep else None,
         valid=np.zeros(shape, bool),
         color=np.zeros((*shape, 3), np.float32) if colored else None,
     )
-    largest = max(plan.side**2 * plan.width * plan.height for plan in plans)
+    peak = peak_of_set(plans)
+    largest = max(plan.size[0] * plan.size[1] for plan in plans)
     with ThreadPoolExecutor(images.decoders(largest)) as pool:
-        for _ in pool.map(lambda index: _fill(views, index, plans[index]), range(len(plans))):
-            pass
-    return views._replace(valid=None) if views.valid.all() else views
+        lost = list(pool.map(lambda index: _fill(views, index, plans[index], peak, depth_needed), range(len(plans))))
+    lost = [reason for reason in lost if reason]
+    if len(lost) == deep:
+        views = views._replace(depth=None)
+    unread = [f"{len(lost)} of {deep} depth maps are not read, the first: {lost[0]}"] if lost else []
+    if 1 < peak <= LABELS:
+        unread.append(f"the masks hold numbers up to {peak}: 0 is taken for the background, the others for the object")
+    return views._replace(valid=None) if views.valid.all() else views, unread
 
 
-def _fill(views: Views, index: int, plan: _Plan) -> None:
-    # writes one view into the arrays of all
+def peak_of_set(plans: Sequence[Plan]) -> int:
+    """The largest number that the masks hold, as far as it matters to how they are read."""
+    peak = 0
+    for plan in plans:
+        if plan.shot.mask is not None:
+            image = opened(plan.shot.mask)
+            peak = max(peak, peak_of(image))
+            if peak > (255 if image.mode in WIDE_MODES else LABELS):
+                break
+    return peak
+
+
+def _fill(views: Views, index: int, plan: Plan, peak: int, depth_needed: bool) -> str:
+    # writes one view into the arrays of all; comes back with the reason for which its depth is not read
     shot, side = plan.shot, plan.side
-    place = (index, slice(plan.height), slice(plan.width))
-    photograph = read_image(shot.image) if shot.mask is None or views.color is not None else None
-    weight = None
-    if shot.mask is None:
-        silhouette = weight = images.alpha_of(photograph)
-    else:
-        silhouette = images.silhouette_of(read_image(shot.mask))
-    views.silhouette[place] = images.mean_blocks(silhouette, side)
-    views.valid[place] = True
+    place = (index, slice(plan.shape[0]), slice(plan.shape[1]))
+    photograph = photograph_of(plan) if views.color is not None or shot.mask is None else None
+    silhouette = mask_of(plan, photograph if shot.mask is None else opened(shot.mask), peak)
+    views.silhouette[place] = seen(plan, images.mean_blocks(silhouette, side))
+    views.valid[place] = in_sight(plan)
     if shot.ignore is not None:
-        known = ~foreground(images.silhouette_of(_of_size(shot.ignore, silhouette)))
-        views.valid[place] = images.all_blocks(known, side)
+        unknown = ~images.all_blocks(~ignored(plan), side)
+        views.valid[place] &= seen(plan, unknown.astype(np.float32)) <= 0.0
     if views.color is not None:
-        _check_size(shot.image, photograph.size, silhouette)
-        views.color[place] = images.reduced_color(photograph, side, weight)
+        weight = silhouette if shot.mask is None else None
+        views.color[place] = seen(plan, images.reduced_color(photograph, side, weight))
     if shot.depth is not None:
-        depth = images.read_depth(shot.depth)
-        _check_size(shot.depth.path, depth.shape[::-1], silhouette)
-        views.depth[place] = images.median_blocks(depth, side)
+        try:
+            views.depth[place] = seen(plan, images.median_blocks(depth_of(plan), side), nearest=True)
+        except ValueError as error:
+            if depth_needed:
+                raise
+            return str(error)
+    return ""
 
 
-def _of_size(path: Path, silhouette: np.ndarray) -> images.Image.Image:
-    image = read_image(path)
-    _check_size(path, image.size, silhouette)
-    return image
-
-
-def _check_size(path: Path, size: tuple[int, int], silhouette: np.ndarray) -> None:
-    if size != silhouette.shape[::-1]:
-        raise ValueError(f"{path}: {size[0]} x {size[1]} pixels, its mask has {images.size_of(silhouette)}")
-
-
-def _found(plans: Sequence[_Plan], views: Views, held_out: np.ndarray) -> str:
-    sizes = Counter(f"{plan.width} x {plan.height}" for plan in plans)
+def _found(plans: Sequence[Plan], views: Views, held_out: np.ndarray) -> str:
+    sizes = Counter(f"{plan.shape[1]} x {plan.shape[0]}" for plan in plans)
     size = next(iter(sizes)) if len(sizes) == 1 else f"{len(sizes)} sizes up to {images.size_of(views.silhouette[0])}"
     sides = sorted({plan.side for plan in plans})
     reduced = f" (reduced {' to '.join(map(str, {sides[0], sides[-1]}))} times)" if sides[-1] > 1 else ""
     kinds = [name for name in ("color", "depth") if getattr(views, name) is not None]
-    source = "alpha of the images" if plans[0].shot.mask is None else f"{plans[0].shot.mask.parent.name}/"
+    mask = plans[0].shot.mask
+    source = f"{mask.parent.name}/" if isinstance(mask, Path) else "alpha of the images" if mask is None else "its file"
     count = f"{len(plans)} views" + (f", {np.sum(held_out)} of them held out" if held_out.any() else "")
     return f"{count}, {size} pixels{reduced}; masks from {source}" + "".join(f", {kind}" for kind in kinds)
 
 
-def _warnings(plans: Sequence[_Plan], views: Views) -> list[str]:
-    # what the silhouettes themselves give away; raises where they show nothing
-    inside, touching, bordered = foreground(views.silhouette), 0, 0
+def _borders(plans: Sequence[Plan], views: Views) -> list[np.ndarray]:
+    # whether the object is at the pixels along the border of what each view shows
+    inside, borders = foreground(views.silhouette), []
     for view, plan in zip(inside, plans, strict=True):
-        seen = view[: plan.height, : plan.width]
-        border = np.concatenate([seen[0], seen[-1], seen[:, 0], seen[:, -1]])
+        known = in_sight(plan)
+        borders.append(view[: plan.shape[0], : plan.shape[1]][known & ~binary_erosion(known)])
+    return borders
+
+
+def _of_the_object(plans: Sequence[Plan], views: Views) -> tuple[Views, list[str]]:
+    # masks that are white along the whole border, all of them, and black somewhere inside are the background's
+    white = all(len(border) and border.mean() >= INVERTED for border in _borders(plans, views))
+    shown = np.zeros(views.silhouette.shape, bool)
+    for view, plan in zip(shown, plans, strict=True):
+        view[: plan.shape[0], : plan.shape[1]] = in_sight(plan)
+    black = np.any(~foreground(views.silhouette) & shown, axis=(1, 2))
+    if not (white and black.all() and len(plans) > 1):
+        return views, []
+    silhouette = np.where(shown, np.float32(1.0) - views.silhouette, np.float32(0.0))
+    told = f"all {len(plans)} masks are white along the border: taken for the background's, and inverted"
+    return views._replace(silhouette=silhouette), [told]
+
+
+def _warnings(plans: Sequence[Plan], views: Views) -> list[str]:
+    # what the silhouettes themselves give away; raises where they show nothing
+    inside, touching, bordered, full = foreground(views.silhouette), 0, 0, 0
+    for view, plan, border in zip(inside, plans, _borders(plans, views), strict=True):
         touching += bool(border.any())
-        bordered += bool(border.mean() >= INVERTED)
+        bordered += bool(len(border) and border.mean() >= INVERTED)
+        full += bool(view[: plan.shape[0], : plan.shape[1]][in_sight(plan)].all())
     count, empty = len(plans), int(np.sum(~inside.any(axis=(1, 2))))
-    full = sum(bool(view[: plan.height, : plan.width].all()) for view, plan in zip(inside, plans, strict=True))
-    first = plans[0].shot.mask or plans[0].shot.image
+    first = plans[0].source
     if empty == count:
         what = f"none of the {count} masks shows the object, their largest value is {views.silhouette.max():.2g} of 1"
         raise ValueError(f"{first}: {what}; expected it white on black")
     if full == count:
-        raise ValueError(f"{first}: all {count} masks are white everywhere; expected the object white on black")
+        what = "masks are white everywhere" if plans[0].shot.mask is not None else "images are opaque everywhere"
+        raise ValueError(f"{first}: all {count} {what}; expected the object white on black, in masks/ or as alpha")
     told = {
         "masks show no object": empty,
         "masks are white everywhere": full,
@@ -223,40 +243,3 @@ def _warnings(plans: Sequence[_Plan], views: Views) -> list[str]:
     }
     notices = [f"{number} of {count} {words}" for words, number in told.items() if number]
     return notices + ["one view only: a shape needs several"] * (count == 1)
-
-
-MASK_FOLDERS = ("masks", "mask", "silhouettes")
-IGNORE_FOLDER = "ignore"  # white there: unknown, the pixel says nothing
-
-
-class Companions(NamedTuple):
-    """Files that go with images by name: NAME.png, image.jpg.png or the same path, below one folder."""
-
-    files: Mapping[str, Path]
-
-    def of(self, image: str) -> Path | None:
-        """The file for an image's path in the data set, or None."""
-        path = PurePosixPath(image.replace("\\", "/"))
-        for name in (path, PurePosixPath(*path.parts[1:]), PurePosixPath(path.name)):
-            for key in (f"{name}.png", str(name), *(str(name.with_suffix(suffix)) for suffix in SUFFIXES if name.name)):
-                if key in self.files:
-                    return self.files[key]
-        return None
-
-
-def short_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The names of images without folders and suffix; with folders, then whole, where they would not be distinct."""
-    paths = [PurePosixPath(name) for name in names]
-    bare = [path.with_suffix("") if path.suffix in SUFFIXES else path for path in paths]
-    shorter = ([path.name for path in bare], [str(path) for path in bare], [str(path) for path in paths])
-    return tuple(next((found for found in shorter if len(set(found)) == len(found)), names))
-
-
-def masks_of(folder: Path) -> Companions:
-    """The masks in the first of MASK_FOLDERS that holds any."""
-    return Companions(next(filter(None, (files_below(folder, name) for name in MASK_FOLDERS)), {}))
-
-
-def ignored_of(folder: Path) -> Companions:
-    """The masks in `ignore/` that say where nothing is known."""
-    return Companions(files_below(folder, IGNORE_FOLDER))

@@ -9,21 +9,23 @@ pointcloud.ply.  Frames that a `manyview` set list has under "val" or "test" are
 
 import gzip
 import json
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from fmb.files.cameras import camera_to_world, focal_intrinsics
-from fmb.files.captures.assembly import Listing, Shot
+from fmb.files.cameras import OPENCV_FROM_PYTORCH3D, camera_to_world, focal_intrinsics
+from fmb.files.captures.assembly import Listing
+from fmb.files.captures.planes import Shot
 from fmb.files.images import DepthFile
+from fmb.files.names import existing
 from fmb.files.points import read_points
 from fmb.files.safe import entry, numbers, path_inside, positive, read_json
 from fmb.geometry.views import Views
 from fmb.machine import prepare_output_dir, replacing, write_picture
 
 FILE, CLOUD = "frame_annotations.jgz", "pointcloud.ply"
-OPENCV_FROM_PYTORCH3D = np.diag([-1.0, -1.0, 1.0])
 HELD_OUT = ("val", "test")
 
 
@@ -52,7 +54,8 @@ def read(folder: Path) -> Listing:
     held_out, notice = _held_out(category, sequence)
     known = [shot._replace(held_out=shot.name in held_out) for shot in known]
     cloud = path_inside(category, f"{sequence}/{CLOUD}", path)
-    return Listing(tuple(known), read_points(cloud) if cloud.is_file() else None, tuple(notices + notice))
+    points = partial(read_points, cloud) if cloud.is_file() else None
+    return Listing(tuple(known), points, tuple(notices + notice))
 
 
 def _category(folder: Path) -> Path:
@@ -78,7 +81,7 @@ def _file(category: Path, record: Any, key: str, where: str) -> Path | None:
     name = record[key]
     path_inside(category, name, where)
     # paths begin with the name of the category
-    path = path_inside(category, "/".join(PurePosixPath(name).parts[1:]), where)
+    path = existing(category, "/".join(PurePosixPath(name).parts[1:]), where)
     return path if path.is_file() else None
 
 

@@ -1,13 +1,15 @@
 """COLMAP: cameras, images and points3D, binary or text, with the images in images/ and their masks in masks/.
 
-The model lies in the folder itself or in sparse/0, sparse or colmap/sparse/0.  Masks are named as COLMAP has it,
-image.jpg.png, or image.png; unlike COLMAP's, which only hide features, they must show the object in white.
-COLMAP counts pixels from the corner: the centre of the first one is (0.5, 0.5) already.
-Only pinhole cameras: `colmap image_undistorter` makes them out of all others (the masks must then go through it too).
+The model lies in the folder itself or in sparse/0, sparse or colmap/sparse/0; of several in sparse/ the one with the
+most images is read.  Masks are named as COLMAP has it, image.jpg.png, or image.png; unlike COLMAP's, which only hide
+features, they must show the object in white.
+COLMAP counts pixels from the corner: the centre of the first one is (0.5, 0.5) already.  Images of all its lenses are
+undistorted on reading.  Rigs and frames (3.12 and later) are not needed: images have their own poses.
 """
 
 import struct
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,35 +18,52 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from fmb.files.cameras import camera_to_world, focal_intrinsics
-from fmb.files.captures.assembly import Companions, Listing, Shot, ignored_of, masks_of
-from fmb.files.safe import files_below, path_inside, read_bytes, read_text
+from fmb.files.captures.assembly import Listing
+from fmb.files.captures.companions import ignored_of, masks_of, pictures_of
+from fmb.files.captures.planes import Shot
+from fmb.files.door import open_file
+from fmb.files.safe import path_inside, read_bytes, read_text
+from fmb.geometry.lenses import LENSES, Lens
 
-PLACES = ("", "sparse/0", "sparse", "colmap/sparse/0")
+PLACES = ("", "sparse/0", "sparse", "colmap/sparse/0", "colmap/sparse")
+PARENTS = ("sparse", "colmap/sparse")  # of folders 0, 1, ..., a model each
 SUFFIX_ORDER = (".bin", ".txt")
 
 
 class Model(NamedTuple):
-    """A camera model of COLMAP: focal lengths come first, then the principal point, then distortion."""
+    """A camera model of COLMAP: focal lengths come first, then the principal point, then what its lens has."""
 
     name: str
-    parameters: int
     focals: int
-    perspective: bool = True  # a pinhole where all its distortion is 0
+
+    @property
+    def parameters(self) -> int:
+        """How many there are."""
+        if self.name == WHOLE_SPHERE:
+            return 2
+        return self.focals + 2 + (LENSES[self.name].parameters if self.name in LENSES else 0)
 
 
+WHOLE_SPHERE = "EQUIRECTANGULAR"
 MODELS = (  # by COLMAP's number
-    Model("SIMPLE_PINHOLE", 3, 1),
-    Model("PINHOLE", 4, 2),
-    Model("SIMPLE_RADIAL", 4, 1),
-    Model("RADIAL", 5, 1),
-    Model("OPENCV", 8, 2),
-    Model("OPENCV_FISHEYE", 8, 2, False),
-    Model("FULL_OPENCV", 12, 2),
-    Model("FOV", 5, 2, False),
-    Model("SIMPLE_RADIAL_FISHEYE", 4, 1, False),
-    Model("RADIAL_FISHEYE", 5, 1, False),
-    Model("THIN_PRISM_FISHEYE", 12, 2, False),
-    Model("RAD_TAN_THIN_PRISM_FISHEYE", 16, 2, False),
+    Model("SIMPLE_PINHOLE", 1),
+    Model("PINHOLE", 2),
+    Model("SIMPLE_RADIAL", 1),
+    Model("RADIAL", 1),
+    Model("OPENCV", 2),
+    Model("OPENCV_FISHEYE", 2),
+    Model("FULL_OPENCV", 2),
+    Model("FOV", 2),
+    Model("SIMPLE_RADIAL_FISHEYE", 1),
+    Model("RADIAL_FISHEYE", 1),
+    Model("THIN_PRISM_FISHEYE", 2),
+    Model("RAD_TAN_THIN_PRISM_FISHEYE", 2),
+    Model("SIMPLE_DIVISION", 1),
+    Model("DIVISION", 2),
+    Model("SIMPLE_FISHEYE", 1),
+    Model("FISHEYE", 2),
+    Model("EUCM", 2),
+    Model(WHOLE_SPHERE, 0),
 )
 
 
@@ -84,29 +103,63 @@ def read(folder: Path) -> Listing:
     lines = list((_images_binary if binary["images"] else _images_text)(where))
     if not lines:
         raise ValueError(f"{where}: no images")
-    pictures, masks, ignored = Companions(files_below(folder, "images")), masks_of(folder), ignored_of(folder)
+    pictures, masks, ignored = pictures_of(folder), masks_of(folder), ignored_of(folder)
     shots = []
     for line in sorted(lines, key=lambda line: line.name):
         path_inside(folder, line.name, where)
         if line.camera not in cameras:
             raise ValueError(f"{where}: image {line.name!r} is of camera {line.camera}, which {paths['cameras']} lacks")
         camera = cameras[line.camera]
-        shot = Shot(line.name, _pose(line, where), _intrinsics(camera, paths["cameras"]), masks.of(line.name))
+        intrinsics, lens = _intrinsics(camera, paths["cameras"])
+        shot = Shot(line.name, _pose(line, where), intrinsics, masks.of(line.name), lens=lens)
         image, ignore = pictures.of(line.name), ignored.of(line.name)
         shots.append(shot._replace(image=image, ignore=ignore, size=camera.size))
-    points = None
-    if paths["points3D"] is not None:
-        points = (_points_binary if binary["points3D"] else _points_text)(paths["points3D"])
-    notice = ("sparse/1 and further models are not read",) if (folder / "sparse" / "1").is_dir() else ()
-    return Listing(tuple(shots), points, notice)
+    points = paths["points3D"]
+    reader = None if points is None else partial(_points_binary if binary["points3D"] else _points_text, points)
+    return Listing(tuple(shots), reader, _chosen(folder, where, len(lines)))
 
 
 def _model_file(folder: Path, name: str) -> Path | None:
-    for place in PLACES:
+    for place in (*PLACES[:1], *_numbered(folder)[:1], *PLACES[1:]):
         for suffix in SUFFIX_ORDER:
             if (folder / place / (name + suffix)).is_file():
                 return path_inside(folder, f"{place}/{name}{suffix}".removeprefix("/"), folder)
     return None
+
+
+def _numbered(folder: Path) -> list[str]:
+    # the models 0, 1, ... of the first parent that has some, that with the most images first
+    for parent in PARENTS:
+        inside = sorted((folder / parent).glob("[0-9]*")) if (folder / parent).is_dir() else []
+        places = [f"{parent}/{child.name}" for child in inside if child.name.isdigit()]
+        counts = {place: _images_in(folder, place) for place in places}
+        known = [place for place in places if counts[place] > 0]
+        if known:
+            return sorted(known, key=lambda place: (-counts[place], int(place.rpartition("/")[2])))
+    return []
+
+
+def _images_in(folder: Path, place: str) -> int:
+    # as the model claims; damage is told when it is read
+    for suffix in SUFFIX_ORDER:
+        path = path_inside(folder, f"{place}/images{suffix}", folder)
+        if path.is_file() and suffix == ".bin":
+            with open_file(path) as file:
+                head = file.read(8)
+            return struct.unpack("<Q", head)[0] if len(head) == 8 else 1
+        if path.is_file():
+            return max(1, sum(1 for _, words in _lines(path) if words) // 2)
+    return 0
+
+
+def _chosen(folder: Path, path: Path, count: int) -> tuple[str, ...]:
+    models = _numbered(folder)
+    place = path.parent.relative_to(folder).as_posix()
+    if len(models) < 2 or place not in models:
+        return ()
+    return (
+        f"{len(models)} models in {place.rpartition('/')[0]}/: {place} is read, which has the most images ({count})",
+    )
 
 
 def _pose(line: ImageLine, where: Path) -> Float[np.ndarray, "4 4"]:
@@ -117,14 +170,16 @@ def _pose(line: ImageLine, where: Path) -> Float[np.ndarray, "4 4"]:
     return camera_to_world(turn, line.translation, f"{where}: image {line.name!r}")
 
 
-def _intrinsics(camera: CameraLine, where: Path) -> Float[np.ndarray, "3 3"]:
+def _intrinsics(camera: CameraLine, where: Path) -> tuple[Float[np.ndarray, "3 3"], Lens | None]:
     model, values = camera.model, camera.parameters
     label = f"{where}: camera {camera.number}"
-    if not model.perspective or any(value != 0.0 for value in values[model.focals + 2 :]):
-        tool = "undistort images and masks first with `colmap image_undistorter`"
-        raise ValueError(f"{label}: model {model.name} with distortion, but only pinhole cameras are read: {tool}")
+    if model.name == WHOLE_SPHERE:
+        raise ValueError(f"{label}: {model.name} sees the whole sphere; cut pinhole images out of it first")
+    if not np.all(np.isfinite(values)):
+        raise ValueError(f"{label}: parameters are not finite")
+    lens = Lens(model.name, values[model.focals + 2 :]) if model.name in LENSES else None
     focal = (values[0], values[model.focals - 1])
-    return focal_intrinsics(focal, (values[model.focals], values[model.focals + 1]), label)
+    return focal_intrinsics(focal, (values[model.focals], values[model.focals + 1]), label), lens
 
 
 def _camera(number: int, model: Model, size: tuple[int, int], values: tuple[float, ...], where: Path) -> CameraLine:
@@ -146,18 +201,25 @@ def _cameras_text(path: Path) -> Iterator[CameraLine]:
 
 
 def _images_text(path: Path) -> Iterator[ImageLine]:
-    lines = iter(_lines(path))
-    for number, words in lines:
+    lines, at = list(_lines(path, 10)), 0
+    while at < len(lines):
+        number, words = lines[at]
+        at += 1
         if not words:
             continue
         if len(words) < 10:
             raise ValueError(f"{path}: line {number}: expected IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME")
         values = _floats(words[1:8], f"{path}: line {number}")
         (camera,) = _integers(words[8], where=f"{path}: line {number}")
-        yield ImageLine(" ".join(words[9:]), camera, values[:4], values[4:])
-        number, words = next(lines, (0, []))  # the features of the image, maybe none
-        if len(words) >= 10 and not _is_number(words[9]):
-            raise ValueError(f"{path}: line {number}: an image, expected the features of the one before, maybe empty")
+        yield ImageLine(words[9], camera, values[:4], values[4:])
+        # then the features of the image, three numbers each: maybe none, or not even a line of them
+        if at < len(lines) and not _is_image(lines[at][1]):
+            at += 1
+
+
+def _is_image(words: list[str]) -> bool:
+    # features are no words, and come in threes
+    return len(words) == 10 and (len(words[9].split()) % 3 != 0 or not _are_numbers(words[9]))
 
 
 def _points_text(path: Path) -> Float[np.ndarray, "point 3"] | None:
@@ -176,15 +238,16 @@ def _finite(points: list) -> Float[np.ndarray, "point 3"] | None:
     return array if len(array) else None
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _lines(path: Path, words: int = -1) -> Iterator[tuple[int, list[str]]]:
+    # words of the lines; the last of at most so many keeps its spaces
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.startswith("#"):
-            yield number, line.split()
+            yield number, line.strip().split(maxsplit=words - 1 if words > 0 else -1)
 
 
-def _is_number(word: str) -> bool:
+def _are_numbers(words: str) -> bool:
     try:
-        float(word)
+        [float(word) for word in words.split()]
     except ValueError:
         return False
     return True

@@ -2,7 +2,8 @@
 
 world_mat_i is P = K [R | t] with a last row 0 0 0 1, in OpenCV axes; the centre of the top left pixel is (0, 0), and
 0.5 is added here.  Cameras come in the world of world_mat, not in the unit sphere that scale_mat_i maps from.  Masks
-and images belong to the matrices in the order of their names.
+and images belong to the matrices in the order of their names.  Where those are numbers of unlike length, their order is
+another one: then the one is taken in which the lines of sight through the masks' middles come nearer to one point.
 """
 
 from pathlib import Path
@@ -10,13 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL
-from fmb.files.captures.assembly import Listing, Shot, ignored_of, masks_of
+from fmb.files.captures.assembly import Listing
+from fmb.files.captures.companions import files_in, ignored_of, masks_of
+from fmb.files.captures.planes import Shot
 from fmb.files.captures.projections import decompose
-from fmb.files.safe import array_names, files_below, numbers, path_inside, read_arrays
+from fmb.files.images import silhouette_of
+from fmb.files.safe import array_names, numbers, path_inside, read_arrays, read_image
+from fmb.geometry.views import foreground
 
 FILES = ("cameras_sphere.npz", "cameras.npz")
 PREFIX = "world_mat_"
 PICTURES = ("image", "images", "rgb")
+BY_NAME, BY_NUMBER = "by name", "by number"
 
 
 def recognise(folder: Path) -> bool:
@@ -34,26 +40,75 @@ def read(folder: Path) -> Listing:
     missing = [name for name in matrices or [f"{PREFIX}0"] if name not in arrays]
     if missing:
         raise ValueError(f"{path}: {missing[0]} missing; expected {PREFIX}0 and so on, one a view")
+    cameras = [_camera(arrays[name], f"{path}: {name}") for name in matrices]
     masks, ignored = masks_of(folder).files, ignored_of(folder)
-    pictures = next(filter(None, (files_below(folder, name) for name in PICTURES)), {})
-    for what, files in (("masks", masks), ("images", pictures)):
-        if files and len(files) != count:
-            raise ValueError(f"{path}: {count} matrices, {len(files)} {what}; must be as many")
+    pictures = next(filter(None, (files_in(folder, name) for name in PICTURES)), {})
+    masks, told = _in_order(masks, cameras, str(path), "masks")
+    pictures = _numbered(pictures) if told and _by_number(told) else pictures
+    pictures = _whole(pictures, count, str(path), "images")
     shots = []
-    for index, name in enumerate(matrices):
-        given = arrays[name]
-        rows = 3 if given.shape == (3, 4) else 4
-        pose, intrinsics = decompose(numbers(given, (rows, 4), f"{path}: {name}")[:3], f"{path}: {name}")
-        mask = list(masks.values())[index] if masks else None
-        image = list(pictures.values())[index] if pictures else None
-        label = (mask or image or Path(name)).stem
-        shot = Shot(label, pose, intrinsics + CENTRE_OF_FIRST_PIXEL, mask, image, ignored.of(label))
-        shots.append(shot)
-    notices = _sphere(arrays.get("scale_mat_0"), f"{path}: scale_mat_0")
-    stems = [path.stem for path in masks.values()]
-    if all(stem.isdigit() for stem in stems) and stems != sorted(stems, key=int):
-        notices += (f"masks go with the matrices by name ({', '.join(stems[:3])}, ...), not by number",)
-    return Listing(tuple(shots), notices=notices)
+    for index, (pose, intrinsics) in enumerate(cameras):
+        mask, image = (files[index] if files else None for files in (masks, pictures))
+        label = (mask or image or Path(matrices[index])).stem
+        shots.append(Shot(label, pose, intrinsics + CENTRE_OF_FIRST_PIXEL, mask, image, ignored.of(label)))
+    return Listing(tuple(shots), notices=_sphere(arrays.get("scale_mat_0"), f"{path}: scale_mat_0") + told)
+
+
+def _camera(given: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
+    rows = 3 if given.shape == (3, 4) else 4
+    return decompose(numbers(given, (rows, 4), where)[:3], where)
+
+
+def _in_order(
+    files: dict[str, Path], cameras: list[tuple[np.ndarray, np.ndarray]], where: str, what: str
+) -> tuple[list[Path | None], tuple[str, ...]]:
+    # a mask for each matrix, None for one that is missing, and what was understood
+    by_number = _numbered(files)
+    count, known = len(cameras), {int(path.stem) for path in by_number.values()} if by_number else set()
+    if 0 < len(files) < count and len(known) == len(files) and known < set(range(count)):
+        at = {int(path.stem): path for path in by_number.values()}
+        return [at.get(index) for index in range(count)], (f"{what} belong to the matrices by number",)
+    named = _whole(files, count, where, what)
+    if list(by_number.values()) in ([], named):
+        return named, ()
+    apart = {BY_NAME: named, BY_NUMBER: list(by_number.values())}
+    order = min(apart, key=lambda order: _scatter(cameras, apart[order]))
+    some = ", ".join(path.stem for path in apart[order][:3])
+    return apart[order], (f"{what} go with the matrices {order} ({some}, ...): so lines of sight meet best",)
+
+
+def _by_number(told: tuple[str, ...]) -> bool:
+    return any(BY_NUMBER in line for line in told)
+
+
+def _numbered(files: dict[str, Path]) -> dict[str, Path]:
+    # in the order of the numbers that are their names, empty where some are none
+    if not all(path.stem.isdigit() and path.stem.isascii() for path in files.values()):
+        return {}
+    return dict(sorted(files.items(), key=lambda item: int(item[1].stem)))
+
+
+def _whole(files: dict[str, Path], count: int, where: str, what: str) -> list[Path]:
+    if files and len(files) != count:
+        raise ValueError(f"{where}: {count} matrices, {len(files)} {what}; must be as many")
+    return list(files.values())
+
+
+def _scatter(cameras: list[tuple[np.ndarray, np.ndarray]], masks: list[Path]) -> float:
+    # how far the rays through the middles of the masks pass, in the median, from the point that they come nearest to
+    places, rays = [], []
+    for (pose, intrinsics), path in zip(cameras, masks, strict=True):
+        row, column = np.nonzero(foreground(silhouette_of(read_image(path))))
+        if len(row):
+            pixel = np.array([column.mean(), row.mean(), 1.0])
+            ray = pose[:3, :3] @ np.linalg.solve(intrinsics, pixel)
+            rays.append(ray / np.linalg.norm(ray))
+            places.append(pose[:3, 3])
+    if len(rays) < 2:
+        return np.inf
+    across = np.eye(3) - np.array(rays)[:, :, None] * np.array(rays)[:, None, :]
+    middle = np.linalg.lstsq(across.sum(axis=0), np.einsum("vij,vj->i", across, np.array(places)), rcond=None)[0]
+    return float(np.median(np.linalg.norm(np.einsum("vij,vj->vi", across, middle - np.array(places)), axis=1)))
 
 
 def _is_world(name: str) -> bool:

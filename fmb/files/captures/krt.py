@@ -2,8 +2,8 @@
 
 x_cam = R X + t, OpenCV axes, pixel = K x_cam / z with (0, 0) at the centre of the top left pixel (0.5 is added here).
 cameras.json: {"size": [width, height], "frames": [{"K", "R", "t", "mask", "image", "split", "source"}, ...]}.
-cameras.npz: K [view, 3, 3], R [view, 3, 3], t [view, 3], and optionally size, split, names; the masks are those of the
-masks folder in the order of their names.  Views of the split "test" are held out.
+cameras.npz: K [view, 3, 3], R [view, 3, 3], t [view, 3], and optionally size, split, names of the images; without names
+the masks are those of the masks folder in the order of theirs.  Views of the split "test" are held out.
 """
 
 from pathlib import Path
@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 
 from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, camera_to_world, pinhole
-from fmb.files.captures.assembly import MASK_FOLDERS, Companions, Listing, Shot, ignored_of, masks_of
-from fmb.files.safe import array_names, entry, files_below, numbers, path_inside, read_arrays, read_json
+from fmb.files.captures.assembly import Listing
+from fmb.files.captures.companions import MASK_FOLDERS, ignored_of, masks_of, pictures_of
+from fmb.files.captures.planes import Shot
+from fmb.files.names import existing
+from fmb.files.safe import array_names, entry, numbers, path_inside, read_arrays, read_json
 
 TEXT, ARRAYS = "cameras.json", "cameras.npz"
 HELD_OUT = "test"
@@ -45,8 +48,8 @@ def read(folder: Path) -> Listing:
     shots = []
     for index, frame in enumerate(frames):
         where = f"{path}: frame {index}"
-        mask = path_inside(folder, entry(frame, "mask", where), where)
-        image = path_inside(folder, frame["image"], where) if frame.get("image") is not None else None
+        mask = existing(folder, entry(frame, "mask", where), where)
+        image = existing(folder, frame["image"], where) if frame.get("image") is not None else None
         shot = _shot(mask.stem, tuple(entry(frame, key, where) for key in _SHAPES), where)
         held_out = frame.get("split") == HELD_OUT
         ignore = ignored.of(frame["mask"])
@@ -60,16 +63,23 @@ def _read_arrays(folder: Path, path: Path) -> Listing:
     if missing:
         raise ValueError(f"{path}: {', '.join(missing)} missing; expected arrays K, R, t")
     count = len(arrays["K"]) if arrays["K"].ndim else 0
-    given = {name: numbers(arrays[name], (count, *shape), f"{path}: {name}") for name, shape in _SHAPES.items()}
-    masks = masks_of(folder)
-    if len(masks.files) != count or not count:
-        raise ValueError(f"{path}: {count} cameras, {len(masks.files)} masks in masks/; must be as many")
-    pictures, ignored = Companions(files_below(folder, "images")), ignored_of(folder)
+    given = {name: arrays[name] for name in _SHAPES}
+    if given["t"].ndim == 3 and given["t"].shape[1:] in ((3, 1), (1, 3)):
+        given["t"] = given["t"].reshape(count, 3)
+    given = {name: numbers(given[name], (count, *shape), f"{path}: {name}") for name, shape in _SHAPES.items()}
+    masks, names = masks_of(folder), arrays.get("names", np.zeros(0))
+    if names.shape == (count,) and names.dtype.kind in "US":
+        files = {str(name): masks.of(str(name)) for name in names}
+    else:
+        files = masks.files
+    if len(files) != count or not count:
+        raise ValueError(f"{path}: {count} cameras, {len(files)} masks in masks/; must be as many")
+    pictures, ignored = pictures_of(folder), ignored_of(folder)
     splits = arrays.get("split", np.full(count, "train"))
     size = _size(arrays.get("size"), str(path))
     shots = []
-    for index, (key, mask) in enumerate(masks.files.items()):
-        shot = _shot(mask.stem, tuple(given[name][index] for name in _SHAPES), f"{path}: view {index}")
+    for index, (key, mask) in enumerate(files.items()):
+        shot = _shot(Path(key).stem, tuple(given[name][index] for name in _SHAPES), f"{path}: view {index}")
         held_out = splits.shape == (count,) and str(splits[index]) == HELD_OUT
         shot = shot._replace(mask=mask, image=pictures.of(key), ignore=ignored.of(key), size=size, held_out=held_out)
         shots.append(shot)
@@ -78,7 +88,7 @@ def _read_arrays(folder: Path, path: Path) -> Listing:
 
 def _shot(name: str, camera: tuple[Any, Any, Any], where: str) -> Shot:
     intrinsics, turn, shift = camera
-    pose = camera_to_world(turn, shift, f"{where}: R")
+    pose = camera_to_world(turn, shift, f"{where}: R", scaled=True)
     return Shot(name, pose, pinhole(intrinsics, f"{where}: K") + CENTRE_OF_FIRST_PIXEL)
 
 

@@ -21,9 +21,12 @@ from jaxtyping import Bool
 
 from fmb import machine
 from fmb.files.cameras import pinhole, rigid
-from fmb.files.captures.assembly import Companions, Listing, Shot, ignored_of, masks_of
+from fmb.files.captures.assembly import Listing
+from fmb.files.captures.companions import Companions, files_in, ignored_of, masks_of
+from fmb.files.captures.planes import Shot
 from fmb.files.images import DepthFile
-from fmb.files.safe import entry, files_below, is_name, numbers, path_inside, positive, read_json, read_text
+from fmb.files.names import existing
+from fmb.files.safe import entry, is_name, numbers, path_inside, positive, read_json, read_text
 from fmb.geometry.cameras import Cameras
 
 FILE = "cameras.json"
@@ -50,7 +53,7 @@ def read(folder: Path) -> Listing:
     if not isinstance(views, list) or not views:
         raise ValueError(f"{path}: 'views' must be a list of views")
     beside = {"mask": masks_of(folder), "ignore": ignored_of(folder)}
-    beside |= {key: Companions(files_below(folder, name)) for key, name in (("image", "images"), ("depth", "depth"))}
+    beside |= {key: Companions(files_in(folder, name)) for key, name in (("image", "images"), ("depth", "depth"))}
     shots = tuple(_shot(folder, view, f"{path}: view {index}", beside) for index, view in enumerate(views))
     return Listing(shots)
 
@@ -63,7 +66,7 @@ def _shot(folder: Path, view: Any, where: str, beside: dict[str, Companions]) ->
     files = {}
     for key, companions in beside.items():
         given = view.get(key)
-        files[key] = companions.of(name) if given is None else path_inside(folder, given, where)
+        files[key] = companions.of(name) if given is None else existing(folder, given, where)
     scale = positive(view.get("depth_scale", 1.0), f"{where}: depth_scale")
     width, height = (numbers(entry(view, key, where), (), f"{where}: {key}") for key in ("width", "height"))
     if not all(1 <= side <= LARGEST_SIDE and side == int(side) for side in (width, height)):

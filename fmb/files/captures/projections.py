@@ -17,8 +17,10 @@ import scipy.linalg
 from jaxtyping import Float
 
 from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, camera_to_world, pinhole
-from fmb.files.captures.assembly import Companions, Listing, Shot, ignored_of, masks_of
-from fmb.files.safe import SUFFIXES, files_below, numbers, path_inside, read_text
+from fmb.files.captures.assembly import Listing
+from fmb.files.captures.companions import Companions, files_in, ignored_of, masks_of
+from fmb.files.captures.planes import Shot
+from fmb.files.safe import SUFFIXES, numbers, path_inside, read_text
 
 PICTURES = ("images", "image", "rgb", "")
 ALL_VIEWS, ONE_VIEW, HEADED = "*_par.txt", ("*.P", "*_P.txt"), ("calib/*.txt", "txt/*.txt")
@@ -48,7 +50,7 @@ def read(folder: Path) -> Listing:
 
 def _pictures(folder: Path, name: str) -> dict[str, Path]:
     if name:
-        return files_below(folder, name)
+        return files_in(folder, name)
     found = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     return {key: path_inside(folder, key, folder) for key in found}
 

@@ -1,13 +1,13 @@
 """Data sets of masks and cameras, in any of the formats in SOURCES, as one Capture in our conventions."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from fmb.files.captures import co3d, colmap, idr, krt, plain, projections, transforms
+from fmb.files.captures import co3d, colmap, idr, krt, llff, ners, plain, projections, stacks, transforms
 from fmb.files.captures.assembly import Capture, Listing, assemble
 from fmb.files.door import naming
 
@@ -25,20 +25,26 @@ class Source(NamedTuple):
 
 # the first that recognises a folder reads it
 SOURCES: dict[str, Source] = {
-    "plain": Source(plain.recognise, plain.read, "cameras.json as this program writes it, and masks/"),
+    "plain": Source(plain.recognise, plain.read, "cameras.json as this program writes it"),
     "transforms": Source(transforms.recognise, transforms.read, "transforms.json or transforms_train.json"),
-    "colmap": Source(colmap.recognise, colmap.read, "cameras and images, .bin or .txt, in sparse/0, and masks/"),
+    "colmap": Source(colmap.recognise, colmap.read, "cameras and images, .bin or .txt, in sparse/0"),
     "co3d": Source(co3d.recognise, co3d.read, "frame_annotations.jgz, and the folder of a sequence"),
     "idr": Source(idr.recognise, idr.read, "cameras_sphere.npz with world_mat_0 ..., and mask/"),
     "krt": Source(krt.recognise, krt.read, "cameras.json or cameras.npz with K, R, t, and masks/"),
+    "npz": Source(stacks.recognise, stacks.read, "one .npz of masks, poses, K"),
+    "llff": Source(llff.recognise, llff.read, "poses_bounds.npy"),
+    "ners": Source(ners.recognise, ners.read, "annotations.json"),
     "projections": Source(projections.recognise, projections.read, "NAME_par.txt or *.P, and masks/"),
 }
 
 
-def read_capture(folder: str | Path, format: str = AUTO, longest_side: int = 0) -> Capture:
+def read_capture(
+    folder: str | Path, format: str = AUTO, longest_side: int = 0, needed: Collection[str] = ()
+) -> Capture:
     """The data set in a folder, each image reduced to at most `longest_side` pixels (0: as it is).
 
-    `format` is a name in SOURCES, or "auto" for the first whose files are there.
+    `format` is a name in SOURCES, or "auto" for the first whose files are there.  What is `needed` of "depth" and
+    "points" must be readable where the data set names it; else it is left out with a notice.
     Raises ValueError, one line that names the file, for what is missing, broken, unsafe or makes no views.
     """
     folder = Path(folder)
@@ -46,17 +52,20 @@ def read_capture(folder: str | Path, format: str = AUTO, longest_side: int = 0) 
         raise ValueError(f"longest side {longest_side}: must be 0 or more")
     if format != AUTO and format not in SOURCES:
         raise ValueError(f"format {format!r} is not known, allowed are {', '.join((AUTO, *SOURCES))}")
-    if not os.path.isdir(folder):  # unlike Path.is_dir it takes names of any length
+    if not os.path.isdir(folder) and not stacks.recognise(folder):  # unlike Path.is_dir it takes names of any length
         what = "is a file" if os.path.lexists(folder) else "no such folder"
-        raise ValueError(f"{folder}: {what}; expected the folder of a data set")
+        other = ", or an .npz of masks and cameras" if folder.suffix == ".npz" else ""
+        raise ValueError(f"{folder}: {what}; expected the folder of a data set{other}")
     # numbers too large to reckon with come out as not finite and are refused
     with np.errstate(all="ignore"), naming(folder):
         kind, notice = (format, "") if format != AUTO else _recognised(folder)
-        capture = assemble(folder, kind, SOURCES[kind].read(folder), longest_side)
+        capture = assemble(folder, kind, SOURCES[kind].read(folder), longest_side, needed)
     return capture._replace(notices=(*capture.notices, notice)) if notice else capture
 
 
 def _recognised(folder: Path) -> tuple[str, str]:
+    if folder.is_file():
+        return "npz", ""
     kinds = [name for name, source in SOURCES.items() if source.recognise(folder)]
     if not kinds and (folder / plain.FILE).is_file():
         kinds = ["plain"]  # which says what is wrong with it

@@ -3,25 +3,47 @@
 World from camera in OpenGL axes (y up, z backward), turned to OpenCV's here; pixels are counted from the corner, so
 that the centre of the first one is (0.5, 0.5) already.  The mask of a frame is the first of: its `mask_path`, the file
 of its name in masks/, the alpha of its image.  White is the object (nerfstudio itself ignores what is black there).
-`depth_file_path` is z-depth in 16 bits times `integer_depth_scale` or `depth_unit_scale_factor`, 0.001 if neither is
-given.  Frames of transforms_test.json, and those listed in `test_filenames` or `val_filenames`, are held out.
+`depth_file_path` is z-depth in whole numbers times `integer_depth_scale` or `depth_unit_scale_factor`, 0.001 if neither
+is given; floating values are then taken as they are.  Frames of transforms_test.json, and those listed in
+`test_filenames` or `val_filenames`, are held out.  Images of OpenCV's lenses and fisheyes are undistorted on reading.
+instant-ngp's dynamic_mask_NAME.png hides what is white in it: without other masks its black is the object.
 """
 
 import math
+import os
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from fmb.files.cameras import focal_intrinsics, rigid
-from fmb.files.captures.assembly import Companions, Listing, Shot, ignored_of, masks_of
-from fmb.files.images import DepthFile
+from fmb.files.cameras import focal_intrinsics, rigid, scale_of
+from fmb.files.captures.assembly import Listing
+from fmb.files.captures.companions import Companions, ignored_of, masks_of
+from fmb.files.captures.planes import Shot
+from fmb.files.images import DepthFile, header_of
+from fmb.files.names import existing, moved_here
 from fmb.files.points import read_points
-from fmb.files.safe import SUFFIXES, entry, image_header, numbers, path_inside, positive, read_json
+from fmb.files.safe import SUFFIXES, entry, image_header, is_name, numbers, path_inside, positive, read_json
+from fmb.geometry.lenses import Lens
 
 WHOLE, TRAIN, TEST, OTHER = "transforms.json", "transforms_train.json", "transforms_test.json", "transforms_val.json"
-DISTORTIONS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
-PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "")  # OpenCV's is one where its distortion is 0
+BROWN = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")  # in the order of FULL_OPENCV
+# models by name: their parameters among the keys, and the lens that these make
+KEYS = {
+    "": ("FULL_OPENCV", BROWN),
+    "SIMPLE_RADIAL": ("SIMPLE_RADIAL", ("k1",)),
+    "RADIAL": ("RADIAL", ("k1", "k2")),
+    "OPENCV_FISHEYE": ("OPENCV_FISHEYE", ("k1", "k2", "k3", "k4")),
+    "SIMPLE_RADIAL_FISHEYE": ("SIMPLE_RADIAL_FISHEYE", ("k1",)),
+    "RADIAL_FISHEYE": ("RADIAL_FISHEYE", ("k1", "k2")),
+    "THIN_PRISM_FISHEYE": ("THIN_PRISM_FISHEYE", ("k1", "k2", "p1", "p2", "k3", "k4", "sx1", "sy1")),
+}
+KEYS |= dict.fromkeys(("PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "OPENCV", "FULL_OPENCV"), KEYS[""])
+KEYS |= dict.fromkeys(("FISHEYE", "SIMPLE_FISHEYE"), KEYS["OPENCV_FISHEYE"])
+LIST, IN_LIST = "distortion_params", ("k1", "k2", "k3", "k4", "p1", "p2")  # nerfstudio's other way to give them
+FISHEYE_624 = "FISHEYE624"  # nerfstudio's name of Project Aria's, whose list has 12
+DYNAMIC_MASK = "dynamic_mask_"
 MILLIMETRE = 0.001  # nerfstudio's unit of depth
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -37,21 +59,56 @@ def read(folder: Path) -> Listing:
     if not names:
         raise ValueError(f"{folder}: none of {WHOLE}, {TRAIN}, {TEST}")
     beside = (masks_of(folder), ignored_of(folder))
-    shots, points = [], None
+    shots, points, notices = [], None, []
     for name in names:
         path = path_inside(folder, name, folder)
-        content = read_json(path)
+        content = _content(path)
         shots += _shots(folder, path, content, beside)
         if content.get("ply_file_path") is not None:
-            points = read_points(path_inside(folder, content["ply_file_path"], path))
+            points = partial(read_points, existing(folder, content["ply_file_path"], path))
+        notices += _notices(folder, path, content)
     found = [shot for shot in shots if shot is not None]
     if not found:
         raise ValueError(f"{path}: none of the images of its {len(shots)} frames is there")
     absent = len(shots) - len(found)
-    notices = [f"{absent} of {len(shots)} frames have neither image nor mask: left out"] if absent else []
+    notices += [f"{absent} of {len(shots)} frames have neither image nor mask: left out"] if absent else []
     if WHOLE not in names and (folder / OTHER).is_file():
         notices.append(f"{OTHER} is not read")
+    inverted = sum(shot.inverted for shot in found)
+    if inverted:
+        notices.append(f"{inverted} masks are {DYNAMIC_MASK}*.png, white where hidden: their black is the object")
     return Listing(tuple(found), points, tuple(notices))
+
+
+def _content(path: Path) -> dict:
+    content = read_json(path, (dict, list))
+    if isinstance(content, list):
+        what = "a list of poses, as `ns-export cameras` writes it, tells neither focal length nor image size"
+        raise ValueError(f"{path}: {what}; take the transforms.json that the images were processed to")
+    return content
+
+
+def _notices(folder: Path, path: Path, content: dict) -> list[str]:
+    # what was understood rather than read
+    frames = content["frames"]
+    scales = [scale_of(frame["transform_matrix"], str(path)) for frame in frames if "transform_matrix" in frame]
+    stretched = [scale for scale in scales if scale != 1.0]
+    told = []
+    if stretched:
+        told.append(
+            f"{len(stretched)} of {len(frames)} poses are scaled, the first by {stretched[0]:.4g}: left out of them"
+        )
+    moved = sum(_elsewhere(folder, frame["file_path"], str(path)) for frame in frames)
+    if moved:
+        told.append(f"{moved} of {len(frames)} paths lead out of the folder: their ends are taken, which lie in it")
+    return told
+
+
+def _elsewhere(folder: Path, name: Any, where: str) -> bool:
+    try:
+        return not path_inside(folder, name, where) and False
+    except ValueError:
+        return True
 
 
 def _shots(folder: Path, path: Path, content: dict, beside: tuple[Companions, Companions]) -> list[Shot | None]:
@@ -85,26 +142,59 @@ def _shot(folder: Path, frame: Any, content: dict, where: str, masks: Companions
     name = entry(frame, "file_path", where)
     image = _image(folder, name, where)
     where = f"{where} ({str(name)[:80]})"
-    given = frame.get("mask_path")
-    mask = masks.of(name) if given is None else path_inside(folder, given, where)
+    mask = None if frame.get("mask_path") is None else _file(folder, frame["mask_path"], where)
+    mask = mask if mask is not None and mask.is_file() else masks.of(name)
+    inverted = mask is None and image is not None and not header_of(image).alpha
+    if inverted:
+        mask = _dynamic_mask(folder, image, where)
     if image is None and mask is None:
         return None
-    pose = rigid(entry(frame, "transform_matrix", where), f"{where}: transform_matrix") @ OPENCV_FROM_OPENGL
+    matrix = entry(frame, "transform_matrix", where)
+    pose = rigid(matrix, f"{where}: transform_matrix", scaled=True) @ OPENCV_FROM_OPENGL
     settings = {**content, **frame}
     size = _size(settings, image or mask, where)
     depth = None
     if frame.get("depth_file_path") is not None:
-        scale = settings.get("integer_depth_scale", settings.get("depth_unit_scale_factor", MILLIMETRE))
-        scale = positive(scale, f"{where}: scale of depth")
-        depth = DepthFile(path_inside(folder, frame["depth_file_path"], where), scale)
-    return Shot(_plain_name(name), pose, _intrinsics(settings, size, where), mask, image, None, depth, size)
+        given = settings.get("integer_depth_scale", settings.get("depth_unit_scale_factor"))
+        scale = positive(MILLIMETRE if given is None else given, f"{where}: scale of depth")
+        depth = _file(folder, frame["depth_file_path"], where)
+        depth = DepthFile(depth, scale, floating=1.0 if given is None else None)
+    shot = Shot(_plain_name(name), pose, _intrinsics(settings, size, where), mask, image, None, depth, size)
+    return shot._replace(lens=_lens(settings, where), inverted=inverted and mask is not None)
+
+
+def _file(folder: Path, name: Any, where: str) -> Path:
+    # paths of another machine are followed from the longest end that is there
+    try:
+        path = existing(folder, name, where)
+        return path if path.is_file() else moved_here(folder, name, where) or path
+    except ValueError:
+        path = moved_here(folder, name, where)
+        if path is None:
+            raise
+        return path
 
 
 def _image(folder: Path, name: Any, where: str) -> Path | None:
-    path = path_inside(folder, name, where)
     # Blender's script leaves ".png" out
-    candidates = (path, *(path_inside(folder, name + suffix, where) for suffix in SUFFIXES))
+    suffixes = ("", *SUFFIXES)
+    if is_name(name):
+        near = name.replace("\\", "/")
+        found = next((suffix for suffix in suffixes if os.path.isfile(f"{folder}/{near}{suffix}")), None)
+        if found is not None and not near.startswith("/"):
+            try:
+                return path_inside(folder, name + found, where)
+            except ValueError:  # there, but outside: maybe its end is inside
+                return moved_here(folder, name + found, where) or path_inside(folder, name + found, where)
+        suffixes = suffixes[:1] if PurePosixPath(near).suffix in SUFFIXES else suffixes
+    candidates = (_file(folder, name + suffix if suffix else name, where) for suffix in suffixes)
     return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _dynamic_mask(folder: Path, image: Path, where: str) -> Path | None:
+    place = image.relative_to(folder).with_name(f"{DYNAMIC_MASK}{image.stem}.png")
+    path = path_inside(folder, place.as_posix(), where)
+    return path if path.is_file() else None
 
 
 def _size(settings: dict, source: Path, where: str) -> tuple[int, int]:
@@ -118,15 +208,6 @@ def _size(settings: dict, source: Path, where: str) -> tuple[int, int]:
 
 
 def _intrinsics(settings: dict, size: tuple[int, int], where: str) -> np.ndarray:
-    model = settings.get("camera_model", "")
-    bent = {key: settings[key] for key in DISTORTIONS if key in settings}
-    bent = {key: float(numbers(value, (), f"{where}: {key}")) for key, value in bent.items()}
-    bent = [f"{key} = {value:.4g}" for key, value in bent.items() if value != 0.0]
-    if model not in PINHOLES or settings.get("is_fisheye"):
-        bent.insert(0, f"camera_model {model!r}" if model not in PINHOLES else "is_fisheye")
-    if bent:
-        tool = "undistort the images first, e.g. with `colmap image_undistorter`"
-        raise ValueError(f"{where}: {bent[0]}, but only pinhole cameras are read: {tool}")
     width, height = size
     focal = [_focal(settings, key, where, side) for key, side in (("x", width), ("y", height))]
     if focal == [None, None]:
@@ -136,6 +217,26 @@ def _intrinsics(settings: dict, size: tuple[int, int], where: str) -> np.ndarray
     centre = [settings.get("cx", 0.5 * width), settings.get("cy", 0.5 * height)]
     centre = tuple(float(numbers(c, (), f"{where}: {key}")) for c, key in zip(centre, ("cx", "cy"), strict=True))
     return focal_intrinsics((across, down), centre, where)
+
+
+def _lens(settings: dict, where: str) -> Lens | None:
+    model = settings.get("camera_model") or ""
+    if model == FISHEYE_624:
+        values = numbers(entry(settings, LIST, where), (12,), f"{where}: {LIST}")
+        return Lens("RAD_TAN_THIN_PRISM_FISHEYE", tuple(map(float, values)))
+    if settings.get(LIST) is not None:
+        settings = settings | dict(zip(IN_LIST, numbers(settings[LIST], (6,), f"{where}: {LIST}"), strict=True))
+    if not isinstance(model, str) or model not in KEYS:
+        allowed = ", ".join(name for name in KEYS if name)
+        raise ValueError(f"{where}: camera_model {str(model)[:40]!r} cannot be undistorted; allowed are {allowed}")
+    if settings.get("is_fisheye") and "FISHEYE" not in model:
+        model = "OPENCV_FISHEYE"
+    name, keys = KEYS[model]
+    values = [settings.get(key) for key in keys]
+    values = [0.0 if v is None else float(numbers(v, (), f"{where}: {k}")) for k, v in zip(keys, values, strict=True)]
+    if name == "FULL_OPENCV" and not any(values[4:]):
+        name, values = "OPENCV", values[:4]
+    return Lens(name, tuple(values))
 
 
 def _focal(settings: dict, axis: str, where: str, side: int) -> float | None:

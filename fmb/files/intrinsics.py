@@ -1,0 +1,132 @@
+"""Intrinsics of one camera from a file, under the names of several programs, with its lens where the file tells it.
+
+.json     {"fx", "fy", "cx", "cy"}, or ppx and ppy (RealSense), or fl_x and fl_y (nerfstudio); or a matrix as "matrix",
+          "K", "k", "cam_K", "camera_matrix" or Open3D's "intrinsic_matrix", which goes down the columns; optionally
+          "width" and "height", and a lens: k1, k2 ..., or a list "coeffs", "D", "dist_coeffs" with "model"
+others    3 x 3 numbers in .json, .txt or .npy
+"""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, focal_intrinsics, pinhole
+from fmb.files.images import same_image
+from fmb.files.safe import entry, numbers, read_json, read_npy, read_text
+from fmb.geometry.lenses import Lens, is_pinhole
+
+PIXEL_CENTRES = ("half", "integer")  # where the centre of pixel (0, 0) is: (0.5, 0.5) or (0, 0)
+FOCAL, CENTRE = (("fx", "fy"), ("fl_x", "fl_y")), (("cx", "cy"), ("ppx", "ppy"))
+MATRICES = ("matrix", "K", "k", "cam_K", "camera_matrix", "intrinsics")
+COLUMNS = "intrinsic_matrix"  # Open3D's
+LISTS = ("coeffs", "D", "d", "dist_coeffs", "dist", "distortion", "distortion_coefficients", "distCoeffs")
+MODELS = ("model", "distortion_model", "camera_model")
+BROWN = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")  # OpenCV's order
+FISHEYES = ("kannala_brandt4", "equidistant", "fisheye", "opencv_fisheye")
+POLYNOMIALS = ("", "none", "brown_conrady", "modified_brown_conrady", "plumb_bob", "rational_polynomial")
+POLYNOMIALS += ("pinhole", "opencv", "full_opencv", "radtan")
+
+
+class Pinhole(NamedTuple):
+    """Intrinsics by the rule of this program and, where the file tells it, its (width, height) and lens."""
+
+    matrix: Float[np.ndarray, "3 3"]
+    size: tuple[int, int] | None = None
+    lens: Lens | None = None  # None: nothing is bent
+
+
+def read_intrinsics(path: Path, pixel_centre: str = "half") -> Pinhole:
+    """The camera of the file; a key "pixel_centre" in it goes before the argument.
+
+    Raises ValueError for anything that is no camera of this kind.
+    """
+    given, size, lens = numbers_of_file(path, (3, 3)), None, None
+    if isinstance(given, dict):
+        pixel_centre = given.get("pixel_centre", pixel_centre)
+        if "width" in given or "height" in given:
+            width, height = (numbers(entry(given, key, f"{path}"), (), f"{path}: {key}") for key in ("width", "height"))
+            size = int(width), int(height)
+        lens = _lens(given, path)
+        given = _matrix(given, path)
+    if pixel_centre not in PIXEL_CENTRES:
+        raise ValueError(f"{path}: pixel_centre {pixel_centre!r}; must be {' or '.join(PIXEL_CENTRES)}")
+    matrix = pinhole(given, f"{path}")
+    return Pinhole(matrix + CENTRE_OF_FIRST_PIXEL if pixel_centre == "integer" else matrix, size, lens)
+
+
+def fitting_intrinsics(
+    intrinsics: Pinhole, shape: tuple[int, int], path: Path, image: Path
+) -> Float[np.ndarray, "3 3"]:
+    """The matrix, for an image of `shape` = (height, width), scaled where the file is for another size of it.
+
+    Raises ValueError where the file says that it is for another image.
+    """
+    height, width = shape
+    if intrinsics.size in (None, (width, height)):
+        return intrinsics.matrix
+    if min(intrinsics.size) < 1 or not same_image(intrinsics.size, (width, height)):
+        told = f"{intrinsics.size[0]} x {intrinsics.size[1]}"
+        raise ValueError(f"{path}: intrinsics for {told} pixels, {image.name} has {width} x {height}")
+    return np.diag([width / intrinsics.size[0], height / intrinsics.size[1], 1.0]) @ intrinsics.matrix
+
+
+def numbers_of_file(path: Path, shape: tuple[int, int]) -> Any:
+    """What the file holds: an object, or a matrix, in one row perhaps."""
+    kind = path.suffix.lower()
+    if kind == ".npy":
+        return read_npy(path)
+    if kind == ".json":
+        value = read_json(path, object)
+        flat = isinstance(value, list) and len(value) == np.prod(shape)
+        return numbers(value, (len(value),), f"{path}").reshape(shape) if flat else value
+    if kind != ".txt":
+        raise ValueError(f"{path}: must be a .json, .txt or .npy file")
+    words = read_text(path).replace(",", " ").split()
+    if len(words) != math.prod(shape):
+        raise ValueError(f"{path}: {len(words)} numbers; must be {shape[0]} x {shape[1]}")
+    return numbers(words, (len(words),), f"{path}").reshape(shape)
+
+
+def _matrix(given: dict, path: Path) -> Any:
+    focal = next((pair for pair in FOCAL if pair[0] in given), None)
+    if focal is not None:
+        centre = next((pair for pair in CENTRE if pair[0] in given), CENTRE[0])
+        keys = (*focal, *centre)
+        fx, fy, cx, cy = (float(numbers(entry(given, key, f"{path}"), (), f"{path}: {key}")) for key in keys)
+        return focal_intrinsics((fx, fy), (cx, cy), f"{path}")
+    if COLUMNS in given:
+        return numbers(given[COLUMNS], (9,), f"{path}: {COLUMNS}").reshape(3, 3).T
+    name = next((name for name in MATRICES if name in given), "matrix")
+    matrix = entry(given, name, f"{path}: no fx, fy, cx, cy, and")
+    flat = isinstance(matrix, list) and len(matrix) == 9
+    return numbers(matrix, (9,), f"{path}: {name}").reshape(3, 3) if flat else matrix
+
+
+def _lens(given: dict, path: Path) -> Lens | None:
+    model = next((given[name] for name in MODELS if isinstance(given.get(name), str)), "")
+    model = model.rpartition(".")[2].strip().lower().replace(" ", "_")
+    name = next((name for name in LISTS if isinstance(given.get(name), list)), None)
+    if name is None:
+        values = [float(numbers(given.get(key) or 0.0, (), f"{path}: {key}")) for key in BROWN]
+        if model in FISHEYES:
+            values = [values[place] for place in (0, 1, 4, 5)]
+    else:
+        values = np.ravel(numbers(given[name], np.shape(given[name]), f"{path}: {name}")).tolist()
+    if not any(values) and model not in FISHEYES:
+        return None
+    if model in FISHEYES and len(values) >= 4 and not any(values[4:]):
+        return Lens("OPENCV_FISHEYE", tuple(values[:4]))
+    if model in POLYNOMIALS and 4 <= len(values) <= len(BROWN):
+        return Lens("FULL_OPENCV", tuple([*values, *[0.0] * len(BROWN)][: len(BROWN)]))
+    allowed = ", ".join((*POLYNOMIALS[2:], *FISHEYES))
+    raise ValueError(
+        f"{path}: lens {model!r} with {len(values)} parameters cannot be undistorted; allowed are {allowed}"
+    )
+
+
+def bends(lens: Lens | None) -> bool:
+    """Whether images of the lens must be undistorted."""
+    return lens is not None and not is_pinhole(lens)
