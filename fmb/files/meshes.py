@@ -24,7 +24,7 @@ FORMATS = ("obj", "ply", "stl", "off", *GLTF)
 
 
 def read_mesh(path: str | Path) -> trimesh.Trimesh:
-    """One triangle mesh, in the frame and unit of the file, outward where it is closed.
+    """One triangle mesh, in the frame and unit of the file, outward where it is a body.
 
     Scenes are joined with their transforms, seams are welded and faces without three distinct corners dropped;
     colours of vertices or faces are kept, materials and textures are not read.
@@ -38,7 +38,8 @@ def read_mesh(path: str | Path) -> trimesh.Trimesh:
         raise ValueError(f"{path}: mesh format '{path.suffix}' is not known, allowed are {', '.join(FORMATS)}")
     data = _file_bytes(path)
     try:
-        surfaces = parse_gltf(data, path.parent) if kind in GLTF else [PARSERS[kind](in_utf8(data))]
+        with np.errstate(all="ignore"):  # numbers of all kinds are read, and looked at later
+            surfaces = parse_gltf(data, path.parent) if kind in GLTF else [PARSERS[kind](in_utf8(data))]
     except MemoryError as error:
         raise Refusal(f"{path}: needs more memory than there is") from error
     except Exception as error:  # whatever a parser meets in a broken file: IndexError, KeyError, struct.error, ...
@@ -58,7 +59,8 @@ def read_mesh(path: str | Path) -> trimesh.Trimesh:
 def _part(path: Path, surface: Surface) -> trimesh.Trimesh:
     """The surface in triangles; what was odd about it is said."""
     _check(path, surface.position, surface.corner)
-    made = triangulate(surface.position, surface.corner, surface.length)
+    with np.errstate(all="ignore"):  # numbers too large for areas are refused with the whole
+        made = triangulate(surface.position, surface.corner, surface.length)
     notice = surface.notice and f"{path}: {surface.notice}"
     if made.excess > OVERLAP:
         notice += f"\n{path}: polygons that cross themselves or are not flat, {made.excess:.1%} of their area twofold"

@@ -439,7 +439,11 @@ FILES: dict[str, list[tuple[str, bytes | None, str]]] = {
         ("model.npz", model(precision_cholesky=np.eye(3)), "has shape (3, 3); must be (n, 3, 3) with the same n > 0"),
         ("model.npz", model(mean=np.zeros((3, 3), int)), "mean has type int64; must be floating point"),
         ("model.npz", model(mean=np.diag([NAN, 0.0, 0.0])), "mean has 1 values that are not finite"),
-        ("model.npz", model(mean=np.full((3, 3), 1e39)), "mean has 9 values that are not finite, or beyond what float"),
+        (
+            "model.npz",
+            model(mean=np.full((3, 3), 1e39)),
+            "mean has 9 values that are not finite, or beyond what float32",
+        ),
         ("model.npz", model(precision_cholesky=np.diag([1.0, 1.0, 1e-300]) + np.zeros((3, 1, 1))), "beyond what float"),
         ("model.npz", model(metadata=np.array('{"scale": 1e-300}')), "component 0 of 3 is beyond what float32 holds"),
         ("model.npz", model(precision_cholesky=np.ones((3, 3, 3))), LOWER),
