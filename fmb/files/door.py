@@ -19,6 +19,7 @@ from pathlib import Path
 
 MEBIBYTE = 2**20
 LARGEST_FILE = 2**30  # bytes: splats of a large scene; meshes of 500 MB fit
+LONGEST_NAME = 400  # characters of a name in a message
 OTHERS = {  # what may lie in the place of a file
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -62,7 +63,9 @@ def naming(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Refusal(f"{error.filename or path}: cannot be read ({words(error)})") from error
+        name = str(error.filename or path)
+        name = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+        raise Refusal(f"{name}: cannot be read ({words(error)})") from error
 
 
 def words(error: BaseException) -> str:
