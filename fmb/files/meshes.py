@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from fmb.files.door import LARGEST_FILE, Refusal, read_bytes
+from fmb.files.door import BROKEN, LARGEST_FILE, Refusal, read_bytes
 from fmb.files.gltf import parse_gltf
 from fmb.files.safe import Broken
 from fmb.files.surfaces import PARSERS, Surface, in_utf8
@@ -42,7 +42,7 @@ def read_mesh(path: str | Path) -> trimesh.Trimesh:
             surfaces = parse_gltf(data, path.parent) if kind in GLTF else [PARSERS[kind](in_utf8(data))]
     except MemoryError as error:
         raise Refusal(f"{path}: needs more memory than there is") from error
-    except Exception as error:  # whatever a parser meets in a broken file: IndexError, KeyError, struct.error, ...
+    except BROKEN as error:
         # the words of a library about its own inside would mislead
         reason = f": {error}" if isinstance(error, Broken) else ""
         raise ValueError(f"{path}: not a readable {kind} file{reason}") from error

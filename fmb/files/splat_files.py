@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from fm_render import Mixture
 from fmb.fields.merging import merge_mixture
-from fmb.files.door import Refusal, read_bytes
+from fmb.files.door import BROKEN, Refusal, read_bytes
 from fmb.files.mesh_output import float32_offset, offset_words
 from fmb.files.ply import Table, encode_ply, parse_header, parse_numbers, parse_ply
 from fmb.files.safe import Broken
@@ -69,7 +69,7 @@ def read_splats(path: str | Path) -> SplatModel:
         raise ValueError(f"{path}: {error}") from None
     except MemoryError as error:
         raise Refusal(f"{path}: needs more memory than there is") from error
-    except Exception as error:  # whatever a parser meets in a broken file
+    except BROKEN as error:
         raise ValueError(f"{path}: not a readable {kind} file of splats") from error
     splats = _usable(path, found.splats)
     mixture, color = mixture_from_splats(splats, found.ours)
