@@ -373,11 +373,6 @@ BAD_FLAGS = {
     "pose cow.obj hen.obj": "unexpected 'hen.obj'; options are given as flags such as --mesh-file FILE",
     "pose cow.obj --mesh-file hen.obj": "unexpected 'cow.obj': --mesh-file is given, too",
     "pose --data photographs": "--data: task pose does not work on it, but on mesh_file or model_file",
-    "pose --num-epochs 5": "--num-epochs: task pose does not read it; shape and convert do",
-    "pose --film gif": "--film: task pose does not read it; shape does",
-    "pose --view": "--view: task pose does not read it; shape does",
-    "--overwrite": "--overwrite: task shape does not read it; export does",
-    "shape --sensor-noise 1": "--sensor-noise: task shape does not read it; pose and track do",
     "--recipe predecessor --num-epochs 5": "--num-epochs: recipe predecessor has its own num_epochs, 10",
     "shape model.npz": "--model-file: task shape does not work on it, but on mesh_file or data",
     "--view=true": "--view takes no value",
@@ -406,6 +401,25 @@ BAD_FLAGS = {
     "--config=": "--config is ''; must be the name of a YAML file",
     "--config nowhere.yaml": "nowhere.yaml: no such file",
 }
+
+
+UNREAD_FLAGS = {
+    "pose --num-epochs 5": "note: --num-epochs changes nothing: task pose does not read it; shape and convert do\n",
+    "pose --film gif": "note: --film changes nothing: task pose does not read it; shape does\n",
+    "pose --view": "note: --view changes nothing: task pose does not read it; shape does\n",
+    "--overwrite": "note: --overwrite changes nothing: task shape does not read it; export does\n",
+    "shape --sensor-noise 1": "note: --sensor-noise changes nothing: task shape does not read it; pose and track do\n",
+    "export model.npz --report false --film none": "note: --report changes nothing: task export does not read it; "
+    "shape does\n",
+    "pose --num-epochs 100": "",  # its default
+}
+
+
+@pytest.mark.parametrize("line", UNREAD_FLAGS)
+def test_flags_of_other_tasks_are_told_and_change_nothing(line, capsys):
+    config = load_config(line.split(), tuple(PROGRAM_TASKS))
+    assert capsys.readouterr().err == UNREAD_FLAGS[line]
+    assert config.task == line.split()[0] or line.startswith("--")
 
 
 @pytest.mark.parametrize("line", BAD_FLAGS)

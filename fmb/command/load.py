@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ def load_config(argv: Sequence[str], tasks: Sequence[str] = (), default_file: Pa
         text = getattr(flags, name)
         if text is not None:
             entries[name] = Entry(parse_value(spec, text, spec.flag), spec.flag)
-    check_read(entries, flags)
+    for notice in check_read(entries, flags):
+        print(notice, file=sys.stderr)
     if entries["recipe"].value == "predecessor":
         for name, value in RELEASED.items():
             if entries[name].label.startswith("--"):
@@ -55,12 +57,13 @@ def found_from(folder: Path, entry: Entry) -> Entry:
     return entry if os.path.exists(entry.value) else entry._replace(value=str(folder / entry.value))
 
 
-def check_read(entries: Mapping[str, Entry], flags: argparse.Namespace) -> None:
-    """Raises ConfigError for a flag that the task does not read.
+def check_read(entries: Mapping[str, Entry], flags: argparse.Namespace) -> list[str]:
+    """A line for each flag that the task does not read; scripts that give one to every task go on.
 
-    A flag with its default passes, and so does all that a file sets: the config.yaml of one task serves another.
+    A flag with its default is not told, nor is what a file sets: the config.yaml of one task serves another.
+    Raises ConfigError for something to work on that the task would not work on.
     """
-    task = TASKS.get(flags.task)
+    task, notices = TASKS.get(flags.task), []
     given = [name for name, spec in declared().items() if entries[name].label == spec.flag]
     given = [name for name in given if entries[name].value != declared()[name].default]
     for name in [*given, *(name for name in switches() if getattr(flags, name))]:
@@ -71,7 +74,11 @@ def check_read(entries: Mapping[str, Entry], flags: argparse.Namespace) -> None:
             raise ConfigError(f"{switch_flag(name)}: task {flags.task} does not work on it, but on {works_on}")
         readers = [other for other, entry in TASKS.items() if entry.reads_flag(name)]
         verb = "do" if len(readers) > 1 else "does"
-        raise ConfigError(f"{switch_flag(name)}: task {flags.task} does not read it; {' and '.join(readers)} {verb}")
+        notices.append(
+            f"note: {switch_flag(name)} changes nothing: task {flags.task} does not read it; "
+            f"{' and '.join(readers)} {verb}"
+        )
+    return notices
 
 
 def check_together(entries: Mapping[str, Entry], task: str) -> None:
