@@ -166,6 +166,7 @@ def test_track_from_files_with_an_empty_frame(
     scale, pose, depth, files = photographed
     for name in ("depths", "masks"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / "Thumbs.db").write_text("of the system")
     for frame in range(3):
         seen = np.zeros_like(depth) if frame == 1 else depth
         np.save(tmp_path / "depths" / f"{frame}.npy", seen)  # floating: in the model's unit
