@@ -23,7 +23,7 @@ from fmb.fields.options import MeshOptions
 from fmb.files.captures.read import Capture, read_capture
 from fmb.files.mesh_output import write_mesh
 from fmb.files.meshes import read_mesh
-from fmb.files.models import Model, read_mixture, write_model
+from fmb.files.models import Model, level_of, read_mixture, write_model
 from fmb.files.options import CaptureOptions
 from fmb.fit.programs import MOST_KINDS
 from fmb.geometry.cameras import ANY_ARRAY, Cameras
@@ -152,7 +152,7 @@ def to_mesh(model: Model, level: float | None = None) -> trimesh.Trimesh:
     best, which the fit has written into the model, and ln 2 for a model from elsewhere. Raises ValueError for a level
     that is not positive and where nothing is dense enough.
     """
-    known = model.facts.get("mesh", {}).get("level", HALF_DENSITY)
+    known = level_of(model.facts) or HALF_DENSITY
     if level is not None and not level > 0.0:
         raise ValueError(f"level {level}: must be positive")
     found = mesh_mixture(in_single(model.mixture), level=float(known if level is None else level))

@@ -114,7 +114,8 @@ def _lens(given: dict, path: Path) -> Lens | None:
         if model in FISHEYES:
             values = [values[place] for place in (0, 1, 4, 5)]
     else:
-        values = np.ravel(numbers(given[name], np.shape(given[name]), f"{path}: {name}")).tolist()
+        flat = [number for row in given[name] for number in (row if isinstance(row, list) else [row])]
+        values = numbers(flat, (len(flat),), f"{path}: {name}").tolist()
     if not any(values) and model not in FISHEYES:
         return None
     if model in FISHEYES and len(values) >= 4 and not any(values[4:]):

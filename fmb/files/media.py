@@ -1,5 +1,6 @@
 """Videos: frames to MP4 (H.264), by the ffmpeg that imageio-ffmpeg brings or finds."""
 
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable
@@ -72,10 +73,11 @@ def ffmpeg_program(name: str) -> str:
     """Path of ffmpeg. Raises ValueError that begins with `name` where there is none."""
     import imageio_ffmpeg
 
-    try:
-        return imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError:
-        raise ValueError(f"{name}: no ffmpeg to write it with; install it, or set IMAGEIO_FFMPEG_EXE") from None
+    with suppress(RuntimeError):  # there is none
+        program = imageio_ffmpeg.get_ffmpeg_exe()
+        if shutil.which(program) is not None:
+            return program
+    raise ValueError(f"{name}: no ffmpeg to write it with; install it, or set IMAGEIO_FFMPEG_EXE")
 
 
 COLORS = 256  # of a GIF's palette

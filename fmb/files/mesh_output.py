@@ -43,13 +43,15 @@ def write_mesh(path: str | Path, mesh: trimesh.Trimesh) -> Path:
     PLY and OBJ hold coordinates in double. GLB and STL round to float32: where that would show, as it does far from the
     origin, the coordinates are written without an offset, which GLB's node adds again, and STL's header tells.
     What was written is read once, and a difference in size, area or volume is said.
-    Raises ValueError for another suffix, and where the file cannot be written.
+    Raises ValueError for another suffix, a mesh without triangles, and where the file cannot be written.
     """
     path = Path(path)
     encode = MESH_FORMATS.get(path.suffix.lower())
     if encode is None:
         raise ValueError(f"{path}: mesh format '{path.suffix}' is not known, allowed are {', '.join(MESH_FORMATS)}")
-    offset = float32_offset(np.asarray(mesh.vertices)) if len(mesh.vertices) else np.zeros(3)
+    if not len(mesh.faces):
+        raise ValueError(f"{path}: no triangles to write")
+    offset = float32_offset(np.asarray(mesh.vertices))
     data = encode(mesh, offset)
     with replacing(path) as partial:
         partial.write_bytes(data)

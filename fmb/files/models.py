@@ -73,6 +73,13 @@ def read_mixture(path: str | Path) -> Model:
     return Model(mixture, frame, color, facts)
 
 
+def level_of(facts: Mapping[str, Any]) -> float:
+    """The level of the surface, as the fit has written it into the model; 0 where the file tells none."""
+    known = facts.get("mesh")
+    level = known.get("level") if isinstance(known, dict) else None
+    return float(level) if isinstance(level, (int, float)) and level > 0.0 else 0.0
+
+
 def _check_range(path: Path, mixture: Mixture) -> None:
     """Raises ValueError for numbers, in units of the object, that float32 or its squares and products cannot hold."""
     size = np.maximum(np.abs(mixture.mean).max(axis=1), np.abs(mixture.precision_cholesky).max(axis=(1, 2)))

@@ -110,7 +110,7 @@ def parse_ply(data: bytes, wanted: Sequence[str]) -> dict[str, Table]:
     last = max((place for place, name in enumerate(names) if name in wanted), default=-1)
     elements, place, word = header.elements[: last + 1], header.start, ""
     if header.order == "":  # text is read as numbers, then like a binary file of nothing else
-        number, word = parse_numbers(data[place:])
+        number, word = parse_numbers(_without_spare(data[place:], elements))
         data, place = number.tobytes(), 0
     tables = {}
     for element in elements:
@@ -121,6 +121,23 @@ def parse_ply(data: bytes, wanted: Sequence[str]) -> dict[str, Table]:
             raise Broken(f"{error}; {word!r} is no number") if word else error from None
         tables[element.name] = table if header.order else _as_declared(table, element)
     return {name: table for name, table in tables.items() if name in wanted}
+
+
+def _without_spare(text: bytes, elements: Sequence[Element]) -> bytes:
+    """The rows, a line each, without numbers behind them that the header does not name."""
+    first = re.match(rb"\s*([^\r\n]*)", text)[1].split()
+    plain = [all(entry.length is None for entry in element.properties) for element in elements]
+    if not elements or not plain[0] or len(first) <= len(elements[0].properties):
+        return text
+    lines = [line for line in map(bytes.split, text.splitlines()) if line]
+    if len(lines) < sum(element.count for element in elements):
+        return text  # several rows share a line
+    place = 0
+    for element, cut in zip(elements, plain, strict=True):
+        for row in range(place, place + element.count) if cut else ():
+            lines[row] = lines[row][: len(element.properties)]
+        place += element.count
+    return b"\n".join(map(b" ".join, lines))
 
 
 def parse_numbers(text: bytes) -> tuple[Float[np.ndarray, " number"], str]:

@@ -52,9 +52,9 @@ class Found(NamedTuple):
 def read_splats(path: str | Path) -> SplatModel:
     """The mixture that a file of Gaussian splats shows, equal splats merged; of the colour only what is even.
 
-    Files that we wrote give the mixture they were written from. Harmonics of higher degree are not read. Rows that are
-    not finite, without rotation, far away or far too large are left out and counted, as are empty ones; more than
-    MOST_COMPONENTS are merged with their neighbours. What was done is said in a line.
+    Files that we wrote give the mixture they were written from, unless it has more than MOST_COMPONENTS: those are
+    merged with their neighbours. Harmonics of higher degree are not read. Rows that are not finite, without rotation,
+    far away or far too large are left out and counted, as are empty ones. What was done is said in a line.
     Raises ValueError that names the file: missing, no such file, or with more bad rows than good ones.
     """
     path = Path(path)

@@ -177,7 +177,12 @@ def parse_stl(data: bytes) -> Surface:
         raise Broken(not_numbers("vertex with", word))
     if len(number) != 3 * len(lines) or len(lines) % 3:
         raise Broken(f"{len(lines)} vertices of {len(number)} numbers; must be three for each triangle, of three each")
-    return _separate(number.reshape(-1, 3))
+    end = data[data.rfind(lines[-1]) :] if lines else b""
+    if lines and not re.search(rb"end\s*(loop|facet|solid)", end, re.IGNORECASE):
+        raise Broken("its last triangle does not end; the file is cut short")
+    whole = re.search(rb"end\s*solid", end, re.IGNORECASE)
+    notice = "" if whole else "it ends without endsolid, so it may be cut short"
+    return _separate(number.reshape(-1, 3))._replace(notice=notice)
 
 
 def _odd_binary_stl(data: bytes, size: int, count: int) -> Surface:

@@ -16,12 +16,13 @@ from fmb.shape.recipe import conversion_options, conversion_views, refine_mixtur
 from fmb.shape.start import start_mixture
 from fmb.shape.supervision import depth_settings
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture
-from fmb.tasks.shell import circumstances, task_folder
+from fmb.tasks.shell import check_before, circumstances, task_folder
 from fmb.whole import METRICS, whole_folder
 
 
 def convert(config: Config, clock: Clock) -> None:
     """Mesh -> EM on its volume or surface -> fit to its silhouettes and depths -> files."""
+    check_before(config, task_folder(config))
     with whole_folder(task_folder(config)) as folder:
         metrics = converted(config, clock, folder)
     say(machine.summary(metrics, task_folder(config)))

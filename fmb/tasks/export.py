@@ -18,7 +18,7 @@ from fmb.fields.mixtures import in_double
 from fmb.fields.points import Cloud, cloud_to_world, surface_points, volume_points
 from fmb.files.media import write_gif, write_video
 from fmb.files.mesh_output import write_mesh
-from fmb.files.models import read_mixture, write_model
+from fmb.files.models import level_of, read_mixture, write_model
 from fmb.files.points import write_points
 from fmb.files.splat_files import write_splats
 from fmb.files.splats import splats_from_mixture
@@ -44,7 +44,7 @@ def export_model(config: Config, clock: Clock) -> None:
         choose_device(config.cpu)
         model = read_mixture(config.io.model_file)
         place = export_folder(config)
-    level = float(model.facts.get("mesh", {}).get("level", 0.0))  # as the masks chose it when the model was made
+    level = level_of(model.facts)  # as the masks chose it when the model was made
     subject = Subject(model.mixture, model.frame, model.color, seed=config.random_seed, level=level)
     with whole_folder(place, records=()) as folder:
         with clock("export"), machine.progress_bar("export") as on_progress:

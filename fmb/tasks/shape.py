@@ -34,7 +34,7 @@ from fmb.shape.uncertainty import fit_covariance, look_deviation
 from fmb.tasks.check import check_capture
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture, write_moving
 from fmb.tasks.scenes import Scene, Seen, open_scene
-from fmb.tasks.shell import Followers, circumstances
+from fmb.tasks.shell import Followers, check_before, circumstances
 from fmb.whole import METRICS, whole_folder
 
 FILM_VIEWS, FILM_SECONDS = 6, 5.0
@@ -57,6 +57,7 @@ def shape(config: Config, clock: Clock) -> None:
     """Views of a mesh or a capture -> mixture to start from -> fit to them (sections 4.3 and 7.2) -> files."""
     if config.check_cameras:
         return check_capture(config)
+    check_before(config, Path(config.io.output_dir))
     with ExitStack() as live:  # the live page stays when the files are in place
         with whole_folder(config.io.output_dir) as folder:
             run = begin(config, clock, folder)

@@ -1,6 +1,7 @@
 """What tasks share: lines on the screen, what follows a fit, the model as a file."""
 
 import math
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from fm_render import Mixture
 from fmb import machine
 from fmb.config import Config
 from fmb.fields.looks import look, measure
+from fmb.files.media import ffmpeg_program
 from fmb.fit.loop import History
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.views import Views, select_views
@@ -31,6 +33,21 @@ POSE_RECORDS = ("pose.json", "bop_errors.json")  # a folder of poses has one or 
 def task_folder(config: Config) -> Path:
     """Where a task beside shape writes: a folder of its own name, so that it meets no other task's results."""
     return Path(config.io.output_dir) / config.task
+
+
+def check_before(config: Config, folder: Path) -> None:
+    """Raises ValueError for what would fail, or harm, only after the work.
+
+    That is where results in the folder would replace what they are made from, and where there is no ffmpeg for a film.
+    """
+    data, mesh = config.capture.data, config.io.mesh_file
+    if data != NONE and os.path.realpath(data) == os.path.realpath(folder):
+        raise ValueError(f"--output-dir {folder}: is the data set's own folder, whose cameras.json would be replaced")
+    if data == NONE and os.path.realpath(mesh) == os.path.realpath(folder / f"mesh.{config.export.mesh}"):
+        raise ValueError(f"{mesh}: would be replaced by the surface of the result; choose another --output-dir")
+    for name in ("film", "turntable"):
+        if getattr(config.export, name) == "mp4" and (name != "film" or config.task == "shape"):
+            ffmpeg_program(f"--{name} mp4")
 
 
 def circumstances(config: Config) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from fmb.fields.looks import look, shown
 from fmb.fields.mixtures import in_single
 from fmb.files.media import write_gif
 from fmb.files.poses import Track, write_track
+from fmb.files.safe import SUFFIXES
 from fmb.geometry.cameras import Cameras, orbit_cameras, pinhole_intrinsics
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images
@@ -35,6 +36,7 @@ from fmb.tasks.shell import task_folder
 from fmb.whole import METRICS, whole_folder
 
 NOD = 0.35  # radians: how far a simulated camera rises and sinks on its way around
+KINDS = (*SUFFIXES, ".npy", ".exr")  # of images; of the last the reader says that it reads none
 FILM_FRAMES, FILM_SECONDS = 90, 0.05  # at most, and each
 
 
@@ -105,7 +107,8 @@ def cases_of_files(config: Config, model: PoseModel) -> list[Case]:
             continue
         if not os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
             raise ValueError(f"{folder}: track takes a folder of images, in the order of their names")
-        paths += sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        files = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        paths += sorted(path for path in files if path.suffix.lower() in KINDS)
         if not paths:
             raise ValueError(f"{folder}: no images")
     lengths = {len(paths) for paths in named.values() if paths}

@@ -257,6 +257,10 @@ def test_colmap_model_beside_the_images_and_other_models(folder, scene):
     save_views(folder, scene, suffix=".png.png")
     told = "2 models in sparse/: sparse/1 is read, which has the most images (5)"
     assert told in read_capture(folder).notices
+    cameras = (folder / "sparse" / "1" / "cameras.bin").rename(folder / "apart")
+    with pytest.raises(ValueError, match=r"no cameras\.bin or cameras\.txt"):  # those of sparse/0 are others
+        read_capture(folder)
+    cameras.rename(folder / "sparse" / "1" / "cameras.bin")
     for path in (folder / "sparse" / "0").iterdir():
         path.unlink()
     (folder / "sparse" / "0").rmdir()

@@ -270,6 +270,8 @@ def test_formats_that_are_not_written(tmp_path, ball):
     message = r"mesh\.fbx: mesh format '\.fbx' is not known, allowed are \.ply, \.obj, \.glb, \.stl"
     with pytest.raises(ValueError, match=message):
         write_mesh(tmp_path / "mesh.fbx", ball)
+    with pytest.raises(ValueError, match=r"mesh\.obj: no triangles to write"):
+        write_mesh(tmp_path / "mesh.obj", trimesh.Trimesh())
 
 
 OFFSET = np.array([448122.9, 5411987.6, 233.0])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fmb.files.models import read_mixture, read_model, write_model
+from fmb.files.models import level_of, read_mixture, read_model, write_model
 from tests.files.damage import mixture_arrays
 
 
@@ -39,3 +39,9 @@ def test_models_beyond_float32_are_refused(tmp_path, place, factor, log_weight):
     path = write_model(tmp_path / "a.npz", mean, lower, np.array([0.0, log_weight]), {})
     with pytest.raises(ValueError, match=r"a\.npz: .* beyond what float32 holds"):
         read_mixture(path)
+
+
+@pytest.mark.parametrize("mesh", [None, 3, [1], {}, {"level": "x"}, {"level": None}, {"level": -1.0}, {"level": [1]}])
+def test_a_level_that_is_none(mesh):
+    assert level_of({"mesh": mesh}) == level_of({}) == 0.0
+    assert level_of({"mesh": {"level": 0.5}}) == 0.5

@@ -83,3 +83,13 @@ def test_what_is_written_is_read():
     np.testing.assert_array_equal(tables["vertex"].column["x"], POINT[:, 0])
     assert tables["vertex"].column["red"].tolist() == [0, 1, 2, 3] and parse_header(data).comments == ("a b",)
     assert tables["face"].lists["i"].value.tolist() == list(range(6))
+
+
+def test_numbers_that_the_header_does_not_name_are_left_out():
+    head = b"ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nelement face 1\n"
+    head += b"property list uchar int vertex_indices\nend_header\n"
+    for rows in (b"0 1 9\n\n2 3 9\n4 5 9 9\n3 0 1 2\n", b"0 1 2 3 4 5 3 0 1 2\n"):
+        tables = parse_ply(head + rows, ("vertex", "face"))
+        np.testing.assert_array_equal(tables["vertex"].column["x"], [0, 2, 4])
+        np.testing.assert_array_equal(tables["vertex"].column["y"], [1, 3, 5])
+        np.testing.assert_array_equal(tables["face"].lists["vertex_indices"].value, [0, 1, 2])

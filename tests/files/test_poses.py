@@ -121,6 +121,15 @@ def test_an_image_of_a_lens_is_undistorted(folder):
     assert found.notices == ("undistorted on reading (camera model FULL_OPENCV)",)
 
 
+def test_coefficients_of_a_lens_in_rows(tmp_path):
+    camera = {"fx": 70, "fy": 71, "cx": 6.5, "cy": 4.5}
+    write(tmp_path / "camera.json", {**camera, "dist_coeffs": [[0.1], [0.2], [0], [0], [0]]})
+    assert read_intrinsics(tmp_path / "camera.json").lens.parameters[:2] == (0.1, 0.2)
+    write(tmp_path / "camera.json", {**camera, "dist_coeffs": [[0.1, 0.2], [0]]})
+    with pytest.raises(ValueError, match=r"camera\.json: lens '' with 3 parameters"):
+        read_intrinsics(tmp_path / "camera.json")
+
+
 def test_integer_pixel_centres(tmp_path):
     path = write(tmp_path / "camera.json", {"fx": 70, "fy": 71, "cx": 6.0, "cy": 4.0})
     np.testing.assert_allclose(read_intrinsics(path, "integer").matrix, K)

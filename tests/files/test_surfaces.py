@@ -75,6 +75,15 @@ def test_stl_texts(tmp_path, data):
     np.testing.assert_allclose(volume(tmp_path, "a.stl", data), 1 / 6)
 
 
+def test_stl_texts_that_are_cut_short(tmp_path, capsys):
+    whole = stl("solid", "endsolid")
+    last = whole.rindex("vertex")
+    with pytest.raises(ValueError, match=r"last triangle does not end; the file is cut short"):
+        volume(tmp_path, "a.stl", whole[: whole.index("\n", last) + 1])
+    np.testing.assert_allclose(volume(tmp_path, "a.stl", whole.removesuffix("endsolid")), 1 / 6)
+    assert "a.stl: it ends without endsolid, so it may be cut short" in capsys.readouterr().out
+
+
 def test_several_solids_are_one_mesh(tmp_path):
     two = stl("solid a", "endsolid a\n") + stl("solid b", "endsolid b").replace("e+00", "e+01")
     np.testing.assert_allclose(volume(tmp_path, "a.stl", two), 1001 / 6)

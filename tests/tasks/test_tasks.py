@@ -166,6 +166,7 @@ def test_track_from_files_with_an_empty_frame(
     scale, pose, depth, files = photographed
     for name in ("depths", "masks"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / "Thumbs.db").write_text("of the system")
     for frame in range(3):
         seen = np.zeros_like(depth) if frame == 1 else depth
         np.save(tmp_path / "depths" / f"{frame}.npy", seen)  # floating: in the model's unit
@@ -273,3 +274,24 @@ def test_a_capture_is_checked_and_reconstructed(tmp_path: Path, capsys: pytest.C
     assert {"model.npz", "cameras.json", "mesh.ply", "report.html", "07_mask_overlay.png"} <= written
     assert read_mixture(tmp_path / "out" / "model.npz").color is not None
     assert "unseen views" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("shape --data . --output-dir .", "--output-dir .: is the data set's own folder, whose cameras.json would be"),
+        ("shape mesh.ply --output-dir .", "mesh.ply: would be replaced by the surface of the result; choose another"),
+        ("convert convert/mesh.ply --output-dir .", "convert/mesh.ply: would be replaced by the surface of the result"),
+        ("shape mesh.ply --film mp4", "--film mp4: no ffmpeg to write it with"),
+        ("convert mesh.ply --turntable mp4", "--turntable mp4: no ffmpeg to write it with"),
+    ],
+)
+def test_what_is_known_before_the_work(tmp_path, monkeypatch, capsys, words, said) -> None:
+    for place in (tmp_path, tmp_path / "convert"):
+        place.mkdir(exist_ok=True)
+        trimesh.creation.box().export(place / "mesh.ply")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "nowhere"))
+    assert run(words) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"error: {said}") and shown.err.count("\n") == 1 and not shown.out

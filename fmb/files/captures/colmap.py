@@ -92,8 +92,10 @@ def recognise(folder: Path) -> bool:
 
 def read(folder: Path) -> Listing:
     """The views of a model, and its points."""
-    paths = {name: _model_file(folder, name) for name in ("cameras", "images", "points3D")}
-    for name in ("cameras", "images"):
+    images = _model_file(folder, "images")
+    place = images and images.parent.relative_to(folder).as_posix()
+    paths = {name: images and _file_in(folder, place, name) for name in ("cameras", "images", "points3D")}
+    for name in ("images", "cameras"):
         if paths[name] is None:
             raise ValueError(f"{folder}: no {name}.bin or {name}.txt; expected a COLMAP model in it or in sparse/0")
     binary = {name: path is not None and path.suffix == ".bin" for name, path in paths.items()}
@@ -120,10 +122,14 @@ def read(folder: Path) -> Listing:
 
 
 def _model_file(folder: Path, name: str) -> Path | None:
-    for place in (*PLACES[:1], *_numbered(folder)[:1], *PLACES[1:]):
-        for suffix in SUFFIX_ORDER:
-            if (folder / place / (name + suffix)).is_file():
-                return path_inside(folder, f"{place}/{name}{suffix}".removeprefix("/"), folder)
+    places = (*PLACES[:1], *_numbered(folder)[:1], *PLACES[1:])
+    return next(filter(None, (_file_in(folder, place, name) for place in places)), None)
+
+
+def _file_in(folder: Path, place: str, name: str) -> Path | None:
+    for suffix in SUFFIX_ORDER:
+        if (folder / place / (name + suffix)).is_file():
+            return path_inside(folder, f"{place}/{name}{suffix}".removeprefix("/"), folder)
     return None
 
 
