@@ -69,6 +69,8 @@ def parse_flags(argv: Sequence[str], tasks: Sequence[str]) -> argparse.Namespace
     flags.task = flags.task if tasks else ""
     if tasks and flags.task not in tasks:
         hint = did_you_mean(flags.task, tasks)
+        if not hint and set(flags.task) & set("/\\."):
+            raise ConfigError(f"{flags.task}: no such file or folder")
         raise ConfigError(f"unknown task {quote(flags.task)}{hint}; must be one of {', '.join(tasks)}")
     if tasks and flags.subject is not None:
         name = subject_option(flags.task, flags.subject)
@@ -110,4 +112,7 @@ def subject_option(task: str, word: str) -> str:
     """The option that a file or folder named after the task stands for."""
     if os.path.isdir(word):
         return "data"
-    return "model_file" if task == "export" or word.lower().endswith((".npz", ".pkl")) else "mesh_file"
+    suffix = os.path.splitext(word)[1].lower()
+    if task == "shape" and suffix == ".npz":  # a capture of arrays; a model is no start
+        return "data"
+    return "model_file" if task == "export" or suffix in (".npz", ".pkl") else "mesh_file"

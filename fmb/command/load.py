@@ -12,7 +12,7 @@ from fmb.command.help_text import switch_flag
 from fmb.command.tasks import TASKS, subjects
 from fmb.command.yaml_file import Entry, read_file
 from fmb.config import DEFAULT_FILE, Config, declared, sections, switches
-from fmb.options import NONE, ConfigError, parse_value
+from fmb.options import NONE, ConfigError, parse_value, quote
 from fmb.shape.options import RELEASED
 
 
@@ -71,7 +71,8 @@ def check_read(entries: Mapping[str, Entry], flags: argparse.Namespace) -> list[
             continue
         if name in subjects(*TASKS.values()):
             works_on = " or ".join(task.works_on)
-            raise ConfigError(f"{switch_flag(name)}: task {flags.task} does not work on it, but on {works_on}")
+            label = quote(flags.subject) if flags.subject == entries[name].value else switch_flag(name)
+            raise ConfigError(f"{label}: task {flags.task} does not work on it, but on {works_on}")
         readers = [other for other, entry in TASKS.items() if entry.reads_flag(name)]
         verb = "do" if len(readers) > 1 else "does"
         notices.append(

@@ -30,6 +30,7 @@ from fmb.machine import Clock, choose_device, say
 from fmb.options import NONE
 from fmb.pictures.ellipsoids import Ball, enclosing_ball
 from fmb.pictures.turntable import ROOM, Look, common_up, side_by_side, turntable
+from fmb.tasks.shell import check_before
 from fmb.whole import whole_folder
 
 
@@ -42,8 +43,9 @@ def export_model(config: Config, clock: Clock) -> None:
         raise ValueError(f"export needs a model: {PROGRAM} export output/model.npz --mesh glb --splats true")
     with clock("load"):
         choose_device(config.cpu)
-        model = read_mixture(config.io.model_file)
         place = export_folder(config)
+        check_before(config, place)
+        model = read_mixture(config.io.model_file)
     level = level_of(model.facts)  # as the masks chose it when the model was made
     subject = Subject(model.mixture, model.frame, model.color, seed=config.random_seed, level=level)
     with whole_folder(place, records=()) as folder:

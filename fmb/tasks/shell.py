@@ -40,11 +40,13 @@ def check_before(config: Config, folder: Path) -> None:
 
     That is where results in the folder would replace what they are made from, and where there is no ffmpeg for a film.
     """
-    data, mesh = config.capture.data, config.io.mesh_file
-    if data != NONE and os.path.realpath(data) == os.path.realpath(folder):
+    data, place = config.capture.data, os.path.realpath(folder)
+    if data != NONE and os.path.realpath(data) == place:
         raise ValueError(f"--output-dir {folder}: is the data set's own folder, whose cameras.json would be replaced")
-    if data == NONE and os.path.realpath(mesh) == os.path.realpath(folder / f"mesh.{config.export.mesh}"):
-        raise ValueError(f"{mesh}: would be replaced by the surface of the result; choose another --output-dir")
+    results = [os.path.join(place, name) for name in (f"mesh.{config.export.mesh}", "splats.ply")]
+    for source in (config.io.mesh_file if data == NONE else NONE, config.io.model_file):
+        if source != NONE and os.path.realpath(source) in results:
+            raise ValueError(f"{source}: would be replaced by a result of the same name; choose another --output-dir")
     for name in ("film", "turntable"):
         if getattr(config.export, name) == "mp4" and (name != "film" or config.task == "shape"):
             ffmpeg_program(f"--{name} mp4")
