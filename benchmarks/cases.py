@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -113,6 +114,7 @@ def work(options: argparse.Namespace) -> str:
     if not chosen:
         raise ValueError(f"{options.cases}: no folder with a file `run`, or none of the names asked for")
     folder = prepare_output_dir(options.output)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # cases send it; a job in the background would ignore it
 
     def one(case: Path) -> End:
         end = run(case.resolve(), prepare_output_dir(folder / "out" / case.name).resolve(), options.limit)

@@ -103,7 +103,7 @@ def held() -> Iterator[None]:
 
 
 class Outlet:
-    """A stream whose reader may go away, and which may lack letters: neither is a reason to lose a result."""
+    """A stream that never fails: its reader may go away, and it may lack letters; a result is worth more."""
 
     def __init__(self, stream: Any):
         self.stream, self.error = stream, None

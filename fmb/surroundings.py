@@ -16,8 +16,8 @@ SET = {"matplotlib": {"MPLBACKEND": "agg"}, "jax": dict.fromkeys(JAX.split())}  
 def own_environment() -> Iterator[None]:
     """The environment as this program needs it, for libraries that are loaded within; as it was afterwards.
 
-    A library that is loaded already belongs to whoever has loaded it. $FMB_TRACEBACK, for who looks for a fault, leaves
-    everything as it is.
+    A library that is loaded already belongs to whoever has loaded it. With $FMB_TRACEBACK, which helps to look for a
+    fault, everything stays as it is.
     """
     wanted = {name: value for library in SET if library not in sys.modules for name, value in SET[library].items()}
     before = {name: os.environ.get(name) for name in wanted}

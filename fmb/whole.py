@@ -95,9 +95,9 @@ def refusals(shown: Path) -> Iterator[None]:
 def find_place(shown: Path, records: tuple[str, ...]) -> Place:
     """The folder, and whether it can be swapped.
 
-    It is not where that would surprise or fail: this process works in it (`--output-dir .`), it or a folder in it is
-    mounted (containers) or cannot be moved, somebody else owns it, or it holds no run of this task but other things (a
-    home folder).
+    It cannot where this process works in it (`--output-dir .`), where it or a folder in it is mounted (containers) or
+    cannot be moved, and where somebody else owns it. It is not where it holds other things but no run of this task, as
+    a home folder does.
     """
     path = shown.resolve()
     if not path.exists():
