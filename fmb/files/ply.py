@@ -1,6 +1,7 @@
 """PLY files as tables of numbers: text or binary in either byte order, with whatever elements and lists they hold."""
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -144,15 +145,17 @@ def parse_numbers(text: bytes) -> tuple[Float[np.ndarray, " number"], str]:
     """The numbers of a text up to the first word that is none, and that word."""
     text = text.strip()
     try:
-        return np.fromstring(text, float, sep=" ") if text else np.zeros(0), ""
-    except ValueError:
+        with warnings.catch_warnings(action="error", category=DeprecationWarning):  # NumPy before 2.4 only warns
+            return np.fromstring(text, float, sep=" ") if text else np.zeros(0), ""
+    except (ValueError, DeprecationWarning):
         words = text.split()
-        first = next((place for place, word in enumerate(words) if not _is_number(word)), len(words))
+        first = next((place for place, word in enumerate(words) if not is_number(word)), len(words))
         word = words[first][:40].decode(errors="backslashreplace") if first < len(words) else ""
         return np.array([float(word) for word in words[:first]]), word
 
 
-def _is_number(word: bytes) -> bool:
+def is_number(word: str | bytes) -> bool:
+    """Whether Python reads the word as a number."""
     try:
         float(word)
     except ValueError:

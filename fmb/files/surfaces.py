@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from fmb.files.ply import Table, parse_numbers, parse_ply
+from fmb.files.ply import Table, is_number, parse_numbers, parse_ply
 from fmb.files.safe import Broken
 
 STL_HEADER, STL_FACE = 80, 50  # bytes of a binary STL file, with the number of faces in 4 bytes between
@@ -98,17 +98,33 @@ def strip_triangles(strip: np.ndarray) -> np.ndarray:
     return face
 
 
-def number_rows(lines: Sequence[tuple[int, list[str]]], what: str, least: int) -> list[list[float]]:
+Line = tuple[int, list[str]]  # its number and its words
+
+
+class Rows(NamedTuple):
+    """Rows of numbers, one after the other, as `length` numbers each from place `start` on."""
+
+    value: Float[np.ndarray, " number"]
+    length: Int[np.ndarray, " row"]
+    start: Int[np.ndarray, " row"]
+
+    def columns(self, first: int | np.ndarray, count: int) -> Float[np.ndarray, "row count"]:
+        """So many numbers of each row, from the place `first` in it on."""
+        return self.value[(self.start + first)[:, None] + np.arange(count)]
+
+
+def number_rows(lines: Sequence[Line], what: str, least: int) -> Rows:
     """The words of lines as numbers, at least so many of them.  Raises Broken that names the line."""
-    rows = []
-    for number, words in lines:
-        try:
-            rows.append([float(word) for word in words])
-        except ValueError:
-            raise Broken(f"line {number}: {not_numbers(what, ' '.join(words))}") from None
-        if len(words) < least:
-            raise Broken(f"line {number}: {what} with {len(words)} numbers, needs {least}")
-    return rows
+    length = np.array([len(words) for _, words in lines], np.int64)
+    try:
+        value = np.array([word for _, words in lines for word in words], float)
+    except ValueError:
+        number, words = next(line for line in lines if not all(map(is_number, line[1])))
+        raise Broken(f"line {number}: {not_numbers(what, ' '.join(words))}") from None
+    short = np.flatnonzero(length < least)
+    if len(short):
+        raise Broken(f"line {lines[short[0]][0]}: {what} with {length[short[0]]} numbers, needs {least}")
+    return Rows(value, length, np.cumsum(length) - length)
 
 
 def not_numbers(what: str, text: str) -> str:
@@ -120,8 +136,8 @@ def not_numbers(what: str, text: str) -> str:
 def parse_off(data: bytes) -> Surface:
     """Polygons of an OFF file of any kind (COFF, NOFF, 4OFF, ...), in text."""
     text = data.decode("utf-8-sig", errors="backslashreplace")
-    lines = [(n, line.partition("#")[0].split()) for n, line in enumerate(text.splitlines(), start=1)]
-    lines = [(n, words) for n, words in lines if words]
+    lines = enumerate(text.splitlines(), start=1)
+    lines = [(n, words) for n, line in lines if (words := line.partition("#")[0].split())]
     kind = re.fullmatch(r"(ST)?(C)?(N)?(4)?(n)?OFF(.*)", lines[0][1][0]) if lines else None
     if not kind:
         raise Broken("does not begin with OFF")
@@ -129,37 +145,42 @@ def parse_off(data: bytes) -> Surface:
         raise Broken(f"is {' '.join(lines[0][1])[:40]}; only OFF in text and three dimensions is read")
     head = [*filter(None, [kind[6]]), *lines[0][1][1:]]  # the counts may follow the word at once
     lines = [(lines[0][0], head), *lines[1:]] if head else lines[1:]
-    counts = number_rows(lines[:1], "counts", 2)
-    if not counts or not all(0 <= count == int(count) <= len(data) for count in counts[0][:2]):
+    counts = number_rows(lines[:1], "counts", 2).value[:2]
+    if not len(counts) or not np.all((counts >= 0) & (counts == np.floor(counts)) & (counts <= len(data))):
         raise Broken("no number of vertices and faces")
-    vertices, faces = (int(count) for count in counts[0][:2])
+    vertices, faces = counts.astype(int).tolist()
     if len(lines) < 1 + vertices + faces:
         raise Broken(f"{len(lines) - 1} lines for {vertices} vertices and {faces} faces; the file is cut short")
     axes = 4 if kind[4] else 3
     rows = number_rows(lines[1 : 1 + vertices], "vertex", axes)
-    position = np.array([row[:axes] for row in rows], float).reshape(-1, axes)
+    position = rows.columns(0, axes)
     with np.errstate(all="ignore"):  # what is not finite is refused later
         position = position[:, :3] / position[:, 3:] if kind[4] else position
     skipped = axes + (3 if kind[3] else 0)
-    color = _off_colors([row[skipped : skipped + 4] for row in rows]) if kind[2] else None
+    color = _off_colors(rows, skipped) if kind[2] else None
     return _off_faces(lines[1 + vertices : 1 + vertices + faces], position, color)
 
 
-def _off_faces(lines: list[tuple[int, list[str]]], position: np.ndarray, color: np.ndarray | None) -> Surface:
+def _off_faces(lines: list[Line], position: np.ndarray, color: np.ndarray | None) -> Surface:
     rows = number_rows(lines, "face", 1)
-    for (number, _), row in zip(lines, rows, strict=True):
-        if not 0 <= row[0] == int(row[0]) < len(row) or any(index != int(index) for index in row[1 : 1 + int(row[0])]):
-            raise Broken(f"line {number}: face of {row[0]:g} vertices with {len(row) - 1} numbers after it")
-    length = np.array([int(row[0]) for row in rows], np.int64)
-    corner = np.array([index for row in rows for index in row[1 : 1 + int(row[0])]], np.float64).astype(np.int64)
-    return Surface(position, corner, length, color, _off_colors([row[1 + int(row[0]) :] for row in rows]))
+    corners = rows.value[rows.start]
+    place = np.arange(len(rows.value)) - np.repeat(rows.start, rows.length)  # in the row
+    is_corner = (place > 0) & (place <= np.repeat(corners, rows.length))
+    wrong = (corners < 0) | (corners != np.floor(corners)) | ~(corners < rows.length)
+    odd = is_corner & (rows.value != np.floor(rows.value))
+    wrong[np.repeat(np.arange(len(corners)), rows.length)[odd]] = True
+    if wrong.any():
+        row = np.flatnonzero(wrong)[0]
+        words = f"face of {corners[row]:g} vertices with {rows.length[row] - 1} numbers after it"
+        raise Broken(f"line {lines[row][0]}: {words}")
+    length = corners.astype(np.int64)
+    return Surface(position, rows.value[is_corner].astype(np.int64), length, color, _off_colors(rows, 1 + length))
 
 
-def _off_colors(rows: list[list[float]]) -> np.ndarray | None:
+def _off_colors(rows: Rows, first: int | np.ndarray) -> np.ndarray | None:
     # one number is the place in a map that is not in the file
-    if not rows or min(map(len, rows)) < 3:
-        return None
-    return levels(np.array([row[: min(4, *map(len, rows))] for row in rows], float))
+    count = int((rows.length - first).min(initial=4))
+    return levels(rows.columns(first, count)) if count >= 3 and len(rows.length) else None
 
 
 def parse_stl(data: bytes) -> Surface:
@@ -228,11 +249,12 @@ def parse_obj(data: bytes) -> Surface:
     Raises Broken, naming the line, for a face that is no list of three or more vertices that exist.
     """
     text = data.decode("utf-8-sig", errors="replace").replace("\\\r\n", " ").replace("\\\n", " ")
-    vertices, corner, length, lines = [], [], [], []
+    vertices: list[Line] = []
+    corner, length, lines = [], [], []
     for number, line in enumerate(text.splitlines(), start=1):
         kind, rest = [*line.split(maxsplit=1), "", ""][:2]
         if kind == "v":
-            vertices += number_rows([(number, rest.partition("#")[0].split())], "vertex", 3)
+            vertices.append((number, rest.partition("#")[0].split()))
         elif kind == "f":
             polygon = _polygon(rest, number, len(vertices))
             corner += polygon
@@ -240,10 +262,9 @@ def parse_obj(data: bytes) -> Surface:
             lines.append(number)
     corner, length = np.array(corner, np.int64), np.array(length, np.int64)
     _check_corners(corner, np.repeat(np.array(lines, np.int64), length), len(vertices))
-    position = np.array([vertex[:3] for vertex in vertices], float).reshape(-1, 3)
-    colored = len(vertices) > 0 and all(len(vertex) == 6 for vertex in vertices)
-    color = levels(np.array([vertex[3:] for vertex in vertices])) if colored else None
-    return Surface(position, corner, length, color)
+    rows = number_rows(vertices, "vertex", 3)
+    colored = len(vertices) > 0 and np.all(rows.length == 6)
+    return Surface(rows.columns(0, 3), corner, length, levels(rows.columns(3, 3)) if colored else None)
 
 
 def _polygon(rest: str, number: int, count: int) -> list[int]:

@@ -1,5 +1,7 @@
 """PLY tables of every kind come back as NumPy wrote them."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -72,6 +74,17 @@ def test_words_that_are_no_numbers_are_named():
         parse_ply(header("ascii") + b"1 2 3 0,1 4 5", ("vertex",))
     with pytest.raises(Broken, match=r"element vertex: level 300 is no uint8"):
         parse_ply(header("ascii") + b"1 2 300 " * 4, ("vertex",))
+
+
+def test_numpy_that_only_warns_reads_no_part_of_a_text(monkeypatch):
+    def older(text, *_, **__):
+        warnings.warn("unmatched data", DeprecationWarning, stacklevel=2)
+        return np.ones(1)
+
+    monkeypatch.setattr(np, "fromstring", older)
+    with warnings.catch_warnings(action="ignore"):
+        number, word = parse_numbers(b"1 2 x 3")
+    assert number.tolist() == [1, 2] and word == "x"
 
 
 def test_what_is_written_is_read():

@@ -47,11 +47,22 @@ def test_off_of_every_kind(tmp_path, data):
         (off("OFF\n4 5 0\n"), "8 lines for 4 vertices and 5 faces; the file is cut short"),
         (off("OFF\n4 4 0\n").replace("1 0 0\n", "1,5 0 0\n", 1), r"line 4: vertex '1,5 0 0' has decimal commas"),
         (off("OFF\n4 4 0\n").replace("3 1 2 3", "4 1 2 3"), "line 10: face of 4 vertices with 3 numbers after it"),
+        (off("OFF\n4 4 0\n").replace("3 1 2 3", "3 1 2 .5"), "line 10: face of 3 vertices with 3 numbers after it"),
+        (off("OFF\n\n4 4 0\n").replace("3 1 2 3", "3 1 2 x"), "line 11: face '3 1 2 x' is not made of numbers"),
+        (off("OFF\n4 4 0\n").replace("1 0 0\n", "1 0\n", 1), "line 4: vertex with 2 numbers, needs 3"),
     ],
 )
 def test_off_that_cannot_be_read(tmp_path, data, words):
     with pytest.raises(ValueError, match=words):
         volume(tmp_path, "a.off", data)
+
+
+def test_off_with_polygons_of_many_lengths(tmp_path):
+    faces = "4 0 3 2 1 255 0 0\n3 0 1 4 0 255 0 7\n3 1 2 4 0 0 255\n3 2 3 4 9 9 9\n3 3 0 4 9 9 9 9\n"
+    pyramid = "OFF 5 5\n0 0 0\n1 0 0\n1 1 0\n0 1 0\n0 0 1\n" + faces
+    assert volume(tmp_path, "a.off", pyramid) == pytest.approx(1 / 3)
+    colors = read_mesh(tmp_path / "a.off").visual.face_colors.tolist()
+    assert colors[:3] == [[255, 0, 0, 255]] * 2 + [[0, 255, 0, 255]]
 
 
 def stl(begin: str, end: str, loop: str = "endloop") -> str:
