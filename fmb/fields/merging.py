@@ -13,6 +13,7 @@ from fm_render import Mixture
 from fmb.fields.mixtures import lower_factor
 
 THOMSEN = 1.6075  # exponent of Thomsen's formula for the surface of an ellipsoid, off by 1.1 % at most
+THINNEST = 1e-6  # axis of a group, in its longest: of two points or a disc the square would be lost in rounding
 
 
 def merge_mixture(
@@ -29,49 +30,57 @@ def merge_mixture(
     mean = np.asarray(mixture.mean, float) - origin
     spread = np.linalg.inv(np.asarray(mixture.precision_cholesky, float))
     covariance = np.swapaxes(spread, 1, 2) @ spread
-    log_mass = np.asarray(mixture.log_weight, float) + np.log(_shadow(covariance))
-    top = log_mass.max()
-    mass = np.exp(log_mass - top)
-    group = _groups(mean, mass, count)
-    share = mass / np.bincount(group, mass)[group]
+    log_mass = np.asarray(mixture.log_weight, float) + _log_shadow(covariance)
+    group = _groups(mean, log_mass, count)
+    total = np.full(group.max() + 1, -np.inf)
+    np.logaddexp.at(total, group, log_mass)
+    share = np.exp(log_mass - total[group])
     middle = _sums(group, share[:, None] * mean)
     offset = mean - middle[group]
     second = _sums(group, share[:, None, None] * (covariance + offset[:, :, None] * offset[:, None, :]))
-    log_weight = np.log(np.bincount(group, mass)) + top - np.log(_shadow(second))
-    factor = lower_factor(np.swapaxes(np.linalg.inv(np.linalg.cholesky(second)), 1, 2))
-    return Mixture(origin + middle, factor, log_weight), _sums(group, share[:, None] * color)
+    square, axes = np.linalg.eigh(second)
+    square = np.maximum(square, THINNEST**2 * square[:, -1:])
+    factor = lower_factor(axes / np.sqrt(square)[:, None, :])
+    return Mixture(origin + middle, factor, total - _log_shadow(second)), _sums(group, share[:, None] * color)
 
 
-def _shadow(covariance: np.ndarray) -> np.ndarray:
-    """Mean area of the shadows of ellipsoids, but for a factor: a quarter of their surface (Cauchy)."""
+def _log_shadow(covariance: np.ndarray) -> np.ndarray:
+    """Logarithm of the mean area of the shadows of ellipsoids, a quarter of their surface (Cauchy), but for a factor.
+
+    In logs, for areas that double precision does not hold.
+    """
     square = np.maximum(np.linalg.eigvalsh(covariance), np.finfo(float).tiny)
-    a, b, c = (square[:, k] ** (THOMSEN / 2.0) for k in range(3))
-    return ((a * b + a * c + b * c) / 3.0) ** (1.0 / THOMSEN)
+    a, b, c = THOMSEN / 2.0 * np.log(square).T
+    return (np.logaddexp(np.logaddexp(a + b, a + c), b + c) - np.log(3.0)) / THOMSEN
 
 
-def _groups(mean: np.ndarray, mass: np.ndarray, count: int) -> Int[np.ndarray, " mixture"]:
+def _groups(mean: np.ndarray, log_mass: np.ndarray, count: int) -> Int[np.ndarray, " mixture"]:
     """The group of each component, numbered from 0."""
     group = np.zeros(len(mean), int)
-    made, left = 1, [_spread(mean, mass, np.arange(len(mean)), 0)]
+    log_mass = log_mass - log_mass.max()
+    made, left = 1, [_spread(mean, log_mass, np.arange(len(mean)), 0)]
     while left and made < count:
         moment, name, _, members, along, middle = heapq.heappop(left)
         beyond = (mean[members] - middle) @ along > 0.0
         if moment == 0.0 or not 0 < np.count_nonzero(beyond) < len(members):
             continue  # all in one place
         group[members[beyond]] = made
-        heapq.heappush(left, _spread(mean, mass, members[~beyond], name))
-        heapq.heappush(left, _spread(mean, mass, members[beyond], made))
+        heapq.heappush(left, _spread(mean, log_mass, members[~beyond], name))
+        heapq.heappush(left, _spread(mean, log_mass, members[beyond], made))
         made += 1
     return group
 
 
-def _spread(mean: np.ndarray, mass: np.ndarray, members: np.ndarray, name: int) -> tuple:
+def _spread(mean: np.ndarray, log_mass: np.ndarray, members: np.ndarray, name: int) -> tuple:
     """A group for the heap, widest first: its moment, its name, its members, its longest axis and its middle."""
-    share = mass[members] / mass[members].sum()
+    top = log_mass[members].max()
+    share = np.exp(log_mass[members] - top)
+    mass = np.exp(top) * share.sum()
+    share /= share.sum()
     middle = share @ mean[members]
     offset = mean[members] - middle
     moment, axes = np.linalg.eigh((share[:, None] * offset).T @ offset)
-    return -moment[-1] * mass[members].sum(), name, len(members), members, axes[:, -1], middle
+    return -moment[-1] * mass, name, len(members), members, axes[:, -1], middle
 
 
 def _sums(group: np.ndarray, values: np.ndarray) -> np.ndarray:

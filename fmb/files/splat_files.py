@@ -27,6 +27,7 @@ COLUMNS = {
 }
 MOST_COMPONENTS = 500  # of a mixture from splats: silhouettes of 2,000 keep an IoU of 0.993, a mesh takes a minute
 OPAQUE_LOGIT = 16.0  # in place of infinity: float32 tells no larger opacity from 1
+THINNEST = 1e-8  # axis of a splat, in its longest: double precision inverts no thinner ones
 FLATNESS = 0.01  # thickness of a splat that has none, in its smaller axis
 LEAST_LOG, MOST_LOG = -300.0, 300.0  # of scales: beyond them squares leave double precision
 HUGE, ALIKE = 10.0, 1000.0  # largest scale: of the size of the cloud, and of the scale of most splats, together
@@ -102,7 +103,8 @@ def _usable(path: Path, splats: Splats) -> Splats:
     if bad.any():
         say(f"{path}: {np.count_nonzero(bad)} of {total} splats are left out: {words}")
     opacity = np.minimum(splats.opacity, np.where(np.isinf(splats.opacity), OPAQUE_LOGIT, np.inf))
-    return Splats(*(field[~bad & ~empty] for field in splats._replace(opacity=opacity)))
+    log_scale = np.maximum(splats.log_scale, splats.log_scale.max(axis=1, keepdims=True) + np.log(THINNEST))
+    return Splats(*(field[~bad & ~empty] for field in splats._replace(opacity=opacity, log_scale=log_scale)))
 
 
 def _flat_ones(splats: Splats) -> Splats:

@@ -55,3 +55,13 @@ def test_nothing_is_merged_that_is_few_and_nothing_split_that_is_one():
     same = mixture._replace(mean=np.zeros((5, 3)))
     merged, _ = merge_mixture(same, color, 3)
     assert len(merged.mean) == 1 and np.isclose(np.exp(merged.log_weight[0]), 5 * np.exp(0.5))
+
+
+def test_components_of_sizes_that_squares_do_not_hold():
+    mean = np.random.default_rng(1).normal(size=(40, 3))
+    scale = np.exp(np.where(np.arange(40) % 2, -299.0, -1.0))[:, None] * np.ones(3)
+    scale[0, 2] = 1e-8 * scale[0, 0]
+    mixture = Mixture(mean, np.eye(3) / scale[:, :, None], np.zeros(40))
+    for part in (mixture, Mixture(*(field[1::2] for field in mixture))):  # large and tiny ones, tiny ones alone
+        merged, color = merge_mixture(part, np.zeros((len(part.mean), 3)), 10)
+        assert len(merged.mean) == 10 and all(np.isfinite(field).all() for field in (*merged, color))

@@ -250,6 +250,12 @@ def test_bad_rows_are_left_out_and_counted(tmp_path, capsys):
     assert_allclose(thick, np.exp(-2.0) * np.array([0.01, 1.0, 1.0]), rtol=1e-5)
 
 
+def test_splats_as_thin_as_nothing_are_merged(tmp_path):
+    (tmp_path / "a.ply").write_bytes(splat_file(0, 600, opacity=1.0, scale_0=-2.0, scale_1=-2.0, scale_2=-299.0))
+    found = read_splats(tmp_path / "a.ply").mixture
+    assert len(found.mean) == MOST_COMPONENTS and all(np.isfinite(field).all() for field in found)
+
+
 def test_discs_of_2dgs_are_thin(tmp_path):
     head, end, body = splat_file(0, 3, opacity=1.0, scale_0=-2.0).partition(b"end_header\n")
     values = np.frombuffer(body, "<f4").reshape(3, -1)
