@@ -48,7 +48,10 @@ def section_of(name: str) -> str:
 
 
 def load_mesh(path: str | Path) -> trimesh.Trimesh:
-    """The triangles of a mesh file, cleaned, in the file's frame. Raises ValueError where there is nothing to use."""
+    """The triangles of a mesh file, cleaned, in the file's frame; what is odd about the file is told on stderr.
+
+    Raises ValueError where there is nothing to use.
+    """
     return read_mesh(path)
 
 

@@ -23,9 +23,7 @@ from jaxtyping import UInt8
 
 DOTS_PER_INCH = 150
 UNIT = "input units"  # of depths: those of the mesh
-
-
-LONGEST = 180  # bytes of a name that leave room for the rest of a partial file's
+LONGEST = 180  # bytes of a name that leave room for the rest of a hidden one's
 
 
 @contextmanager
@@ -262,3 +260,9 @@ def say(*lines: str) -> None:
     """Prints the lines that say something."""
     for line in filter(None, lines):
         print(line, flush=True)
+
+
+def warn(*lines: str) -> None:
+    """Prints the lines that say something to stderr: what is odd about a file, also in programs of others."""
+    for line in filter(None, lines):
+        print(line, file=sys.stderr, flush=True)

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fmb.ends import held
-from fmb.machine import reason, write_text
+from fmb.machine import LONGEST, reason, write_text
 
 METRICS = "metrics.json"
 HIDDEN = re.compile(r"\.(?P<label>.*)\.(?P<process>[0-9]{1,7})\.(?P<inode>[0-9]+|new[0-9a-f]+)\.partial", re.DOTALL)
 INSIDE = "run"  # label of a hidden folder that stands in the folder itself
-LONGEST = 180  # bytes of a name that leave room for the rest of a hidden one
 LARGEST_RECORD = 2**26  # bytes
 AT_CWD, EXCHANGE = -100, 2  # of Linux's renameat2
 

@@ -5,6 +5,7 @@ import binascii
 import math
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from fmb.files.door import Refusal, read_bytes
-from fmb.files.safe import Broken, parse_json
+from fmb.files.safe import Broken, parse_json, path_inside
 from fmb.files.surfaces import Surface, levels, strip_triangles
 
 TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}  # componentType
@@ -119,17 +120,11 @@ def _buffer_bytes(buffer: dict[str, Any], binary: bytes | None, folder: Path) ->
             raise Broken("a buffer in the file itself is not base64") from None
     for name in dict.fromkeys((uri, unquote(uri))):  # some write names as they are, most in percents
         try:
-            path = (folder / name).resolve()
-            inside, there = path.is_relative_to(folder.resolve()), path.is_file()
-        except (OSError, ValueError, RuntimeError):  # a name too long or with a zero byte, a loop of links
-            inside, there = True, False
-        if not inside:
-            raise Broken(f"refers to {uri!r}, which is not a buffer beside it")
-        if there:
-            try:
-                return read_bytes(path)
-            except Refusal:
-                break
+            path = path_inside(folder, name, folder)
+        except ValueError:
+            raise Broken(f"refers to {uri[:200]!r}, which is not a buffer beside it") from None
+        with suppress(Refusal):
+            return read_bytes(path)
     raise Broken(f"its buffer {uri[:200]!r} cannot be read")
 
 

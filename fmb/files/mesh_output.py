@@ -11,7 +11,7 @@ from fmb.files.gltf import parse_gltf
 from fmb.files.ply import encode_ply
 from fmb.files.surfaces import PARSERS, STL_OFFSET, Surface
 from fmb.geometry.polygons import triangulate
-from fmb.machine import replacing, say
+from fmb.machine import replacing, warn
 
 FINEST = 2.0**-24  # of a coordinate: what float32 rounds it by
 ROUNDED = 1e-6  # of the size of an object: rounding that nobody sees
@@ -37,12 +37,18 @@ def offset_words(offset: Float[np.ndarray, "3"]) -> str:
     return " ".join(map(repr, offset.tolist()))
 
 
+def offset_notice(path: Path, offset: Float[np.ndarray, "3"]) -> str:
+    """A line about coordinates that are written without the offset; empty for none."""
+    words = f"{path.name}: holds float32 alone, so coordinates are written without the offset {offset_words(offset)}"
+    return words if offset.any() else ""
+
+
 def write_mesh(path: str | Path, mesh: trimesh.Trimesh) -> Path:
     """Writes a mesh in the format of the suffix, one of MESH_FORMATS; colours of vertices where the format has them.
 
     PLY and OBJ hold coordinates in double. GLB and STL round to float32: where that would show, as it does far from the
     origin, the coordinates are written without an offset, which GLB's node adds again, and STL's header tells.
-    What was written is read once, and a difference in size, area or volume is said.
+    What was written is read once, and a difference in size, area or volume is told on stderr.
     Raises ValueError for another suffix, a mesh without triangles, and where the file cannot be written.
     """
     path = Path(path)
@@ -55,9 +61,9 @@ def write_mesh(path: str | Path, mesh: trimesh.Trimesh) -> Path:
     data = encode(mesh, offset)
     with replacing(path) as partial:
         partial.write_bytes(data)
-    if offset.any() and path.suffix.lower() == ".stl":
-        say(f"{path.name}: holds float32 alone, so coordinates are written without the offset {offset_words(offset)}")
-    say(*(f"{path.name}: {words}" for words in differences(mesh, surfaces(data, path))))
+    if path.suffix.lower() == ".stl":
+        warn(offset_notice(path, offset))
+    warn(*(f"{path.name}: {words}" for words in differences(mesh, surfaces(data, path))))
     return path
 
 

@@ -11,7 +11,7 @@ from fmb.files.safe import Broken
 from fmb.files.surfaces import PARSERS, Surface, in_utf8
 from fmb.geometry.interior import capped
 from fmb.geometry.polygons import triangulate
-from fmb.machine import say
+from fmb.machine import warn
 
 LARGEST_MESH = LARGEST_FILE
 MERGE_TOLERANCE = 1e-8  # vertices closer than this, in units of the longest box side, are one vertex
@@ -57,14 +57,14 @@ def read_mesh(path: str | Path) -> trimesh.Trimesh:
 
 
 def _part(path: Path, surface: Surface) -> trimesh.Trimesh:
-    """The surface in triangles; what was odd about it is said."""
+    """The surface in triangles; what was odd about it is told on stderr."""
     _check(path, surface.position, surface.corner)
     with np.errstate(all="ignore"):  # numbers too large for areas are refused with the whole
         made = triangulate(surface.position, surface.corner, surface.length)
     notice = surface.notice and f"{path}: {surface.notice}"
     if made.excess > OVERLAP:
         notice += f"\n{path}: polygons that cross themselves or are not flat, {made.excess:.1%} of their area twofold"
-    say(notice.strip())
+    warn(notice.strip())
     by_face = surface.vertex_color is None and surface.face_color is not None
     colors = {"face_colors": surface.face_color[made.polygon]} if by_face else {"vertex_colors": surface.vertex_color}
     return trimesh.Trimesh(surface.position, made.face, process=False, **colors)

@@ -10,11 +10,11 @@ from jaxtyping import Float
 from fm_render import Mixture
 from fmb.fields.merging import merge_mixture
 from fmb.files.door import BROKEN, Refusal, read_bytes
-from fmb.files.mesh_output import float32_offset, offset_words
+from fmb.files.mesh_output import float32_offset, offset_notice, offset_words
 from fmb.files.ply import Table, encode_ply, parse_header, parse_numbers, parse_ply
 from fmb.files.safe import Broken
 from fmb.files.splats import HARMONIC, Splats, mixture_from_splats
-from fmb.machine import replacing, say
+from fmb.machine import replacing, warn
 
 MARK = "fuzzy metaballs, opaque components as widened splats"  # comment of our files, for `widened` on the way back
 OFFSET = "offset "  # comment of our files: what is to be added to x, y and z
@@ -55,7 +55,7 @@ def read_splats(path: str | Path) -> SplatModel:
 
     Files that we wrote give the mixture they were written from, unless it has more than MOST_COMPONENTS: those are
     merged with their neighbours. Harmonics of higher degree are not read. Rows that are not finite, without rotation,
-    far away or far too large are left out and counted, as are empty ones. What was done is said in a line.
+    far away or far too large are left out and counted, as are empty ones. What was done is told on stderr.
     Raises ValueError that names the file: missing, no such file, or with more bad rows than good ones.
     """
     path = Path(path)
@@ -76,7 +76,7 @@ def read_splats(path: str | Path) -> SplatModel:
     mixture, color = mixture_from_splats(splats, found.ours)
     merged, merged_color = merge_mixture(mixture, color, MOST_COMPONENTS)
     if len(merged.mean) < len(mixture.mean):
-        say(
+        warn(
             f"{path}: {len(mixture.mean)} splats are merged into {len(merged.mean)} components, each of its group's "
             "mass, middle and spread"
         )
@@ -84,7 +84,7 @@ def read_splats(path: str | Path) -> SplatModel:
 
 
 def _usable(path: Path, splats: Splats) -> Splats:
-    """The splats that can be seen, with finite numbers; what was left out is said.  Raises ValueError for few."""
+    """The splats that can be seen, with finite numbers; what was left out is told.  Raises ValueError for few."""
     total = len(splats.mean)
     with np.errstate(all="ignore"):
         splats = _flat_ones(splats)
@@ -101,7 +101,7 @@ def _usable(path: Path, splats: Splats) -> Splats:
         words = ", ".join(filter(None, [words, empty.any() and f"{np.count_nonzero(empty)} empty"]))
         raise ValueError(f"{path}: too few of its {total} splats can be used: {words}")
     if bad.any():
-        say(f"{path}: {np.count_nonzero(bad)} of {total} splats are left out: {words}")
+        warn(f"{path}: {np.count_nonzero(bad)} of {total} splats are left out: {words}")
     opacity = np.minimum(splats.opacity, np.where(np.isinf(splats.opacity), OPAQUE_LOGIT, np.inf))
     log_scale = np.maximum(splats.log_scale, splats.log_scale.max(axis=1, keepdims=True) + np.log(THINNEST))
     return Splats(*(field[~bad & ~empty] for field in splats._replace(opacity=opacity, log_scale=log_scale)))
@@ -251,6 +251,5 @@ def write_splats(path: str | Path, splats: Splats) -> Path:
     data = encode_ply({"vertex": {name: columns[:, k] for k, name in enumerate(PROPERTIES)}}, comments)
     with replacing(path) as partial:
         partial.write_bytes(data)
-    if offset.any():
-        say(f"{path.name}: holds float32 alone, so positions are written without the offset {offset_words(offset)}")
+    warn(offset_notice(path, offset))
     return path

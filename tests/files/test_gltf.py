@@ -62,7 +62,7 @@ def test_quantised_positions_mean_what_they_stand_for(tmp_path, kind, largest, c
     assert mesh(tmp_path, content).volume == pytest.approx(8 / 6)
     content["accessors"][0].pop("normalized")
     assert mesh(tmp_path, content).volume == pytest.approx(8 / 6 * float(largest) ** 3)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr() == ("", "")
 
 
 def test_bounds_that_are_not_those_of_the_file_are_told(tmp_path, capsys):
@@ -70,7 +70,7 @@ def test_bounds_that_are_not_those_of_the_file_are_told(tmp_path, capsys):
     content["accessors"][0] |= {"min": [0, 0, 0], "max": [1, 1, 7]}
     mesh(tmp_path, content)
     assert "says that vertices lie from (0, 0, 0) to (1, 1, 7), they lie from (0, 0, 0) to (1, 1, 1)" in (
-        capsys.readouterr().out
+        capsys.readouterr().err
     )
 
 

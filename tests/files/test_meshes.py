@@ -287,7 +287,7 @@ def test_far_from_the_origin_no_digit_is_lost(tmp_path, ball, suffix, capsys):
     near = trimesh.load_mesh(path).bounds
     if suffix == ".stl":
         said = "mesh.stl: holds float32 alone, so coordinates are written without the offset 448133.0 5411968.0 263.0\n"
-        assert capsys.readouterr().out == said and np.abs(near).max() < 10.0
+        assert capsys.readouterr().err == said and np.abs(near).max() < 10.0
     else:
         np.testing.assert_allclose(near - OFFSET, ball.bounds - OFFSET, atol=1e-6)
 

@@ -243,7 +243,7 @@ def test_bad_rows_are_left_out_and_counted(tmp_path, capsys):
     path.write_bytes(head + end + values.tobytes())
     found = read_splats(path).mixture
     said = f"{path}: 3 of 12 splats are left out: 1 not finite, 1 without a rotation, 1 far away or far too large\n"
-    assert capsys.readouterr().out == said
+    assert capsys.readouterr().err == said
     assert len(found.mean) == 8 and np.isfinite(np.concatenate([field.ravel() for field in found])).all()
     assert np.exp(found.log_weight[0]) == pytest.approx(16.0, abs=1e-3)  # opaque
     thick = np.sqrt(np.linalg.eigvalsh(np.linalg.inv(found.precision_cholesky[2] @ found.precision_cholesky[2].T)))
@@ -318,13 +318,13 @@ def test_many_splats_are_merged_in_a_line(tmp_path, capsys):
     path = tmp_path / "a.ply"
     path.write_bytes(splat_file(0, 20_000, opacity=1.0, scale_0=-3.0, scale_1=-3.0, scale_2=-3.0))
     assert len(read_splats(path).mixture.mean) == MOST_COMPONENTS
-    assert f"{path}: 20000 splats are merged into {MOST_COMPONENTS} components" in capsys.readouterr().out
+    assert f"{path}: 20000 splats are merged into {MOST_COMPONENTS} components" in capsys.readouterr().err
 
 
 def test_splats_far_from_the_origin_keep_their_digits(tmp_path, capsys):
     near = mixture()
     offset = np.array([448123.0, 5411988.0, 233.0])
     path = write_splats(tmp_path / "a.ply", splats_from_mixture(near._replace(mean=np.asarray(near.mean) + offset)))
-    assert "positions are written without the offset" in capsys.readouterr().out
+    assert "coordinates are written without the offset" in capsys.readouterr().err
     assert_allclose(read_splats(path).mixture.mean - offset, near.mean, atol=1e-5)
     assert np.abs(trimesh.load(path).vertices).max() < 10.0
