@@ -252,11 +252,11 @@ def parse_obj(data: bytes) -> Surface:
     vertices: list[Line] = []
     corner, length, lines = [], [], []
     for number, line in enumerate(text.splitlines(), start=1):
-        kind, rest = [*line.split(maxsplit=1), "", ""][:2]
+        kind, *words = (line.partition("#")[0] if "#" in line else line).split() or [""]
         if kind == "v":
-            vertices.append((number, rest.partition("#")[0].split()))
+            vertices.append((number, words))
         elif kind == "f":
-            polygon = _polygon(rest, number, len(vertices))
+            polygon = _polygon(words, number, len(vertices))
             corner += polygon
             length.append(len(polygon))
             lines.append(number)
@@ -267,11 +267,11 @@ def parse_obj(data: bytes) -> Surface:
     return Surface(rows.columns(0, 3), corner, length, levels(rows.columns(3, 3)) if colored else None)
 
 
-def _polygon(rest: str, number: int, count: int) -> list[int]:
+def _polygon(words: list[str], number: int, count: int) -> list[int]:
     try:
-        index = [int(word.split("/")[0]) for word in rest.partition("#")[0].split()]
+        index = [int(word.partition("/")[0]) for word in words]
     except ValueError:
-        raise Broken(f"line {number}: face {rest.strip()[:40]!r} is not made of vertex numbers") from None
+        raise Broken(f"line {number}: face {' '.join(words)[:40]!r} is not made of vertex numbers") from None
     if len(index) < 3:
         raise Broken(f"line {number}: face with {len(index)} vertices, needs 3")
     if min(index) < -count:
