@@ -22,7 +22,7 @@ from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.metrics import view_ious
 from fmb.geometry.options import RenderingOptions
 from fmb.geometry.views import Views, flatten_views, scene_cameras
-from fmb.shape.attendant import all_alpha, attend, begin_attention
+from fmb.shape.attendant import Attention, all_alpha, attend, begin_attention
 from fmb.shape.edges import EDGE_COORDINATES, PLAIN_COORDINATES, Edges, edges_from_mixture, mixture_from_edges
 from fmb.shape.options import RELEASED, OptimizationOptions
 from fmb.shape.sampling import Sampling, sample_all, sample_objects, sample_outlines
@@ -134,11 +134,17 @@ def fit_to_views(
     low = [state for _, state in sorted(states, key=lambda state: state[0])[:CANDIDATES]]
     end = min([fit.parameters, *low, start], key=lambda x: float(whole_loss(aims, recipe.decode(x), whole)))
     history = History(np.arange(len(fit.loss)), fit.loss, fit.learning_rate)
-    found = recipe.decode(end)
+    return judged(recipe.decode(end), history, views, sample, attention, aims)
+
+
+def judged(
+    found: Mixture, history: History, views: Views, sample: Sample, attention: Attention, aims: Supervision
+) -> ShapeFit:
+    """The mixture in the views' frame, with what was believed and how well it agrees with that."""
     alpha = np.asarray(all_alpha(found, sample.pixels.rays, aims.settings)).reshape(views.silhouette.shape)
     trusted, view_weight = np.asarray(attention.believed), np.asarray(attention.view_weight)
     agreement = view_ious(alpha, np.asarray(views.silhouette), trusted)
-    return ShapeFit(resized(found, 1 / scale), history, trusted, view_weight, agreement)
+    return ShapeFit(resized(found, 1 / aims.scale), history, trusted, view_weight, agreement)
 
 
 def all_pixels(
