@@ -95,12 +95,16 @@ def has_alpha(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
-def peak_of(image: Image.Image) -> int:
-    """The largest number stored in a mask, where numbers are its greys; 0 where something else says what is object."""
+def peak_of(image: Image.Image) -> tuple[int, bool]:
+    """The largest number stored in a mask, where numbers are its greys, and whether all others are 0.
+
+    The number is 0 where something else says what is object.
+    """
     if image.mode == "F" or _alpha(image) is not None:
-        return 0
+        return 0, True
     grey, colored = _grey(image)
-    return 0 if colored else int(grey.max())
+    peak = int(grey.max())
+    return (0, True) if colored else (peak, not np.any((grey > 0) & (grey < peak)))
 
 
 def silhouette_of(image: Image.Image, peak: int | None = None) -> Float[np.ndarray, "height width"]:
@@ -108,7 +112,8 @@ def silhouette_of(image: Image.Image, peak: int | None = None) -> Float[np.ndarr
 
     Alpha where it varies; grey as it is, of 8 or 16 bits; masks of 0 and 1 as 0 and 1; in masks with colours, black is
     background and everything else object.  `peak` is the largest number in all masks of the set, which tells how they
-    are to be read; None: the mask is alone.  Masks of 0 and other numbers up to LABELS are labels, 0 the background.
+    are to be read; None: the mask is alone.  Masks of 0 and other numbers up to LABELS are labels, 0 the background; a
+    `peak` of 1 says so of any others.
     """
     if image.mode == "F":
         return np.clip(np.nan_to_num(np.asarray(image, np.float32)), 0.0, 1.0)
@@ -144,7 +149,7 @@ def _grey(image: Image.Image) -> tuple[np.ndarray, bool]:
 def _share(values: np.ndarray, peak: int | None, wide: bool) -> np.ndarray:
     # 16 bits may hold what 8 would, and a mask of 0 and 1 is one that was never scaled up
     largest = int(values.max()) if peak is None else max(peak, int(values.max()))
-    if 0 < largest <= LABELS and peak is not None or largest == 1:
+    if peak is not None and 0 < peak <= LABELS or largest == 1:
         return np.clip(values, 0, 1).astype(np.float32)
     return _divided(values, 65535 if wide and largest > 255 else 255)
 

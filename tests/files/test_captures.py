@@ -155,6 +155,21 @@ def test_notices_about_the_masks(folder, scene):
     assert "1 of 5 silhouettes touch the border: what lies outside the image is unknown, not empty" in notices
 
 
+@pytest.mark.parametrize("number", [1, 21, 128, 255, 300, 65535])
+def test_the_one_number_beside_0_in_all_masks_is_the_object(folder, scene, number):
+    write_plain(folder, scene)
+    object_shown = scene.views.silhouette > 0.5
+    for name, shown in zip(scene.names, object_shown, strict=True):
+        save(folder / "masks" / f"{name}.png", (number * shown).astype(np.uint8 if number < 256 else np.uint16))
+    capture = read_capture(folder)
+    np.testing.assert_array_equal(capture.views.silhouette, object_shown)
+    told = f"the masks hold no number but 0 and {number}: {number} is taken for the object"
+    assert (told in capture.notices) == (number not in (1, 255, 65535))
+    if number == 128:  # of 255, in every mask, where another number is in one
+        save(folder / "masks" / "004.png", np.where(object_shown[4], 255, 51).astype(np.uint8))
+        assert np.unique(read_capture(folder).views.silhouette[0]).tolist() == [0.0, np.float32(128 / 255)]
+
+
 def test_one_view_can_be_read(folder):
     write_plain(folder, make_scene(1))
     capture = read_capture(folder)

@@ -67,7 +67,8 @@ def test_numbers_in_masks_mean_what_they_mean_in_the_whole_set():
     np.testing.assert_array_equal(silhouette_of(labels, peak=3), [[0.0, 1.0, 1.0]])
     wide = Image.fromarray(np.array([[0, 255]], np.uint16))
     np.testing.assert_allclose(silhouette_of(wide, peak=65535), [[0.0, 255 / 65535]])
-    assert [peak_of(image) for image in (faint, labels, wide)] == [1, 3, 255]
+    np.testing.assert_array_equal(silhouette_of(wide, peak=1), [[0.0, 1.0]])
+    assert [peak_of(image) for image in (faint, labels, wide)] == [(1, True), (3, False), (255, True)]
 
 
 def test_colours_of_grey_images():

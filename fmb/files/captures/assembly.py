@@ -27,7 +27,7 @@ from fmb.files.captures.planes import (
     scaled_notice,
     seen,
 )
-from fmb.files.images import LABELS, WIDE_MODES, header_of, opened, peak_of
+from fmb.files.images import LABELS, SATURATED, WIDE_MODES, header_of, opened, peak_of
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.views import Views, check_views, foreground
 
@@ -136,7 +136,7 @@ def _views(folder: Path, plans: Sequence[Plan], depth_needed: bool) -> tuple[Vie
         valid=np.zeros(shape, bool),
         color=np.zeros((*shape, 3), np.float32) if colored else None,
     )
-    peak = peak_of_set(plans)
+    peak, told = _numbers(plans)
     largest = max(plan.size[0] * plan.size[1] for plan in plans)
     with ThreadPoolExecutor(images.decoders(largest)) as pool:
         lost = list(pool.map(lambda index: _fill(views, index, plans[index], peak, depth_needed), range(len(plans))))
@@ -144,21 +144,28 @@ def _views(folder: Path, plans: Sequence[Plan], depth_needed: bool) -> tuple[Vie
     if len(lost) == deep:
         views = views._replace(depth=None)
     unread = [f"{len(lost)} of {deep} depth maps are not read, the first: {lost[0]}"] if lost else []
-    if 1 < peak <= LABELS:
-        unread.append(f"the masks hold numbers up to {peak}: 0 is taken for the background, the others for the object")
-    return views._replace(valid=None) if views.valid.all() else views, unread
+    return views._replace(valid=None) if views.valid.all() else views, [*unread, *told]
 
 
-def peak_of_set(plans: Sequence[Plan]) -> int:
-    """The largest number that the masks hold, as far as it matters to how they are read."""
-    peak = 0
+def _numbers(plans: Sequence[Plan]) -> tuple[int, list[str]]:
+    # the largest number that the masks hold, as far as it matters to how they are read, 1 where it is the only one
+    # beside 0; and a line where that is not as usual
+    peaks, flat = {0}, True
     for plan in plans:
         if plan.shot.mask is not None:
             image = opened(plan.shot.mask)
-            peak = max(peak, peak_of(image))
-            if peak > (255 if image.mode in WIDE_MODES else LABELS):
-                break
-    return peak
+            peak, alone = peak_of(image)
+            peaks.add(peak)
+            flat = flat and alone and len(peaks) <= 2
+            wide = image.mode in WIDE_MODES
+            if peak == (SATURATED if wide else 255) or (not flat and max(peaks) > (255 if wide else LABELS)):
+                return max(peaks), []
+    peak = max(peaks)
+    if flat and peak not in (0, 1, 255):
+        return 1, [f"the masks hold no number but 0 and {peak}: {peak} is taken for the object"]
+    if 1 < peak <= LABELS:
+        return peak, [f"the masks hold numbers up to {peak}: 0 is taken for the background, the others for the object"]
+    return peak, []
 
 
 def _fill(views: Views, index: int, plan: Plan, peak: int, depth_needed: bool) -> str:
