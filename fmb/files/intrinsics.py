@@ -2,7 +2,8 @@
 
 .json     {"fx", "fy", "cx", "cy"}, or ppx and ppy (RealSense), or fl_x and fl_y (nerfstudio); or a matrix as "matrix",
           "K", "k", "cam_K", "camera_matrix" or Open3D's "intrinsic_matrix", which goes down the columns; optionally
-          "width" and "height", and a lens: k1, k2 ..., or a list "coeffs", "D", "dist_coeffs" with "model"
+          "width" and "height", and a lens: k1, k2 ..., or a list "coeffs", "D", "dist_coeffs" with "model"; matrix and
+          list also as ROS and OpenCV write them, {"rows", "cols", "data"}
 others    3 x 3 numbers in .json, .txt or .npy
 """
 
@@ -100,21 +101,29 @@ def _matrix(given: dict, path: Path) -> Any:
     if COLUMNS in given:
         return numbers(given[COLUMNS], (9,), f"{path}: {COLUMNS}").reshape(3, 3).T
     name = next((name for name in MATRICES if name in given), "matrix")
-    matrix = entry(given, name, f"{path}: no fx, fy, cx, cy, and")
+    matrix = _plain(entry(given, name, f"{path}: no fx, fy, cx, cy, and"))
     flat = isinstance(matrix, list) and len(matrix) == 9
     return numbers(matrix, (9,), f"{path}: {name}").reshape(3, 3) if flat else matrix
+
+
+def _plain(value: Any) -> Any:
+    # the numbers of what ROS and OpenCV write
+    return value.get("data") if isinstance(value, dict) else value
 
 
 def _lens(given: dict, path: Path) -> Lens | None:
     model = next((given[name] for name in MODELS if isinstance(given.get(name), str)), "")
     model = model.rpartition(".")[2].strip().lower().replace(" ", "_")
-    name = next((name for name in LISTS if isinstance(given.get(name), list)), None)
+    name = next((name for name in LISTS if given.get(name) is not None), None)
     if name is None:
         values = [float(numbers(given.get(key) or 0.0, (), f"{path}: {key}")) for key in BROWN]
         if model in FISHEYES:
             values = [values[place] for place in (0, 1, 4, 5)]
     else:
-        flat = [number for row in given[name] for number in (row if isinstance(row, list) else [row])]
+        rows = _plain(given[name])
+        if not isinstance(rows, list):
+            raise ValueError(f"{path}: {name} must be a list of numbers")
+        flat = [number for row in rows for number in (row if isinstance(row, list) else [row])]
         values = numbers(flat, (len(flat),), f"{path}: {name}").tolist()
     if not any(values) and model not in FISHEYES:
         return None

@@ -476,6 +476,9 @@ FILES: dict[str, list[tuple[str, bytes | None, str]]] = {
         ("i.json", camera(width=5), "'height' missing"),
         ("j.txt", b"1 0 0 0 1 0 0 0 x", "must be 9 numbers"),
         ("k.json", camera(coeffs=[1, 2], model="brown_conrady"), "lens 'brown_conrady' with 2 parameters cannot be"),
+        ("m.json", camera(coeffs="x"), "m.json: coeffs must be a list of numbers"),
+        ("n.json", camera(D={"rows": 1}), "n.json: D must be a list of numbers"),
+        ("o.json", b'{"camera_matrix": {"rows": 3, "cols": 3, "data": [1, 2]}}', "o.json: must be 3 x 3 numbers"),
         ("l.json", camera(coeffs=[0.1] * 5, model="inverse_brown_conrady"), "lens 'inverse_brown_conrady' with 5"),
     ],
     "pose": [

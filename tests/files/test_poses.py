@@ -102,6 +102,10 @@ def test_intrinsics_of_every_kind(tmp_path, name, value):
         {"cam_K": K.ravel().tolist()},
         {"fl_x": 70, "fl_y": 71, "cx": 6.5, "cy": 4.5, "w": 12, "h": 8, "k1": 0},
         {"K": K.ravel().tolist(), "D": [0.0] * 5, "distortion_model": "plumb_bob"},
+        {
+            "camera_matrix": {"rows": 3, "cols": 3, "data": K.ravel().tolist()},
+            "distortion_coefficients": {"rows": 1, "cols": 5, "data": [0.0] * 5},
+        },
     ],
 )
 def test_intrinsics_as_other_programs_write_them(folder, value):
@@ -124,6 +128,8 @@ def test_an_image_of_a_lens_is_undistorted(folder):
 def test_coefficients_of_a_lens_in_rows(tmp_path):
     camera = {"fx": 70, "fy": 71, "cx": 6.5, "cy": 4.5}
     write(tmp_path / "camera.json", {**camera, "dist_coeffs": [[0.1], [0.2], [0], [0], [0]]})
+    assert read_intrinsics(tmp_path / "camera.json").lens.parameters[:2] == (0.1, 0.2)
+    write(tmp_path / "camera.json", {**camera, "D": {"rows": 1, "cols": 5, "data": [0.1, 0.2, 0, 0, 0]}})
     assert read_intrinsics(tmp_path / "camera.json").lens.parameters[:2] == (0.1, 0.2)
     write(tmp_path / "camera.json", {**camera, "dist_coeffs": [[0.1, 0.2], [0]]})
     with pytest.raises(ValueError, match=r"camera\.json: lens '' with 3 parameters"):
