@@ -29,13 +29,23 @@ Damage = Callable[[Path], object]
 
 
 def content(name: str, data: bytes) -> Damage:
-    """Another content for a file."""
-    return lambda folder: (folder / name).write_bytes(data)
+    """Another content for a file, or for all those of a pattern."""
+
+    def damage(folder: Path) -> None:
+        for path in list(folder.glob(name)) or [folder / name]:
+            path.write_bytes(data)
+
+    return damage
 
 
 def cut(name: str, length: int) -> Damage:
-    """The beginning of a file alone."""
-    return lambda folder: content(name, (folder / name).read_bytes()[:length])(folder)
+    """The beginning alone of a file, or of all those of a pattern."""
+
+    def damage(folder: Path) -> None:
+        for path in folder.glob(name):
+            path.write_bytes(path.read_bytes()[:length])
+
+    return damage
 
 
 def text(name: str, old: str, new: str) -> Damage:
@@ -158,17 +168,21 @@ CAPTURES: dict[str, list[tuple[Damage, str]]] = {
         (plain(mask="/etc/hostname"), f"{VIEW}: path '/etc/hostname' leaves the data set; paths must stay inside DATA"),
         (plain(mask=7), f"{VIEW}: 7 is no path; expected one relative to DATA"),
         (plain(mask="masks/001.png"), "masks/001.png: the mask of several views; each needs its own"),
-        (plain(image="masks/../cameras.json"), "not a readable image (none of PNG, JPEG"),
+        (
+            cameras(views__0__image="masks/../cameras.json", views__1__image="cameras.json"),
+            "masks/../cameras.json: not a readable image (none of PNG, JPEG",
+        ),
         (plain(depth="images/000.png"), "images/000.png: pixels of mode RGB; a depth map has one channel"),
         (plain(depth_scale=0), f"{VIEW}: depth_scale 0: must be above 0"),
         (gone("masks/*"), "DATA: none of the 2 views has a mask; expected a white object on black in masks/"),
-        (cut("masks/001.png", 60), "masks/001.png: not a readable image"),
-        (content("masks/000.png", png(24, 18, bytes(25))), "not a readable image (fewer rows than the 18"),
+        (cut("masks/*", 60), "masks/000.png: not a readable image"),
+        (content("masks/*", png(24, 18, bytes(25))), "not a readable image (fewer rows than the 18"),
         (content("masks/000.png", png(9000, 9000, bytes(25))), "9000 x 9000 pixels; at most 67108864 pixels are read"),
         (content("masks/000.png", png(40_000, 40_000, bytes(25))), "not a readable image (Image size (1600000000 p"),
         (pixels("masks/*", BLACK), "masks/000.png: none of the 2 masks shows the object, their largest value is 0 of"),
         (pixels("masks/*", WHITE.astype(np.uint16)), "all 2 masks are white everywhere; exp"),  # 16 bits that hold 8
         (pixels("masks/*", WHITE), "masks/000.png: all 2 masks are white everywhere; expected the object white on"),
+        (cut("images/*", 60), "images/000.png: not a readable image"),
         (pixels("images/001.png", BLACK[:9]), "images/001.png: 24 x 9 pixels, its mask has 24 x 18"),
         (pixels("ignore/001.png", BLACK[:, :23]), "ignore/001.png: 23 x 18 pixels, its mask has 24 x 18"),
     ],

@@ -128,6 +128,23 @@ def test_colour_needs_every_image(folder, scene):
     assert "1 of 5 views have no image: no colours are read" in capture.notices
 
 
+def test_what_is_cut_off_is_left_out(folder, scene):
+    write_plain(folder, scene)
+    mask, image = folder / "masks" / "001.png", folder / "images" / "002.png"
+    for path in (mask, image):
+        path.write_bytes(path.read_bytes()[:60])
+    capture = read_capture(folder)
+    assert capture.names == ("000", "002", "003", "004") and capture.held_out.tolist() == [False, False, False, True]
+    np.testing.assert_allclose(capture.views.silhouette, scene.views.silhouette[[0, 2, 3, 4]], atol=1e-7)
+    np.testing.assert_allclose(
+        capture.views.cameras.world_from_camera, scene.views.cameras.world_from_camera[[0, 2, 3, 4]]
+    )
+    assert capture.views.color is None
+    told = "\n".join(capture.notices)
+    assert f"1 of 5 masks are not read, nor their views, the first: {mask}: not a readable image" in told
+    assert f"1 of 4 images are not read, so no colours are, the first: {image}: not a readable image" in told
+
+
 def test_the_first_format_that_knows_the_folder_reads_it(folder, scene):
     write_krt(folder, scene)
     write_transforms(folder, scene)

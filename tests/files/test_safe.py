@@ -146,7 +146,8 @@ def test_a_damaged_photograph(folder, scene):
     file = io.BytesIO()
     Image.fromarray(bytes_of(scene.views.color[0])).save(file, format="jpeg")
     (folder / "images" / "000.png").write_bytes(file.getvalue()[:-200])
-    assert "images/000.png: not a readable image (image file is truncated" in refusal(folder)
+    told = "\n".join(read_capture(folder).notices)
+    assert "images/000.png: not a readable image (image file is truncated" in told
 
 
 def packed(pixels: np.ndarray) -> bytes:

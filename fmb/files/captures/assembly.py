@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
+from PIL import Image
 from scipy.ndimage import binary_erosion
 
 from fmb.files import images
@@ -27,9 +28,10 @@ from fmb.files.captures.planes import (
     scaled_notice,
     seen,
 )
+from fmb.files.door import Refusal
 from fmb.files.images import LABELS, SATURATED, WIDE_MODES, header_of, opened, peak_of
 from fmb.geometry.cameras import Cameras
-from fmb.geometry.views import Views, check_views, foreground
+from fmb.geometry.views import Views, check_views, foreground, select_views
 
 DEPTH, POINTS = "depth", "points"  # what is read only where it can be, unless it is needed
 LARGEST_CAPTURE = 500_000_000  # pixels of all views together: 8 GB with their colours
@@ -42,6 +44,14 @@ class Listing(NamedTuple):
     shots: tuple[Shot, ...]
     points: Callable[[], Float[np.ndarray, "point 3"] | None] | None = None  # reads them, where there are some
     notices: tuple[str, ...] = ()
+
+
+class Lost(NamedTuple):
+    """Why parts of a view are not read, "" for those that are."""
+
+    mask: str = ""  # and with it the view
+    color: str = ""
+    depth: str = ""
 
 
 class Capture(NamedTuple):
@@ -64,12 +74,13 @@ def assemble(folder: Path, kind: str, listing: Listing, longest_side: int, neede
 
     `longest_side` is the largest side wanted, 0 for images as they are; each view is reduced by the least whole number
     of pixels that gets there, its remainder at the right and the bottom cut off; undistorted, it may grow again.  Depth
-    and points that cannot be read are left out with a notice, unless they are `needed`.
+    and points that cannot be read are left out with a notice, unless they are `needed`; so are views whose masks, and
+    colours where photographs cannot be read, but not all of them.
     Raises ValueError for views without masks, images of the wrong size, and masks that show nothing.
     """
     with warnings.catch_warnings(action="ignore"):  # Pillow's, about what is checked here
         plans, notices = _plans(folder, listing.shots, longest_side)
-        views, unread = _views(folder, plans, DEPTH in needed)
+        views, plans, unread = _views(folder, plans, DEPTH in needed)
         views, inverted = _of_the_object(plans, views)
     shots = [plan.shot for plan in plans]
     held_out = np.array([shot.held_out for shot in shots])
@@ -118,7 +129,7 @@ def _without_missing_mask(shot: Shot) -> Shot:
     return shot._replace(mask=None) if isinstance(shot.mask, Path) and not shot.mask.exists() else shot
 
 
-def _views(folder: Path, plans: Sequence[Plan], depth_needed: bool) -> tuple[Views, list[str]]:
+def _views(folder: Path, plans: Sequence[Plan], depth_needed: bool) -> tuple[Views, list[Plan], list[str]]:
     height, width = (max(plan.shape[axis] for plan in plans) for axis in (0, 1))
     if len(plans) * height * width > LARGEST_CAPTURE:
         what = f"{len(plans)} views of {width} x {height} pixels"
@@ -140,11 +151,31 @@ def _views(folder: Path, plans: Sequence[Plan], depth_needed: bool) -> tuple[Vie
     largest = max(plan.size[0] * plan.size[1] for plan in plans)
     with ThreadPoolExecutor(images.decoders(largest)) as pool:
         lost = list(pool.map(lambda index: _fill(views, index, plans[index], peak, depth_needed), range(len(plans))))
-    lost = [reason for reason in lost if reason]
-    if len(lost) == deep:
-        views = views._replace(depth=None)
-    unread = [f"{len(lost)} of {deep} depth maps are not read, the first: {lost[0]}"] if lost else []
-    return views._replace(valid=None) if views.valid.all() else views, [*unread, *told]
+    views, plans, unread = _without_lost(views, plans, lost)
+    return views._replace(valid=None) if views.valid.all() else views, plans, [*unread, *told]
+
+
+def _without_lost(views: Views, plans: Sequence[Plan], lost: Sequence[Lost]) -> tuple[Views, list[Plan], list[str]]:
+    # without what could not be read; raises where that is all masks, or all photographs
+    told = []
+    kept = [index for index, parts in enumerate(lost) if not parts.mask]
+    if len(kept) < len(plans):
+        first = next(parts.mask for parts in lost if parts.mask)
+        if not kept:
+            raise ValueError(first)
+        told.append(f"{len(plans) - len(kept)} of {len(plans)} masks are not read, nor their views, the first: {first}")
+        views = select_views(views, np.array(kept))
+        plans, lost = ([parts[index] for index in kept] for parts in (plans, lost))
+    color, depth = ([parts[part] for parts in lost if parts[part]] for part in (1, 2))
+    if color:
+        if len(color) == len(plans):
+            raise ValueError(color[0])
+        told.append(f"{len(color)} of {len(plans)} images are not read, so no colours are, the first: {color[0]}")
+        views = views._replace(color=None)
+    deep = sum(plan.shot.depth is not None for plan in plans)
+    if depth:
+        told.append(f"{len(depth)} of {deep} depth maps are not read, the first: {depth[0]}")
+    return views._replace(depth=None) if len(depth) == deep else views, list(plans), told
 
 
 def _numbers(plans: Sequence[Plan]) -> tuple[int, list[str]]:
@@ -153,7 +184,9 @@ def _numbers(plans: Sequence[Plan]) -> tuple[int, list[str]]:
     peaks, flat = {0}, True
     for plan in plans:
         if plan.shot.mask is not None:
-            image = opened(plan.shot.mask)
+            image, _ = _tried(opened, plan.shot.mask)
+            if image is None:
+                continue
             peak, alone = peak_of(image)
             peaks.add(peak)
             flat = flat and alone and len(peaks) <= 2
@@ -168,18 +201,30 @@ def _numbers(plans: Sequence[Plan]) -> tuple[int, list[str]]:
     return peak, []
 
 
-def _fill(views: Views, index: int, plan: Plan, peak: int, depth_needed: bool) -> str:
-    # writes one view into the arrays of all; comes back with the reason for which its depth is not read
+def _tried(read: Callable[..., Image.Image], source: object) -> tuple[Image.Image | None, str]:
+    # the image, or why it cannot be read
+    try:
+        return read(source), ""
+    except Refusal as error:
+        return None, str(error)
+
+
+def _fill(views: Views, index: int, plan: Plan, peak: int, depth_needed: bool) -> Lost:
+    # writes one view into the arrays of all; comes back with what of it is not read
     shot, side = plan.shot, plan.side
     place = (index, slice(plan.shape[0]), slice(plan.shape[1]))
-    photograph = photograph_of(plan) if views.color is not None or shot.mask is None else None
-    silhouette = mask_of(plan, photograph if shot.mask is None else opened(shot.mask), peak)
+    pictures = views.color is not None or shot.mask is None
+    photograph, no_color = _tried(photograph_of, plan) if pictures else (None, "")
+    image, no_mask = (photograph, no_color) if shot.mask is None else _tried(opened, shot.mask)
+    if image is None:
+        return Lost(mask=no_mask)
+    silhouette = mask_of(plan, image, peak)
     views.silhouette[place] = seen(plan, images.mean_blocks(silhouette, side))
     views.valid[place] = in_sight(plan)
     if shot.ignore is not None:
         unknown = ~images.all_blocks(~ignored(plan), side)
         views.valid[place] &= seen(plan, unknown.astype(np.float32)) <= 0.0
-    if views.color is not None:
+    if photograph is not None and views.color is not None:
         weight = silhouette if shot.mask is None else None
         views.color[place] = seen(plan, images.reduced_color(photograph, side, weight))
     if shot.depth is not None:
@@ -188,8 +233,8 @@ def _fill(views: Views, index: int, plan: Plan, peak: int, depth_needed: bool) -
         except ValueError as error:
             if depth_needed:
                 raise
-            return str(error)
-    return ""
+            return Lost("", no_color, str(error))
+    return Lost("", no_color)
 
 
 def _found(plans: Sequence[Plan], views: Views, held_out: np.ndarray) -> str:
