@@ -5,6 +5,7 @@ LARGEST times the sides of the image; pixels of it that the lens never saw are n
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from fmb.geometry.lenses import Lens, distort, reach
 LARGEST = 2.0  # sides of the pinhole's image, in sides of the lens': a fisheye would need more without end
 DIRECTIONS, HALVINGS = 512, 30  # towards the border of the image, and of the way there
 AT_ONCE = 2**20  # pixels whose places are kept at a time
+KEPT = 8  # strips of so many pixels, 17 bytes each: twice as many as images are read beside each other
 SAME = 1e-3  # pixels by which a border may lie outside before the image grows
 
 
@@ -88,14 +90,28 @@ def _pixels(intrinsics: np.ndarray, plane: np.ndarray) -> np.ndarray:
 def _strips(view: Canvas, shape: tuple[int, int]) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     # rows of the pinhole's image, where they lie in the lens' as row and column of pixel centres, and whether they do
     width, height = view.size
-    straight = np.linalg.inv(view.intrinsics)
     step = max(1, AT_ONCE // width)
+    matrices = (tuple(matrix.ravel().tolist()) for matrix in (view.intrinsics, view.source))
+    camera = (view.lens, view.reach, *matrices)
     for first in range(0, height, step):
         rows = slice(first, min(first + step, height))
-        down, across = np.mgrid[rows, :width] + 0.5
-        plane = _pixels(straight, np.stack([across, down], axis=-1))
-        near = np.sum(plane**2, axis=-1) < view.reach**2
-        place = _pixels(view.source, distort(view.lens, plane))
-        inside = np.all((place >= 0.0) & (place <= np.array(shape[::-1])), axis=-1)
-        seen = near & inside
-        yield rows, np.where(seen[..., None], place - 0.5, 0.0)[..., ::-1].transpose(2, 0, 1), seen
+        yield rows, *_strip(camera, (rows.start, rows.stop, width), shape)
+
+
+@lru_cache(maxsize=KEPT)
+def _strip(
+    camera: tuple, pixels: tuple[int, int, int], shape: tuple[int, int]
+) -> tuple[Float[np.ndarray, "2 rows columns"], Bool[np.ndarray, "rows columns"]]:
+    # made once for all images of a view, and for all views of one camera: it takes longer than what is done with it
+    lens, radius, pinhole, source = camera
+    pinhole, source = (np.array(matrix).reshape(3, 3) for matrix in (pinhole, source))
+    first, last, width = pixels
+    down, across = np.mgrid[first:last, :width] + 0.5
+    plane = _pixels(np.linalg.inv(pinhole), np.stack([across, down], axis=-1))
+    near = np.sum(plane**2, axis=-1) < radius**2
+    place = _pixels(source, distort(lens, plane))
+    seen = near & np.all((place >= 0.0) & (place <= np.array(shape[::-1])), axis=-1)
+    places = np.ascontiguousarray(np.where(seen[..., None], place - 0.5, 0.0)[..., ::-1].transpose(2, 0, 1))
+    for array in (places, seen):
+        array.flags.writeable = False
+    return places, seen
