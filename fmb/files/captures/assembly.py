@@ -81,7 +81,8 @@ def assemble(folder: Path, kind: str, listing: Listing, longest_side: int, neede
     with warnings.catch_warnings(action="ignore"):  # Pillow's, about what is checked here
         plans, notices = _plans(folder, listing.shots, longest_side)
         views, plans, unread = _views(folder, plans, DEPTH in needed)
-        views, inverted = _of_the_object(plans, views)
+        shown = _shown(plans, views)
+        views, inverted = _of_the_object(views, shown)
     shots = [plan.shot for plan in plans]
     held_out = np.array([shot.held_out for shot in shots])
     if np.all(held_out):
@@ -89,7 +90,7 @@ def assemble(folder: Path, kind: str, listing: Listing, longest_side: int, neede
         notices.append(f"all {len(shots)} views are held out by the data: none is")
     points, lost = _points(listing, POINTS in needed)
     told = (*notices, *scaled_notice(plans), *lens_notice(plans), *inverted, *unread, *lost)
-    notices = [_found(plans, views, held_out), *listing.notices, *told, *_warnings(plans, views)]
+    notices = [_found(plans, views, held_out), *listing.notices, *told, *_warnings(plans, views, shown)]
     names = short_names([shot.name for shot in shots])
     check_views(views, str(folder))
     return Capture(views, names, held_out, points, tuple(notices), kind)
@@ -249,36 +250,39 @@ def _found(plans: Sequence[Plan], views: Views, held_out: np.ndarray) -> str:
     return f"{count}, {size} pixels{reduced}; masks from {source}" + "".join(f", {kind}" for kind in kinds)
 
 
-def _borders(plans: Sequence[Plan], views: Views) -> list[np.ndarray]:
-    # whether the object is at the pixels along the border of what each view shows
-    inside, borders = foreground(views.silhouette), []
-    for view, plan in zip(inside, plans, strict=True):
-        known = in_sight(plan)
-        borders.append(view[: plan.shape[0], : plan.shape[1]][known & ~binary_erosion(known)])
-    return borders
-
-
-def _of_the_object(plans: Sequence[Plan], views: Views) -> tuple[Views, list[str]]:
-    # masks that are white along the whole border, all of them, and black somewhere inside are the background's
-    white = all(len(border) and border.mean() >= INVERTED for border in _borders(plans, views))
+def _shown(plans: Sequence[Plan], views: Views) -> np.ndarray:
+    # which pixels of the array each view shows, whether they say something or not
     shown = np.zeros(views.silhouette.shape, bool)
     for view, plan in zip(shown, plans, strict=True):
         view[: plan.shape[0], : plan.shape[1]] = in_sight(plan)
+    return shown
+
+
+def _borders(views: Views, shown: np.ndarray) -> list[np.ndarray]:
+    # whether the object is at the pixels along the border of what each view shows
+    pairs = zip(foreground(views.silhouette), shown, strict=True)
+    return [view[known & ~binary_erosion(known)] for view, known in pairs]
+
+
+def _of_the_object(views: Views, shown: np.ndarray) -> tuple[Views, list[str]]:
+    # masks that are white along the whole border, all of them, and black somewhere inside are the background's
+    white = all(len(border) and border.mean() >= INVERTED for border in _borders(views, shown))
     black = np.any(~foreground(views.silhouette) & shown, axis=(1, 2))
-    if not (white and black.all() and len(plans) > 1):
+    count = len(shown)
+    if not (white and black.all() and count > 1):
         return views, []
     silhouette = np.where(shown, np.float32(1.0) - views.silhouette, np.float32(0.0))
-    told = f"all {len(plans)} masks are white along the border: taken for the background's, and inverted"
+    told = f"all {count} masks are white along the border: taken for the background's, and inverted"
     return views._replace(silhouette=silhouette), [told]
 
 
-def _warnings(plans: Sequence[Plan], views: Views) -> list[str]:
+def _warnings(plans: Sequence[Plan], views: Views, shown: np.ndarray) -> list[str]:
     # what the silhouettes themselves give away; raises where they show nothing
     inside, touching, bordered, full = foreground(views.silhouette), 0, 0, 0
-    for view, plan, border in zip(inside, plans, _borders(plans, views), strict=True):
+    for view, known, border in zip(inside, shown, _borders(views, shown), strict=True):
         touching += bool(border.any())
         bordered += bool(len(border) and border.mean() >= INVERTED)
-        full += bool(view[: plan.shape[0], : plan.shape[1]][in_sight(plan)].all())
+        full += bool(view[known].all())
     count, empty = len(plans), int(np.sum(~inside.any(axis=(1, 2))))
     first = plans[0].source
     if empty == count:
