@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from fmb.geometry.cameras import nearest_to_rays
 from fmb.geometry.views import Views, foreground
 from fmb.hull.votes import QUORUM, Box, Volume
 
@@ -137,8 +138,7 @@ def _tight_box(views: Views, ballots: list[Ballot], dissent: float) -> Box:
     """The cube around all that may be kept, found from a cube around all cameras; that one if nothing is kept."""
     pose = np.asarray(views.cameras.world_from_camera, float)
     position, forward = pose[:, :3, 3], pose[:, :3, 2]
-    across = np.eye(3) - forward[:, :, None] * forward[:, None, :]
-    middle = np.linalg.lstsq(across.sum(0), np.einsum("vij,vj->i", across, position), rcond=None)[0]
+    middle = nearest_to_rays(position, forward)
     half = float(np.linalg.norm(position - middle, axis=1).max())
     box = Box(middle - half, 2.0 * half)
     while True:

@@ -11,6 +11,7 @@ ROTATION_TOLERANCE = 1e-3  # of an entry of R Rᵀ: files keep four digits or mo
 CENTRE_OF_FIRST_PIXEL = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])  # from (0, 0) to (0.5, 0.5)
 
 OPENCV_FROM_PYTORCH3D = np.diag([-1.0, -1.0, 1.0])  # x left, y up, z forward there
+OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # x right, y up, z backward there
 
 
 def rigid(matrix: Any, where: str, scaled: bool = False) -> Float[np.ndarray, "4 4"]:

@@ -137,6 +137,14 @@ def project(cameras: Cameras, points: Float[ANY_ARRAY, "point 3"]) -> tuple[Arra
     return seen[..., :2] / seen[..., 2:], seen[..., 2]
 
 
+def nearest_to_rays(
+    origin: Float[np.ndarray, "ray 3"], direction: Float[np.ndarray, "ray 3"]
+) -> Float[np.ndarray, "3"]:
+    """The point that lines through `origin` along `direction`, of length 1, come nearest to in the mean square."""
+    across = np.eye(3) - direction[:, :, None] * direction[:, None, :]
+    return np.linalg.lstsq(across.sum(axis=0), np.einsum("rij,rj->i", across, origin), rcond=None)[0]
+
+
 def _world_from_camera(rotation: np.ndarray, position: np.ndarray) -> np.ndarray:
     transform = np.zeros((*position.shape[:-1], 4, 4))
     transform[..., :3, :3] = rotation

@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 from fmb.geometry.cameras import (
     Cameras,
     look_at,
+    nearest_to_rays,
     orbit_cameras,
     pinhole_intrinsics,
     pixel_rays,
@@ -139,6 +140,12 @@ def test_float32_stays_float32():
     cameras = random_cameras(np.random.default_rng(0), 2, 3.0, OBLONG[0])
     rays = pixel_rays(jax.tree.map(lambda array: array.astype(np.float32), cameras), 2, 3)
     assert rays.origin.dtype == rays.direction.dtype == np.float32
+
+
+def test_the_point_nearest_to_rays():
+    # three edges of a cube that pass its middle at the same distance, each along its own axis
+    origin = np.array([[5.0, 1.0, -1.0], [-1.0, 7.0, 1.0], [1.0, -1.0, -9.0]]) + (2.0, 3.0, 4.0)
+    assert_allclose(nearest_to_rays(origin, np.eye(3)), (2.0, 3.0, 4.0), atol=1e-12)
 
 
 def test_bad_cameras_are_refused():

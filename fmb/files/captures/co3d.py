@@ -139,9 +139,6 @@ def _held_out(category: Path, sequence: str) -> tuple[set[str], list[str]]:
     return set(), []
 
 
-PYTORCH3D_FROM_OPENCV = np.diag([-1.0, -1.0, 1.0])  # x left, y up, z forward
-
-
 def write_co3d(folder: Path, views: Views, sequence: str = "made") -> Path:
     """Writes the views' cameras, masks and, where there are some, colours; returns the folder, that of a category.
 
@@ -180,8 +177,8 @@ def viewpoint(views: Views, view: int) -> dict[str, Any]:
     camera_from_world = np.linalg.inv(np.asarray(views.cameras.world_from_camera[view], float))
     matrix = np.asarray(views.cameras.intrinsics[view], float)
     return {
-        "R": (PYTORCH3D_FROM_OPENCV @ camera_from_world[:3, :3]).T.tolist(),
-        "T": (PYTORCH3D_FROM_OPENCV @ camera_from_world[:3, 3]).tolist(),
+        "R": (OPENCV_FROM_PYTORCH3D.T @ camera_from_world[:3, :3]).T.tolist(),
+        "T": (OPENCV_FROM_PYTORCH3D.T @ camera_from_world[:3, 3]).tolist(),
         "focal_length": (matrix[[0, 1], [0, 1]] / half.min()).tolist(),
         "principal_point": ((half - matrix[:2, 2]) / half.min()).tolist(),
         "intrinsics_format": "ndc_isotropic",

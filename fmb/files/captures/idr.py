@@ -17,6 +17,7 @@ from fmb.files.captures.planes import Shot
 from fmb.files.captures.projections import decompose
 from fmb.files.images import silhouette_of
 from fmb.files.safe import array_names, numbers, path_inside, read_arrays, read_image
+from fmb.geometry.cameras import nearest_to_rays
 from fmb.geometry.views import foreground
 
 FILES = ("cameras_sphere.npz", "cameras.npz")
@@ -106,9 +107,8 @@ def _scatter(cameras: list[tuple[np.ndarray, np.ndarray]], masks: list[Path]) ->
             places.append(pose[:3, 3])
     if len(rays) < 2:
         return np.inf
-    across = np.eye(3) - np.array(rays)[:, :, None] * np.array(rays)[:, None, :]
-    middle = np.linalg.lstsq(across.sum(axis=0), np.einsum("vij,vj->i", across, np.array(places)), rcond=None)[0]
-    return float(np.median(np.linalg.norm(np.einsum("vij,vj->vi", across, middle - np.array(places)), axis=1)))
+    places, rays = np.array(places), np.array(rays)
+    return float(np.median(np.linalg.norm(np.cross(nearest_to_rays(places, rays) - places, rays), axis=1)))
 
 
 def _is_world(name: str) -> bool:

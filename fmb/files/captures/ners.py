@@ -1,7 +1,7 @@
 """NeRS: the cars of its data set MVMC, annotations.json with a camera and a mask an image, photographs in images/.
 
 Cameras are PyTorch3D's (x left, y up, z forward, x_cam = x R + T); `fov` in degrees is that of the longer side.  The
-best of `camera_pretrained`, `camera_optimized` and `camera_initial` that all views have is read.  Masks are COCO's
+first of `camera_optimized`, `camera_pretrained` and `camera_initial` that all views have is read.  Masks are COCO's
 run lengths, uncompressed, down the columns.
 """
 

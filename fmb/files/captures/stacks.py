@@ -16,18 +16,25 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, camera_to_world, focal_intrinsics, pinhole, rigid
+from fmb.files.cameras import (
+    CENTRE_OF_FIRST_PIXEL,
+    OPENCV_FROM_OPENGL,
+    camera_to_world,
+    focal_intrinsics,
+    pinhole,
+    rigid,
+)
 from fmb.files.captures.assembly import Listing
 from fmb.files.captures.planes import Shot
 from fmb.files.images import Pixels
 from fmb.files.safe import array_names, path_inside, read_arrays
+from fmb.geometry.cameras import nearest_to_rays
 
 MASKS = ("masks", "mask", "silhouettes", "silhouette", "alpha", "alphas")
 IMAGES = ("images", "rgba", "rgb", "image", "colors")
 OUT = ("world_from_camera", "c2w", "cam2world", "camtoworlds", "camera_to_world", "poses")  # into the world
 IN = ("camera_from_world", "w2c", "world2cam", "world_to_camera", "extrinsics")
 LENSES = ("K", "intrinsics", "focal", "focal_length")
-OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 def recognise(folder: Path) -> bool:
@@ -91,7 +98,7 @@ def _poses(arrays: dict, count: int, path: str) -> tuple[Float[np.ndarray, "view
     if not _turned_away(poses):
         return poses, ()
     # the camera's axes stand at the right of a motion into the world, whichever way it was given
-    return poses @ OPENGL, (
+    return poses @ OPENCV_FROM_OPENGL, (
         f"{name}: axes are taken to be OpenGL's (y up, z backwards), else all cameras would look away from the object",
     )
 
@@ -99,9 +106,7 @@ def _poses(arrays: dict, count: int, path: str) -> tuple[Float[np.ndarray, "view
 def _turned_away(poses: Float[np.ndarray, "view 4 4"]) -> bool:
     # whether what the axes come nearest to lies behind most cameras
     forward, place = poses[:, :3, 2], poses[:, :3, 3]
-    across = np.eye(3) - forward[:, :, None] * forward[:, None, :]
-    middle = np.linalg.lstsq(across.sum(axis=0), np.einsum("vij,vj->i", across, place), rcond=None)[0]
-    return bool(np.mean(np.sum((middle - place) * forward, axis=1) < 0.0) > 0.5)
+    return bool(np.mean(np.sum((nearest_to_rays(place, forward) - place) * forward, axis=1) < 0.0) > 0.5)
 
 
 def _intrinsics(arrays: dict, view: int, count: int, size: tuple[int, int], path: str) -> Float[np.ndarray, "3 3"]:

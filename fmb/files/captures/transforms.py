@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fmb.files.cameras import focal_intrinsics, rigid, scale_of
+from fmb.files.cameras import OPENCV_FROM_OPENGL, focal_intrinsics, rigid, scale_of
 from fmb.files.captures.assembly import Listing
 from fmb.files.captures.companions import Companions, ignored_of, masks_of
 from fmb.files.captures.planes import Shot
@@ -45,7 +45,6 @@ LIST, IN_LIST = "distortion_params", ("k1", "k2", "k3", "k4", "p1", "p2")  # ner
 FISHEYE_624 = "FISHEYE624"  # nerfstudio's name of Project Aria's, whose list has 12
 DYNAMIC_MASK = "dynamic_mask_"
 MILLIMETRE = 0.001  # nerfstudio's unit of depth
-OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 def recognise(folder: Path) -> bool:
