@@ -45,9 +45,11 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def reason(error: Exception) -> str:
-    """What the system says, in small letters."""
-    return (getattr(error, "strerror", None) or str(error) or "input/output error").lower()
+def reason(error: BaseException) -> str:
+    """What the error says, in one short line; what the system says in small letters."""
+    said = (getattr(error, "strerror", None) or "").lower() or str(error)
+    line = "".join(c if c.isprintable() else " " for c in (said.splitlines() or [""])[0])
+    return line[:160].strip() or type(error).__name__
 
 
 def write_picture(path: Path, pixels: UInt8[np.ndarray, "height width 3"]) -> Path:

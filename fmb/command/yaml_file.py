@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from fmb.config import Config, declared, sections, switches
-from fmb.files.door import Refusal, read_bytes, words
+from fmb.files.door import Refusal, read_bytes
+from fmb.machine import reason
 from fmb.options import ConfigError, Option, description, did_you_mean, expected, parse_value, quote
 
 HEADER = "Every option with its default. The flag of num_views is --num-views; flags win over this file."
@@ -53,7 +54,7 @@ def parse_yaml(path: Path, name: str) -> yaml.Node | None:
     except RecursionError:
         raise ConfigError(f"{name}: not YAML of sections and keys: nested too deep") from None
     except (ValueError, OverflowError) as error:  # an escape of a sign that there is not
-        raise ConfigError(f"{name}: not YAML: {words(error)}") from None
+        raise ConfigError(f"{name}: not YAML: {reason(error)}") from None
 
 
 def pairs(node: yaml.Node | None, name: str, section: str = "") -> list[tuple[str, yaml.Node, yaml.Node]]:

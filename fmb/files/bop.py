@@ -17,9 +17,10 @@ import trimesh
 from jaxtyping import Float
 
 from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, camera_to_world, pinhole
+from fmb.files.door import refusing
 from fmb.files.images import DepthFile, read_depth, silhouette_of, size_of
 from fmb.files.meshes import read_mesh
-from fmb.files.safe import entry, numbers, path_inside, read_image, read_json, read_text, refusing
+from fmb.files.safe import entry, numbers, path_inside, read_image, read_json, read_text
 from fmb.machine import write_text
 
 MASKS = ("mask_visib", "mask")  # the first that is there; masks of mask/ show hidden parts as well

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
+from fmb.machine import reason
+
 MEBIBYTE = 2**20
 LARGEST_FILE = 2**30  # bytes: splats of a large scene; meshes of 500 MB fit
 LONGEST_NAME = 400  # characters of a name in a message
@@ -54,7 +56,7 @@ def refusing(path: str | Path, what: str, errors: tuple[type[Exception], ...] = 
     except MemoryError as error:
         raise Refusal(f"{path}: needs more memory than there is") from error
     except errors as error:
-        raise Refusal(f"{path}: {what} ({words(error)})") from error
+        raise Refusal(f"{path}: {what} ({reason(error)})") from error
 
 
 @contextmanager
@@ -65,14 +67,7 @@ def naming(path: str | Path) -> Iterator[None]:
     except OSError as error:
         name = str(error.filename or path)
         name = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
-        raise Refusal(f"{name}: cannot be read ({words(error)})") from error
-
-
-def words(error: BaseException) -> str:
-    """What the error says, in one short line."""
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    line = "".join(c if c.isprintable() else " " for c in (reason.splitlines() or [""])[0])
-    return line[:160].strip() or type(error).__name__
+        raise Refusal(f"{name}: cannot be read ({reason(error)})") from error
 
 
 def open_file(path: Path, what: str = "file") -> BufferedReader:
@@ -89,7 +84,7 @@ def open_file(path: Path, what: str = "file") -> BufferedReader:
     except Refusal:
         raise
     except (OSError, ValueError) as error:  # the second for a name with a zero byte
-        raise Refusal(f"{path}: cannot be read ({words(error)})") from None
+        raise Refusal(f"{path}: cannot be read ({reason(error)})") from None
     file = os.fdopen(descriptor, "rb")
     try:
         _check_regular(path, os.fstat(descriptor).st_mode, what)

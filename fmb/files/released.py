@@ -18,7 +18,8 @@ from jaxtyping import Float
 
 from fm_render import Mixture
 from fmb.fields.mixtures import lower_factor
-from fmb.files.safe import MEBIBYTE, Refusal, check_single, read_bytes, refusing
+from fmb.files.door import MEBIBYTE, Refusal, read_bytes, refusing
+from fmb.files.safe import check_single
 
 MOST_BYTES = 64 * MEBIBYTE  # of a file, and of all texts turned into bytes; 40 components take 4 kB
 MOST_STEPS = 10_000  # of a pickle: a model takes about a hundred

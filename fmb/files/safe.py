@@ -21,9 +21,8 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, UnidentifiedImageError
 
-from fmb.files.door import BROKEN, LARGEST_FILE, MEBIBYTE, Refusal, open_file, read_bytes, refusing
+from fmb.files.door import BROKEN, MEBIBYTE, Refusal, open_file, read_bytes, refusing
 
-__all__ = ["LARGEST_FILE", "MEBIBYTE", "Refusal", "read_bytes"]
 LARGEST_TEXT = 2**29  # bytes of text that is read line by line
 LARGEST_JSON = 2**28  # bytes, also after decompression: a whole CO3D category is half of it
 MOST_UNPACKED = 64  # times the size of a compressed file, which may become so large: JSON of cameras gives 3 to 10

@@ -21,8 +21,8 @@ from fmb.files.cameras import camera_to_world, focal_intrinsics
 from fmb.files.captures.assembly import Listing
 from fmb.files.captures.companions import ignored_of, masks_of, pictures_of
 from fmb.files.captures.planes import Shot
-from fmb.files.door import open_file
-from fmb.files.safe import path_inside, read_bytes, read_text
+from fmb.files.door import open_file, read_bytes
+from fmb.files.safe import path_inside, read_text
 from fmb.geometry.lenses import LENSES, Lens
 
 PLACES = ("", "sparse/0", "sparse", "colmap/sparse/0", "colmap/sparse")
