@@ -26,9 +26,22 @@ COLUMNS = "intrinsic_matrix"  # Open3D's
 LISTS = ("coeffs", "D", "d", "dist_coeffs", "dist", "distortion", "distortion_coefficients", "distCoeffs")
 MODELS = ("model", "distortion_model", "camera_model")
 BROWN = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")  # OpenCV's order
-FISHEYES = ("kannala_brandt4", "equidistant", "fisheye", "opencv_fisheye")
-POLYNOMIALS = ("", "none", "brown_conrady", "modified_brown_conrady", "plumb_bob", "rational_polynomial")
-POLYNOMIALS += ("pinhole", "opencv", "full_opencv", "radtan")
+LEAST = 4  # of them in a list; the others are 0 then
+# what programs call a lens, in small letters: its model, and the names of its parameters in the order of a list
+LENS_NAMES = {
+    "": ("FULL_OPENCV", BROWN),
+    "simple_radial": ("SIMPLE_RADIAL", ("k1",)),
+    "radial": ("RADIAL", ("k1", "k2")),
+    "opencv_fisheye": ("OPENCV_FISHEYE", ("k1", "k2", "k3", "k4")),
+    "simple_radial_fisheye": ("SIMPLE_RADIAL_FISHEYE", ("k1",)),
+    "radial_fisheye": ("RADIAL_FISHEYE", ("k1", "k2")),
+    "thin_prism_fisheye": ("THIN_PRISM_FISHEYE", ("k1", "k2", "p1", "p2", "k3", "k4", "sx1", "sy1")),
+}
+POLYNOMIALS = ("none", "pinhole", "simple_pinhole", "perspective", "opencv", "full_opencv", "radtan", "plumb_bob")
+POLYNOMIALS += ("rational_polynomial", "brown_conrady", "modified_brown_conrady")
+LENS_NAMES |= dict.fromkeys(POLYNOMIALS, LENS_NAMES[""])
+FISHEYES = ("fisheye", "simple_fisheye", "equidistant", "kannala_brandt4")
+LENS_NAMES |= dict.fromkeys(FISHEYES, LENS_NAMES["opencv_fisheye"])
 
 
 class Pinhole(NamedTuple):
@@ -114,24 +127,21 @@ def _plain(value: Any) -> Any:
 def _lens(given: dict, path: Path) -> Lens | None:
     model = next((given[name] for name in MODELS if isinstance(given.get(name), str)), "")
     model = model.rpartition(".")[2].strip().lower().replace(" ", "_")
+    kind, keys = LENS_NAMES.get(model, ("", BROWN))
     name = next((name for name in LISTS if given.get(name) is not None), None)
     if name is None:
-        values = [float(numbers(given.get(key) or 0.0, (), f"{path}: {key}")) for key in BROWN]
-        if model in FISHEYES:
-            values = [values[place] for place in (0, 1, 4, 5)]
+        values = [float(numbers(given.get(key) or 0.0, (), f"{path}: {key}")) for key in keys]
     else:
         rows = _plain(given[name])
         if not isinstance(rows, list):
             raise ValueError(f"{path}: {name} must be a list of numbers")
         flat = [number for row in rows for number in (row if isinstance(row, list) else [row])]
         values = numbers(flat, (len(flat),), f"{path}: {name}").tolist()
-    if not any(values) and model not in FISHEYES:
+    if not any(values) and not kind.endswith("FISHEYE"):
         return None
-    if model in FISHEYES and len(values) >= 4 and not any(values[4:]):
-        return Lens("OPENCV_FISHEYE", tuple(values[:4]))
-    if model in POLYNOMIALS and 4 <= len(values) <= len(BROWN):
-        return Lens("FULL_OPENCV", tuple([*values, *[0.0] * len(BROWN)][: len(BROWN)]))
-    allowed = ", ".join((*POLYNOMIALS[2:], *FISHEYES))
+    if kind and min(LEAST, len(keys)) <= len(values) and not any(values[len(keys) :]):
+        return Lens(kind, tuple([*values, *[0.0] * len(keys)][: len(keys)]))
+    allowed = ", ".join(filter(None, LENS_NAMES))
     raise ValueError(
         f"{path}: lens {model!r} with {len(values)} parameters cannot be undistorted; allowed are {allowed}"
     )

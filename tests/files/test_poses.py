@@ -20,6 +20,7 @@ from fmb.files.poses import (
     write_pose,
     write_track,
 )
+from fmb.geometry.lenses import Lens
 from fmb.geometry.poses import PoseEstimate, scaled_covariance
 
 K = np.array([[70.0, 0.0, 6.5], [0.0, 71.0, 4.5], [0.0, 0.0, 1.0]])
@@ -131,6 +132,10 @@ def test_coefficients_of_a_lens_in_rows(tmp_path):
     assert read_intrinsics(tmp_path / "camera.json").lens.parameters[:2] == (0.1, 0.2)
     write(tmp_path / "camera.json", {**camera, "D": {"rows": 1, "cols": 5, "data": [0.1, 0.2, 0, 0, 0]}})
     assert read_intrinsics(tmp_path / "camera.json").lens.parameters[:2] == (0.1, 0.2)
+    write(tmp_path / "camera.json", {**camera, "dist": [0.1, 0.2, *[0] * 12]})  # OpenCV's longest
+    assert read_intrinsics(tmp_path / "camera.json").lens.parameters == (0.1, 0.2, 0, 0, 0, 0, 0, 0)
+    write(tmp_path / "camera.json", {**camera, "model": "FISHEYE", "k1": 0.1, "k4": 0.2, "p1": 9})
+    assert read_intrinsics(tmp_path / "camera.json").lens == Lens("OPENCV_FISHEYE", (0.1, 0.0, 0.0, 0.2))
     write(tmp_path / "camera.json", {**camera, "dist_coeffs": [[0.1, 0.2], [0]]})
     with pytest.raises(ValueError, match=r"camera\.json: lens '' with 3 parameters"):
         read_intrinsics(tmp_path / "camera.json")

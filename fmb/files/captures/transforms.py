@@ -22,25 +22,13 @@ from fmb.files.captures.assembly import Listing
 from fmb.files.captures.companions import Companions, ignored_of, masks_of
 from fmb.files.captures.planes import Shot
 from fmb.files.images import DepthFile, header_of
+from fmb.files.intrinsics import LENS_NAMES
 from fmb.files.names import existing, moved_here
 from fmb.files.points import read_points
 from fmb.files.safe import SUFFIXES, entry, image_header, is_name, numbers, path_inside, positive, read_json
 from fmb.geometry.lenses import Lens
 
 WHOLE, TRAIN, TEST, OTHER = "transforms.json", "transforms_train.json", "transforms_test.json", "transforms_val.json"
-BROWN = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")  # in the order of FULL_OPENCV
-# models by name: their parameters among the keys, and the lens that these make
-KEYS = {
-    "": ("FULL_OPENCV", BROWN),
-    "SIMPLE_RADIAL": ("SIMPLE_RADIAL", ("k1",)),
-    "RADIAL": ("RADIAL", ("k1", "k2")),
-    "OPENCV_FISHEYE": ("OPENCV_FISHEYE", ("k1", "k2", "k3", "k4")),
-    "SIMPLE_RADIAL_FISHEYE": ("SIMPLE_RADIAL_FISHEYE", ("k1",)),
-    "RADIAL_FISHEYE": ("RADIAL_FISHEYE", ("k1", "k2")),
-    "THIN_PRISM_FISHEYE": ("THIN_PRISM_FISHEYE", ("k1", "k2", "p1", "p2", "k3", "k4", "sx1", "sy1")),
-}
-KEYS |= dict.fromkeys(("PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "OPENCV", "FULL_OPENCV"), KEYS[""])
-KEYS |= dict.fromkeys(("FISHEYE", "SIMPLE_FISHEYE"), KEYS["OPENCV_FISHEYE"])
 LIST, IN_LIST = "distortion_params", ("k1", "k2", "k3", "k4", "p1", "p2")  # nerfstudio's other way to give them
 FISHEYE_624 = "FISHEYE624"  # nerfstudio's name of Project Aria's, whose list has 12
 DYNAMIC_MASK = "dynamic_mask_"
@@ -225,12 +213,12 @@ def _lens(settings: dict, where: str) -> Lens | None:
         return Lens("RAD_TAN_THIN_PRISM_FISHEYE", tuple(map(float, values)))
     if settings.get(LIST) is not None:
         settings = settings | dict(zip(IN_LIST, numbers(settings[LIST], (6,), f"{where}: {LIST}"), strict=True))
-    if not isinstance(model, str) or model not in KEYS:
-        allowed = ", ".join(name for name in KEYS if name)
+    if not isinstance(model, str) or model.lower() not in LENS_NAMES:
+        allowed = ", ".join(name.upper() for name in LENS_NAMES if name)
         raise ValueError(f"{where}: camera_model {str(model)[:40]!r} cannot be undistorted; allowed are {allowed}")
-    if settings.get("is_fisheye") and "FISHEYE" not in model:
+    if settings.get("is_fisheye") and "FISHEYE" not in model.upper():
         model = "OPENCV_FISHEYE"
-    name, keys = KEYS[model]
+    name, keys = LENS_NAMES[model.lower()]
     values = [settings.get(key) for key in keys]
     values = [0.0 if v is None else float(numbers(v, (), f"{where}: {k}")) for k, v in zip(keys, values, strict=True)]
     if name == "FULL_OPENCV" and not any(values[4:]):
