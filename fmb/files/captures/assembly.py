@@ -207,6 +207,8 @@ def _tried(read: Callable[..., Image.Image], source: object) -> tuple[Image.Imag
     try:
         return read(source), ""
     except Refusal as error:
+        if isinstance(error.__cause__, MemoryError):  # results must not depend on the machine
+            raise
         return None, str(error)
 
 
