@@ -280,8 +280,8 @@ def test_a_capture_is_checked_and_reconstructed(tmp_path: Path, capsys: pytest.C
     ("words", "said"),
     [
         ("shape --data . --output-dir .", "--output-dir .: is the data set's own folder, whose cameras.json would be"),
-        ("shape mesh.ply --output-dir .", "mesh.ply: would be replaced by the surface of the result; choose another"),
-        ("convert convert/mesh.ply --output-dir .", "convert/mesh.ply: would be replaced by the surface of the result"),
+        ("shape mesh.ply --output-dir .", "mesh.ply: would be replaced by a result of the same name; choose another"),
+        ("convert convert/mesh.ply --output-dir .", "convert/mesh.ply: would be replaced by a result of the same name"),
         ("shape mesh.ply --film mp4", "--film mp4: no ffmpeg to write it with"),
         ("convert mesh.ply --turntable mp4", "--turntable mp4: no ffmpeg to write it with"),
     ],
