@@ -1,44 +1,35 @@
-"""Drawing beside other work: in order, and nothing is written once the painter is left."""
+"""Drawing beside other work: in order, in a process that imports nothing of the user's and does not stay."""
 
-import threading
 from pathlib import Path
 
 import pytest
 
+from fmb.machine import write_text
 from fmb.pictures.painter import Painter
 
 
-def paint(folder: Path, name: str, text: str) -> list[Path]:
-    (folder / name).write_text(text)
-    return [folder / name]
-
-
-def test_drawings_follow_one_another(tmp_path: Path):
-    with Painter(tmp_path) as painter:
-        painter.draw(paint, "a.txt", "first")
-        painter.draw(paint, "a.txt", "second")
+def test_drawings_follow_one_another(tmp_path: Path, monkeypatch):
+    (tmp_path / "pickle.py").write_text("raise SystemExit('the current folder is imported')")
+    monkeypatch.chdir(tmp_path)
+    with Painter(tmp_path / "a.txt") as painter:
+        painter.draw(write_text, "first")
+        painter.draw(write_text, "second")
         painter.finish()
         assert (tmp_path / "a.txt").read_text() == "second"
+        assert painter.process.poll() is None
+    assert painter.process.poll() is not None
 
 
 def test_what_a_drawing_raises_is_raised(tmp_path: Path):
-    with Painter(tmp_path) as painter:
-        painter.draw(paint, "missing/a.txt", "")
-        with pytest.raises(FileNotFoundError):
+    with Painter(tmp_path / "missing" / "a.txt") as painter:
+        painter.draw(write_text, "")
+        with pytest.raises(ValueError, match=r"a\.txt: cannot be written \(no such file or directory\)"):
             painter.finish()
 
 
-def test_leaving_waits_for_the_drawing_and_drops_the_rest(tmp_path: Path):
-    begun, may_end = threading.Event(), threading.Event()
-
-    def slow(folder: Path) -> list[Path]:
-        begun.set()
-        may_end.wait(10.0)
-        return paint(folder, "slow.txt", "")
-
+def test_a_process_that_died_is_one_line(tmp_path: Path):
     with Painter(tmp_path) as painter:
-        painter.draw(slow)
-        painter.draw(paint, "b.txt", "")
-        begun.wait(10.0)
-        threading.Timer(0.1, may_end.set).start()
-    assert [path.name for path in tmp_path.iterdir()] == ["slow.txt"]
+        painter.process.kill()
+        painter.draw(write_text, "")
+        with pytest.raises(ValueError, match="the process that draws the pictures has died"):
+            painter.finish()

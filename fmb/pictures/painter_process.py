@@ -1,0 +1,37 @@
+"""Draws what it is asked for; `fmb.pictures.painter` runs this as a program in its own process.
+
+It reads pickled calls from standard input and writes None, or what the call raised, to standard output after each.
+"""
+
+import os
+import pickle
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Answers until there is nothing more to read."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from fmb.geometry.opengl_process import end_with_parent
+
+    end_with_parent()
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # the replies must not contain what libraries print
+    from fmb.pictures import draw  # noqa: F401 what takes longest, while the first call is still to come
+
+    while True:
+        try:
+            function, *arguments = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        error = None
+        try:
+            function(*arguments)
+        except (ValueError, OSError, MemoryError) as failure:
+            error = failure
+        pickle.dump(error, replies)
+        replies.flush()
+
+
+if __name__ == "__main__":
+    main()
