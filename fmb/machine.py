@@ -75,9 +75,7 @@ def prepare_output_dir(folder: str | Path) -> Path:
     except FileExistsError:
         raise ValueError(f"{folder}: is a file; the output folder must be a folder") from None
     except OSError as error:
-        raise ValueError(
-            f"{folder}: cannot write to the output folder ({(error.strerror or 'error').lower()})"
-        ) from None
+        raise ValueError(f"{folder}: cannot write to the output folder ({reason(error)})") from None
     return folder
 
 
@@ -258,13 +256,12 @@ def usable_cache(folder: Path) -> bool:
     return True
 
 
-def say(*lines: str) -> None:
-    """Prints the lines that say something."""
+def say(*lines: str, stream: Any = None) -> None:
+    """Prints the lines that say something, to stdout if no stream is named."""
     for line in filter(None, lines):
-        print(line, flush=True)
+        print(line, file=stream, flush=True)
 
 
 def warn(*lines: str) -> None:
-    """Prints the lines that say something to stderr: what is odd about a file, also in programs of others."""
-    for line in filter(None, lines):
-        print(line, file=sys.stderr, flush=True)
+    """Says them on stderr: what is odd about a file, also in programs of others."""
+    say(*lines, stream=sys.stderr)

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from fmb.files.door import BROKEN, LARGEST_FILE, Refusal, read_bytes
+from fmb.files.door import LARGEST_FILE, read_bytes
 from fmb.files.gltf import parse_gltf
-from fmb.files.safe import Broken
+from fmb.files.safe import parsing
 from fmb.files.surfaces import PARSERS, Surface, in_utf8
 from fmb.geometry.interior import capped
 from fmb.geometry.polygons import triangulate
@@ -37,15 +37,10 @@ def read_mesh(path: str | Path) -> trimesh.Trimesh:
     if kind not in FORMATS:
         raise ValueError(f"{path}: mesh format '{path.suffix}' is not known, allowed are {', '.join(FORMATS)}")
     data = _file_bytes(path)
-    try:
-        with np.errstate(all="ignore"):  # numbers of all kinds are read, and looked at later
-            surfaces = parse_gltf(data, path.parent) if kind in GLTF else [PARSERS[kind](in_utf8(data))]
-    except MemoryError as error:
-        raise Refusal(f"{path}: needs more memory than there is") from error
-    except BROKEN as error:
-        # the words of a library about its own inside would mislead
-        reason = f": {error}" if isinstance(error, Broken) else ""
-        raise ValueError(f"{path}: not a readable {kind} file{reason}") from error
+    what = f"not a readable {kind} file"
+    # numbers of all kinds are read, and looked at later
+    with parsing(path, what, f"{what}: "), np.errstate(all="ignore"):
+        surfaces = parse_gltf(data, path.parent) if kind in GLTF else [PARSERS[kind](in_utf8(data))]
     parts = [_part(path, surface) for surface in surfaces]
     parts = [part for part in parts if len(part.faces)]
     if not parts:

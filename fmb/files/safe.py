@@ -313,3 +313,18 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 class Broken(ValueError):
     """What a parser found wrong in the bytes of a file, in words for its user; who reads the file adds its name."""
+
+
+@contextmanager
+def parsing(path: Path, what: str, told: str = "") -> Iterator[None]:
+    """What one of our parsers says within becomes `PATH: TOLD ITS WORDS`; all else about a broken file `PATH: WHAT`.
+
+    The words of a library about its own inside would mislead.
+    """
+    with refusing(path, what, ()):  # a lack of memory
+        try:
+            yield
+        except Broken as error:
+            raise ValueError(f"{path}: {told}{error}") from error
+        except BROKEN as error:
+            raise ValueError(f"{path}: {what}") from error

@@ -9,10 +9,10 @@ from jaxtyping import Float
 
 from fm_render import Mixture
 from fmb.fields.merging import merge_mixture
-from fmb.files.door import BROKEN, Refusal, read_bytes
+from fmb.files.door import read_bytes
 from fmb.files.mesh_output import float32_offset, offset_notice, offset_words
 from fmb.files.ply import Table, encode_ply, parse_header, parse_numbers, parse_ply
-from fmb.files.safe import Broken
+from fmb.files.safe import Broken, parsing
 from fmb.files.splats import HARMONIC, Splats, mixture_from_splats
 from fmb.machine import replacing, warn
 
@@ -63,15 +63,9 @@ def read_splats(path: str | Path) -> SplatModel:
     if kind in OTHERS:
         raise ValueError(f"{path}: {OTHERS[kind]} is not read; save the splats as .ply, as SuperSplat does")
     data = read_bytes(path)
-    try:
-        with np.errstate(invalid="ignore"):  # a NaN is a bad row
-            found = SPLAT_FORMATS[kind](data)
-    except Broken as error:
-        raise ValueError(f"{path}: {error}") from None
-    except MemoryError as error:
-        raise Refusal(f"{path}: needs more memory than there is") from error
-    except BROKEN as error:
-        raise ValueError(f"{path}: not a readable {kind} file of splats") from error
+    # a NaN is a bad row
+    with parsing(path, f"not a readable {kind} file of splats"), np.errstate(invalid="ignore"):
+        found = SPLAT_FORMATS[kind](data)
     splats = _usable(path, found.splats)
     mixture, color = mixture_from_splats(splats, found.ours)
     merged, merged_color = merge_mixture(mixture, color, MOST_COMPONENTS)
