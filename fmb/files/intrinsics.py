@@ -17,7 +17,7 @@ from jaxtyping import Float
 from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, focal_intrinsics, pinhole
 from fmb.files.images import same_image
 from fmb.files.safe import entry, numbers, read_json, read_npy, read_text
-from fmb.geometry.lenses import Lens, is_pinhole
+from fmb.geometry.lenses import Lens
 
 PIXEL_CENTRES = ("half", "integer")  # where the centre of pixel (0, 0) is: (0.5, 0.5) or (0, 0)
 FOCAL, CENTRE = (("fx", "fy"), ("fl_x", "fl_y")), (("cx", "cy"), ("ppx", "ppy"))
@@ -145,8 +145,3 @@ def _lens(given: dict, path: Path) -> Lens | None:
     raise ValueError(
         f"{path}: lens {model!r} with {len(values)} parameters cannot be undistorted; allowed are {allowed}"
     )
-
-
-def bends(lens: Lens | None) -> bool:
-    """Whether images of the lens must be undistorted."""
-    return lens is not None and not is_pinhole(lens)

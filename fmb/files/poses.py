@@ -27,8 +27,9 @@ from scipy.spatial.transform import Rotation
 
 from fmb.files.cameras import rigid
 from fmb.files.images import WIDE_MODES, DepthFile, read_depth, same_image, silhouette_of, size_of
-from fmb.files.intrinsics import bends, fitting_intrinsics, numbers_of_file, read_intrinsics
+from fmb.files.intrinsics import fitting_intrinsics, numbers_of_file, read_intrinsics
 from fmb.files.safe import entry, image_header, read_image, read_npy
+from fmb.geometry.lenses import bends
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.undistortion import canvas, seen_by, undistorted
 from fmb.machine import write_text

@@ -58,6 +58,11 @@ def is_pinhole(lens: Lens) -> bool:
     return LENSES[lens.model].straight(lens.parameters)
 
 
+def bends(lens: Lens | None) -> bool:
+    """Whether images of the lens must be undistorted; None: a pinhole."""
+    return lens is not None and not is_pinhole(lens)
+
+
 def _square(plane: Plane) -> Float[np.ndarray, "*place"]:
     return plane[..., 0] ** 2 + plane[..., 1] ** 2
 

@@ -22,7 +22,7 @@ from fmb.files.images import (
     resized,
     same_image,
 )
-from fmb.geometry.lenses import Lens, is_pinhole
+from fmb.geometry.lenses import Lens, bends
 from fmb.geometry.undistortion import Canvas, canvas, seen_by, undistorted
 from fmb.geometry.views import foreground
 
@@ -68,7 +68,7 @@ def plan_of(shot: Shot, longest_side: int) -> Plan:
         raise ValueError(f"{source}: its camera is for {wanted[0]} x {wanted[1]} pixels; must be at least 1 x 1")
     size, turn = _lying(source, photograph, wanted)
     intrinsics = np.diag([size[0] / wanted[0], size[1] / wanted[1], 1.0]) @ shot.intrinsics
-    lens = None if shot.lens is None or is_pinhole(shot.lens) else shot.lens
+    lens = shot.lens if bends(shot.lens) else None
     side = images.block_side(max(size), longest_side)
     if min(size) < side:
         what = f"{source}: {size[0]} x {size[1]} pixels"
