@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 
+from fmb.clouds.options import PointsOptions
 from fmb.fields.options import MeshOptions
 from fmb.files.options import CaptureOptions
 from fmb.geometry.options import RenderingOptions
@@ -38,8 +39,9 @@ class IoOptions:
 
     mesh_file: str = option("data/ibex.ply", "Mesh to work on (obj, ply, stl, off, glb or gltf)")
     model_file: str = option(NONE, "Mixture to work on (model.npz, splats as ply or splat, pkl as released)")
+    cloud_file: str = option(NONE, "Points to work on (npy, xyz, txt, ply, pts or pcd; a mesh is sampled)")
     output_dir: str = option(
-        "output", "Folder of the results; pose, track and convert write to a folder of their own in it"
+        "output", "Folder of the results; pose, track, convert and points write to a folder of their own in it"
     )
 
 
@@ -52,11 +54,13 @@ class Config:
     optimization: OptimizationOptions = OptimizationOptions()
     capture: CaptureOptions = CaptureOptions()
     pose: PoseTaskOptions = PoseTaskOptions()
+    cloud: PointsOptions = PointsOptions()
     export: ExportOptions = ExportOptions()
     io: IoOptions = IoOptions()
     random_seed: int = option(42, "Seed of every random choice", at_least=0, at_most=2**32 - 1)
     task: str = ""
     cpu: bool = switch("Use the CPU even if there is a GPU")
+    resume: bool = switch("Let points go on with the run that was interrupted")
     overwrite: bool = switch("Let export write into a folder that holds other files")
     view: bool = switch("Show the fit in a browser while it runs (needs the extra `view`)")
     check_cameras: bool = switch("Only check whether the cameras and masks of --data agree")

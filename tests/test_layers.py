@@ -24,6 +24,7 @@ ROOMS = (
     "fmb.pictures",
     "fmb.shape",
     "fmb.pose",
+    "fmb.clouds",
     "fmb.joint",
     "fmb.config",
     "fmb.command",

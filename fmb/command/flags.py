@@ -46,7 +46,7 @@ def flag_parser(tasks: Sequence[str], shown: str = "") -> FlagParser:
             if spec.section not in groups:
                 text = described_section(sections()[spec.section])
                 groups[spec.section] = parser.add_argument_group(spec.section, text)
-            add_flag(groups[spec.section], spec)
+            add_flag(groups[spec.section], spec, task.flag(spec) if task else spec.flag)
     return parser
 
 
@@ -55,7 +55,7 @@ def parse_flags(argv: Sequence[str], tasks: Sequence[str]) -> argparse.Namespace
     if {"-h", "--help"} & set(argv):
         shown = next((word for word in argv if word in tasks), tasks[0] if tasks else "")
         flag_parser(tasks, shown).parse_args(["--help"])
-    words = joined_to_values(argv)
+    words = in_own_words(joined_to_values(argv), tasks)
     # argparse would take both of two words that may be left out from the first place where one stands
     bare_words = [word for word in words if not word.startswith("-")]
     flagged = [word for word in words if word.startswith("-")]
@@ -102,6 +102,14 @@ def joined_to_values(argv: Sequence[str]) -> list[str]:
     return words
 
 
+def in_own_words(words: Sequence[str], tasks: Sequence[str]) -> list[str]:
+    """The words, flags to which the task gives a meaning of its own replaced by the option's."""
+    task = TASKS.get(next((word for word in words if word in tasks), ""))
+    meant = {flag: declared()[name].flag for flag, name in task.own} if task else {}
+    parts = [word.partition("=") for word in words]
+    return [meant.get(flag, flag) + equals + value for flag, equals, value in parts]
+
+
 def is_subject(word: str) -> bool:
     """Whether a word in the place of the task is a file or folder to work on."""
     # not Path.exists, which raises for a name that is too long
@@ -112,6 +120,8 @@ def subject_option(task: str, word: str) -> str:
     """The option that a file or folder named after the task stands for."""
     if os.path.isdir(word):
         return "data"
+    if task == "points":
+        return "cloud_file"
     suffix = os.path.splitext(word)[1].lower()
     if task == "shape" and suffix == ".npz":  # a capture of arrays; a model is no start
         return "data"

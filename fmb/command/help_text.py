@@ -68,12 +68,12 @@ def example_lines(example: str) -> str:
     return " \\\n".join(lines)
 
 
-def add_flag(group: Any, spec: Option) -> None:
-    """The option's flag, with its text and default."""
+def add_flag(group: Any, spec: Option, flag: str) -> None:
+    """The option under that flag, with its text and default."""
     default = str(spec.default).lower() if spec.type is bool else spec.default
     metavar = NAMED_METAVARS.get(spec.name.rpartition("_")[2], METAVARS[spec.type])
     text = with_default(description(spec), default).replace("%", "%%")
-    group.add_argument(spec.flag, dest=spec.name, metavar=metavar, help=text)
+    group.add_argument(flag, dest=spec.name, metavar=metavar, help=text)
 
 
 def with_default(text: str, default: Any) -> str:

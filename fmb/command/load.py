@@ -35,7 +35,8 @@ def load_config(argv: Sequence[str], tasks: Sequence[str] = (), default_file: Pa
     for name, spec in declared().items():
         text = getattr(flags, name)
         if text is not None:
-            entries[name] = Entry(parse_value(spec, text, spec.flag), spec.flag)
+            label = TASKS[flags.task].flag(spec) if flags.task in TASKS else spec.flag
+            entries[name] = Entry(parse_value(spec, text, label), label)
     for notice in check_read(entries, flags):
         print(notice, file=sys.stderr)
     if entries["recipe"].value == "predecessor":
@@ -64,7 +65,7 @@ def check_read(entries: Mapping[str, Entry], flags: argparse.Namespace) -> list[
     Raises ConfigError for something to work on that the task would not work on.
     """
     task, notices = TASKS.get(flags.task), []
-    given = [name for name, spec in declared().items() if entries[name].label == spec.flag]
+    given = [name for name in declared() if entries[name].label.startswith("--")]
     given = [name for name in given if entries[name].value != declared()[name].default]
     for name in [*given, *(name for name in switches() if getattr(flags, name))]:
         if task is None or task.reads_flag(name):

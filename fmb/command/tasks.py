@@ -20,12 +20,17 @@ class Task(NamedTuple):
     examples: tuple[str, ...]
     unread: tuple[str, ...] = ()
     switches: tuple[str, ...] = ("cpu",)
+    own: tuple[tuple[str, str], ...] = ()  # flags of another option's name, and the option that they mean here
 
     def reads(self, spec: Option) -> bool:
         """Whether the task reads the option."""
         if spec.section == "io":
             return spec.name == "output_dir" or spec.name in self.works_on
         return spec.section in ("", *self.sections) and spec.name not in self.unread
+
+    def flag(self, spec: Option) -> str:
+        """The option's flag as it is typed for this task."""
+        return next((flag for flag, name in self.own if name == spec.name), spec.flag)
 
     def reads_flag(self, name: str) -> bool:
         """Whether the task reads the option or the switch of that name."""
@@ -96,6 +101,24 @@ TASKS = {
         ("mesh_file",),
         ("convert their.obj", "convert their.obj --num-mixtures 160", "convert their.obj --mesh glb --splats true"),
         ("film", "report", "uncertainty", "ground_truth", "point_weight"),
+    ),
+    "points": Task(
+        "fmb.tasks.points",
+        "points",
+        "Fit a closed surface to a cloud of points.",
+        ("model", "cloud", "export"),
+        ("cloud_file",),
+        (
+            "points scan.ply",
+            "points scan.npy --method diff_cd --preset quality",
+            "points scan.xyz --method diff_cd --reference-mesh truth.ply --resume",
+        ),
+        (
+            *("init", "gmm_points", "gmm_init_scale", "rand_sphere_size", "film", "uncertainty", "mesh_field"),
+            *("mesh_resolution", "mesh_faces", "points", "num_points", "splats", "turntable"),
+        ),
+        switches=("cpu", "resume"),
+        own=(("--method", "points_method"),),
     ),
 }
 

@@ -42,13 +42,31 @@ def attached(field: Field, vertices: Float[ANY_ARRAY, "vertex 3"]) -> Float[Arra
     """The same points, which lie on the field's zero, with the gradient of points that stay on it.
 
     As the parameters of the field change, they move along the normal: x - (f - sg f) sg(grad f / |grad f|^2), with sg
-    the stop-gradient. It is meant for code that fits through vertices; no task of this program does.
+    the stop-gradient.
     """
     points = stop_gradient(jnp.asarray(vertices))
     value, pull = jax.vjp(field, points)
     slope = stop_gradient(pull(jnp.ones_like(value))[0])
     square = jnp.sum(slope * slope, axis=-1, keepdims=True)
     return points - (value - stop_gradient(value))[:, None] * slope / jnp.where(square > 0.0, square, 1.0)
+
+
+def sloped(field: Field, points: Float[Array, "point 3"]) -> tuple[Float[Array, " point"], Float[Array, "point 3"]]:
+    """Value and slope of the field at the points, for compiled code; both have gradients."""
+    value, pull = jax.vjp(field, points)
+    return value, pull(jnp.ones_like(value))[0]
+
+
+def projected(field: Field, points: Float[Array, "point 3"], steps: int, longest: float) -> Float[Array, "point 3"]:
+    """The points after Newton steps x - f grad f / |grad f|^2, none longer than `longest`; without gradient."""
+    points = stop_gradient(points)
+    for _ in range(steps):
+        value, slope = sloped(field, points)
+        square = jnp.sum(slope * slope, axis=1)
+        share = value / jnp.where(square > 0.0, square, 1.0)
+        share = jnp.clip(share, *(sign * longest / jnp.sqrt(jnp.where(square > 0.0, square, 1.0)) for sign in (-1, 1)))
+        points = stop_gradient(points - share[:, None] * slope)
+    return points
 
 
 def field_normals(field: Field, points: Float[np.ndarray, "point 3"]) -> Float[np.ndarray, "point 3"]:

@@ -77,6 +77,12 @@ def canonical_frame(mesh: trimesh.Trimesh) -> Frame:
     return Frame(origin + centre, np.asarray(SCALE_PER_DEVIATION * np.mean(np.sqrt(variance))))
 
 
+def box_frame(points: Float[np.ndarray, "point 3"]) -> Frame:
+    """Frame of a cloud: the middle of its box, and the box's longest side, which must not be 0."""
+    lower, upper = points.min(axis=0), points.max(axis=0)
+    return Frame(lower + (upper - lower) / 2.0, np.asarray(np.max(upper - lower)))
+
+
 def _like(value: np.ndarray, points: ANY_ARRAY) -> np.ndarray:
     # same precision and rank as the points: tests forbid implicit rank promotion
     value = value.astype(points.dtype)

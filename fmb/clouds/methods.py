@@ -1,0 +1,84 @@
+"""The loss of each method that fits a network to points. A new method is a function and a line in LOSSES."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from fmb.clouds.losses import (
+    closest_distance,
+    eikonal,
+    implicit_distance,
+    pull_distance,
+    surface_area,
+    surface_distance,
+)
+from fmb.fields.field import Field, sloped
+
+
+class Batch(NamedTuple):
+    """What one step sees; what its method does not need has no rows. Stacked, with the steps first, in a chunk."""
+
+    points: Float[Array, "point 3"]  # of the cloud
+    local: Float[Array, "local 3"]  # near the cloud
+    nearest: Float[Array, "nearest 3"]  # of the cloud to the local ones
+    everywhere: Float[Array, "everywhere 3"]  # in the whole domain
+    surface: Float[Array, "surface 3"]  # of the field, as it was when the chunk began
+    neighbours: Float[Array, "surface near 3"]  # of the cloud to those
+
+
+class Weights(NamedTuple):
+    """Weights of the terms, and how a point's distance from the surface is measured."""
+
+    surface: float
+    eikonal: float
+    area: float
+    distance: str = "implicit"
+
+
+Terms = dict[str, Array]
+
+
+def igr(field: Field, batch: Batch, weights: Weights) -> Terms:
+    """|f| at the points, and slopes of 1 there and everywhere."""
+    value, slope = sloped(field, jnp.concatenate([batch.points, batch.local, batch.everywhere]))
+    count = len(batch.points)
+    near = closest_distance(field, batch.points) if weights.distance == "closest" else implicit_distance(value[:count])
+    steep, area = eikonal(slope), surface_area(value[-len(batch.everywhere) :])
+    loss = near + weights.eikonal * steep + weights.area * area
+    return {"loss": loss, "points_to_surface": near, "eikonal": steep, "surface_area": area}
+
+
+def diff_cd(field: Field, batch: Batch, weights: Weights) -> Terms:
+    """IGR's terms, and the distance of the surface from the points: a surface far from all of them shrinks away."""
+    terms = igr(field, batch, weights)
+    near, back = terms["points_to_surface"], surface_distance(field, batch.surface, batch.neighbours)
+    both = (near + weights.surface * back) / (1.0 + weights.surface)
+    return terms | {"loss": terms["loss"] - near + both, "surface_to_points": back}
+
+
+def neural_pull(field: Field, batch: Batch, weights: Weights) -> Terms:
+    """Where the field pulls points near the cloud: to the nearest of the cloud."""
+    value, slope = sloped(field, batch.local)
+    pulled = pull_distance(value, slope, batch.local, batch.nearest)
+    steep = eikonal(slope)
+    return {"loss": pulled + weights.eikonal * steep, "pull": pulled, "eikonal": steep}
+
+
+class Method(NamedTuple):
+    """The terms of a step by name, "loss" their sum; weights that stand for -1; what of a Batch it needs."""
+
+    terms: Callable[[Field, Batch, Weights], Terms]
+    eikonal: float
+    area: float
+    needs: tuple[str, ...]
+
+
+LOSSES: dict[str, Method] = {
+    "diff_cd": Method(diff_cd, 0.1, 0.0, ("points", "local", "everywhere", "surface")),
+    "igr": Method(igr, 0.1, 0.0, ("points", "local", "everywhere")),
+    "siren": Method(igr, 0.1, 0.33, ("points", "local", "everywhere")),
+    "neural_pull": Method(neural_pull, 0.0, 0.0, ("local", "nearest")),
+}

@@ -1,0 +1,40 @@
+"""Options of surfaces from points."""
+
+from dataclasses import dataclass
+
+from fmb.options import NONE, option
+
+AUTO = "auto"
+METHOD_NAMES = ("diff_cd", "igr", "neural_pull", "siren")
+PRESETS = ("fast", "quality", "paper")
+
+
+@dataclass(frozen=True)
+class PointsOptions:
+    """A surface from points: what is fitted to them and for how long. Lengths are in longest sides of their box."""
+
+    points_method: str = option("diff_cd", "What is fitted to the points", choices=METHOD_NAMES)
+    preset: str = option("fast", "Size of the network and number of steps", choices=PRESETS)
+    reference_mesh: str = option(NONE, "Mesh to measure the result against, in the frame of the points")
+    num_steps: int = option(0, "Steps of the fit of a network (0: the preset's)", at_least=0, at_most=10**7)
+    network_width: int = option(0, "Width of the network's layers (0: the preset's)", at_least=0, at_most=4096)
+    network_depth: int = option(0, "Number of hidden layers (0: the preset's)", at_least=0, at_most=64)
+    activation: str = option("softplus", "Activation of the network", choices=("softplus", "relu", "elu", "sine"))
+    points_per_step: int = option(0, "Points in one step (0: the preset's)", at_least=0, at_most=10**6)
+    points_rate: float = option(0.0, "Largest learning rate of a network (0: the preset's)", at_least=0, at_most=1)
+    distance: str = option(
+        "implicit",
+        "Distance of a point from the surface: the field's value or that of the closest point (slower)",
+        choices=("implicit", "closest"),
+    )
+    eikonal_weight: float = option(
+        -1.0, "Weight of slopes other than 1; more makes smoother surfaces (-1: by the noise)", at_least=-1, at_most=1e6
+    )
+    area_weight: float = option(-1.0, "Weight of the surface's area (-1: the method's)", at_least=-1, at_most=1e6)
+    surface_weight: float = option(
+        1.0, "diff_cd: weight of surface to points beside points to surface", at_least=0, at_most=1e6
+    )
+    save_every: int = option(0, "Steps between checkpoints (0: a tenth of all)", at_least=0, at_most=10**7)
+    surface_resolution: int = option(192, "Grid cells along the longest side", at_least=16, at_most=1024)
+    sample_points: int = option(20_000, "Points taken where a mesh is given", at_least=100, at_most=10**7)
+    use_normals: bool = option(False, "Use the points' normals where the file has some")

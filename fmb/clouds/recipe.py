@@ -1,0 +1,182 @@
+"""Fits a network to normalised points: chunks of compiled steps, between which the surface is extracted anew."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import trimesh
+from jax import Array
+from jaxtyping import Float
+
+from fm_render import Mixture
+from fmb.clouds.methods import LOSSES, Batch, Weights
+from fmb.clouds.options import PointsOptions
+from fmb.clouds.sampling import draw_batches, make_target
+from fmb.clouds.surface import extract
+from fmb.fields.field import Field
+from fmb.fields.networks import Network, Shape, network_field, start_network
+from fmb.fit.loop import Coordinates, Course, adam, begin
+from fmb.fit.options import FitOptions
+from fmb.fit.schedules import SCHEDULES
+
+CHUNK = 50  # steps between two extractions: the surface moves by less than a projection's reach
+CHUNK_CELLS = 48  # along the longest side of the surface that samples are taken from
+PLAIN = Coordinates(lambda parameters, gradient: gradient, lambda p, change: jax.tree.map(jnp.add, p, change))
+
+
+class Preset(NamedTuple):
+    """Size of a network, and how it is fitted."""
+
+    width: int
+    depth: int
+    skip: int
+    steps: int
+    points: int
+    rate: float
+
+
+PRESETS = {
+    "fast": Preset(64, 4, 0, 2_000, 1_000, 2e-3),
+    "quality": Preset(128, 4, 0, 4_000, 1_000, 1e-3),
+    "paper": Preset(256, 8, 4, 40_000, 5_000, 1e-3),
+}
+
+
+class State(NamedTuple):
+    """A fit after `step` steps: its field, arrays that it can go on from, and a column of each term over the steps."""
+
+    step: int
+    field: Field
+    arrays: Mapping[str, np.ndarray]
+    history: Mapping[str, np.ndarray]
+    mixture: Mixture | None = None  # where the field is that of one
+    facts: Mapping[str, Any] = {}  # what else there is to tell
+
+
+class Hooks(NamedTuple):
+    """Who looks on: a progress bar, who keeps checkpoints, and the arrays of the one to go on from."""
+
+    progress: Callable[[int, int, float], None] = lambda step, total, loss: None
+    save: Callable[[State], None] = lambda state: None
+    begun: Mapping[str, np.ndarray] | None = None
+
+
+def preset_of(options: PointsOptions) -> Preset:
+    """The preset with what the options say otherwise."""
+    preset = PRESETS[options.preset]
+    wanted = (
+        options.network_width,
+        options.network_depth,
+        0,
+        options.num_steps,
+        options.points_per_step,
+        options.points_rate,
+    )
+    return Preset(*(value or default for value, default in zip(wanted, preset, strict=True)))
+
+
+def weights_of(options: PointsOptions) -> Weights:
+    """The weights of the terms: those of the options, or of the method."""
+    method = LOSSES[options.points_method]
+    chosen = (
+        method.eikonal if options.eikonal_weight < 0 else options.eikonal_weight,
+        method.area if options.area_weight < 0 else options.area_weight,
+    )
+    return Weights(options.surface_weight, *chosen, options.distance)
+
+
+def fit_network(
+    points: Float[np.ndarray, "point 3"],
+    normals: Float[np.ndarray, "point 3"] | None,
+    options: PointsOptions,
+    generator: np.random.Generator,
+    hooks: Hooks = Hooks(),
+) -> State:
+    """The network whose zero is the surface of normalised points; they may have normals, which none of these need.
+
+    Every chunk has random numbers of its own, so a fit that goes on from a checkpoint is the same, bit for bit.
+    Raises FloatingPointError, with the step, where the loss is not finite or the surface vanishes.
+    """
+    preset, method = preset_of(options), LOSSES[options.points_method]
+    streams, target = _streams(generator), make_target(points)
+    shape = Shape(preset.width, preset.depth, preset.skip, options.activation)
+    course = begin(start_network(shape, streams(0)))
+    history: dict[str, list[np.ndarray]] = {}
+    if hooks.begun is not None:
+        course, history = restored(course, hooks.begun)
+    run, save_every = compile_chunk(options, preset), options.save_every or max(1, preset.steps // 10)
+    while (step := int(course.step)) < preset.steps:
+        surface = _surface(course, options, step) if "surface" in method.needs else None
+        batches = draw_batches(target, surface, method.needs, (CHUNK, preset.points), streams(1 + step))
+        count = min(CHUNK, preset.steps - step)
+        course, terms = run(course, jax.tree.map(lambda x, n=count: jnp.asarray(x[:n], _dtype()), batches))
+        _check_finite(terms["loss"], step)
+        for name, values in terms.items():
+            history.setdefault(name, []).append(np.asarray(values))
+        done = int(course.step)
+        hooks.progress(done, preset.steps, float(np.mean(terms["loss"])))
+        if done // save_every > step // save_every or done == preset.steps:
+            hooks.save(_state(course, history, options))
+    return _state(course, history, options)
+
+
+def compile_chunk(options: PointsOptions, preset: Preset) -> Callable[[Course, Batch], tuple[Course, dict[str, Array]]]:
+    """A compiled function that takes a step with each of the batches; the course after them, and every step's terms."""
+    method, weights, moments = LOSSES[options.points_method], weights_of(options), FitOptions()
+
+    def loss(layers: Network, batch: Batch) -> tuple[Array, dict[str, Array]]:
+        terms = method.terms(network_field(layers, options.activation), batch, weights)
+        return terms["loss"], terms
+
+    def step(course: Course, batch: Batch) -> tuple[Course, dict[str, Array]]:
+        gradient, terms = jax.grad(loss, has_aux=True)(course.parameters, batch)
+        passed = course.step.astype(_dtype()) / preset.steps
+        rate = preset.rate * SCHEDULES["cosine"](passed)
+        return adam(course, PLAIN, gradient, rate, moments), terms | {"learning_rate": rate}
+
+    return jax.jit(lambda course, batches: jax.lax.scan(step, course, batches))
+
+
+def restored(course: Course, arrays: Mapping[str, np.ndarray]) -> tuple[Course, dict[str, list[np.ndarray]]]:
+    """The course and the terms so far from the arrays of a checkpoint, of the same shapes as `course`."""
+    leaves, tree = jax.tree.flatten(course)
+    found = [arrays[f"course_{number}"] for number in range(len(leaves))]
+    for leaf, array in zip(leaves, found, strict=True):
+        if leaf.shape != array.shape:
+            raise ValueError(f"checkpoint: an array of shape {array.shape} where {leaf.shape} is needed")
+    course = jax.tree.unflatten(tree, [jnp.asarray(a, x.dtype) for a, x in zip(found, leaves, strict=True)])
+    prefix = "term_"
+    return course, {name.removeprefix(prefix): [arrays[name]] for name in arrays if name.startswith(prefix)}
+
+
+def _state(course: Course, history: Mapping[str, list[np.ndarray]], options: PointsOptions) -> State:
+    columns = {name: np.concatenate(parts) for name, parts in history.items()}
+    arrays = {f"course_{number}": np.asarray(leaf) for number, leaf in enumerate(jax.tree.leaves(course))}
+    arrays |= {f"term_{name}": column for name, column in columns.items()}
+    return State(int(course.step), network_field(course.average, options.activation), arrays, columns)
+
+
+def _surface(course: Course, options: PointsOptions, step: int) -> trimesh.Trimesh:
+    try:
+        return extract(network_field(course.parameters, options.activation), CHUNK_CELLS)
+    except ValueError as error:
+        raise FloatingPointError(f"the surface vanished at step {step} ({error}); try a smaller points_rate") from None
+
+
+def _streams(generator: np.random.Generator) -> Callable[[int], np.random.Generator]:
+    root = int(generator.integers(2**63))
+    return lambda number: np.random.default_rng([root, number])
+
+
+def _check_finite(loss: Array, start: int) -> None:
+    finite = np.isfinite(np.asarray(loss))
+    if not finite.all():
+        raise FloatingPointError(
+            f"the loss is not finite at step {start + int(np.argmin(finite))}; try a smaller points_rate"
+        )
+
+
+def _dtype() -> Any:
+    return jnp.result_type(float)
