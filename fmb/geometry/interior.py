@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import trimesh
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -94,6 +94,23 @@ def sample_surface(mesh: trimesh.Trimesh, count: int, generator: np.random.Gener
     weight = generator.random((count, 2))
     weight = np.where(weight.sum(axis=1, keepdims=True) > 1.0, 1.0 - weight, weight)  # folds the square in half
     return corner[face, 0] + weight[:, :1] * first[face] + weight[:, 1:] * second[face]
+
+
+def solid_cells(
+    mesh: trimesh.Trimesh, lower: Float[np.ndarray, "3"], side: float, shape: tuple[int, int, int]
+) -> Bool[np.ndarray, "x y z"]:
+    """Which cells of a grid from `lower` on have their middle within the mesh; its holes are closed by caps.
+
+    Faces that lie outside the grid's first two axes do not count.
+    """
+    vertices, caps = capped((np.asarray(mesh.vertices) - lower) / side, np.asarray(mesh.faces))
+    rows, columns, levels = shape
+    corner = np.stack(np.divmod(np.arange(rows * columns), columns), axis=1)
+    crossings = _crossings(vertices, np.concatenate([mesh.faces, caps]), Lattice(rows, columns, corner + 0.5))
+    above = np.clip(np.ceil(crossings.height - 0.5).astype(int), 0, levels)  # the first middle above each crossing
+    winding = np.zeros((rows * columns, levels + 1), int)
+    np.add.at(winding, (crossings.line, above), -crossings.sign)
+    return (np.cumsum(winding[:, :-1], axis=1) != 0).reshape(shape)
 
 
 def _sample_capped(solid: Solid, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
