@@ -1,7 +1,8 @@
 """A folder is one run: a run writes into a hidden folder, which takes the place of the old one in one step at the end.
 
 A run that fails or is stopped leaves the old folder as it was. What a run has written is listed in its record, one of
-its files, under "files"; the next run of the same task drops what is listed and keeps everything else.
+its files, under "files"; the next run of the same task drops what is listed and keeps everything else. A folder in it
+is listed by its files and dropped only where it holds no others.
 """
 
 import ctypes
@@ -227,11 +228,18 @@ def free_name(path: Path) -> Path:
 
 
 def files_of_run(folder: Path, records: Sequence[str]) -> set[str]:
-    """Names of the files in the folder that its records list, and of these records; never a folder."""
+    """Names of what in the folder its records list, and of these records; of a folder only if all in it is listed."""
     listed = set(records)
     for record in records:
         listed |= set(read_record(folder / record).get("files", ()))
-    return {name for name in listed if not is_folder(folder / name)}
+    names = {name.partition("/")[0] for name in listed}
+    return {name for name in names if not is_folder(folder / name) or set(files_in(folder, name)) <= listed}
+
+
+def files_in(folder: Path, name: str) -> list[str]:
+    """What `name` is in the folder: itself, or where it is a folder all in it, as paths with one slash."""
+    inner = sorted(os.listdir(folder / name)) if is_folder(folder / name) else ()
+    return [f"{name}/{entry}" for entry in inner] or [name]
 
 
 def is_folder(path: Path) -> bool:
@@ -250,18 +258,23 @@ def read_record(path: Path) -> dict:
     if not isinstance(record, dict) or not isinstance(record.get("files", []), list):
         return {}
     # a list that names ../notes.txt was not made here
-    plain = [name for name in record.get("files", []) if isinstance(name, str) and re.fullmatch(r"[^/\\\0]+", name)]
-    return {**record, "files": [name for name in plain if name not in (".", "..")]}
+    texts = [name for name in record.get("files", []) if isinstance(name, str)]
+    plain = [name for name in texts if re.fullmatch(r"[^/\\\0]+(/[^/\\\0]+)?", name)]
+    return {**record, "files": [name for name in plain if not {".", ".."} & set(name.split("/"))]}
 
 
 def commit(hidden: Path, place: Place) -> None:
-    """Puts the hidden folder's files in their place. Raises ValueError where one would hide a folder of that name."""
+    """Puts the hidden folder's files in their place. Raises ValueError where one would hide a folder of that name.
+
+    A folder of that name in which there is more than an old run's is kept beside the new one, as name.1.
+    """
     names = sorted(os.listdir(hidden))
     for name in names:
-        if is_folder(place.path / name):
+        if is_folder(place.path / name) and not is_folder(hidden / name):
             raise ValueError(f"{hidden / name}: cannot be written (is a directory)")
+    files = [file for name in names for file in files_in(hidden, name)]
     for record in set(place.records) & set(names):
-        write_record(hidden / record, {**json.loads((hidden / record).read_text("utf-8")), "files": names})
+        write_record(hidden / record, {**json.loads((hidden / record).read_text("utf-8")), "files": files})
     if not place.fixed and (moved(hidden, place.path) or exchanged(hidden, place.path)):
         return
     move_files(hidden, place, names)
@@ -290,13 +303,24 @@ def exchanged(one: Path, other: Path) -> bool:
 def move_files(hidden: Path, place: Place, names: list[str]) -> None:
     """File by file: the old record goes first and the new one comes last, so that it vouches for the whole."""
     path, records = place.path, place.records
-    dropped = files_of_run(path, records) - set(names)
+    old = files_of_run(path, records)
+    dropped = {name for name in old if name not in names or is_folder(path / name)} - set(records)
     for name in [*records, *sorted(dropped)]:
-        (path / name).unlink(missing_ok=True)
+        drop(path / name)
     for name in sorted(names, key=lambda name: name in records):
+        if is_folder(path / name):
+            os.rename(path / name, free_name(path / name))
         os.replace(hidden / name, path / name)
     if not records and "files" in (record := read_record(path / METRICS)):
         write_record(path / METRICS, {**record, "files": sorted({*record["files"], *names})})
+
+
+def drop(path: Path) -> None:
+    """Removes a file or a folder of an old run, if it is there."""
+    if is_folder(path):
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_record(path: Path, record: dict) -> None:

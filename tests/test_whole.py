@@ -123,6 +123,37 @@ def test_a_file_does_not_hide_a_folder(output: Path) -> None:
     check_kept(output)
 
 
+def write_meshes(output: Path, run: int, *names: str) -> None:
+    with whole_folder(output) as hidden:
+        (hidden / "meshes").mkdir()
+        for name in names:
+            (hidden / "meshes" / name).write_text(str(run))
+        (hidden / METRICS).write_text(json.dumps({"run": run}))
+
+
+@pytest.mark.parametrize("swaps", [True, False])
+def test_a_folder_of_a_run_is_dropped_unless_it_holds_files_of_the_users(
+    output: Path, swaps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not swaps:
+        monkeypatch.setattr(whole, "exchanged", lambda one, other: False)
+    write_meshes(output, 2, "a", "b")
+    assert json.loads((output / METRICS).read_text())["files"] == ["meshes/a", "meshes/b", METRICS]
+    write_meshes(output, 3, "b", "c")
+    assert sorted(path.name for path in (output / "meshes").iterdir()) == ["b", "c"]
+    (output / "meshes" / "mine").write_text("mine")
+    write_meshes(output, 4, "d")
+    assert [path.name for path in (output / "meshes").iterdir()] == ["d"]
+    assert (output / "meshes.1" / "mine").read_text() == "mine"
+    write_run(output, 5)
+    assert not (output / "meshes").exists() and (output / "meshes.1" / "mine").exists()
+    assert run_of_all(output) == 5
+
+
+def run_of_all(output: Path) -> int:
+    return json.loads((output / METRICS).read_text())["run"]
+
+
 def test_a_link_stays_a_link(output: Path) -> None:
     link = output.parent / "link"
     link.symlink_to("output")

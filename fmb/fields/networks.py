@@ -61,6 +61,11 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+def sphere(points: Float[Array, "point 3"]) -> Float[Array, " point"]:
+    """|x| - RADIUS, round at the middle."""
+    return jnp.sqrt(jnp.sum(points * points, axis=1) + 1e-2) - RADIUS
+
+
 @cache
 def network(activation: str) -> Callable[[Network, Array], Array]:
     """f(parameters, points) with that activation; the same function each time, so that it is compiled once."""
@@ -73,7 +78,7 @@ def network(activation: str) -> Callable[[Network, Array], Array]:
                 rows = jnp.concatenate([rows, points], axis=1) / math.sqrt(2.0)
             rows = jnp.dot(rows, layer.weight) + layer.bias[None]
             rows = bend(rows) if number + 1 < len(layers) else rows
-        return rows[:, 0]
+        return rows[:, 0] + sphere(points) if activation == "sine" else rows[:, 0]
 
     return evaluate
 
@@ -115,6 +120,7 @@ def _start_of_sines(shape: Shape, generator: np.random.Generator) -> Network:
         reach = 1.0 / inputs if number == 0 else math.sqrt(6.0 / inputs) / FREQUENCY
         weight = generator.uniform(-reach, reach, (inputs, outputs))
         layers.append((weight, generator.uniform(-1.0, 1.0, outputs) / math.sqrt(inputs)))
+    layers[-1] = 0.01 * layers[-1][0], 0.0 * layers[-1][1]
     return _layers(layers)
 
 
