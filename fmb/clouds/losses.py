@@ -36,7 +36,7 @@ def length(x: Float[Array, "point 3"]) -> Float[Array, " point"]:
 def closest_points(field: Field, points: Float[Array, "point 3"]) -> Closest:
     """The closest points x of the field's zero: stationary |x - p|^2 / 2 + m f(x), by Newton's method.
 
-    One is found where the equations hold, the distance is smallest there along the surface, and it is on the right side.
+    One is found where the equations hold, the distance is smallest along the surface, and it is on the right side.
     The gradient is that of the implicit function: one Newton step whose matrix is constant has it.
     """
     points = stop_gradient(points)

@@ -46,9 +46,12 @@ def igr(field: Field, batch: Batch, weights: Weights) -> Terms:
     value, slope = sloped(field, jnp.concatenate([batch.points, batch.local, batch.everywhere]))
     count = len(batch.points)
     near = closest_distance(field, batch.points) if weights.distance == "closest" else implicit_distance(value[:count])
-    steep, area = eikonal(slope), surface_area(value[-len(batch.everywhere) :])
-    loss = near + weights.eikonal * steep + weights.area * area
-    return {"loss": loss, "points_to_surface": near, "eikonal": steep, "surface_area": area}
+    steep = eikonal(slope)
+    terms = {"loss": near + weights.eikonal * steep, "points_to_surface": near, "eikonal": steep}
+    if not weights.area:
+        return terms
+    area = surface_area(value[-len(batch.everywhere) :])
+    return terms | {"loss": terms["loss"] + weights.area * area, "surface_area": area}
 
 
 def diff_cd(field: Field, batch: Batch, weights: Weights) -> Terms:

@@ -34,7 +34,7 @@ class PointsOptions:
     surface_weight: float = option(
         1.0, "diff_cd: weight of surface to points beside points to surface", at_least=0, at_most=1e6
     )
-    save_every: int = option(0, "Steps between checkpoints (0: a tenth of all)", at_least=0, at_most=10**7)
+    save_every: int = option(0, "Steps between checkpoints (0: a twentieth of all)", at_least=0, at_most=10**7)
     surface_resolution: int = option(192, "Grid cells along the longest side", at_least=16, at_most=1024)
     sample_points: int = option(20_000, "Points taken where a mesh is given", at_least=100, at_most=10**7)
     use_normals: bool = option(False, "Use the points' normals where the file has some")

@@ -22,6 +22,7 @@ from fmb.fit.options import FitOptions
 from fmb.fit.schedules import SCHEDULES
 
 CHUNK = 50  # steps between two extractions: the surface moves by less than a projection's reach
+SAVES = 20  # checkpoints of a fit, if nothing else is said
 CHUNK_CELLS = 48  # along the longest side of the surface that samples are taken from
 PLAIN = Coordinates(lambda parameters, gradient: gradient, lambda p, change: jax.tree.map(jnp.add, p, change))
 
@@ -101,12 +102,13 @@ def fit_network(
     """
     preset, method = preset_of(options), LOSSES[options.points_method]
     streams, target = _streams(generator), make_target(points)
-    shape = Shape(preset.width, preset.depth, preset.skip, options.activation)
-    course = begin(start_network(shape, streams(0)))
+    course = begin(start_network(_shape(options), streams(0)))
     history: dict[str, list[np.ndarray]] = {}
     if hooks.begun is not None:
-        course, history = restored(course, hooks.begun)
-    run, save_every = compile_chunk(options, preset), options.save_every or max(1, preset.steps // 10)
+        course, history = restored(hooks.begun, options)
+    run, save_every = compile_chunk(options, preset), options.save_every or max(1, preset.steps // SAVES)
+    if not int(course.step):
+        hooks.save(_state(course, history, options))
     while (step := int(course.step)) < preset.steps:
         surface = _surface(course, options, step) if "surface" in method.needs else None
         batches = draw_batches(target, surface, method.needs, (CHUNK, preset.points), streams(1 + step))
@@ -139,28 +141,55 @@ def compile_chunk(options: PointsOptions, preset: Preset) -> Callable[[Course, B
     return jax.jit(lambda course, batches: jax.lax.scan(step, course, batches))
 
 
-def restored(course: Course, arrays: Mapping[str, np.ndarray]) -> tuple[Course, dict[str, list[np.ndarray]]]:
-    """The course and the terms so far from the arrays of a checkpoint, of the same shapes as `course`."""
-    leaves, tree = jax.tree.flatten(course)
-    found = [arrays[f"course_{number}"] for number in range(len(leaves))]
-    for leaf, array in zip(leaves, found, strict=True):
-        if leaf.shape != array.shape:
-            raise ValueError(f"checkpoint: an array of shape {array.shape} where {leaf.shape} is needed")
-    course = jax.tree.unflatten(tree, [jnp.asarray(a, x.dtype) for a, x in zip(found, leaves, strict=True)])
-    prefix = "term_"
-    return course, {name.removeprefix(prefix): [arrays[name]] for name in arrays if name.startswith(prefix)}
+PREFIX = "term."  # of the names of columns in a checkpoint
+
+
+def field_of(arrays: Mapping[str, np.ndarray], options: PointsOptions) -> Field:
+    """The field of a checkpoint's arrays."""
+    return network_field(_filled(_blank(options), arrays).average, options.activation)
+
+
+def restored(arrays: Mapping[str, np.ndarray], options: PointsOptions) -> tuple[Course, dict[str, list[np.ndarray]]]:
+    """The course and the terms so far, from the arrays of a checkpoint. Raises ValueError for another network's."""
+    columns = {name.removeprefix(PREFIX): [arrays[name]] for name in arrays if name.startswith(PREFIX)}
+    return _filled(_blank(options), arrays), columns
+
+
+def _blank(options: PointsOptions) -> Course:
+    return begin(start_network(_shape(options), np.random.default_rng(0)))
+
+
+def _shape(options: PointsOptions) -> Shape:
+    preset = preset_of(options)
+    return Shape(preset.width, preset.depth, preset.skip, options.activation)
+
+
+def _named(course: Course) -> dict[str, Array]:
+    """Every array of the course by its name, such as parameters.0.weight."""
+    paths = jax.tree_util.tree_flatten_with_path(course)[0]
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in paths}
+
+
+def _filled(course: Course, arrays: Mapping[str, np.ndarray]) -> Course:
+    found = []
+    for name, leaf in _named(course).items():
+        if name not in arrays or arrays[name].shape != leaf.shape:
+            what = f"{name} of shape {arrays[name].shape}" if name in arrays else f"no {name}"
+            raise ValueError(f"has {what}; this network needs one of shape {leaf.shape}")
+        found.append(jnp.asarray(arrays[name], leaf.dtype))
+    return jax.tree.unflatten(jax.tree.structure(course), found)
 
 
 def _state(course: Course, history: Mapping[str, list[np.ndarray]], options: PointsOptions) -> State:
     columns = {name: np.concatenate(parts) for name, parts in history.items()}
-    arrays = {f"course_{number}": np.asarray(leaf) for number, leaf in enumerate(jax.tree.leaves(course))}
-    arrays |= {f"term_{name}": column for name, column in columns.items()}
+    arrays = {name: np.asarray(leaf) for name, leaf in _named(course).items()}
+    arrays |= {PREFIX + name: column for name, column in columns.items()}
     return State(int(course.step), network_field(course.average, options.activation), arrays, columns)
 
 
 def _surface(course: Course, options: PointsOptions, step: int) -> trimesh.Trimesh:
     try:
-        return extract(network_field(course.parameters, options.activation), CHUNK_CELLS)
+        return extract(network_field(course.parameters, options.activation), CHUNK_CELLS, polished=False)
     except ValueError as error:
         raise FloatingPointError(f"the surface vanished at step {step} ({error}); try a smaller points_rate") from None
 

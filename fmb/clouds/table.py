@@ -1,9 +1,21 @@
-"""The methods of task `points`. A new one that fits a network is a line in LOSSES, any other a line here."""
+"""The methods of task `points`. One that fits a network is a line in LOSSES, any other a line here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
 
 from fmb.clouds.methods import LOSSES
-from fmb.clouds.recipe import State, fit_network
+from fmb.clouds.options import PointsOptions
+from fmb.clouds.recipe import State, field_of, fit_network
+from fmb.fields.field import Field
 
-# Each takes normalised points, their normals or None, options, a generator and hooks.
-METHODS: dict[str, Callable[..., State]] = dict.fromkeys(LOSSES, fit_network)
+
+class Method(NamedTuple):
+    """`fit` takes normalised points, normals or None, options, a generator and hooks; `field` a checkpoint's arrays."""
+
+    fit: Callable[..., State]
+    field: Callable[[Mapping[str, np.ndarray], PointsOptions], Field]
+
+
+METHODS: dict[str, Method] = {name: Method(fit_network, field_of) for name in LOSSES}

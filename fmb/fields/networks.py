@@ -48,9 +48,30 @@ def softplus(x: Array) -> Array:
     return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(SHARPNESS * x))) / SHARPNESS
 
 
+@jax.custom_jvp
+def fast_sine(x: Array) -> Array:
+    """sin x, as exactly as single precision holds x itself, by Taylor's series within a half turn.
+
+    With its derivatives it takes an eighth of the time of jnp.sin, whose code for large angles runs on one number at a
+    time on a CPU; a step of a fit needs six of them for each neuron.
+    """
+    turns = jnp.round(x / math.pi)
+    rest = x - turns * math.pi
+    square = rest * rest
+    series = 1.0
+    for factor in (110.0, 72.0, 42.0, 20.0, 6.0):
+        series = 1.0 - square / factor * series
+    return rest * series * (1.0 - 2.0 * (turns - 2.0 * jnp.floor(turns / 2.0)))
+
+
+@fast_sine.defjvp
+def _(points: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return fast_sine(points[0]), tangents[0] * fast_sine(points[0] + math.pi / 2.0)
+
+
 def sine(x: Array) -> Array:
     """sin(FREQUENCY x)."""
-    return jnp.sin(FREQUENCY * x)
+    return fast_sine(FREQUENCY * x)
 
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {

@@ -57,6 +57,7 @@ class Report(NamedTuple):
     history: History | None = None
     pictures: Sequence[Picture] = ()
     facts: Mapping[str, Any] = {}
+    loss: str = "Cross-entropy, nats per ray"  # what the history shows
 
 
 def report_page(report: Report, assets: Mapping[str, str]) -> str:
@@ -70,7 +71,7 @@ def report_page(report: Report, assets: Mapping[str, str]) -> str:
         "highlights": highlight_list(report.highlights),
         "toggles": toggle_list(data),
         "table": error_table(report.errors),
-        "convergence": "" if report.history is None else convergence(report.history),
+        "convergence": "" if report.history is None else convergence(report.history, report.loss),
         "pictures": picture_grid(report.pictures),
         "details": fact_list(report.facts),
         "scene": script_json(data),
@@ -109,7 +110,10 @@ def highlight_list(highlights: Sequence[Highlight]) -> str:
 
 def toggle_list(data: Mapping[str, Any]) -> str:
     """Check boxes for all that the view can show, and one that makes it turn."""
-    boxes = [(name, *TOGGLES[name]) for name in TOGGLES if name in data] + [("spin", "Turn", False)]
+    names = [name for name in TOGGLES if name in data]
+    # without components the first of what there is stands in for them
+    boxes = [(name, TOGGLES[name][0], TOGGLES[name][1] or name == names[0]) for name in names]
+    boxes.append(("spin", "Turn", False))
     return "".join(
         f'<label><input type="checkbox" name="{name}"{" checked" if shown else ""}>{label}</label>'
         for name, label, shown in boxes
@@ -130,11 +134,11 @@ def error_table(errors: Mapping[str, Mapping[str, str]]) -> str:
     return f'<h2>Errors</h2><div class="scroll">{table}</div>'
 
 
-def convergence(history: History) -> str:
+def convergence(history: History, what: str) -> str:
     """A plot of the loss over the steps: lines scale with the page, words do not; "" if no loss is known."""
     smooth = moving_mean(history.loss)
     curves = {"raw": history.loss, "smooth": smooth}
-    names = {"raw": ("each batch of rays", "--grey"), "smooth": ("training views, smoothed", "--blue")}
+    names = {"raw": ("each batch", "--grey"), "smooth": ("smoothed", "--blue")}
     if history.novel_loss is not None:
         curves["novel"], names["novel"] = history.novel_loss, ("unseen views", "--orange")
     last = max(float(history.step[-1]), 1.0)
@@ -153,7 +157,7 @@ def convergence(history: History) -> str:
         words.append(f'<span class="x" style="left:{100.0 * step / last:.2f}%">{step:.0f}</span>')
     drawing = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{"".join(lines)}</svg>'
     legend = "".join(f'<li><i style="background:var({color})"></i>{text}</li>' for text, color in names.values())
-    note = f"Cross-entropy, nats per ray, over {len(history.step)} steps: from {smooth[0]:.4f} to {smooth[-1]:.4f}."
+    note = f"{what}, over {len(history.step)} steps: from {smooth[0]:.4f} to {smooth[-1]:.4f}."
     return (
         f'<h2>Convergence</h2><div class="plot" role="img" aria-label="{note}"><ul class="legend">{legend}</ul>'
         f'<div class="area">{drawing}{"".join(words)}</div><p class="axis">{note}</p></div>'

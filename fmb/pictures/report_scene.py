@@ -30,7 +30,7 @@ MASK_COLOR, MASK_FLOOR = (120, 190, 255), 26  # of a mask's picture; opacity of 
 class PageScene(NamedTuple):
     """The content of the view, all in one frame; None: not known."""
 
-    mixture: Mixture
+    mixture: Mixture | None
     color: Float[np.ndarray, "mixture 3"] | None = None  # 0 to 1
     views: Views | None = None  # of which cameras and silhouettes are shown
     mesh: trimesh.Trimesh | None = None  # made from the mixture
@@ -39,9 +39,10 @@ class PageScene(NamedTuple):
 
 def scene_data(scene: PageScene) -> dict[str, Any]:
     """The scene in JSON's own types."""
-    ball = enclosing_ball(scene.mixture)
+    ball = ball_of_scene(scene)
     up = np.array([0.0, 1.0, 0.0]) if scene.views is None else common_up(scene.views.cameras)
-    made = {"components": component_data(scene.mixture, scene.color, ball), "up": rounded(up)}
+    made = {} if scene.mixture is None else {"components": component_data(scene.mixture, scene.color, ball)}
+    made["up"] = rounded(up)
     meshes = {"mesh": scene.mesh, "reference": scene.reference}
     made |= {name: mesh_data(mesh, ball) for name, mesh in meshes.items() if mesh is not None and len(mesh.faces)}
     distance = NEAREST
@@ -51,6 +52,14 @@ def scene_data(scene: PageScene) -> dict[str, Any]:
         # far enough to show most cameras
         distance = min(max(NEAREST, 1.1 * ring / math.tan(math.radians(FIELD_OF_VIEW / 2.0))), FURTHEST)
     return made | {"home": rounded(distance * first_direction(up))}
+
+
+def ball_of_scene(scene: PageScene) -> Ball:
+    """A ball around the components, or around the mesh where there are none."""
+    if scene.mixture is not None:
+        return enclosing_ball(scene.mixture)
+    lower, upper = scene.mesh.bounds
+    return Ball((lower + upper) / 2.0, float(np.linalg.norm(upper - lower)) / 2.0)
 
 
 def first_direction(up: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:

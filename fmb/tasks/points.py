@@ -1,58 +1,91 @@
 """Task `points`: a cloud of points -> a field -> its closed surface, in the frame of the points."""
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict
+from hashlib import sha256
+from typing import Any, NamedTuple
 
 import numpy as np
 import trimesh
 
 from fmb import machine
+from fmb.clouds.cloud import frame_of_cloud
 from fmb.clouds.recipe import Hooks, State
-from fmb.clouds.surface import extract
 from fmb.clouds.table import METHODS
-from fmb.command.yaml_file import to_yaml
 from fmb.config import PROGRAM, Config
+from fmb.fields.points import Cloud
 from fmb.files.clouds import read_cloud
-from fmb.files.mesh_output import write_mesh
-from fmb.geometry.frames import Frame, box_frame
+from fmb.files.meshes import read_mesh
+from fmb.geometry.comparison import check_frames
+from fmb.geometry.frames import Frame
 from fmb.machine import Clock, choose_device, say
 from fmb.options import NONE
+from fmb.tasks.points_files import Result, summary, write_results
 from fmb.tasks.shell import task_folder
-from fmb.whole import METRICS, whole_folder
+from fmb.tasks.unfinished import Unfinished
+from fmb.whole import whole_folder
+
+AFTERWARDS = ("reference_mesh", "save_every", "surface_resolution")  # options that the fit itself does not see
+
+
+class Given(NamedTuple):
+    """What is read: the points, their frame, and a mesh to measure against."""
+
+    cloud: Cloud
+    frame: Frame
+    reference: trimesh.Trimesh | None
+    device: machine.Device
 
 
 def points(config: Config, clock: Clock) -> None:
     """Points -> a field that is fitted to them -> a closed surface in their frame."""
     if config.io.cloud_file == NONE:
         raise ValueError(f"points needs a file of points: {PROGRAM} points scan.ply")
-    with whole_folder(task_folder(config)) as folder:
-        metrics = reconstructed(config, clock, folder)
-    say(f"{metrics['seconds']['total']:.1f} s", f"surface and numbers in {task_folder(config)}/")
+    place = task_folder(config)
+    with whole_folder(place) as folder:
+        with clock("load"):
+            given = read(config)
+        say(given.device.hint)
+        unfinished = Unfinished(place, record_of(config, given.cloud))
+        with clock("optimize"):
+            state = fitted(config, given, unfinished)
+        result = Result(config, given.cloud, given.frame, given.reference, state)
+        metrics = write_results(result, folder, unfinished, clock)
+    unfinished.remove()
+    say(*summary(metrics), f"surface, pictures and numbers in {place}/")
 
 
-def reconstructed(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
-    """Fits a surface and writes all files into the folder; what metrics.json tells."""
-    with clock("load"):
-        device = choose_device(config.cpu)
-        cloud = read_cloud(config.io.cloud_file)
-        frame = box_frame(cloud.point)
-    say(device.hint)
-    with clock("optimize"), machine.progress_bar("fit") as on_progress:
-        fit = METHODS[config.cloud.points_method]
-        generator = np.random.default_rng(config.random_seed)
-        normals = cloud.normal if config.cloud.use_normals else None
-        state = fit(frame.to_canonical(cloud.point), normals, config.cloud, generator, Hooks(on_progress))
-    with clock("export"):
-        mesh = write_surface(folder, state, frame, config)
-    machine.write_text(folder / "config.yaml", to_yaml(config))
-    facts = {"task": "points", "method": config.cloud.points_method, "euler": mesh.euler_number, **state.facts}
-    metrics = {**facts, "seconds": clock.seconds()}
-    machine.write_metrics(folder / METRICS, metrics)
-    return metrics
+def read(config: Config) -> Given:
+    """The points, and the reference if there is one.
+
+    Raises ValueError where no surface follows from the points, or the reference is in another frame.
+    """
+    device = choose_device(config.cpu)
+    cloud = read_cloud(config.io.cloud_file)
+    frame = frame_of_cloud(cloud.point, config.io.cloud_file)
+    if config.cloud.reference_mesh == NONE:
+        return Given(cloud, frame, None, device)
+    reference = read_mesh(config.cloud.reference_mesh)
+    box = np.stack([cloud.point.min(axis=0), cloud.point.max(axis=0)])
+    try:
+        check_frames(box, np.asarray(reference.bounds))
+    except ValueError as error:
+        raise ValueError(f"{config.cloud.reference_mesh}: {error}") from None
+    return Given(cloud, frame, reference, device)
 
 
-def write_surface(folder: Path, state: State, frame: Frame, config: Config) -> trimesh.Trimesh:
-    """The surface in the frame of the points."""
-    mesh = frame.mesh_to_world(extract(state.field, config.cloud.surface_resolution))
-    write_mesh(folder / f"mesh.{config.export.mesh}", mesh)
-    return mesh
+def record_of(config: Config, cloud: Cloud) -> Mapping[str, Any]:
+    """All that the fit depends on: a run that goes on must be given the same."""
+    options = {name: value for name, value in asdict(config.cloud).items() if name not in AFTERWARDS}
+    digest = sha256(np.ascontiguousarray(cloud.point)).hexdigest()[:16]
+    return {**options, "num_mixtures": config.model.num_mixtures, "random_seed": config.random_seed, "points": digest}
+
+
+def fitted(config: Config, given: Given, unfinished: Unfinished) -> State:
+    """The fit, from its start or from the last checkpoint; whatever ends it leaves its checkpoints."""
+    begun = unfinished.begin(config.resume)
+    normals = given.cloud.normal if config.cloud.use_normals else None
+    inside, generator = given.frame.to_canonical(given.cloud.point), np.random.default_rng(config.random_seed)
+    with unfinished.kept(), machine.progress_bar("fit") as on_progress:
+        hooks = Hooks(on_progress, unfinished.save, begun)
+        return METHODS[config.cloud.points_method].fit(inside, normals, config.cloud, generator, hooks)

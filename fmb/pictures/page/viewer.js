@@ -114,7 +114,7 @@ function toggle() {
 function start() {
   renderer = new THREE.WebGLRenderer({ antialias: true, alpha: true });
   renderer.domElement.setAttribute("role", "img");
-  renderer.domElement.setAttribute("aria-label", "The fitted components in three dimensions");
+  renderer.domElement.setAttribute("aria-label", "The result in three dimensions");
   stage.append(renderer.domElement);
   view = new THREE.PerspectiveCamera(FIELD_OF_VIEW, 1, 0.01, 200);
   view.up.set(...data.up);
@@ -130,7 +130,7 @@ function start() {
   sun.position.set(-0.5, 0.8, 0.6);
   view.add(sun, sun.target);
   scene.add(view, new THREE.HemisphereLight(0xffffff, 0x6b7480, 1.5));
-  parts.components = components(data.components);
+  if (data.components) parts.components = components(data.components);
   if (data.mesh) parts.mesh = surface(data.mesh, 0xd9c7ad, 1);
   if (data.reference) parts.reference = surface(data.reference, 0xf2f4f7, 0.35);
   if (data.cameras) parts.cameras = cameras(data.cameras);

@@ -1,0 +1,268 @@
+"""What task `points` leaves: surfaces, checkpoints, tables, pictures, a film and a page."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import trimesh
+
+from fmb import machine
+from fmb.clouds.recipe import State
+from fmb.clouds.sampling import make_target
+from fmb.clouds.surface import extract
+from fmb.clouds.table import METHODS
+from fmb.command.yaml_file import to_yaml
+from fmb.config import Config
+from fmb.fields.field import Field, _evaluated
+from fmb.fields.points import Cloud
+from fmb.files.media import write_gif
+from fmb.files.mesh_output import write_mesh
+from fmb.files.safe import read_arrays
+from fmb.fit.loop import History
+from fmb.geometry.comparison import compare
+from fmb.geometry.distances import distance_to
+from fmb.geometry.frames import Frame
+from fmb.machine import Clock, write_columns
+from fmb.options import NONE
+from fmb.pictures import clouds as drawn
+from fmb.pictures.draw import draw_sheet
+from fmb.pictures.report import Highlight, Report, read_pictures, write_report
+from fmb.pictures.report_scene import PageScene
+from fmb.tasks.unfinished import Unfinished
+from fmb.whole import METRICS
+
+STEP_CELLS = 64  # along the longest side, of the surfaces after each checkpoint
+STEP_SAMPLES = 5_000  # of each surface, where those are measured; the last one is measured with more
+SLICE_CELLS = 200  # along each side of a slice
+SLICE_REACH, SLICE_BAND = 0.6, 0.01  # half a slice's side; points this near its plane are shown, in longest sides
+MOST_VERTICES = 40_000  # of a reference whose vertices are coloured by their errors
+FILM_SECONDS = 5.0
+PERCENT = 100.0
+
+
+class Result(NamedTuple):
+    """A fit, with what it was made from and what it is measured against."""
+
+    config: Config
+    cloud: Cloud
+    frame: Frame
+    reference: trimesh.Trimesh | None
+    state: State
+
+    def surface(self, field: Field, cells: int) -> trimesh.Trimesh:
+        """The field's surface in the frame of the points."""
+        return self.frame.mesh_to_world(extract(field, cells))
+
+
+def write_results(result: Result, folder: Path, unfinished: Unfinished, clock: Clock) -> dict[str, Any]:
+    """Writes all files into the folder; what metrics.json tells."""
+    config, state = result.config, result.state
+    with clock("export"):
+        mesh = result.surface(state.field, config.cloud.surface_resolution)
+        if config.export.mesh != NONE:
+            write_mesh(folder / f"mesh.{config.export.mesh}", mesh)
+        machine.write_text(folder / "config.yaml", to_yaml(config))
+        unfinished.hand_over(folder)
+        write_training(result, folder)
+    with clock("evaluate"):
+        errors = measured(result, mesh)
+    with clock("figures"):
+        write_course(result, folder, unfinished)
+        draw(result, folder, mesh)
+    metrics = facts_of(result, mesh) | {"errors": errors, "seconds": clock.seconds()}
+    write_final(folder, metrics, state.step)
+    machine.write_metrics(folder / METRICS, metrics)
+    if config.export.report:
+        write_page(result, folder, mesh, metrics)
+    return metrics
+
+
+def facts_of(result: Result, mesh: trimesh.Trimesh) -> dict[str, Any]:
+    """What there is to tell of the run and its surface."""
+    config = result.config
+    options = {name: getattr(config.cloud, name) for name in ("preset", "activation", "distance")}
+    facts = {"task": "points", "method": config.cloud.points_method, "points": len(result.cloud.point), **options}
+    facts |= {"steps": result.state.step, "faces": len(mesh.faces), "euler": int(mesh.euler_number)}
+    facts |= {"components": int(mesh.body_count), "watertight": bool(mesh.is_watertight), **result.state.facts}
+    return facts | {"frame": {"centre": result.frame.centre, "longest_side": float(result.frame.scale)}}
+
+
+def measured(result: Result, mesh: trimesh.Trimesh) -> dict[str, Any]:
+    """Distances of the points from the surface, and the record of `compare` where there is a reference."""
+    from_points = distance_to(mesh, result.cloud.point) / float(result.frame.scale)
+    errors = {"points_to_surface": float(from_points.mean()), "farthest_point": float(from_points.max())}
+    return errors if result.reference is None else errors | compare(mesh, result.reference)
+
+
+def write_training(result: Result, folder: Path) -> None:
+    """What the fit was given and how it went, as arrays and tables."""
+    inside = result.frame.to_canonical(result.cloud.point)
+    for name, array in (("train_points", inside), ("local_sigma", make_target(inside).spread)):
+        with machine.replacing(folder / f"{name}.npy") as partial, partial.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+    terms = result.state.history
+    if terms:
+        count = len(next(iter(terms.values())))
+        write_columns(folder / "train_metrics.csv", {"step": np.arange(1, count + 1), **terms})
+
+
+def write_course(result: Result, folder: Path, unfinished: Unfinished) -> None:
+    """The surface at each checkpoint as a mesh, a row of a table and a frame of a film."""
+    (folder / "meshes").mkdir()
+    rows, frames, ball = [], [], drawn.ball_of(drawn.box_mesh(result.cloud.point))
+    for step, field in checkpoints(result, unfinished):
+        try:
+            mesh = result.surface(field, STEP_CELLS)
+        except ValueError:  # there is none: the row and the frame say so
+            mesh = None
+        rows.append(course_row(result, step, mesh))
+        frames.append(
+            drawn.film_frame(mesh, ball, f"step {step} of {result.state.step}" + (" (no surface)" * (mesh is None)))
+        )
+        if mesh is not None:
+            write_mesh(folder / "meshes" / f"mesh_{step}.ply", mesh)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
+    write_columns(folder / "eval_metrics.csv", columns)
+    if len(frames) > 1:
+        write_gif(folder / "film.gif", drawn.film_of(frames), FILM_SECONDS / len(frames), 0.0)
+
+
+def checkpoints(result: Result, unfinished: Unfinished) -> Iterator[tuple[int, Field]]:
+    """The field at each checkpoint."""
+    method = METHODS[result.config.cloud.points_method]
+    for step in unfinished.steps():
+        yield step, method.field(read_arrays(unfinished.path(step)), result.config.cloud)
+
+
+def course_row(result: Result, step: int, mesh: trimesh.Trimesh | None) -> dict[str, float]:
+    """The measures of the surface at a checkpoint, in the unit of the points."""
+    if mesh is None:
+        return {"step": step}
+    row = {"step": step, "euler": int(mesh.euler_number), "components": int(mesh.body_count)}
+    if result.reference is None:
+        return row
+    return row | measures(compare(mesh, result.reference, STEP_SAMPLES, unit=1.0))
+
+
+def measures(record: Mapping[str, Any]) -> dict[str, float]:
+    """The columns of the tables of errors, from a record of `compare`."""
+    sampled, exact = record["sampled"], record["exact"]
+    return {
+        "chamfer_distance": sampled["chamfer"],
+        "hausdorff_distance": sampled["hausdorff"],
+        "squared_distance": sampled["squared"],
+        "normal_angle": sampled["normal_degrees"],
+        "exact_chamfer_distance": exact["chamfer"],
+        "exact_hausdorff_distance": exact["hausdorff"],
+        "chamfer_floor": record["floor"]["chamfer"],
+    }
+
+
+def write_final(folder: Path, metrics: Mapping[str, Any], step: int) -> None:
+    """The table of the last surface's errors, in the unit of the points, where there is a reference."""
+    record = metrics["errors"]
+    if "exact" not in record:
+        return
+    lengths = {
+        name: value * (record["unit"] ** (2 if name == "squared_distance" else name != "normal_angle"))
+        for name, value in measures(record).items()
+    }
+    row = lengths | {"seconds": metrics["seconds"]["optimize"]}
+    write_columns(folder / f"eval_metrics_final_{step}.csv", {name: np.array([value]) for name, value in row.items()})
+
+
+def draw(result: Result, folder: Path, mesh: trimesh.Trimesh) -> None:
+    """The surface, its errors, level sets in three planes, and the convergence."""
+    ball = drawn.ball_of(mesh)
+    draw_sheet(folder / "01_surface.png", drawn.surface_sheet("Surface", mesh, ball))
+    if result.reference is not None:
+        scale = PERCENT / float(np.ptp(result.reference.bounds, axis=0).max())
+        parts = [drawn.fewer(part, MOST_VERTICES) for part in (mesh, result.reference)]
+        errors = [
+            scale * distance_to(other, np.asarray(part.vertices))
+            for part, other in zip(parts, (result.reference, mesh), strict=True)
+        ]
+        draw_sheet(folder / "02_errors.png", drawn.error_sheet(*parts, (errors[0], errors[1]), ball))
+    drawn.draw_slices(folder / "03_level_sets.png", slices(result))
+    if result.state.history:
+        drawn.draw_terms(folder / "04_convergence.png", result.state.history)
+
+
+def slices(result: Result) -> list[drawn.Slice]:
+    """The field in the three planes through the middle of the points' box."""
+    inside = result.frame.to_canonical(result.cloud.point)
+    ticks = np.linspace(-SLICE_REACH, SLICE_REACH, SLICE_CELLS)
+    first, second = np.meshgrid(ticks, ticks)
+    found = []
+    for axis in range(3):
+        plane = np.insert(np.stack([first.ravel(), second.ravel()], axis=1), axis, 0.0, axis=1)
+        value = _evaluated(result.state.field, plane).reshape(first.shape)
+        near = np.delete(inside[np.abs(inside[:, axis]) < SLICE_BAND], axis, axis=1)
+        found.append(drawn.Slice(axis, 0.0, ticks, value, near))
+    return found
+
+
+def write_page(result: Result, folder: Path, mesh: trimesh.Trimesh, metrics: Mapping[str, Any]) -> None:
+    """The page of numbers and pictures, with a view to turn, in the frame of the points."""
+    mixture = result.state.mixture
+    page = PageScene(
+        None if mixture is None else result.frame.mixture_to_world(mixture), mesh=mesh, reference=result.reference
+    )
+    terms, history = result.state.history, None
+    if terms:
+        history = History(np.arange(1, len(terms["loss"]) + 1), terms["loss"], terms["learning_rate"])
+    note = f"{metrics['method']}, {metrics['points']} points"
+    report = Report(
+        Path(result.config.io.cloud_file).name,
+        note,
+        page,
+        highlights(metrics),
+        {},
+        history,
+        read_pictures(folder),
+        metrics,
+        "loss, longest sides",
+    )
+    write_report(folder / "report.html", report)
+
+
+def highlights(metrics: Mapping[str, Any]) -> list[Highlight]:
+    """The numbers that stand out."""
+    errors, shown = metrics["errors"], []
+    if "exact" in errors:
+        shown.append(
+            Highlight(
+                "Chamfer distance",
+                f"{PERCENT * errors['exact']['chamfer']:.3f} %",
+                "exact, of the reference's longest side",
+            )
+        )
+        shown.append(Highlight("Hausdorff distance", f"{PERCENT * errors['exact']['hausdorff']:.2f} %"))
+        shown.append(Highlight("normals", f"{errors['exact']['normal_degrees']:.1f}\N{DEGREE SIGN}", "mean angle"))
+    shown.append(
+        Highlight("points to surface", f"{PERCENT * errors['points_to_surface']:.3f} %", "mean, of the longest side")
+    )
+    shown.append(Highlight("Euler number", str(metrics["euler"]), f"{metrics['components']} pieces"))
+    shown.append(Highlight("seconds", f"{metrics['seconds']['total']:.1f}"))
+    return shown
+
+
+def summary(metrics: Mapping[str, Any]) -> list[str]:
+    """What a run says at its end."""
+    errors = metrics["errors"]
+    words = (
+        f"{metrics['faces']} triangles, {metrics['components']} pieces, Euler number {metrics['euler']}; points are "
+    )
+    words += f"{PERCENT * errors['points_to_surface']:.3f} % of the longest side from the surface in the mean"
+    lines = [words]
+    if "exact" in errors:
+        exact, sampled, floor = errors["exact"], errors["sampled"], errors["floor"]
+        line = f"against the reference: Chamfer {PERCENT * exact['chamfer']:.3f} %, Hausdorff "
+        line += (
+            f"{PERCENT * exact['hausdorff']:.2f} %, normals {exact['normal_degrees']:.1f} degrees; Chamfer of samples "
+        )
+        lines.append(line + f"{PERCENT * sampled['chamfer']:.3f} % (its floor {PERCENT * floor['chamfer']:.3f} %)")
+    seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")
+    return [*lines, f"{metrics['seconds']['total']:.1f} s: {seconds}"]
