@@ -45,14 +45,14 @@ def closest_points(field: Field, points: Float[Array, "point 3"]) -> Closest:
     start = points - (value / square)[:, None] * slope, value / square
 
     def step(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
-        return _newton(field, points, *stop_gradient(state), False), None
+        return _newton(field, points, *stop_gradient(state)), None
 
     (point, factor), _ = jax.lax.scan(step, stop_gradient(start), None, NEWTON_STEPS)
     point, factor = stop_gradient((point, factor))
     found = stop_gradient(_is_closest(field, points, point, factor, value))
     # where none was found, Newton's matrix may be singular, and its gradient not finite
     safe = jnp.where(found[:, None], point, stop_gradient(start[0])), jnp.where(found, factor, 0.0)
-    return Closest(_newton(field, points, *safe, True)[0], found)
+    return Closest(_newton(field, points, *safe, found)[0], found)
 
 
 def _equations(field: Field, points: Array, point: Array, factor: Array) -> tuple[Array, Array]:
@@ -72,8 +72,10 @@ def _matrix(field: Field, point: Array, factor: Array) -> tuple[Array, Array]:
     return identity + factor[:, None, None] * jnp.stack(bend, axis=1), slope[0]
 
 
-def _newton(field: Field, points: Array, point: Array, factor: Array, constant: bool) -> tuple[Array, Array]:
-    """One step of Newton's method, capped unless the matrix is to be constant for the gradient."""
+def _newton(
+    field: Field, points: Array, point: Array, factor: Array, found: Array | None = None
+) -> tuple[Array, Array]:
+    """One step of Newton's method with a constant matrix; capped, unless it is the one for the gradient of `found`."""
     rest = _equations(field, points, point, factor)
     curved, slope = stop_gradient(_matrix(field, point, factor))
     zero = jnp.zeros((len(point), 1, 1), point.dtype)
@@ -84,11 +86,12 @@ def _newton(field: Field, points: Array, point: Array, factor: Array, constant: 
         ],
         axis=1,
     )
+    if found is not None:  # a singular matrix would spoil the gradient even where its result is not used
+        matrix = jnp.where(found[:, None, None], matrix, jnp.eye(4, dtype=point.dtype)[None])
     change = jnp.linalg.solve(matrix, jnp.concatenate([rest[0], rest[1][:, None]], axis=1)[..., None])[..., 0]
-    change = jnp.where(jnp.isfinite(change), change, 0.0)
-    if not constant:
-        size = length(change[:, :3])
-        change = change * jnp.minimum(1.0, 2 * LONGEST_STEP / size)[:, None]
+    if found is None:
+        change = jnp.where(jnp.isfinite(change), change, 0.0)
+        change = change * jnp.minimum(1.0, 2 * LONGEST_STEP / length(change[:, :3]))[:, None]
     return point - change[:, :3], factor - change[:, 3]
 
 

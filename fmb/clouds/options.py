@@ -20,6 +20,7 @@ class PointsOptions:
     network_width: int = option(0, "Width of the network's layers (0: the preset's)", at_least=0, at_most=4096)
     network_depth: int = option(0, "Number of hidden layers (0: the preset's)", at_least=0, at_most=64)
     activation: str = option("softplus", "Activation of the network", choices=("softplus", "relu", "elu", "sine"))
+    frequency: float = option(30.0, "Frequency of sines at the start, in radians a longest side", above=0, at_most=1e4)
     points_per_step: int = option(0, "Points in one step (0: the preset's)", at_least=0, at_most=10**6)
     points_rate: float = option(0.0, "Largest learning rate of a network (0: the preset's)", at_least=0, at_most=1)
     distance: str = option(

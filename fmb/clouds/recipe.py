@@ -21,7 +21,7 @@ from fmb.fit.loop import Coordinates, Course, adam, begin
 from fmb.fit.options import FitOptions
 from fmb.fit.schedules import SCHEDULES
 
-CHUNK = 50  # steps between two extractions: the surface moves by less than a projection's reach
+CHUNK = 20  # steps between two extractions: the surface moves by less than a projection's reach
 SAVES = 20  # checkpoints of a fit, if nothing else is said
 CHUNK_CELLS = 48  # along the longest side of the surface that samples are taken from
 PLAIN = Coordinates(lambda parameters, gradient: gradient, lambda p, change: jax.tree.map(jnp.add, p, change))
@@ -132,13 +132,16 @@ def compile_chunk(options: PointsOptions, preset: Preset) -> Callable[[Course, B
         terms = method.terms(network_field(layers, options.activation), batch, weights)
         return terms["loss"], terms
 
-    def step(course: Course, batch: Batch) -> tuple[Course, dict[str, Array]]:
-        gradient, terms = jax.grad(loss, has_aux=True)(course.parameters, batch)
-        passed = course.step.astype(_dtype()) / preset.steps
-        rate = preset.rate * SCHEDULES["cosine"](passed)
-        return adam(course, PLAIN, gradient, rate, moments), terms | {"learning_rate": rate}
+    def step(course: Course, now: tuple[Batch, Array]) -> tuple[Course, dict[str, Array]]:
+        gradient, terms = jax.grad(loss, has_aux=True)(course.parameters, now[0])
+        return adam(course, PLAIN, gradient, now[1], moments), terms | {"learning_rate": now[1]}
 
-    return jax.jit(lambda course, batches: jax.lax.scan(step, course, batches))
+    def run(course: Course, batches: Batch) -> tuple[Course, dict[str, Array]]:
+        number = course.step + jnp.arange(len(batches.points), dtype=course.step.dtype)
+        rates = preset.rate * SCHEDULES["cosine"](number.astype(_dtype()) / preset.steps)
+        return jax.lax.scan(step, course, (batches, rates))
+
+    return jax.jit(run)
 
 
 PREFIX = "term."  # of the names of columns in a checkpoint
@@ -161,7 +164,7 @@ def _blank(options: PointsOptions) -> Course:
 
 def _shape(options: PointsOptions) -> Shape:
     preset = preset_of(options)
-    return Shape(preset.width, preset.depth, preset.skip, options.activation)
+    return Shape(preset.width, preset.depth, preset.skip, options.activation, options.frequency)
 
 
 def _named(course: Course) -> dict[str, Array]:

@@ -21,6 +21,9 @@ from fmb.fields.field import Field
 SHARPNESS = 100.0  # of the softplus, as published: its bend is a hundredth of the box wide
 FREQUENCY = 30.0  # of the sines (Sitzmann et al. 2020)
 RADIUS = 0.5  # of the sphere before the first step, in longest sides of the cloud's box
+LEAST = 0.01  # factor of the last layer where the sphere is added
+ROUND = 0.1  # radius within which the added sphere has no kink
+ADDED = ("sine", "elu")  # activations of which weights alone make no sphere
 LEAST_DEVIATION = 1e-4  # of the last layer's weights, which are nearly equal (Atzmon & Lipman 2020)
 
 
@@ -35,12 +38,16 @@ Network = tuple[Layer, ...]
 
 
 class Shape(NamedTuple):
-    """Hidden layers, all `width` wide; before hidden layer number `skip` the input enters again (0: nowhere)."""
+    """Hidden layers, all `width` wide; before hidden layer number `skip` the input enters again (0: nowhere).
+
+    `frequency` is that of sines in the first layer before the first step, in radians: lower ones stay smoother.
+    """
 
     width: int
     depth: int
     skip: int
     activation: str
+    frequency: float = FREQUENCY
 
 
 def softplus(x: Array) -> Array:
@@ -84,7 +91,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 def sphere(points: Float[Array, "point 3"]) -> Float[Array, " point"]:
     """|x| - RADIUS, round at the middle."""
-    return jnp.sqrt(jnp.sum(points * points, axis=1) + 1e-2) - RADIUS
+    return jnp.sqrt(jnp.sum(points * points, axis=1) + ROUND**2) - RADIUS
 
 
 @cache
@@ -99,7 +106,7 @@ def network(activation: str) -> Callable[[Network, Array], Array]:
                 rows = jnp.concatenate([rows, points], axis=1) / math.sqrt(2.0)
             rows = jnp.dot(rows, layer.weight) + layer.bias[None]
             rows = bend(rows) if number + 1 < len(layers) else rows
-        return rows[:, 0] + sphere(points) if activation == "sine" else rows[:, 0]
+        return rows[:, 0] + sphere(points) if activation in ADDED else rows[:, 0]
 
     return evaluate
 
@@ -110,8 +117,12 @@ def network_field(layers: Network, activation: str) -> Field:
 
 
 def start_network(shape: Shape, generator: np.random.Generator) -> Network:
-    """A network whose field is about |x| - RADIUS, or that of Sitzmann et al. (2020) where it is made of sines."""
-    return (_start_of_sines if shape.activation == "sine" else _start_sphere)(shape, generator)
+    """A network whose field is about |x| - RADIUS: it is so by its weights or, see ADDED, by the sphere alone."""
+    layers = _sines(shape, generator) if shape.activation == "sine" else _ramps(shape, generator)
+    if shape.activation in ADDED:
+        layers[-1] = LEAST * layers[-1][0], 0.0 * layers[-1][1]
+    dtype = jnp.result_type(float)
+    return tuple(Layer(*(jnp.asarray(array, dtype) for array in pair)) for pair in layers)
 
 
 def _sizes(shape: Shape) -> list[tuple[int, int]]:
@@ -123,28 +134,22 @@ def _sizes(shape: Shape) -> list[tuple[int, int]]:
     return list(zip(inputs, outputs, strict=True))
 
 
-def _start_sphere(shape: Shape, generator: np.random.Generator) -> Network:
-    """Geometric initialisation (Atzmon & Lipman 2020)."""
+def _ramps(shape: Shape, generator: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weights and biases of the geometric initialisation (Atzmon & Lipman 2020)."""
     layers = []
     for inputs, outputs in _sizes(shape):
-        weight, bias = generator.normal(0.0, math.sqrt(2.0 / outputs), (inputs, outputs)), np.zeros(outputs)
-        layers.append((weight, bias))
+        layers.append((generator.normal(0.0, math.sqrt(2.0 / outputs), (inputs, outputs)), np.zeros(outputs)))
     inputs = len(layers[-1][0])
     weight = generator.normal(math.sqrt(math.pi / inputs), LEAST_DEVIATION, (inputs, 1))
-    layers[-1] = weight, np.full(1, -RADIUS)
-    return _layers(layers)
+    return [*layers[:-1], (weight, np.full(1, -RADIUS))]
 
 
-def _start_of_sines(shape: Shape, generator: np.random.Generator) -> Network:
+def _sines(shape: Shape, generator: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weights and biases as those of Sitzmann et al. (2020)."""
     layers = []
     for number, (inputs, outputs) in enumerate(_sizes(shape)):
-        reach = 1.0 / inputs if number == 0 else math.sqrt(6.0 / inputs) / FREQUENCY
+        first = shape.frequency / FREQUENCY / inputs
+        reach = first if number == 0 else math.sqrt(6.0 / inputs) / FREQUENCY
         weight = generator.uniform(-reach, reach, (inputs, outputs))
         layers.append((weight, generator.uniform(-1.0, 1.0, outputs) / math.sqrt(inputs)))
-    layers[-1] = 0.01 * layers[-1][0], 0.0 * layers[-1][1]
-    return _layers(layers)
-
-
-def _layers(arrays: list[tuple[np.ndarray, np.ndarray]]) -> Network:
-    dtype = jnp.result_type(float)
-    return tuple(Layer(*(jnp.asarray(array, dtype) for array in pair)) for pair in arrays)
+    return layers
