@@ -19,17 +19,19 @@ class PointsOptions:
     num_steps: int = option(0, "Steps of the fit of a network (0: the preset's)", at_least=0, at_most=10**7)
     network_width: int = option(0, "Width of the network's layers (0: the preset's)", at_least=0, at_most=4096)
     network_depth: int = option(0, "Number of hidden layers (0: the preset's)", at_least=0, at_most=64)
-    activation: str = option("softplus", "Activation of the network", choices=("softplus", "relu", "elu", "sine"))
+    activation: str = option(
+        AUTO, "Activation of the network (auto: the preset's)", choices=(AUTO, "softplus", "relu", "elu", "sine")
+    )
     frequency: float = option(30.0, "Frequency of sines at the start, in radians a longest side", above=0, at_most=1e4)
     points_per_step: int = option(0, "Points in one step (0: the preset's)", at_least=0, at_most=10**6)
     points_rate: float = option(0.0, "Largest learning rate of a network (0: the preset's)", at_least=0, at_most=1)
     distance: str = option(
         "implicit",
-        "Distance of a point from the surface: the field's value or that of the closest point (slower)",
+        "Distance of points: the field's value, or that of the closest point (slower)",
         choices=("implicit", "closest"),
     )
     eikonal_weight: float = option(
-        -1.0, "Weight of slopes other than 1; more makes smoother surfaces (-1: by the noise)", at_least=-1, at_most=1e6
+        -1.0, "Weight of slopes other than 1: more is smoother (-1: the method's)", at_least=-1, at_most=1e6
     )
     area_weight: float = option(-1.0, "Weight of the surface's area (-1: the method's)", at_least=-1, at_most=1e6)
     surface_weight: float = option(

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from fm_render import Mixture
 from fmb.clouds.methods import LOSSES, Batch, Weights
-from fmb.clouds.options import PointsOptions
+from fmb.clouds.options import AUTO, PointsOptions
 from fmb.clouds.sampling import draw_batches, make_target
 from fmb.clouds.surface import extract
 from fmb.fields.field import Field
@@ -36,12 +36,13 @@ class Preset(NamedTuple):
     steps: int
     points: int
     rate: float
+    activation: str
 
 
 PRESETS = {
-    "fast": Preset(64, 4, 0, 2_000, 1_000, 2e-3),
-    "quality": Preset(128, 4, 0, 4_000, 1_000, 1e-3),
-    "paper": Preset(256, 8, 4, 40_000, 5_000, 1e-3),
+    "fast": Preset(64, 4, 0, 2_000, 1_000, 2e-3, "sine"),
+    "quality": Preset(128, 4, 0, 4_000, 1_000, 2e-3, "sine"),
+    "paper": Preset(256, 8, 4, 40_000, 5_000, 1e-3, "softplus"),  # as published,
 }
 
 
@@ -74,6 +75,7 @@ def preset_of(options: PointsOptions) -> Preset:
         options.num_steps,
         options.points_per_step,
         options.points_rate,
+        "" if options.activation == AUTO else options.activation,
     )
     return Preset(*(value or default for value, default in zip(wanted, preset, strict=True)))
 
@@ -129,7 +131,7 @@ def compile_chunk(options: PointsOptions, preset: Preset) -> Callable[[Course, B
     method, weights, moments = LOSSES[options.points_method], weights_of(options), FitOptions()
 
     def loss(layers: Network, batch: Batch) -> tuple[Array, dict[str, Array]]:
-        terms = method.terms(network_field(layers, options.activation), batch, weights)
+        terms = method.terms(network_field(layers, preset.activation), batch, weights)
         return terms["loss"], terms
 
     def step(course: Course, now: tuple[Batch, Array]) -> tuple[Course, dict[str, Array]]:
@@ -149,7 +151,7 @@ PREFIX = "term."  # of the names of columns in a checkpoint
 
 def field_of(arrays: Mapping[str, np.ndarray], options: PointsOptions) -> Field:
     """The field of a checkpoint's arrays."""
-    return network_field(_filled(_blank(options), arrays).average, options.activation)
+    return network_field(_filled(_blank(options), arrays).average, preset_of(options).activation)
 
 
 def restored(arrays: Mapping[str, np.ndarray], options: PointsOptions) -> tuple[Course, dict[str, list[np.ndarray]]]:
@@ -164,7 +166,7 @@ def _blank(options: PointsOptions) -> Course:
 
 def _shape(options: PointsOptions) -> Shape:
     preset = preset_of(options)
-    return Shape(preset.width, preset.depth, preset.skip, options.activation, options.frequency)
+    return Shape(preset.width, preset.depth, preset.skip, preset.activation, options.frequency)
 
 
 def _named(course: Course) -> dict[str, Array]:
@@ -187,12 +189,12 @@ def _state(course: Course, history: Mapping[str, list[np.ndarray]], options: Poi
     columns = {name: np.concatenate(parts) for name, parts in history.items()}
     arrays = {name: np.asarray(leaf) for name, leaf in _named(course).items()}
     arrays |= {PREFIX + name: column for name, column in columns.items()}
-    return State(int(course.step), network_field(course.average, options.activation), arrays, columns)
+    return State(int(course.step), network_field(course.average, preset_of(options).activation), arrays, columns)
 
 
 def _surface(course: Course, options: PointsOptions, step: int) -> trimesh.Trimesh:
     try:
-        return extract(network_field(course.parameters, options.activation), CHUNK_CELLS, polished=False)
+        return extract(network_field(course.parameters, preset_of(options).activation), CHUNK_CELLS, polished=False)
     except ValueError as error:
         raise FloatingPointError(f"the surface vanished at step {step} ({error}); try a smaller points_rate") from None
 

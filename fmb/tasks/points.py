@@ -21,7 +21,7 @@ from fmb.geometry.frames import Frame
 from fmb.machine import Clock, choose_device, say
 from fmb.options import NONE
 from fmb.tasks.points_files import Result, summary, write_results
-from fmb.tasks.shell import task_folder
+from fmb.tasks.shell import check_before, task_folder
 from fmb.tasks.unfinished import Unfinished
 from fmb.whole import whole_folder
 
@@ -42,6 +42,7 @@ def points(config: Config, clock: Clock) -> None:
     if config.io.cloud_file == NONE:
         raise ValueError(f"points needs a file of points: {PROGRAM} points scan.ply")
     place = task_folder(config)
+    check_before(config, place)
     with whole_folder(place) as folder:
         with clock("load"):
             given = read(config)
@@ -61,7 +62,7 @@ def read(config: Config) -> Given:
     Raises ValueError where no surface follows from the points, or the reference is in another frame.
     """
     device = choose_device(config.cpu)
-    cloud = read_cloud(config.io.cloud_file)
+    cloud = read_cloud(config.io.cloud_file, config.cloud.sample_points, np.random.default_rng(config.random_seed))
     frame = frame_of_cloud(cloud.point, config.io.cloud_file)
     if config.cloud.reference_mesh == NONE:
         return Given(cloud, frame, None, device)

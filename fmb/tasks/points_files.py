@@ -136,7 +136,7 @@ def checkpoints(result: Result, unfinished: Unfinished) -> Iterator[tuple[int, F
         yield step, method.field(read_arrays(unfinished.path(step)), result.config.cloud)
 
 
-def course_row(result: Result, step: int, mesh: trimesh.Trimesh | None) -> dict[str, float]:
+def course_row(result: Result, step: int, mesh: trimesh.Trimesh | None) -> dict[str, Any]:
     """The measures of the surface at a checkpoint, in the unit of the points."""
     if mesh is None:
         return {"step": step}
