@@ -40,3 +40,4 @@ class PointsOptions:
     surface_resolution: int = option(128, "Grid cells along the longest side", at_least=16, at_most=1024)
     sample_points: int = option(20_000, "Points taken where a mesh is given", at_least=100, at_most=10**7)
     use_normals: bool = option(False, "Use the points' normals where the file has some")
+    num_mixtures: int = 40  # of metaballs: that of the model's options

@@ -1,0 +1,262 @@
+"""Metaballs fitted to a cloud: a mixture whose surface, where its density is ln 2, lies on the points.
+
+It starts as a GMM of the body that the cloud encloses, and is then moved by Adam until points and surface agree: the
+symmetric distance of losses.py, or, where the noise is wider than the surface's samples, the likelihood of the points.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.lax import stop_gradient
+from jaxtyping import Float
+from scipy.spatial import cKDTree
+
+from fm_render import Mixture
+from fmb.clouds.enclosure import Enclosure, certain_places, enclose, inner_points
+from fmb.clouds.evidence import Evidence, examine
+from fmb.clouds.losses import length
+from fmb.clouds.options import PointsOptions
+from fmb.clouds.recipe import Hooks, State
+from fmb.clouds.surface import extract
+from fmb.fields.field import Field, attached, projected
+from fmb.fields.metaballs import HALF_DENSITY, density_field, log_density, value_slope_curvature
+from fmb.fields.mixtures import fit_gmm, in_single
+from fmb.fit.loop import CHUNK, Course, Program, begin, run_fit, steps_of
+from fmb.fit.options import FitOptions
+from fmb.fit.schedules import Pace, begin_pace, stall_window
+from fmb.geometry.interior import sample_surface
+from fmb.shape.edges import EDGE_COORDINATES, Edges, edges_from_mixture, mixture_from_edges
+
+STEPS, ROWS = 500, 8192  # steps of the fit; places of each kind between two extractions of the surface
+BATCH = 2048  # points of a step; half as many places of each other kind
+FIT = FitOptions(STEPS * BATCH // ROWS, BATCH, 0.03, "cosine", False, square_decay=0.99, average_decay=0.9)
+CELLS = 48  # along the longest side of the surface that samples are taken from
+NEAR = 4  # candidates for the nearest point of the cloud
+PROJECTION_STEPS, LONGEST_STEP = 2, 0.05
+# Noise from which on the likelihood is used: the samples of a step, 1,024, are then about as dense as the noise is wide.
+# Distances to single points make tunnels there: over dragon and spot with 5 % noise they end at 2.0 and 2.3 % of the
+# longest side, the likelihood at 1.6 and 1.0.
+STRONG = 0.02
+LEAST_SLOPE = 2.0  # of the field a longest side, where offsets are first-order distances
+STEEPNESS = 0.01  # longest sides over which the field should change by 1 at the points, or over the noise
+CERTAIN_WEIGHT, STEEP_WEIGHT, SLENDER_WEIGHT, NORMAL_WEIGHT = 1.0, 0.02, 0.01, 0.02
+GMM_POINTS, GMM_POINTS_EACH = 4_000, 60  # places in the body for its GMM, at least; for each component
+
+
+class Rows(NamedTuple):
+    """What steps see, in rows of equal number."""
+
+    point: Float[Array, "row 3"]  # of the cloud
+    normal: Float[Array, "row 3"]  # of the point; 0 where unknown
+    surface: Float[Array, "row 3"]  # a sample of the mixture's surface, as it was when the chunk began
+    near: Float[Array, "row near 3"]  # points of the cloud next to the sample
+    place: Float[Array, "row 3"]  # surely inside or outside
+    depth: Float[Array, " row"]  # least one of that place
+
+
+class Lengths(NamedTuple):
+    """By what the losses are rounded, in longest sides."""
+
+    spacing: Float[Array, ""]
+    noise: Float[Array, ""]
+
+
+def fit_blobs(
+    points: Float[np.ndarray, "point 3"],
+    normals: Float[np.ndarray, "point 3"] | None,
+    options: PointsOptions,
+    generator: np.random.Generator,
+    hooks: Hooks = Hooks(),
+) -> State:
+    """The mixture of options.num_mixtures components whose surface lies on normalised points.
+
+    It takes seconds, so a run that is resumed starts it anew, with the same result.
+    Raises FloatingPointError, with the step, where the loss is not finite or the surface vanishes.
+    """
+    evidence = examine(points, generator)
+    kept = points[evidence.kept]
+    enclosure = enclose(kept, evidence, generator)
+    mixture = start_blobs(kept, enclosure, options.num_mixtures, generator)
+    facts = _facts(evidence, enclosure)
+    hooks.save(_state(0, mixture, {}, facts))
+    edges, aim = edges_from_mixture(mixture), _aim(points, normals, mixture, evidence)
+    steps: list[float] = []
+
+    def refresh(edges: Edges, step: int) -> Rows:
+        return draw_rows(aim, enclosure, mixture_from_edges(edges), step, generator)
+
+    def on_chunk(course: Course, rows: Any, step: int, total: int, loss: float) -> tuple[Course, Any]:
+        hooks.progress(step, total, loss)
+        steps.extend([loss] * (step - len(steps)))
+        if step == total:
+            return course, rows
+        hooks.save(_state(step, mixture_from_edges(course.average), {"loss": np.array(steps)}, facts))
+        return course, refresh(course.parameters, step)
+
+    program = blob_program(evidence)
+    fit = run_fit(program, begin(edges), refresh(edges, 0), _batches(generator), ROWS // BATCH, on_chunk)
+    history = {"loss": fit.loss, "learning_rate": fit.learning_rate}
+    state = _state(len(fit.loss), mixture_from_edges(fit.parameters), history, facts)
+    hooks.save(state)
+    return state
+
+
+def start_blobs(
+    points: Float[np.ndarray, "point 3"], enclosure: Enclosure, count: int, generator: np.random.Generator
+) -> Mixture:
+    """A GMM of the body, weighted so that half of the points lie within its surface."""
+    inside = inner_points(enclosure, max(GMM_POINTS, GMM_POINTS_EACH * count), generator)
+    mixture = in_single(fit_gmm(inside, count, int(generator.integers(2**31))))
+    some = jnp.asarray(points[generator.permutation(len(points))[:BATCH]], mixture.mean.dtype)
+    return mixture._replace(log_weight=mixture.log_weight + jnp.median(value_slope_curvature(mixture, some).value))
+
+
+def field_of_blobs(arrays: Mapping[str, np.ndarray], options: PointsOptions) -> Field:
+    """The field of a checkpoint's arrays."""
+    return density_field(Mixture(*(jnp.asarray(arrays[name]) for name in Mixture._fields)), HALF_DENSITY)
+
+
+def blob_loss(edges: Edges, rows: Rows, lengths: Lengths, strong: bool) -> Float[Array, ""]:
+    """How badly points and surface agree; see the terms."""
+    mixture, half = mixture_from_edges(edges), rows.point.shape[0] // 2
+    jet = value_slope_curvature(mixture, jnp.concatenate([rows.point, rows.place[:half]]))
+    steep = length(jet.slope.T)
+    offset = jet.value / stop_gradient(jnp.maximum(steep, LEAST_SLOPE))
+    at, count = slice(None, rows.point.shape[0]), rows.point.shape[0]
+    field = partial(log_density, mixture, jnp.asarray(HALF_DENSITY, jet.value.dtype))
+    surface = attached(field, projected(field, rows.surface[:half], PROJECTION_STEPS, LONGEST_STEP))
+    if strong:
+        agreement = unlikelihood(rows.point[:half], surface, lengths.noise)
+    else:
+        agreement = (rounded(offset[at], jnp.maximum(0.2 * lengths.spacing, lengths.noise)) + _back(surface, rows)) / 2
+    wanted = 1.0 / jnp.maximum(lengths.noise, STEEPNESS)
+    flat = jnp.mean(jax.nn.relu(1.0 - steep[at] / wanted) ** 2)
+    cosine = jnp.sum(rows.normal * jet.slope.T[at] / steep[at, None], axis=1)
+    turned = jnp.mean(jnp.sum(rows.normal**2, axis=1) - cosine)
+    return (
+        agreement
+        + CERTAIN_WEIGHT * misplaced(offset[count:], rows.depth[:half])
+        + STEEP_WEIGHT * flat
+        + NORMAL_WEIGHT * turned
+        + SLENDER_WEIGHT * slender(edges, jnp.maximum(lengths.spacing, 1.5 * lengths.noise))
+    )
+
+
+def rounded(offset: Float[Array, " point"], radius: Float[Array, ""]) -> Float[Array, ""]:
+    """Mean length of offsets, squares of those within the radius: noise averages out, strays count little."""
+    return jnp.mean(jnp.sqrt(offset * offset + radius * radius))
+
+
+def _back(surface: Float[Array, "sample 3"], rows: Rows) -> Float[Array, ""]:
+    """Mean distance of samples of the surface to the nearest point of the cloud."""
+    apart = surface[:, None] - rows.near[: len(surface)]
+    nearest = jnp.argmin(jnp.sum(stop_gradient(apart) ** 2, axis=2), axis=1)
+    return jnp.mean(length(jnp.take_along_axis(apart, nearest[:, None, None], axis=1)[:, 0]))
+
+
+def unlikelihood(
+    points: Float[Array, "point 3"], surface: Float[Array, "sample 3"], noise: Float[Array, ""]
+) -> Float[Array, ""]:
+    """-noise times the mean log likelihood of points that are samples of the surface with Gaussian noise."""
+    square = (
+        jnp.sum(points**2, axis=1)[:, None]
+        + jnp.sum(surface**2, axis=1)[None]
+        - 2.0 * jnp.matmul(points, surface.T, precision="highest")
+    )
+    return -noise * jnp.mean(jax.nn.logsumexp(-square / (2.0 * noise * noise), axis=1))
+
+
+def misplaced(offset: Float[Array, " place"], depth: Float[Array, " place"]) -> Float[Array, ""]:
+    """Mean length by which places lie less deep in the mixture, or less far outside, than is certain."""
+    return jnp.mean(jax.nn.relu(jnp.abs(depth) + jnp.sign(depth) * offset))
+
+
+def slender(edges: Edges, least: Float[Array, ""]) -> Float[Array, ""]:
+    """Mean square of the logarithm by which components are thinner than is told by points so far apart."""
+    sharp = jnp.log(jnp.sum(edges.edge_cholesky**2, axis=(1, 2))) / 2 + jnp.log(least)
+    return jnp.mean(jax.nn.relu(sharp) ** 2)
+
+
+@partial(jax.jit, static_argnums=5)
+def _chunk(course: Course, pace: Pace, rows: Rows, index: Array, lengths: Lengths, strong: bool):
+    def loss(edges: Edges, batch: Rows) -> Array:
+        return blob_loss(edges, batch, lengths, strong)
+
+    return steps_of(loss, EDGE_COORDINATES, FIT)(course, pace, rows, index)
+
+
+def blob_program(evidence: Evidence) -> Program:
+    """The compiled steps; lengths are arguments, so that all clouds share a program."""
+    lengths = Lengths(*(jnp.asarray(x, jnp.float32) for x in (evidence.spacing, max(evidence.noise, 1e-6))))
+    window = stall_window(FIT.schedule, FIT.num_epochs, ROWS // BATCH)
+
+    def run(course: Course, pace: Pace, rows: Rows, index: Array):
+        return _chunk(course, pace, rows, index, lengths, evidence.noise >= STRONG)
+
+    def pace(steps_per_epoch: int) -> Pace:
+        rate = jnp.asarray(FIT.initial_lr, jnp.float32)
+        return begin_pace(rate, FIT.num_epochs * steps_per_epoch, window, window)
+
+    return Program(run, pace, FIT, CHUNK)
+
+
+class Aim(NamedTuple):
+    """The cloud that is aimed at: points, normals or 0, the share of each among the samples, a tree, its noise."""
+
+    point: Float[np.ndarray, "point 3"]
+    normal: Float[np.ndarray, "point 3"]
+    share: Float[np.ndarray, " point"]
+    tree: cKDTree
+    noise: float
+
+
+def _aim(points: np.ndarray, normals: np.ndarray | None, mixture: Mixture, evidence: Evidence) -> Aim:
+    kept = points[evidence.kept]
+    normal = np.zeros_like(kept)
+    if normals is not None:
+        normal = normals[evidence.kept]
+        normal = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.finfo(float).tiny)
+        slope = np.asarray(value_slope_curvature(mixture, jnp.asarray(kept, mixture.mean.dtype)).slope).T
+        if np.mean(np.sum(slope * normal, axis=1) < 0.0) > 0.5:  # a file whose normals look inwards
+            normal = -normal
+    area = evidence.area[evidence.kept]
+    return Aim(kept, normal, area / area.sum(), cKDTree(kept), evidence.noise)
+
+
+def draw_rows(aim: Aim, enclosure: Enclosure, mixture: Mixture, step: int, generator: np.random.Generator) -> Rows:
+    """Rows for the steps until the surface is extracted again."""
+    try:
+        mesh = extract(density_field(mixture, HALF_DENSITY), CELLS, polished=False)
+    except ValueError as error:
+        raise FloatingPointError(f"the surface vanished at step {step} ({error})") from None
+    surface = generator.permutation(sample_surface(mesh, ROWS, generator))
+    chosen = generator.choice(len(aim.point), ROWS, p=aim.share)
+    near = aim.point[aim.tree.query(surface, NEAR, workers=-1)[1]]
+    certain = certain_places(enclosure, aim.noise, ROWS, generator)
+    parts = (aim.point[chosen], aim.normal[chosen], surface, near, *certain)
+    return Rows(*(jnp.asarray(part, jnp.float32) for part in parts))
+
+
+def _batches(generator: np.random.Generator) -> Iterator[np.ndarray]:
+    while True:
+        yield from generator.permutation(ROWS).astype(np.int32).reshape(-1, BATCH)
+
+
+def _facts(evidence: Evidence, enclosure: Enclosure) -> dict[str, Any]:
+    return {
+        "spacing": evidence.spacing,
+        "noise": evidence.noise,
+        "strays": int(np.count_nonzero(~evidence.kept)),
+        "gap": enclosure.gap,
+        "flooded": enclosure.flooded,
+    }
+
+
+def _state(step: int, mixture: Mixture, history: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> State:
+    arrays = {name: np.asarray(array) for name, array in mixture._asdict().items()}
+    return State(step, density_field(mixture, HALF_DENSITY), arrays, history, mixture, facts)
