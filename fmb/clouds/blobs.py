@@ -4,7 +4,7 @@ It starts as a GMM of the body that the cloud encloses, and is then moved by Ada
 symmetric distance of losses.py, or, where the noise is wider than the surface's samples, the likelihood of the points.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 

@@ -194,17 +194,13 @@ def pieces(count: int) -> str:
 def summary(metrics: Mapping[str, Any]) -> list[str]:
     """What a run says at its end."""
     errors = metrics["errors"]
-    words = (
-        f"{metrics['faces']} triangles, {metrics['components']} pieces, Euler number {metrics['euler']}; points are "
-    )
-    words += f"{PERCENT * errors['points_to_surface']:.3f} % of the longest side from the surface in the mean"
-    lines = [words]
+    words = f"{metrics['faces']} triangles, {pieces(metrics['components'])}, Euler number {metrics['euler']}; "
+    lines = [f"{words}mean distance of the points {PERCENT * errors['points_to_surface']:.3f} % of the longest side"]
     if "exact" in errors:
         exact, sampled, floor = errors["exact"], errors["sampled"], errors["floor"]
         line = f"against the reference: Chamfer {PERCENT * exact['chamfer']:.3f} %, Hausdorff "
-        line += (
-            f"{PERCENT * exact['hausdorff']:.2f} %, normals {exact['normal_degrees']:.1f} degrees; Chamfer of samples "
-        )
-        lines.append(line + f"{PERCENT * sampled['chamfer']:.3f} % (its floor {PERCENT * floor['chamfer']:.3f} %)")
+        line += f"{PERCENT * exact['hausdorff']:.2f} %, normals {exact['normal_degrees']:.1f} degrees; "
+        line += f"between samples {PERCENT * sampled['chamfer']:.3f} % (floor {PERCENT * floor['chamfer']:.3f} %)"
+        lines.append(line)
     seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")
     return [*lines, f"{metrics['seconds']['total']:.1f} s: {seconds}"]
