@@ -8,6 +8,7 @@ import numpy as np
 import trimesh
 
 from fmb import machine
+from fmb.clouds.evidence import bare_share, examine
 from fmb.clouds.recipe import State
 from fmb.clouds.sampling import make_target
 from fmb.clouds.surface import extract
@@ -15,6 +16,7 @@ from fmb.clouds.table import METHODS
 from fmb.command.yaml_file import to_yaml
 from fmb.config import Config
 from fmb.fields.field import Field, _evaluated
+from fmb.fields.metaballs import HALF_DENSITY
 from fmb.fields.points import Cloud
 from fmb.files.media import write_gif
 from fmb.files.mesh_output import write_mesh
@@ -29,6 +31,7 @@ from fmb.pictures import clouds as drawn
 from fmb.pictures.draw import draw_sheet
 from fmb.pictures.report import Highlight, Report, read_pictures, write_report
 from fmb.pictures.report_scene import PageScene
+from fmb.tasks.export import Subject, write_mixture
 from fmb.tasks.unfinished import Unfinished
 from fmb.whole import METRICS
 
@@ -39,6 +42,7 @@ SLICE_REACH, SLICE_BAND = 0.6, 0.01  # half a slice's side; points this near its
 MOST_VERTICES = 40_000  # of a reference whose vertices are coloured by their errors
 FILM_SECONDS = 5.0
 PERCENT = 100.0
+LEAST_BARE = 0.005  # share of a surface without points near it, from which on a run says so
 
 
 class Result(NamedTuple):
@@ -64,6 +68,7 @@ def write_results(result: Result, folder: Path, unfinished: Unfinished, clock: C
             write_mesh(folder / f"mesh.{config.export.mesh}", mesh)
         machine.write_text(folder / "config.yaml", to_yaml(config))
         unfinished.hand_over(folder)
+        write_blobs(result, folder)
         write_training(result, folder)
     with clock("evaluate"):
         errors = measured(result, mesh)
@@ -80,11 +85,15 @@ def write_results(result: Result, folder: Path, unfinished: Unfinished, clock: C
 
 def facts_of(result: Result, mesh: trimesh.Trimesh) -> dict[str, Any]:
     """What there is to tell of the run and its surface."""
-    config = result.config
+    config, inside = result.config, result.frame.to_canonical(result.cloud.point)
     options = {name: getattr(config.cloud, name) for name in ("preset", "activation", "distance")}
     facts = {"task": "points", "method": config.cloud.points_method, "points": len(result.cloud.point), **options}
     facts |= {"steps": result.state.step, "faces": len(mesh.faces), "euler": int(mesh.euler_number)}
     facts |= {"components": int(mesh.body_count), "watertight": bool(mesh.is_watertight), **result.state.facts}
+    generator = np.random.default_rng(config.random_seed)
+    spacing = result.state.facts.get("spacing") or examine(inside, generator).spacing
+    bare = bare_share(result.frame.mesh_to_canonical(mesh), inside, spacing, generator)
+    facts |= {"spacing": spacing, "share_without_points": bare}
     return facts | {"frame": {"centre": result.frame.centre, "longest_side": float(result.frame.scale)}}
 
 
@@ -93,6 +102,15 @@ def measured(result: Result, mesh: trimesh.Trimesh) -> dict[str, Any]:
     from_points = distance_to(mesh, result.cloud.point) / float(result.frame.scale)
     errors = {"points_to_surface": float(from_points.mean()), "farthest_point": float(from_points.max())}
     return errors if result.reference is None else errors | compare(mesh, result.reference)
+
+
+def write_blobs(result: Result, folder: Path) -> None:
+    """The mixture, where the field is that of one, in the frame of the points: for pose, track and export."""
+    mixture = result.state.mixture
+    if mixture is not None:
+        # its surface lies where the density at a point is ln 2, not where silhouettes would put it
+        facts = {"task": "points", "unit": "the points' own", "mesh": {"level": HALF_DENSITY, "field": "density"}}
+        write_mixture(folder / "model.npz", Subject(mixture, result.frame), facts)
 
 
 def write_training(result: Result, folder: Path) -> None:
@@ -257,6 +275,9 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
     )
     words += f"{PERCENT * errors['points_to_surface']:.3f} % of the longest side from the surface in the mean"
     lines = [words]
+    bare = metrics["share_without_points"]
+    if bare > LEAST_BARE:
+        lines.append(f"{bare:.0%} of the surface has no point within three spacings: there it is made up")
     if "exact" in errors:
         exact, sampled, floor = errors["exact"], errors["sampled"], errors["floor"]
         line = f"against the reference: Chamfer {PERCENT * exact['chamfer']:.3f} %, Hausdorff "
