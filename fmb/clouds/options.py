@@ -26,7 +26,6 @@ class PointsOptions:
     activation: str = option(
         AUTO, "Activation of the network (auto: the preset's)", choices=(AUTO, "softplus", "relu", "elu", "sine")
     )
-    frequency: float = option(30.0, "Frequency of sines at the start, in radians a longest side", above=0, at_most=1e4)
     points_per_step: int = option(0, "Points in one step (0: the preset's)", at_least=0, at_most=10**6)
     points_rate: float = option(0.0, "Largest learning rate of a network (0: the preset's)", at_least=0, at_most=1)
     distance: str = option(
@@ -42,7 +41,7 @@ class PointsOptions:
         1.0, "diff_cd: weight of surface to points beside points to surface", at_least=0, at_most=1e6
     )
     save_every: int = option(0, "Steps between checkpoints (0: a twentieth of all)", at_least=0, at_most=10**7)
-    surface_resolution: int = option(192, "Grid cells along the longest side", at_least=16, at_most=1024)
+    surface_resolution: int = option(128, "Grid cells along the longest side", at_least=16, at_most=1024)
     sample_points: int = option(20_000, "Points taken where a mesh is given", at_least=100, at_most=10**7)
     use_normals: bool = option(False, "Use the points' normals where the file has some")
     components: int = 40  # of metaballs; the config names them num_mixtures

@@ -166,7 +166,7 @@ def _blank(options: PointsOptions) -> Course:
 
 def _shape(options: PointsOptions) -> Shape:
     preset = preset_of(options)
-    return Shape(preset.width, preset.depth, preset.skip, preset.activation, options.frequency)
+    return Shape(preset.width, preset.depth, preset.skip, preset.activation)
 
 
 def _named(course: Course) -> dict[str, Array]:

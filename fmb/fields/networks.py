@@ -38,16 +38,12 @@ Network = tuple[Layer, ...]
 
 
 class Shape(NamedTuple):
-    """Hidden layers, all `width` wide; before hidden layer number `skip` the input enters again (0: nowhere).
-
-    `frequency` is that of sines in the first layer before the first step, in radians: lower ones stay smoother.
-    """
+    """Hidden layers, all `width` wide; before hidden layer number `skip` the input enters again (0: nowhere)."""
 
     width: int
     depth: int
     skip: int
     activation: str
-    frequency: float = FREQUENCY
 
 
 def softplus(x: Array) -> Array:
@@ -148,8 +144,7 @@ def _sines(shape: Shape, generator: np.random.Generator) -> list[tuple[np.ndarra
     """Weights and biases as those of Sitzmann et al. (2020)."""
     layers = []
     for number, (inputs, outputs) in enumerate(_sizes(shape)):
-        first = shape.frequency / FREQUENCY / inputs
-        reach = first if number == 0 else math.sqrt(6.0 / inputs) / FREQUENCY
+        reach = 1.0 / inputs if number == 0 else math.sqrt(6.0 / inputs) / FREQUENCY
         weight = generator.uniform(-reach, reach, (inputs, outputs))
         layers.append((weight, generator.uniform(-1.0, 1.0, outputs) / math.sqrt(inputs)))
     return layers

@@ -59,7 +59,7 @@ def looks(mesh: trimesh.Trimesh, ball: Ball, count: int, side: int) -> UInt8[np.
 
 def surface_sheet(title: str, mesh: trimesh.Trimesh, ball: Ball) -> Sheet:
     """The surface from all sides."""
-    note = f"{len(mesh.faces)} triangles; Euler number {mesh.euler_number}, {mesh.body_count} pieces"
+    note = f"{len(mesh.faces)} triangles; Euler number {mesh.euler_number}, number of pieces {mesh.body_count}"
     return Sheet(title, note, fit_tiles(looks(mesh, ball, TURNS, SIDE)), degrees_around(TURNS))
 
 

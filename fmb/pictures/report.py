@@ -20,6 +20,7 @@ from fmb.pictures.sheets import moving_mean
 WIDEST = 1200  # pixels of a picture in the page; larger ones are thinned
 COLORS = 128  # of a picture in the page: a third of the bytes, without a visible difference
 MOST_POINTS = 600  # of a curve
+CROSS_ENTROPY = "Cross-entropy, nats per ray"
 LOG_RATIO = 6.0  # the axis is logarithmic if the largest loss is more than this times the smallest
 TOGGLES = {  # what the view can show: label, whether it is shown at first
     "components": ("Components", True),
@@ -57,7 +58,7 @@ class Report(NamedTuple):
     history: History | None = None
     pictures: Sequence[Picture] = ()
     facts: Mapping[str, Any] = {}
-    loss: str = "Cross-entropy, nats per ray"  # what the history shows
+    loss: str = CROSS_ENTROPY  # what the history shows
 
 
 def report_page(report: Report, assets: Mapping[str, str]) -> str:
@@ -134,7 +135,7 @@ def error_table(errors: Mapping[str, Mapping[str, str]]) -> str:
     return f'<h2>Errors</h2><div class="scroll">{table}</div>'
 
 
-def convergence(history: History, what: str) -> str:
+def convergence(history: History, what: str = CROSS_ENTROPY) -> str:
     """A plot of the loss over the steps: lines scale with the page, words do not; "" if no loss is known."""
     smooth = moving_mean(history.loss)
     curves = {"raw": history.loss, "smooth": smooth}

@@ -22,7 +22,8 @@ from fmb.geometry.comparison import check_frames
 from fmb.geometry.frames import Frame
 from fmb.machine import Clock, choose_device, say
 from fmb.options import NONE
-from fmb.tasks.points_files import Result, summary, write_results
+from fmb.tasks.points_course import Result
+from fmb.tasks.points_files import summary, write_results
 from fmb.tasks.shell import check_before, task_folder
 from fmb.tasks.unfinished import Unfinished
 from fmb.whole import whole_folder

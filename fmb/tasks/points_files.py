@@ -1,30 +1,22 @@
 """What task `points` leaves: surfaces, checkpoints, tables, pictures, a film and a page."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import trimesh
 
 from fmb import machine
 from fmb.clouds.evidence import bare_share, examine
-from fmb.clouds.recipe import State
 from fmb.clouds.sampling import make_target
-from fmb.clouds.surface import extract
-from fmb.clouds.table import METHODS
 from fmb.command.yaml_file import to_yaml
-from fmb.config import Config
-from fmb.fields.field import Field, _evaluated
+from fmb.fields.field import _evaluated
 from fmb.fields.metaballs import HALF_DENSITY
-from fmb.fields.points import Cloud
-from fmb.files.media import write_gif
 from fmb.files.mesh_output import write_mesh
-from fmb.files.safe import read_arrays
 from fmb.fit.loop import History
 from fmb.geometry.comparison import compare
 from fmb.geometry.distances import distance_to
-from fmb.geometry.frames import Frame
 from fmb.machine import Clock, write_columns
 from fmb.options import NONE
 from fmb.pictures import clouds as drawn
@@ -32,31 +24,15 @@ from fmb.pictures.draw import draw_sheet
 from fmb.pictures.report import Highlight, Report, read_pictures, write_report
 from fmb.pictures.report_scene import PageScene
 from fmb.tasks.export import Subject, write_mixture
+from fmb.tasks.points_course import Result, write_course
 from fmb.tasks.unfinished import Unfinished
 from fmb.whole import METRICS
 
-STEP_CELLS = 64  # along the longest side, of the surfaces after each checkpoint
-STEP_SAMPLES = 5_000  # of each surface, where those are measured; the last one is measured with more
 SLICE_CELLS = 200  # along each side of a slice
 SLICE_REACH, SLICE_BAND = 0.6, 0.01  # half a slice's side; points this near its plane are shown, in longest sides
-MOST_VERTICES = 40_000  # of a reference whose vertices are coloured by their errors
-FILM_SECONDS = 5.0
+MOST_VERTICES = 20_000  # of a reference whose vertices are coloured by their errors
 PERCENT = 100.0
 LEAST_BARE = 0.005  # share of a surface without points near it, from which on a run says so
-
-
-class Result(NamedTuple):
-    """A fit, with what it was made from and what it is measured against."""
-
-    config: Config
-    cloud: Cloud
-    frame: Frame
-    reference: trimesh.Trimesh | None
-    state: State
-
-    def surface(self, field: Field, cells: int) -> trimesh.Trimesh:
-        """The field's surface in the frame of the points."""
-        return self.frame.mesh_to_world(extract(field, cells))
 
 
 def write_results(result: Result, folder: Path, unfinished: Unfinished, clock: Clock) -> dict[str, Any]:
@@ -73,7 +49,7 @@ def write_results(result: Result, folder: Path, unfinished: Unfinished, clock: C
     with clock("evaluate"):
         errors = measured(result, mesh)
     with clock("figures"):
-        write_course(result, folder, unfinished)
+        write_course(result, unfinished, folder)
         draw(result, folder, mesh)
     metrics = facts_of(result, mesh) | {"errors": errors, "seconds": clock.seconds()}
     write_final(folder, metrics, state.step)
@@ -123,45 +99,6 @@ def write_training(result: Result, folder: Path) -> None:
     if terms:
         count = len(next(iter(terms.values())))
         write_columns(folder / "train_metrics.csv", {"step": np.arange(1, count + 1), **terms})
-
-
-def write_course(result: Result, folder: Path, unfinished: Unfinished) -> None:
-    """The surface at each checkpoint as a mesh, a row of a table and a frame of a film."""
-    (folder / "meshes").mkdir()
-    rows, frames, ball = [], [], drawn.ball_of(drawn.box_mesh(result.cloud.point))
-    for step, field in checkpoints(result, unfinished):
-        try:
-            mesh = result.surface(field, STEP_CELLS)
-        except ValueError:  # there is none: the row and the frame say so
-            mesh = None
-        rows.append(course_row(result, step, mesh))
-        frames.append(
-            drawn.film_frame(mesh, ball, f"step {step} of {result.state.step}" + (" (no surface)" * (mesh is None)))
-        )
-        if mesh is not None:
-            write_mesh(folder / "meshes" / f"mesh_{step}.ply", mesh)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
-    write_columns(folder / "eval_metrics.csv", columns)
-    if len(frames) > 1:
-        write_gif(folder / "film.gif", drawn.film_of(frames), FILM_SECONDS / len(frames), 0.0)
-
-
-def checkpoints(result: Result, unfinished: Unfinished) -> Iterator[tuple[int, Field]]:
-    """The field at each checkpoint."""
-    method = METHODS[result.config.cloud.points_method]
-    for step in unfinished.steps():
-        yield step, method.field(read_arrays(unfinished.path(step)), result.config.cloud)
-
-
-def course_row(result: Result, step: int, mesh: trimesh.Trimesh | None) -> dict[str, Any]:
-    """The measures of the surface at a checkpoint, in the unit of the points."""
-    if mesh is None:
-        return {"step": step}
-    row = {"step": step, "euler": int(mesh.euler_number), "components": int(mesh.body_count)}
-    if result.reference is None:
-        return row
-    return row | measures(compare(mesh, result.reference, STEP_SAMPLES, unit=1.0))
 
 
 def measures(record: Mapping[str, Any]) -> dict[str, float]:
@@ -262,9 +199,14 @@ def highlights(metrics: Mapping[str, Any]) -> list[Highlight]:
     shown.append(
         Highlight("points to surface", f"{PERCENT * errors['points_to_surface']:.3f} %", "mean, of the longest side")
     )
-    shown.append(Highlight("Euler number", str(metrics["euler"]), f"{metrics['components']} pieces"))
+    shown.append(Highlight("Euler number", str(metrics["euler"]), pieces(metrics["components"])))
     shown.append(Highlight("seconds", f"{metrics['seconds']['total']:.1f}"))
     return shown
+
+
+def pieces(count: int) -> str:
+    """The number of pieces in words."""
+    return f"{count} piece{'s' * (count != 1)}"
 
 
 def summary(metrics: Mapping[str, Any]) -> list[str]:

@@ -23,17 +23,6 @@ def test_a_network_begins_as_a_sphere(activation, skip):
     assert np.corrcoef(value, distance)[0, 1] > 0.9
 
 
-def test_a_lower_frequency_begins_smoother():
-    def bend(frequency: float) -> float:
-        layers = start_network(Shape(32, 2, 0, "sine", frequency), np.random.default_rng(1))
-        return float(
-            jnp.std(network("sine")((*layers[:-1], layers[-1]._replace(weight=1.0 + 0 * layers[-1].weight)), x))
-        )
-
-    x = jnp.asarray(POINTS)
-    assert bend(1.0) < 0.5 * bend(30.0)
-
-
 def test_the_fast_sine_is_a_sine_with_all_its_derivatives():
     x = jnp.linspace(-90.0, 90.0, 2001)
     np.testing.assert_allclose(fast_sine(x), np.sin(x), atol=1e-7)
