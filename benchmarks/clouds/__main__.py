@@ -27,7 +27,12 @@ from benchmarks.study import flags as common_flags
 from fmb.geometry.comparison import compare
 
 USUAL = ("spot", "bob", "bunny", "dragon")
-SOURCES = ("fmb/clouds", "fmb/geometry/comparison.py", "benchmarks/clouds/methods.py", "benchmarks/clouds/cases.py")
+SOURCES = ("fmb/geometry/comparison.py", "benchmarks/clouds/methods.py", "benchmarks/clouds/cases.py")  # of all rows
+BLOBS = tuple(f"fmb/clouds/{name}.py" for name in ("blobs", "enclosure", "evidence"))
+NETWORKS = (
+    "fmb/fields/networks.py",
+    *(f"fmb/clouds/{name}.py" for name in ("losses", "methods", "recipe", "sampling")),
+)
 
 
 def job(case: Case, method: str, seed: int, count: int) -> Job:
@@ -44,16 +49,9 @@ def job(case: Case, method: str, seed: int, count: int) -> Job:
             seconds, record = time.process_time() - start, {"failed": str(error)}
         return {"case": case.name, "method": method, "seed": seed, "seconds": seconds, "points": len(points), **record}
 
-    sources = [str(path.relative_to(ROOT)) for source in SOURCES for path in _files(ROOT / source)]
+    ours = () if METHODS[method].package else BLOBS if "metaballs" in method else NETWORKS
     files = [path for path in (case.mesh, case.scan) if path]
-    return Job(key(f"{case.name}_{method}_{seed}", [count], sources, files), make)
-
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def _files(path: Path) -> list[Path]:
-    return sorted(path.glob("*.py")) if path.is_dir() else [path]
+    return Job(key(f"{case.name}_{method}_{seed}", [count], [*SOURCES, *ours], files), make)
 
 
 def section(rows: Rows, lines: Sequence[str]) -> str:

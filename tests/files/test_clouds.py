@@ -10,7 +10,8 @@ from fmb.files.points import write_points
 
 POINT = np.random.default_rng(0).normal(size=(7, 3)).round(3)
 NORMAL = np.tile([[0.6, 0.0, -0.8]], (7, 1))
-PCD = "VERSION .7\nFIELDS x y z _ normal_x normal_y normal_z\nSIZE 4 4 4 1 4 4 4\nTYPE F F F U F F F\nCOUNT 1 1 1 4 1 1 1\n"
+PCD = "VERSION .7\nFIELDS x y z _ normal_x normal_y normal_z\nSIZE 4 4 4 1 4 4 4\n"
+PCD += "TYPE F F F U F F F\nCOUNT 1 1 1 4 1 1 1\n"
 
 
 def read(path, data=None) -> Cloud:
