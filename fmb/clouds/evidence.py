@@ -11,7 +11,7 @@ from fmb.geometry.interior import sample_surface
 
 NEIGHBOURS = 8  # whose distance tells how dense the cloud is about a point
 STRAY = 3.0  # a point whose neighbours are so many times as far as theirs are belongs to no surface
-LONELY = 8.0  # likewise, compared with the whole cloud: the points of two scans differ less
+LONELY = 5.0  # likewise, compared with the whole cloud: the points of two scans differ less
 ROUNDS = 3  # of leaving out strays: neighbours of a stray may be strays themselves
 PROBES = 300  # points about which noise is estimated
 PATCHES = (24, 48, 96, 192, 384, 768)  # points of a patch; the smallest one that is wider than the noise tells

@@ -32,6 +32,7 @@ SLICE_CELLS = 200  # along each side of a slice
 SLICE_REACH, SLICE_BAND = 0.6, 0.01  # half a slice's side; points this near its plane are shown, in longest sides
 MOST_VERTICES = 20_000  # of a reference whose vertices are coloured by their errors
 PERCENT = 100.0
+MOST_FLOODED = 0.3  # share of points that see the outside on both sides, above which a run says so
 LEAST_BARE = 0.005  # share of a surface without points near it, from which on a run says so
 
 
@@ -227,5 +228,10 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
             f"{PERCENT * exact['hausdorff']:.2f} %, normals {exact['normal_degrees']:.1f} degrees; Chamfer of samples "
         )
         lines.append(line + f"{PERCENT * sampled['chamfer']:.3f} % (its floor {PERCENT * floor['chamfer']:.3f} %)")
+    if metrics.get("flooded", 0.0) > MOST_FLOODED:
+        lines.append(
+            f"{metrics['flooded']:.0%} of the points see the outside on both sides: they enclose little, "
+            "and the surface may be a shell around them"
+        )
     seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")
     return [*lines, f"{metrics['seconds']['total']:.1f} s: {seconds}"]
