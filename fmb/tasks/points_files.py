@@ -213,25 +213,26 @@ def pieces(count: int) -> str:
 def summary(metrics: Mapping[str, Any]) -> list[str]:
     """What a run says at its end."""
     errors = metrics["errors"]
-    words = (
-        f"{metrics['faces']} triangles, {metrics['components']} pieces, Euler number {metrics['euler']}; points are "
-    )
-    words += f"{PERCENT * errors['points_to_surface']:.3f} % of the longest side from the surface in the mean"
-    lines = [words]
-    bare = metrics["share_without_points"]
-    if bare > LEAST_BARE:
-        lines.append(f"{bare:.0%} of the surface has no point within three spacings: there it is made up")
+    words = f"{metrics['faces']} triangles, {pieces(metrics['components'])}, Euler number {metrics['euler']}; "
+    lines = [f"{words}mean distance of the points {PERCENT * errors['points_to_surface']:.3f} % of the longest side"]
     if "exact" in errors:
         exact, sampled, floor = errors["exact"], errors["sampled"], errors["floor"]
         line = f"against the reference: Chamfer {PERCENT * exact['chamfer']:.3f} %, Hausdorff "
-        line += (
-            f"{PERCENT * exact['hausdorff']:.2f} %, normals {exact['normal_degrees']:.1f} degrees; Chamfer of samples "
-        )
-        lines.append(line + f"{PERCENT * sampled['chamfer']:.3f} % (its floor {PERCENT * floor['chamfer']:.3f} %)")
-    if metrics.get("flooded", 0.0) > MOST_FLOODED:
-        lines.append(
-            f"{metrics['flooded']:.0%} of the points see the outside on both sides: they enclose little, "
-            "and the surface may be a shell around them"
-        )
+        line += f"{PERCENT * exact['hausdorff']:.2f} %, normals {exact['normal_degrees']:.1f} degrees; "
+        line += f"between samples {PERCENT * sampled['chamfer']:.3f} % (floor {PERCENT * floor['chamfer']:.3f} %)"
+        lines.append(line)
+    lines += evidence_told(metrics)
     seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")
     return [*lines, f"{metrics['seconds']['total']:.1f} s: {seconds}"]
+
+
+def evidence_told(metrics: Mapping[str, Any]) -> list[str]:
+    """What the points do not tell of the surface, where it matters."""
+    bare, flooded, lines = metrics["share_without_points"], metrics.get("flooded", 0.0), []
+    if bare > LEAST_BARE:
+        lines.append(f"{bare:.0%} of the surface has no point within three spacings: there it is made up")
+    if flooded > MOST_FLOODED:
+        lines.append(
+            f"{flooded:.0%} of the points see the outside on both sides: the surface may be a shell around them"
+        )
+    return lines
