@@ -233,6 +233,6 @@ def evidence_told(metrics: Mapping[str, Any]) -> list[str]:
         lines.append(f"{bare:.0%} of the surface has no point within three spacings: there it is made up")
     if flooded > MOST_FLOODED:
         lines.append(
-            f"{flooded:.0%} of the points see the outside on both sides: the surface may be a shell around them"
+            f"{flooded:.0%} of the points see the outside on both sides: the surface may be a shell"
         )
     return lines
