@@ -232,7 +232,5 @@ def evidence_told(metrics: Mapping[str, Any]) -> list[str]:
     if bare > LEAST_BARE:
         lines.append(f"{bare:.0%} of the surface has no point within three spacings: there it is made up")
     if flooded > MOST_FLOODED:
-        lines.append(
-            f"{flooded:.0%} of the points see the outside on both sides: the surface may be a shell"
-        )
+        lines.append(f"{flooded:.0%} of the points see the outside on both sides: the surface may be a shell")
     return lines
