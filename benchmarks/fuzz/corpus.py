@@ -25,6 +25,7 @@ from fmb.files.bop import (
     write_bop_results,
 )
 from fmb.files.captures.read import read_capture
+from fmb.files.clouds import read_cloud
 from fmb.files.meshes import read_mesh
 from fmb.files.models import read_mixture, write_model
 from fmb.files.points import read_points, write_points
@@ -130,6 +131,12 @@ def read_bop(scene: Path) -> None:
         read_bop_model(scene.parent.parent / "models", target.object)
 
 
+def read_a_cloud(path: Path) -> Cloud:
+    """Its points, or some of its surface."""
+    return read_cloud(path, 10, np.random.default_rng(0))
+
+
+PCD = b"FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nWIDTH 3\nHEIGHT 1\nPOINTS 3\nDATA binary\n"
 CAMERA = {"fx": 40.0, "fy": 40.0, "cx": 12.0, "cy": 9.0, "width": 24, "height": 18}
 POSE = np.eye(4) + np.eye(4, k=3)
 MIXTURE = dict(zip(("mean", "precision_cholesky", "log_weight"), released_arrays(), strict=True))
@@ -143,6 +150,10 @@ FILES: dict[str, Target] = {
     "splats .splat": file_of("a.splat", row_splats(), read_mixture),
     **{f"mesh .{kind}": mesh(kind) for kind in ("obj", "ply", "ascii.ply", "stl", "ascii.stl", "off", "glb", "gltf")},
     "points .ply": Target(write_cloud, read_points),
+    "cloud .ply": Target(write_cloud, read_a_cloud),
+    "cloud .xyz": file_of("a.xyz", b"# x y z\n" + b"0.5 1 -2e-3\n" * 5, read_a_cloud),
+    "cloud .pcd": file_of("a.pcd", PCD + np.arange(9, dtype="<f4").tobytes(), read_a_cloud),
+    "cloud .npy": array("a.npy", np.ones((4, 6)), read_a_cloud),
     "mask .png": picture("png", "L", read_mask),
     "mask .png, colours": picture("png", "RGBA", read_mask),
     "mask .jpg": picture("jpg", "RGB", read_mask),

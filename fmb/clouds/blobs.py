@@ -38,7 +38,7 @@ FIT = FitOptions(STEPS * BATCH // ROWS, BATCH, 0.03, "cosine", False, square_dec
 CELLS = 48  # along the longest side of the surface that samples are taken from
 NEAR = 4  # candidates for the nearest point of the cloud
 PROJECTION_STEPS, LONGEST_STEP = 2, 0.05
-# Noise from which on the likelihood is used: the samples of a step, 1,024, are then about as dense as the noise is wide.
+# Noise from which on the likelihood is used: the 1,024 samples of a step are then about as dense as the noise is wide.
 # Distances to single points make tunnels there: over dragon and spot with 5 % noise they end at 2.0 and 2.3 % of the
 # longest side, the likelihood at 1.6 and 1.0.
 STRONG = 0.02
@@ -73,7 +73,7 @@ def fit_blobs(
     generator: np.random.Generator,
     hooks: Hooks = Hooks(),
 ) -> State:
-    """The mixture of options.num_mixtures components whose surface lies on normalised points.
+    """The mixture of options.components components whose surface lies on normalised points.
 
     It takes seconds, so a run that is resumed starts it anew, with the same result.
     Raises FloatingPointError, with the step, where the loss is not finite or the surface vanishes.
@@ -81,7 +81,7 @@ def fit_blobs(
     evidence = examine(points, generator)
     kept = points[evidence.kept]
     enclosure = enclose(kept, evidence, generator)
-    mixture = start_blobs(kept, enclosure, options.num_mixtures, generator)
+    mixture = start_blobs(kept, enclosure, options.components, generator)
     facts = _facts(evidence, enclosure)
     hooks.save(_state(0, mixture, {}, facts))
     edges, aim = edges_from_mixture(mixture), _aim(points, normals, mixture, evidence)

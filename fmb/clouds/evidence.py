@@ -11,7 +11,7 @@ from fmb.geometry.interior import sample_surface
 
 NEIGHBOURS = 8  # whose distance tells how dense the cloud is about a point
 STRAY = 3.0  # a point whose neighbours are so many times as far as theirs are belongs to no surface
-LONELY = 8.0  # likewise, compared with the whole cloud: the points of two scans differ less
+LONELY = 5.0  # likewise, compared with the whole cloud: the points of two scans differ less
 ROUNDS = 3  # of leaving out strays: neighbours of a stray may be strays themselves
 PROBES = 300  # points about which noise is estimated
 PATCHES = (24, 48, 96, 192, 384, 768)  # points of a patch; the smallest one that is wider than the noise tells
@@ -26,7 +26,7 @@ class Evidence(NamedTuple):
     spacing: float  # side of the square that one point stands for
     noise: float  # standard deviation of the points from a smooth surface through them; sparse clouds look noisier
     kept: Bool[np.ndarray, " point"]  # no strays
-    area: Float[np.ndarray, " point"]  # that each point stands for, in those of a usual one; 0 for strays
+    area: Float[np.ndarray, " point"]  # that each point stands for, in those of a usual one; strays have none
 
 
 def examine(points: Float[np.ndarray, "point 3"], generator: np.random.Generator) -> Evidence:
@@ -40,9 +40,11 @@ def examine(points: Float[np.ndarray, "point 3"], generator: np.random.Generator
             break
     reach, _ = _reach(points[kept])
     usual = float(np.median(reach))
-    area = np.zeros(len(points))
-    area[kept] = np.clip(reach / usual, 0.25, 4.0) ** 2
-    return Evidence(usual * float(np.sqrt(np.pi / NEIGHBOURS)), estimate_noise(points[kept], generator), kept, area)
+    spacing, noise = usual * float(np.sqrt(np.pi / NEIGHBOURS)), estimate_noise(points[kept], generator)
+    area = kept.astype(float)
+    if noise < spacing:  # in a thick layer the outermost points would count most
+        area[kept] = np.clip(reach / usual, 0.25, 4.0) ** 2
+    return Evidence(spacing, noise, kept, area)
 
 
 def _reach(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

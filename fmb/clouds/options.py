@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fmb.options import NONE, option
 
 AUTO = "auto"
-METHOD_NAMES = ("diff_cd", "igr", "neural_pull", "siren")
+METHOD_NAMES = ("metaballs", "diff_cd", "igr", "neural_pull", "siren")
 PRESETS = ("fast", "quality", "paper")
 
 
@@ -13,7 +13,11 @@ PRESETS = ("fast", "quality", "paper")
 class PointsOptions:
     """A surface from points: what is fitted to them and for how long. Lengths are in longest sides of their box."""
 
-    points_method: str = option("diff_cd", "What is fitted to the points", choices=METHOD_NAMES)
+    points_method: str = option(
+        "metaballs",
+        "What is fitted to the points (auto: what their noise and number call for)",
+        choices=(*METHOD_NAMES, AUTO),
+    )
     preset: str = option("fast", "Size of the network and number of steps", choices=PRESETS)
     reference_mesh: str = option(NONE, "Mesh to measure the result against, in the frame of the points")
     num_steps: int = option(0, "Steps of the fit of a network (0: the preset's)", at_least=0, at_most=10**7)
@@ -40,4 +44,4 @@ class PointsOptions:
     surface_resolution: int = option(128, "Grid cells along the longest side", at_least=16, at_most=1024)
     sample_points: int = option(20_000, "Points taken where a mesh is given", at_least=100, at_most=10**7)
     use_normals: bool = option(False, "Use the points' normals where the file has some")
-    num_mixtures: int = 40  # of metaballs: that of the model's options
+    components: int = 40  # of metaballs; the config names them num_mixtures

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fmb.clouds.blobs import field_of_blobs, fit_blobs
 from fmb.clouds.methods import LOSSES
 from fmb.clouds.options import PointsOptions
 from fmb.clouds.recipe import State, field_of, fit_network
@@ -18,4 +19,7 @@ class Method(NamedTuple):
     field: Callable[[Mapping[str, np.ndarray], PointsOptions], Field]
 
 
-METHODS: dict[str, Method] = {name: Method(fit_network, field_of) for name in LOSSES}
+METHODS: dict[str, Method] = {
+    "metaballs": Method(fit_blobs, field_of_blobs),
+    **{name: Method(fit_network, field_of) for name in LOSSES},
+}

@@ -1,7 +1,7 @@
 """Task `points`: a cloud of points -> a field -> its closed surface, in the frame of the points."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -9,7 +9,9 @@ import numpy as np
 import trimesh
 
 from fmb import machine
+from fmb.clouds.choice import choose_method
 from fmb.clouds.cloud import frame_of_cloud
+from fmb.clouds.options import AUTO
 from fmb.clouds.recipe import Hooks, State
 from fmb.clouds.table import METHODS
 from fmb.config import PROGRAM, Config
@@ -48,6 +50,7 @@ def points(config: Config, clock: Clock) -> None:
         with clock("load"):
             given = read(config)
         say(given.device.hint)
+        config = chosen(config, given)
         unfinished = Unfinished(place, record_of(config, given.cloud))
         with clock("optimize"):
             state = fitted(config, given, unfinished)
@@ -76,11 +79,22 @@ def read(config: Config) -> Given:
     return Given(cloud, frame, reference, device)
 
 
+def chosen(config: Config, given: Given) -> Config:
+    """The config with a method: where it is to be chosen, the one that the points call for, which is told."""
+    cloud = replace(config.cloud, components=config.model.num_mixtures)
+    if cloud.points_method == AUTO:
+        inside = given.frame.to_canonical(given.cloud.point)
+        choice = choose_method(inside, np.random.default_rng(config.random_seed))
+        say(f"method {choice.method}: {choice.reason}")
+        cloud = replace(cloud, points_method=choice.method)
+    return replace(config, cloud=cloud)
+
+
 def record_of(config: Config, cloud: Cloud) -> Mapping[str, Any]:
     """All that the fit depends on: a run that goes on must be given the same."""
     options = {name: value for name, value in asdict(config.cloud).items() if name not in AFTERWARDS}
     digest = sha256(np.ascontiguousarray(cloud.point)).hexdigest()[:16]
-    return {**options, "num_mixtures": config.model.num_mixtures, "random_seed": config.random_seed, "points": digest}
+    return {**options, "random_seed": config.random_seed, "points": digest}
 
 
 def fitted(config: Config, given: Given, unfinished: Unfinished) -> State:

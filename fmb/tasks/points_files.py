@@ -8,9 +8,11 @@ import numpy as np
 import trimesh
 
 from fmb import machine
+from fmb.clouds.evidence import bare_share, examine
 from fmb.clouds.sampling import make_target
 from fmb.command.yaml_file import to_yaml
 from fmb.fields.field import _evaluated
+from fmb.fields.metaballs import HALF_DENSITY
 from fmb.files.mesh_output import write_mesh
 from fmb.fit.loop import History
 from fmb.geometry.comparison import compare
@@ -21,6 +23,7 @@ from fmb.pictures import clouds as drawn
 from fmb.pictures.draw import draw_sheet
 from fmb.pictures.report import Highlight, Report, read_pictures, write_report
 from fmb.pictures.report_scene import PageScene
+from fmb.tasks.export import Subject, write_mixture
 from fmb.tasks.points_course import Result, write_course
 from fmb.tasks.unfinished import Unfinished
 from fmb.whole import METRICS
@@ -29,6 +32,8 @@ SLICE_CELLS = 200  # along each side of a slice
 SLICE_REACH, SLICE_BAND = 0.6, 0.01  # half a slice's side; points this near its plane are shown, in longest sides
 MOST_VERTICES = 20_000  # of a reference whose vertices are coloured by their errors
 PERCENT = 100.0
+MOST_FLOODED = 0.3  # share of points that see the outside on both sides, above which a run says so
+LEAST_BARE = 0.005  # share of a surface without points near it, from which on a run says so
 
 
 def write_results(result: Result, folder: Path, unfinished: Unfinished, clock: Clock) -> dict[str, Any]:
@@ -40,6 +45,7 @@ def write_results(result: Result, folder: Path, unfinished: Unfinished, clock: C
             write_mesh(folder / f"mesh.{config.export.mesh}", mesh)
         machine.write_text(folder / "config.yaml", to_yaml(config))
         unfinished.hand_over(folder)
+        write_blobs(result, folder)
         write_training(result, folder)
     with clock("evaluate"):
         errors = measured(result, mesh)
@@ -56,11 +62,15 @@ def write_results(result: Result, folder: Path, unfinished: Unfinished, clock: C
 
 def facts_of(result: Result, mesh: trimesh.Trimesh) -> dict[str, Any]:
     """What there is to tell of the run and its surface."""
-    config = result.config
+    config, inside = result.config, result.frame.to_canonical(result.cloud.point)
     options = {name: getattr(config.cloud, name) for name in ("preset", "activation", "distance")}
     facts = {"task": "points", "method": config.cloud.points_method, "points": len(result.cloud.point), **options}
     facts |= {"steps": result.state.step, "faces": len(mesh.faces), "euler": int(mesh.euler_number)}
     facts |= {"components": int(mesh.body_count), "watertight": bool(mesh.is_watertight), **result.state.facts}
+    generator = np.random.default_rng(config.random_seed)
+    spacing = result.state.facts.get("spacing") or examine(inside, generator).spacing
+    bare = bare_share(result.frame.mesh_to_canonical(mesh), inside, spacing, generator)
+    facts |= {"spacing": spacing, "share_without_points": bare}
     return facts | {"frame": {"centre": result.frame.centre, "longest_side": float(result.frame.scale)}}
 
 
@@ -69,6 +79,15 @@ def measured(result: Result, mesh: trimesh.Trimesh) -> dict[str, Any]:
     from_points = distance_to(mesh, result.cloud.point) / float(result.frame.scale)
     errors = {"points_to_surface": float(from_points.mean()), "farthest_point": float(from_points.max())}
     return errors if result.reference is None else errors | compare(mesh, result.reference)
+
+
+def write_blobs(result: Result, folder: Path) -> None:
+    """The mixture, where the field is that of one, in the frame of the points: for pose, track and export."""
+    mixture = result.state.mixture
+    if mixture is not None:
+        # its surface lies where the density at a point is ln 2, not where silhouettes would put it
+        facts = {"task": "points", "unit": "the points' own", "mesh": {"level": HALF_DENSITY, "field": "density"}}
+        write_mixture(folder / "model.npz", Subject(mixture, result.frame), facts)
 
 
 def write_training(result: Result, folder: Path) -> None:
@@ -202,5 +221,16 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
         line += f"{PERCENT * exact['hausdorff']:.2f} %, normals {exact['normal_degrees']:.1f} degrees; "
         line += f"between samples {PERCENT * sampled['chamfer']:.3f} % (floor {PERCENT * floor['chamfer']:.3f} %)"
         lines.append(line)
+    lines += evidence_told(metrics)
     seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")
     return [*lines, f"{metrics['seconds']['total']:.1f} s: {seconds}"]
+
+
+def evidence_told(metrics: Mapping[str, Any]) -> list[str]:
+    """What the points do not tell of the surface, where it matters."""
+    bare, flooded, lines = metrics["share_without_points"], metrics.get("flooded", 0.0), []
+    if bare > LEAST_BARE:
+        lines.append(f"{bare:.0%} of the surface has no point within three spacings: there it is made up")
+    if flooded > MOST_FLOODED:
+        lines.append(f"{flooded:.0%} of the points see the outside on both sides: the surface may be a shell")
+    return lines

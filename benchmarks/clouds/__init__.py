@@ -1,0 +1,1 @@
+"""Surfaces from points by every method, ours and other people's."""
