@@ -15,6 +15,7 @@ from fmb.clouds.evidence import examine
 from fmb.clouds.methods import LOSSES, Batch, Weights
 from fmb.clouds.options import AUTO, PointsOptions
 from fmb.clouds.sampling import draw_batches, make_target
+from fmb.clouds.smoothing import smoothed
 from fmb.clouds.surface import extract
 from fmb.fields.field import Field
 from fmb.fields.networks import Network, Shape, network_field, start_network
@@ -109,7 +110,9 @@ def fit_network(
     """
     preset, method = preset_of(options), LOSSES[options.points_method]
     streams, evidence = _streams(generator), examine(points, np.random.default_rng(0))
-    target, weights = make_target(points[evidence.kept]), weights_of(options, evidence.noise)
+    points = points[evidence.kept]
+    target = make_target(smoothed(points, evidence) if options.smooth else points)
+    weights = weights_of(options, evidence.noise)
     course = begin(start_network(_shape(options), streams(0)))
     history: dict[str, list[np.ndarray]] = {}
     if hooks.begun is not None:
