@@ -132,7 +132,12 @@ def fit_network(
         hooks.progress(done, preset.steps, float(np.mean(terms["loss"])))
         if done // save_every > step // save_every or done == preset.steps:
             hooks.save(_state(course, history, options))
-    facts = {"noise": evidence.noise, "strays": int(np.count_nonzero(~evidence.kept)), "weights": weights._asdict()}
+    facts = {
+        "spacing": evidence.spacing,
+        "noise": evidence.noise,
+        "strays": int(np.count_nonzero(~evidence.kept)),
+        "weights": weights._asdict(),
+    }
     return _state(course, history, options)._replace(facts=facts)
 
 

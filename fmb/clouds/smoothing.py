@@ -18,7 +18,7 @@ AT_ONCE = 400_000  # points of all patches in memory together
 
 
 def smoothed(points: Float[np.ndarray, "point 3"], evidence: Evidence) -> Float[np.ndarray, "point 3"]:
-    """The points, each on the quadric of its patch if their noise is about as wide as they are apart; else as they are."""
+    """The points, each on the quadric of its patch where their noise is wide beside the spacing; else as they are."""
     count = patch_size(evidence)
     if not count or len(points) < 2 * count:
         return points
