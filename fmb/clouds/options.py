@@ -15,7 +15,7 @@ class PointsOptions:
 
     points_method: str = option(
         "metaballs",
-        "What is fitted to the points (auto: what their noise and number call for)",
+        "What is fitted (auto: what the points call for)",
         choices=(*METHOD_NAMES, AUTO),
     )
     preset: str = option("fast", "Size of the network and number of steps", choices=PRESETS)
