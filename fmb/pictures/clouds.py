@@ -18,7 +18,7 @@ from fmb.pictures.sheets import BLUE, ORANGE, Scale, Sheet, fit_tiles, moving_me
 from fmb.pictures.turntable import on_white, turn_cameras
 
 SIDE, TURNS = 320, 6  # pixels of a view of the surface, and views around it
-ERROR_TURNS = 4  # of the errors, two pictures a view
+ERROR_SIDE, ERROR_TURNS = 256, 4  # of the errors, two pictures a view
 UP = (0.0, 1.0, 0.0)
 ERROR_TOP = 99.0  # percentile of the errors at which their colours end
 FILM_SIDE, FILM_TURNS = 320, 2
@@ -79,13 +79,13 @@ def error_sheet(
     Errors are in percent of the reference's longest side.
     """
     top = max(float(np.percentile(np.concatenate(errors), ERROR_TOP)), 1e-6)
-    scale = Scale("inferno", (0.0, top), "distance from the other surface (% of the longest side)", "max")
+    scale = Scale("inferno", (0.0, top), "distance (% of the longest side)", "max")
     panels = []
     for part, error in zip((mesh, reference), errors, strict=True):
         painted = trimesh.Trimesh(part.vertices, part.faces, vertex_colors=paint(error, scale), process=False)
-        panels.append(looks(painted, ball, ERROR_TURNS, SIDE))
+        panels.append(looks(painted, ball, ERROR_TURNS, ERROR_SIDE))
     tiles = np.concatenate(panels, axis=2)
-    note = "left: what the surface has too much; right: what it lacks of the reference; brighter is farther"
+    note = "distance from the other surface: left, what the surface has too much; right, what it lacks"
     names = ("surface", "reference")
     return Sheet("Errors", note, fit_tiles(tiles), degrees_around(ERROR_TURNS), (scale,), {}, names)
 
