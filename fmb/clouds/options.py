@@ -15,7 +15,7 @@ class PointsOptions:
 
     points_method: str = option(
         "metaballs",
-        "What is fitted (auto: by the noise and number of points)",
+        "What is fitted to the points",
         choices=(*METHOD_NAMES, AUTO),
     )
     preset: str = option("fast", "Size of the network and number of steps", choices=PRESETS)

@@ -154,8 +154,14 @@ def voxel_iou(mesh: trimesh.Trimesh, reference: trimesh.Trimesh, cells: int = CE
 
 
 def topology(mesh: trimesh.Trimesh) -> dict[str, Any]:
-    """Euler number, connected pieces, and whether it is closed; vertices at one place count once."""
-    joined = trimesh.Trimesh(mesh.vertices, mesh.faces, process=True)
+    """Euler number, connected pieces, and whether it is closed; where it is not, vertices at one place count once.
+
+    Marching cubes may put several vertices at one place: to join those of a closed surface would tear it.
+    """
+    joined = mesh
+    if not mesh.is_watertight:
+        joined = trimesh.Trimesh(mesh.vertices, mesh.faces, process=True)
+        joined.update_faces(joined.nondegenerate_faces())
     return {
         "euler": int(joined.euler_number),
         "components": int(joined.body_count),

@@ -75,6 +75,11 @@ def test_shifted_boxes():
     assert exact["chamfer"] == pytest.approx((0.5 + 2.0 * 0.25 + inner) / 10.0, rel=0.02)
     two = trimesh.util.concatenate([box, sphere(1.0, (9.0, 0.0, 0.0))])
     assert topology(two) == {"euler": 4, "components": 2, "watertight": True}
+    soup = trimesh.Trimesh(box.triangles.reshape(-1, 3), np.arange(36).reshape(12, 3), process=False)
+    assert topology(soup) == {"euler": 2, "components": 1, "watertight": True}
+    pinched = sphere(1.0)
+    pinched.vertices[pinched.faces[0]] = pinched.vertices[pinched.faces[0]].mean(axis=0)
+    assert topology(pinched) == {"euler": 2, "components": 1, "watertight": True}
 
 
 def inner_distance():
