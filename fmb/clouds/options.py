@@ -15,7 +15,7 @@ class PointsOptions:
 
     points_method: str = option(
         "metaballs",
-        "What is fitted (auto: by noise)",
+        "What is fitted to the points",
         choices=(*METHOD_NAMES, AUTO),
     )
     preset: str = option("fast", "Size of the network and number of steps", choices=PRESETS)
@@ -43,5 +43,6 @@ class PointsOptions:
     save_every: int = option(0, "Steps between checkpoints (0: a twentieth of all)", at_least=0, at_most=10**7)
     surface_resolution: int = option(128, "Grid cells along the longest side", at_least=16, at_most=1024)
     sample_points: int = option(20_000, "Points taken where a mesh is given", at_least=100, at_most=10**7)
+    smooth: bool = option(True, "Move noisy points to the surface that their neighbours lie about, for a network")
     use_normals: bool = option(False, "Use the points' normals where the file has some")
     components: int = 40  # of metaballs; the config names them num_mixtures

@@ -14,7 +14,8 @@ from fm_render import Mixture
 from fmb.clouds.evidence import examine
 from fmb.clouds.methods import LOSSES, Batch, Weights
 from fmb.clouds.options import AUTO, PointsOptions
-from fmb.clouds.sampling import draw_batches, make_target
+from fmb.clouds.sampling import Target, draw_batches, make_target
+from fmb.clouds.smoothing import smoothed
 from fmb.clouds.surface import extract
 from fmb.fields.field import Field
 from fmb.fields.networks import Network, Shape, network_field, start_network
@@ -31,6 +32,11 @@ CHUNK_CELLS = 48  # along the longest side of the surface that samples are taken
 PLAIN = Coordinates(lambda parameters, gradient: gradient, lambda p, change: jax.tree.map(jnp.add, p, change))
 
 
+Columns = dict[str, list[np.ndarray]]
+Streams = Callable[[int], np.random.Generator]
+Chunk = Callable[[Course, Batch], tuple[Course, dict[str, Array]]]
+
+
 class Preset(NamedTuple):
     """Size of a network, and how it is fitted."""
 
@@ -45,7 +51,7 @@ class Preset(NamedTuple):
 
 PRESETS = {
     "fast": Preset(64, 4, 0, 2_000, 1_000, 2e-3, "sine"),
-    "quality": Preset(128, 4, 0, 4_000, 1_000, 2e-3, "sine"),
+    "quality": Preset(128, 4, 0, 4_000, 1_000, 7e-4, "sine"),
     "paper": Preset(256, 8, 4, 40_000, 5_000, 1e-3, "softplus"),  # as published,
 }
 
@@ -107,16 +113,31 @@ def fit_network(
     Every chunk has random numbers of its own, so a fit that goes on from a checkpoint is the same, bit for bit.
     Raises FloatingPointError, with the step, where the loss is not finite or the surface vanishes.
     """
-    preset, method = preset_of(options), LOSSES[options.points_method]
     streams, evidence = _streams(generator), examine(points, np.random.default_rng(0))
-    target, weights = make_target(points[evidence.kept]), weights_of(options, evidence.noise)
-    course = begin(start_network(_shape(options), streams(0)))
-    history: dict[str, list[np.ndarray]] = {}
+    points, weights = points[evidence.kept], weights_of(options, evidence.noise)
+    target = make_target(smoothed(points, evidence) if options.smooth else points)
+    course, history = begin(start_network(_shape(options), streams(0))), {}
     if hooks.begun is not None:
         course, history = restored(hooks.begun, options)
-    run, save_every = compile_chunk(options, preset, weights), options.save_every or max(1, preset.steps // SAVES)
-    if not int(course.step):
+    else:
         hooks.save(_state(course, history, options))
+    course, history = _fitted(course, history, target, weights, options, (streams, hooks))
+    facts = {"spacing": evidence.spacing, "noise": evidence.noise, "weights": weights._asdict()}
+    facts |= {"strays": int(np.count_nonzero(~evidence.kept))}
+    return _state(course, history, options)._replace(facts=facts)
+
+
+def _fitted(
+    course: Course,
+    history: Columns,
+    target: Target,
+    weights: Weights,
+    options: PointsOptions,
+    others: tuple[Streams, Hooks],
+) -> tuple[Course, Columns]:
+    """The course at its end, and the terms of all steps."""
+    preset, method, (streams, hooks) = preset_of(options), LOSSES[options.points_method], others
+    run, save_every = compile_chunk(options, preset, weights), options.save_every or max(1, preset.steps // SAVES)
     while (step := int(course.step)) < preset.steps:
         surface = _surface(course, options, step) if "surface" in method.needs else None
         batches = draw_batches(target, surface, method.needs, (CHUNK, preset.points), streams(1 + step))
@@ -129,13 +150,10 @@ def fit_network(
         hooks.progress(done, preset.steps, float(np.mean(terms["loss"])))
         if done // save_every > step // save_every or done == preset.steps:
             hooks.save(_state(course, history, options))
-    facts = {"noise": evidence.noise, "strays": int(np.count_nonzero(~evidence.kept)), "weights": weights._asdict()}
-    return _state(course, history, options)._replace(facts=facts)
+    return course, history
 
 
-def compile_chunk(
-    options: PointsOptions, preset: Preset, weights: Weights
-) -> Callable[[Course, Batch], tuple[Course, dict[str, Array]]]:
+def compile_chunk(options: PointsOptions, preset: Preset, weights: Weights) -> Chunk:
     """A compiled function that takes a step with each of the batches; the course after them, and every step's terms."""
     method, moments = LOSSES[options.points_method], FitOptions()
 
@@ -163,7 +181,7 @@ def field_of(arrays: Mapping[str, np.ndarray], options: PointsOptions) -> Field:
     return network_field(_filled(_blank(options), arrays).average, preset_of(options).activation)
 
 
-def restored(arrays: Mapping[str, np.ndarray], options: PointsOptions) -> tuple[Course, dict[str, list[np.ndarray]]]:
+def restored(arrays: Mapping[str, np.ndarray], options: PointsOptions) -> tuple[Course, Columns]:
     """The course and the terms so far, from the arrays of a checkpoint. Raises ValueError for another network's."""
     columns = {name.removeprefix(PREFIX): [arrays[name]] for name in arrays if name.startswith(PREFIX)}
     return _filled(_blank(options), arrays), columns
@@ -208,7 +226,7 @@ def _surface(course: Course, options: PointsOptions, step: int) -> trimesh.Trime
         raise FloatingPointError(f"the surface vanished at step {step} ({error}); try a smaller points_rate") from None
 
 
-def _streams(generator: np.random.Generator) -> Callable[[int], np.random.Generator]:
+def _streams(generator: np.random.Generator) -> Streams:
     root = int(generator.integers(2**63))
     return lambda number: np.random.default_rng([root, number])
 

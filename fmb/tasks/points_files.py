@@ -8,8 +8,9 @@ import numpy as np
 import trimesh
 
 from fmb import machine
-from fmb.clouds.evidence import bare_share, examine
+from fmb.clouds.evidence import BARE, bare_share, examine
 from fmb.clouds.sampling import make_target
+from fmb.clouds.surface import supported
 from fmb.command.yaml_file import to_yaml
 from fmb.fields.field import _evaluated
 from fmb.fields.metaballs import HALF_DENSITY
@@ -40,7 +41,7 @@ def write_results(result: Result, folder: Path, unfinished: Unfinished, clock: C
     """Writes all files into the folder; what metrics.json tells."""
     config, state = result.config, result.state
     with clock("export"):
-        mesh = result.surface(state.field, config.cloud.surface_resolution)
+        mesh, left_out = final_surface(result)
         if config.export.mesh != NONE:
             write_mesh(folder / f"mesh.{config.export.mesh}", mesh)
         machine.write_text(folder / "config.yaml", to_yaml(config))
@@ -52,12 +53,24 @@ def write_results(result: Result, folder: Path, unfinished: Unfinished, clock: C
     with clock("figures"):
         write_course(result, unfinished, folder)
         draw(result, folder, mesh)
-    metrics = facts_of(result, mesh) | {"errors": errors, "seconds": clock.seconds()}
+    metrics = facts_of(result, mesh) | {"pieces_left_out": left_out, "errors": errors, "seconds": clock.seconds()}
     write_final(folder, metrics, state.step)
     machine.write_metrics(folder / METRICS, metrics)
     if config.export.report:
         write_page(result, folder, mesh, metrics)
     return metrics
+
+
+def final_surface(result: Result) -> tuple[trimesh.Trimesh, int]:
+    """The surface in the frame of the points, and how many pieces without points near them are left out."""
+    mesh = result.surface(result.state.field, result.config.cloud.surface_resolution)
+    return supported(mesh, result.cloud.point, BARE * spacing_of(result) * float(result.frame.scale))
+
+
+def spacing_of(result: Result) -> float:
+    """Distance of the points from one another, in longest sides."""
+    inside, generator = result.frame.to_canonical(result.cloud.point), np.random.default_rng(result.config.random_seed)
+    return result.state.facts.get("spacing") or examine(inside, generator).spacing
 
 
 def facts_of(result: Result, mesh: trimesh.Trimesh) -> dict[str, Any]:
@@ -67,8 +80,7 @@ def facts_of(result: Result, mesh: trimesh.Trimesh) -> dict[str, Any]:
     facts = {"task": "points", "method": config.cloud.points_method, "points": len(result.cloud.point), **options}
     facts |= {"steps": result.state.step, "faces": len(mesh.faces), "euler": int(mesh.euler_number)}
     facts |= {"components": int(mesh.body_count), "watertight": bool(mesh.is_watertight), **result.state.facts}
-    generator = np.random.default_rng(config.random_seed)
-    spacing = result.state.facts.get("spacing") or examine(inside, generator).spacing
+    spacing, generator = spacing_of(result), np.random.default_rng(config.random_seed)
     bare = bare_share(result.frame.mesh_to_canonical(mesh), inside, spacing, generator)
     facts |= {"spacing": spacing, "share_without_points": bare}
     return facts | {"frame": {"centre": result.frame.centre, "longest_side": float(result.frame.scale)}}
@@ -229,6 +241,8 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
 def evidence_told(metrics: Mapping[str, Any]) -> list[str]:
     """What the points do not tell of the surface, where it matters."""
     bare, flooded, lines = metrics["share_without_points"], metrics.get("flooded", 0.0), []
+    if metrics["pieces_left_out"]:
+        lines.append(f"{pieces(metrics['pieces_left_out'])} without a point within three spacings: left out")
     if bare > LEAST_BARE:
         lines.append(f"{bare:.0%} of the surface has no point within three spacings: there it is made up")
     if flooded > MOST_FLOODED:

@@ -1,5 +1,6 @@
 """Fits of networks to points: every method moves, goes on bit for bit, and says what went wrong."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,7 +11,7 @@ from fmb.clouds.options import METHOD_NAMES, PRESETS, PointsOptions
 from fmb.clouds.recipe import PRESETS as SIZES
 from fmb.clouds.recipe import Hooks, fit_network
 from fmb.clouds.sampling import draw_batches, make_target
-from fmb.clouds.surface import extract
+from fmb.clouds.surface import extract, supported
 from fmb.clouds.table import METHODS
 from fmb.geometry.distances import distance_to
 
@@ -50,6 +51,18 @@ def test_the_surface_is_closed_where_it_leaves_the_box():
     assert mesh.is_watertight and mesh.volume > 0.0
     with pytest.raises(ValueError, match="no surface"):
         extract(lambda x: 1.0 + 0.0 * x[:, 0], 16)
+
+
+def test_pieces_that_no_point_is_near_are_left_out():
+    def bodies(x):
+        return jnp.minimum(jnp.sum(x**2, axis=1) - 0.09, jnp.sum((x - jnp.full((1, 3), 0.4)) ** 2, axis=1) - 0.01)
+
+    mesh = extract(bodies, 32)
+    assert mesh.body_count == 2
+    kept, left_out = supported(mesh, ball_points(radius=0.32), 0.1)
+    assert (kept.body_count, left_out, kept.is_watertight) == (1, 1, True)
+    assert supported(mesh, ball_points(radius=0.32), 1.0)[1] == 0
+    assert supported(mesh, ball_points() + 9.0, 0.1)[0] is mesh
 
 
 def test_batches_are_where_they_should_be():

@@ -1,0 +1,58 @@
+"""Noisy points moved to the surface that their neighbours lie about, before a network is fitted to them.
+
+A network follows single points where they are as far apart as the noise is wide: tunnels and blisters. Quadrics fitted
+to patches wider than the noise follow only what many points agree on (moving least squares, Levin 2004).
+"""
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial import cKDTree
+
+from fmb.clouds.evidence import Evidence
+
+WIDTH = 3.6  # radius of a patch in deviations of the noise
+FEWEST, MOST = 32, 384  # points of a patch
+NOISY = 0.4  # noise in spacings from which on a network would follow single points
+ROUNDS = 2  # points and their neighbours both come nearer to the surface
+AT_ONCE = 400_000  # points of all patches in memory together
+
+
+def smoothed(points: Float[np.ndarray, "point 3"], evidence: Evidence) -> Float[np.ndarray, "point 3"]:
+    """The points, each on the quadric of its patch where their noise is wide beside the spacing; else as they are."""
+    count = patch_size(evidence)
+    if not count or len(points) < 2 * count:
+        return points
+    for _ in range(ROUNDS):
+        tree, step = cKDTree(points), max(1, AT_ONCE // count)
+        parts = [points[start : start + step] for start in range(0, len(points), step)]
+        points = np.concatenate([_on_quadrics(part, points, *tree.query(part, count, workers=-1)) for part in parts])
+    return points
+
+
+def patch_size(evidence: Evidence) -> int:
+    """Points of a patch that is wide enough for the noise; 0 where that is small beside the spacing."""
+    ratio = evidence.noise / evidence.spacing
+    return min(max(round(np.pi * (WIDTH * ratio) ** 2), FEWEST), MOST) if ratio > NOISY else 0
+
+
+def _on_quadrics(own: np.ndarray, points: np.ndarray, distance: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Each of `own` at the height of the quadric over the plane of its neighbours, the nearer ones counting more."""
+    weight = np.exp(-2.0 * (distance / np.maximum(distance[:, -1:], np.finfo(float).tiny)) ** 2)
+    weight /= weight.sum(axis=1, keepdims=True)
+    middle = np.einsum("nk,nki->ni", weight, points[near])
+    apart = points[near] - middle[:, None]
+    variance, axes = np.linalg.eigh(np.einsum("nk,nki,nkj->nij", weight, apart, apart))
+    width = np.sqrt(np.maximum(variance[:, 2, None], np.finfo(float).tiny))
+    place = np.einsum("ni,nij->nj", own - middle, axes)
+    terms, height = _terms(np.einsum("nki,nij->nkj", apart, axes), width)
+    square = np.einsum("nk,nka,nkb->nab", weight, terms, terms) + 1e-9 * np.eye(6)
+    factor = np.linalg.solve(square, np.einsum("nk,nka,nk->na", weight, terms, height)[..., None])
+    place[:, 0] = (_terms(place[:, None], width)[0] @ factor)[:, 0, 0]
+    return middle + np.einsum("nj,nij->ni", place, axes)
+
+
+def _terms(place: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The terms of a quadric over a plane, and the height over it."""
+    height, u, v = np.moveaxis(place, 2, 0)
+    u, v = u / width, v / width
+    return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=2), height
