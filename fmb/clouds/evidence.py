@@ -16,7 +16,9 @@ ROUNDS = 3  # of leaving out strays: neighbours of a stray may be strays themsel
 PROBES = 300  # points about which noise is estimated
 PATCHES = (8, 24, 48, 96, 192, 384, 768)  # points of a patch; the smallest one that is wider than the noise tells
 SPARSE = 0.03  # longest sides between points, beyond which a patch of 24 shows the shape more than the noise
-FLAT = 0.25  # largest noise in a patch, in radii of it, that tells noise from the surface's own shape
+# Largest misfit of a patch, in radii of it, that is noise about a surface. Points that fill a volume evenly give 0.28 in
+# patches of 8, to which a quadric adapts, and 0.36 in larger ones.
+FLAT, FLAT_OF_EIGHT = 0.25, 0.18
 BARE = 3.0  # spacings from the nearest point, beyond which nothing is known of a surface
 BARE_SAMPLES = 10_000  # of the surface whose share without points is measured
 
@@ -68,7 +70,7 @@ def estimate_noise(points: Float[np.ndarray, "point 3"], spacing: float, generat
     for count in (size for size in patches if size <= max(patches[0], len(points) // 4)):
         distance, near = tree.query(points[chosen], count, workers=-1)
         left, radius = float(np.median(_misfit(points[near]))), float(np.median(distance[:, -1]))
-        if left <= FLAT * radius:
+        if left <= (FLAT_OF_EIGHT if count == PATCHES[0] else FLAT) * radius:
             return left
         found.append((left / radius, left))
     return min(found)[1]

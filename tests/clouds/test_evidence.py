@@ -24,6 +24,13 @@ def test_noise_and_spacing_of_a_sphere(noise):
     assert examine(ball(6_000), np.random.default_rng(0)).noise < 1e-4
 
 
+@pytest.mark.parametrize("noise", [0.015, 0.03])
+def test_noise_of_sparse_points(noise):
+    found = examine(ball(500, noise), np.random.default_rng(0))
+    assert found.spacing > 0.04 and found.noise == pytest.approx(noise, rel=0.3)
+    assert examine(ball(500), np.random.default_rng(0)).noise < 0.003
+
+
 def test_strays_go_and_the_sparser_of_two_scans_stays():
     generator = np.random.default_rng(0)
     dense, sparse = ball(4_000), ball(500, seed=1)

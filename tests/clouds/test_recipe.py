@@ -22,7 +22,14 @@ def ball_points(count: int = 400, radius: float = 0.5) -> np.ndarray:
 
 
 def small(**more) -> PointsOptions:
-    chosen = {"network_width": 16, "network_depth": 2, "num_steps": 20, "points_per_step": 40, "save_every": 20}
+    chosen = {
+        "points_method": "diff_cd",
+        "network_width": 16,
+        "network_depth": 2,
+        "num_steps": 20,
+        "points_per_step": 40,
+        "save_every": 20,
+    }
     return PointsOptions(**{**chosen, **more})
 
 
