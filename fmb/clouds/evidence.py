@@ -16,8 +16,8 @@ ROUNDS = 3  # of leaving out strays: neighbours of a stray may be strays themsel
 PROBES = 300  # points about which noise is estimated
 PATCHES = (8, 24, 48, 96, 192, 384, 768)  # points of a patch; the smallest one that is wider than the noise tells
 SPARSE = 0.03  # longest sides between points, beyond which a patch of 24 shows the shape more than the noise
-# Largest misfit of a patch, in radii of it, that is noise about a surface. Points that fill a volume evenly give 0.28 in
-# patches of 8, to which a quadric adapts, and 0.36 in larger ones.
+# Largest misfit of a patch, in radii of it, that is noise about a surface. Points that fill a volume evenly give 0.28
+# in patches of 8, to which a quadric adapts, and 0.36 in larger ones.
 FLAT, FLAT_OF_EIGHT = 0.25, 0.18
 BARE = 3.0  # spacings from the nearest point, beyond which nothing is known of a surface
 BARE_SAMPLES = 10_000  # of the surface whose share without points is measured
