@@ -162,13 +162,14 @@ def _back(surface: Float[Array, "sample 3"], rows: Rows) -> Float[Array, ""]:
 def unlikelihood(
     points: Float[Array, "point 3"], surface: Float[Array, "sample 3"], noise: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """-noise times the mean log likelihood of points that are samples of the surface with Gaussian noise."""
+    """-noise times the mean log likelihood of points that are samples of the surface with Gaussian noise, >= 0."""
     square = (
         jnp.sum(points**2, axis=1)[:, None]
         + jnp.sum(surface**2, axis=1)[None]
         - 2.0 * jnp.matmul(points, surface.T, precision="highest")
     )
-    return -noise * jnp.mean(jax.nn.logsumexp(-square / (2.0 * noise * noise), axis=1))
+    chance = jax.nn.logsumexp(-square / (2.0 * noise * noise), axis=1) - jnp.log(float(len(surface)))
+    return -noise * jnp.mean(chance)
 
 
 def misplaced(offset: Float[Array, " place"], depth: Float[Array, " place"]) -> Float[Array, ""]:

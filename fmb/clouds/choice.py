@@ -6,9 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fmb.clouds.blobs import STRONG
-from fmb.clouds.evidence import examine
-
-SPARSE = 0.03  # longest sides between points, beyond which few parameters are worth more than many
+from fmb.clouds.evidence import SPARSE, examine
 
 
 class Choice(NamedTuple):

@@ -14,8 +14,11 @@ STRAY = 3.0  # a point whose neighbours are so many times as far as theirs are b
 LONELY = 5.0  # likewise, compared with the whole cloud: the points of two scans differ less
 ROUNDS = 3  # of leaving out strays: neighbours of a stray may be strays themselves
 PROBES = 300  # points about which noise is estimated
-PATCHES = (24, 48, 96, 192, 384, 768)  # points of a patch; the smallest one that is wider than the noise tells
-FLAT = 0.25  # largest noise in a patch, in radii of it, that tells noise from the surface's own shape
+PATCHES = (8, 24, 48, 96, 192, 384, 768)  # points of a patch; the smallest one that is wider than the noise tells
+SPARSE = 0.03  # longest sides between points, beyond which a patch of 24 shows the shape more than the noise
+# Largest misfit of a patch, in radii of it, that is noise about a surface. Points that fill a volume evenly give 0.28
+# in patches of 8, to which a quadric adapts, and 0.36 in larger ones.
+FLAT, FLAT_OF_EIGHT = 0.25, 0.18
 BARE = 3.0  # spacings from the nearest point, beyond which nothing is known of a surface
 BARE_SAMPLES = 10_000  # of the surface whose share without points is measured
 
@@ -40,7 +43,8 @@ def examine(points: Float[np.ndarray, "point 3"], generator: np.random.Generator
             break
     reach, _ = _reach(points[kept])
     usual = float(np.median(reach))
-    spacing, noise = usual * float(np.sqrt(np.pi / NEIGHBOURS)), estimate_noise(points[kept], generator)
+    spacing = usual * float(np.sqrt(np.pi / NEIGHBOURS))
+    noise = estimate_noise(points[kept], spacing, generator)
     area = kept.astype(float)
     if noise < spacing:  # in a thick layer the outermost points would count most
         area[kept] = np.clip(reach / usual, 0.25, 4.0) ** 2
@@ -54,7 +58,7 @@ def _reach(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(far, far[far > 0.0].min(initial=np.inf) if np.any(far > 0.0) else 1e-9), near[:, 1:]
 
 
-def estimate_noise(points: Float[np.ndarray, "point 3"], generator: np.random.Generator) -> float:
+def estimate_noise(points: Float[np.ndarray, "point 3"], spacing: float, generator: np.random.Generator) -> float:
     """Standard deviation of points from the surface, along its normal.
 
     Quadrics are fitted to patches about some points. In a patch that is no wider than the noise all looks alike, so
@@ -62,10 +66,11 @@ def estimate_noise(points: Float[np.ndarray, "point 3"], generator: np.random.Ge
     """
     tree, chosen = cKDTree(points), generator.permutation(len(points))[:PROBES]
     found = []
-    for count in (size for size in PATCHES if size <= max(PATCHES[0], len(points) // 4)):
+    patches = PATCHES if spacing >= SPARSE else PATCHES[1:]
+    for count in (size for size in patches if size <= max(patches[0], len(points) // 4)):
         distance, near = tree.query(points[chosen], count, workers=-1)
         left, radius = float(np.median(_misfit(points[near]))), float(np.median(distance[:, -1]))
-        if left <= FLAT * radius:
+        if left <= (FLAT_OF_EIGHT if count == PATCHES[0] else FLAT) * radius:
             return left
         found.append((left / radius, left))
     return min(found)[1]

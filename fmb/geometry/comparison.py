@@ -10,9 +10,10 @@ import numpy as np
 import trimesh
 from jaxtyping import Float
 from scipy.spatial import cKDTree
+from trimesh.sample import sample_surface
 
 from fmb.geometry.distances import Pieces, cut, nearest_on
-from fmb.geometry.interior import sample_surface, solid_cells
+from fmb.geometry.interior import solid_cells
 from fmb.geometry.metrics import POINTS
 
 THRESHOLD = 0.01  # of the reference's longest side: nearer points count as found in the F-score
@@ -92,11 +93,11 @@ def check_frames(box: Float[np.ndarray, "2 3"] | None, reference: Float[np.ndarr
 def sampled(mesh: trimesh.Trimesh, count: int, generator: np.random.Generator, pieces: Pieces | None = None) -> Sampled:
     """The mesh with `count` samples of it, uniform by area, each with the normal of the face that it lies on."""
     pieces = pieces or cut(mesh)
-    point = sample_surface(mesh, count, generator)
+    point, face = sample_surface(mesh, count, seed=generator)
     corner = np.asarray(mesh.triangles, float)
     normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.finfo(float).tiny)
-    return Sampled(pieces, point, normal[nearest_on(pieces, point).face], normal)
+    return Sampled(pieces, np.asarray(point), normal[face], normal)
 
 
 def exact_sides(mesh: Sampled, reference: Sampled) -> Sides:

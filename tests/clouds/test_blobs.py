@@ -34,7 +34,7 @@ def test_the_likelihood_and_its_gradient():
     generator = np.random.default_rng(0)
     points, surface = generator.normal(size=(5, 3)), generator.normal(size=(4, 3))
     square = np.sum((points[:, None] - surface) ** 2, axis=2)
-    expected = -0.5 * np.mean(np.log(np.exp(-square / (2 * 0.5**2)).sum(axis=1)))
+    expected = -0.5 * np.mean(np.log(np.exp(-square / (2 * 0.5**2)).mean(axis=1)))
     noise = jnp.array(0.5)
     assert float(unlikelihood(jnp.asarray(points), jnp.asarray(surface), noise)) == pytest.approx(expected, rel=1e-10)
     slope = jax.grad(lambda x: unlikelihood(jnp.asarray(points), x, noise))(jnp.asarray(surface))

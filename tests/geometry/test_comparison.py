@@ -19,14 +19,16 @@ def sphere(radius, offset=(0.0, 0.0, 0.0), subdivisions=4):
 def test_nearest_points_are_those_of_brute_force(monkeypatch):
     monkeypatch.setattr("fmb.geometry.distances.AT_ONCE", 3_000)  # several parts
     generator = np.random.default_rng(0)
-    slivers = trimesh.Trimesh([[0, 0, 0], [3, 0, 0], [3, 1e-3, 0], [0, 0, 2]], [[0, 1, 2], [0, 2, 3]], process=False)
+    corners, faces = [[0, 0, 0], [3, 0, 0], [3, 1e-3, 0], [0, 0, 2]], [[0, 1, 2], [0, 2, 3], [1, 1, 2]]
+    slivers = trimesh.Trimesh(corners, faces, process=False)
     for mesh in (slivers, trimesh.creation.torus(1.0, 0.3), trimesh.Trimesh(*random_soup(generator), process=False)):
         points = generator.normal(size=(200, 3))
         pieces = cut(mesh)
         found = nearest_on(pieces, points)
-        on = [closest_point(mesh.triangles, np.tile(point, (len(mesh.faces), 1))) for point in points]
+        with np.errstate(invalid="ignore"):  # the triangle without area
+            on = [closest_point(mesh.triangles, np.tile(point, (len(mesh.faces), 1))) for point in points]
         away = [np.linalg.norm(places - point, axis=1) for places, point in zip(on, points, strict=True)]
-        assert found.distance == pytest.approx([d.min() for d in away], abs=1e-12)
+        assert found.distance == pytest.approx([np.nanmin(d) for d in away], abs=1e-12)
         assert [d[face] for d, face in zip(away, found.face, strict=True)] == pytest.approx(found.distance, abs=1e-12)
         assert np.linalg.norm(found.point - points, axis=1) == pytest.approx(found.distance, abs=1e-12)
 
@@ -68,11 +70,11 @@ def test_shifted_boxes():
     box, other = (trimesh.creation.box((2.0, 1.0, 1.0)).apply_translation((x, 0, 0)) for x in (0.0, 0.5))
     assert voxel_iou(other, box) == pytest.approx(0.6, abs=0.02)  # 1.5 of 2.5
     assert distance_to(other, np.array([[-1.0, 0.0, 0.0], [0.5, 0.0, 0.0]])) == pytest.approx([0.5, 0.5])
-    exact = compare(other, box, count=20_000, unit=1.0)["exact"]
+    exact = compare(other, box, count=4_000, unit=1.0)["exact"]
     # on each the face beyond the other, 1 of 10, is 0.5 away, and four strips reach to 0, 0.25 in the mean
     assert exact["hausdorff"] == pytest.approx(0.5, abs=1e-9)
     inner = inner_distance()
-    assert exact["chamfer"] == pytest.approx((0.5 + 2.0 * 0.25 + inner) / 10.0, rel=0.02)
+    assert exact["chamfer"] == pytest.approx((0.5 + 2.0 * 0.25 + inner) / 10.0, rel=0.05)
     two = trimesh.util.concatenate([box, sphere(1.0, (9.0, 0.0, 0.0))])
     assert topology(two) == {"euler": 4, "components": 2, "watertight": True}
     soup = trimesh.Trimesh(box.triangles.reshape(-1, 3), np.arange(36).reshape(12, 3), process=False)

@@ -10,6 +10,9 @@ import pytest
 import trimesh
 
 import run_fmb
+from fmb.fields.metaballs import mesh_mixture
+from fmb.fields.options import MeshOptions
+from fmb.files.models import level_of, read_mixture
 from fmb.geometry.distances import distance_to
 from fmb.tasks import unfinished
 
@@ -118,3 +121,21 @@ def test_input_that_makes_no_sense_is_one_line_and_changes_nothing(tmp_path: Pat
     words = said(scan, SMALL, "--reference-mesh", tmp_path / "away.ply")
     assert "away.ply: reference in another frame: the centres are 50 sizes apart" in words
     assert "--method is 'blob'" in said(scan, "--method blob")
+
+
+@pytest.mark.slow
+def test_metaballs_are_chosen_for_a_noisy_scan_and_become_a_model(ball: trimesh.Trimesh, tmp_path: Path, capsys):
+    points = trimesh.sample.sample_surface(ball, 3_000, seed=1)[0]
+    lower = points[points[:, 2] < MIDDLE[2] + 6.0]  # a ball without its top
+    np.savetxt(tmp_path / "scan.xyz", lower + 0.04 * SIZE * np.random.default_rng(0).normal(size=lower.shape))
+    words = "--method auto --num-mixtures 5 --cpu --surface-resolution 48 --report false"
+    assert run("points", tmp_path / "scan.xyz", words, "--output-dir", tmp_path) == 0
+    assert "method metaballs: noise of" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "points" / "metrics.json").read_text())
+    assert metrics["method"] == "metaballs" and 0.0 < metrics["share_without_points"] < 0.3
+    model = read_mixture(tmp_path / "points" / "model.npz")
+    assert level_of(model.facts) == pytest.approx(np.log(2.0)) and len(model.mixture.mean) == 5
+    surface = mesh_mixture(model.mixture, MeshOptions(mesh_field="density", mesh_resolution=48)).mesh
+    written = trimesh.load(tmp_path / "points" / "mesh.ply")
+    assert distance_to(written, model.frame.to_world(np.asarray(surface.vertices))).max() < 0.02 * SIZE
+    assert run("export", tmp_path / "points" / "model.npz", "--mesh stl --cpu --output-dir", tmp_path / "export") == 0
