@@ -5,6 +5,7 @@ this project, and of pyrender only what draws. PYOPENGL_PLATFORM must be set.
 """
 
 import ctypes
+import gc
 import importlib.util
 import io
 import os
@@ -21,6 +22,7 @@ CAMERA_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL looks along -z, w
 def main() -> None:
     """Answers one request."""
     end_with_parent()
+    gc.disable()  # it ends soon, and what it imports stays
     reply_file = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # the reply must not contain what libraries print
     request = np.load(io.BytesIO(sys.stdin.buffer.read()))

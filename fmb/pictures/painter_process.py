@@ -3,6 +3,7 @@
 It reads pickled calls from standard input and writes None, or what the call raised, to standard output after each.
 """
 
+import gc
 import os
 import pickle
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 def main() -> None:
     """Answers until there is nothing more to read."""
+    gc.disable()  # nothing is garbage while modules are imported
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from fmb.geometry.opengl_process import end_with_parent
 
@@ -19,6 +21,8 @@ def main() -> None:
     os.dup2(2, 1)  # the replies must not contain what libraries print
     from fmb.pictures import draw  # noqa: F401 what takes longest, while the first call is still to come
 
+    gc.freeze()
+    gc.enable()
     while True:
         try:
             function, *arguments = pickle.load(sys.stdin.buffer)
