@@ -4,12 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 import trimesh
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.spatial import cKDTree
 from trimesh.sample import sample_surface
 
 from fmb.geometry.cameras import ANY_ARRAY
-from fmb.geometry.views import foreground
+from fmb.geometry.images import foreground
+from fmb.geometry.images import view_ious as view_ious
 
 ALPHA_MARGIN = 1e-6  # the paper clips alpha to [1e-6, 1 - 1e-6] before it reports figures
 
@@ -49,18 +50,6 @@ def iou(
     rendered, observed = foreground(alpha), foreground(silhouette)
     union = np.count_nonzero(rendered | observed)
     return float(np.count_nonzero(rendered & observed) / union) if union else 1.0
-
-
-def view_ious(
-    alpha: Float[ANY_ARRAY, "view height width"],
-    silhouette: Float[ANY_ARRAY, "view height width"],
-    valid: Bool[ANY_ARRAY, "view height width"] | None = None,
-) -> Float[np.ndarray, " view"]:
-    """Intersection over union in each view, over its valid pixels; 1 where both are empty."""
-    counted = True if valid is None else np.asarray(valid)
-    rendered, observed = (np.asarray(foreground(image)) & counted for image in (alpha, silhouette))
-    both, union = (np.count_nonzero(x, axis=(1, 2)) for x in (rendered & observed, rendered | observed))
-    return np.where(union > 0, both / np.maximum(union, 1), 1.0)
 
 
 def depth_mae(

@@ -1,6 +1,7 @@
 """Draws what it is asked for; `fmb.pictures.painter` runs this as a program in its own process.
 
-It reads pickled calls from standard input and writes None, or what the call raised, to standard output after each.
+It reads pickled calls from standard input. After each it writes what the call raised, or None, and what it returned to
+standard output.
 """
 
 import gc
@@ -19,7 +20,10 @@ def main() -> None:
     end_with_parent()
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # the replies must not contain what libraries print
-    from fmb.pictures import draw  # noqa: F401 what takes longest, while the first call is still to come
+    # what takes longest, while the first call is still to come
+    from matplotlib.figure import Figure  # noqa: F401
+
+    from fmb.pictures import draw  # noqa: F401
 
     gc.freeze()
     gc.enable()
@@ -28,12 +32,12 @@ def main() -> None:
             function, *arguments = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        error = None
+        error = result = None
         try:
-            function(*arguments)
+            result = function(*arguments)
         except (ValueError, OSError, MemoryError) as failure:
             error = failure
-        pickle.dump(error, replies)
+        pickle.dump((error, result), replies)
         replies.flush()
 
 
