@@ -18,7 +18,7 @@ from fmb.fields.field import Field, OnProgress, _evaluated, unwatched
 from fmb.fields.mixtures import covariance
 from fmb.fields.options import MeshOptions
 from fmb.geometry.cameras import ANY_ARRAY
-from fmb.geometry.ground_truth import render_ground_truth
+from fmb.geometry.ground_truth import cast_silhouettes
 from fmb.geometry.metrics import iou
 from fmb.geometry.views import Views, select_views
 
@@ -232,8 +232,8 @@ def best_level(mixture: Mixture, kind: str, views: Views) -> float:
 
 def mesh_iou(mesh: trimesh.Trimesh, views: Views) -> float:
     """Agreement (IoU) of the mesh's silhouettes, by ray casting, with those of the views."""
-    seen = render_ground_truth(mesh, views.cameras, views.silhouette.shape[1:], "raycast").views
-    return iou(seen.silhouette, views.silhouette, views.valid)
+    seen = cast_silhouettes(mesh, views.cameras, views.silhouette.shape[1:])
+    return iou(seen, views.silhouette, views.valid)
 
 
 def decimate(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:

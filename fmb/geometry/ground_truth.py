@@ -113,13 +113,23 @@ def render_ground_truth(
     return start_ground_truth(mesh, cameras, image_size, backend).result()
 
 
+def cast_silhouettes(
+    mesh: trimesh.Trimesh, cameras: Cameras, image_size: tuple[int, int]
+) -> Float[np.ndarray, "view height width"]:
+    """The silhouettes alone of a mesh, those of "raycast": half the time."""
+    frame = _unit_ball(mesh)
+    cameras = frame.cameras_to_canonical(Cameras(*(np.asarray(field, float) for field in cameras)))
+    scene = _embree_scene(frame.to_canonical(np.asarray(mesh.vertices, float)), np.asarray(mesh.faces))
+    seen = [_first_faces(scene, *_view_rays(*camera, image_size)) >= 0 for camera in zip(*cameras, strict=True)]
+    return np.stack(seen).reshape(-1, *image_size).astype(np.float32)
+
+
 def cast_rays(surface: Triangles, cameras: Cameras, image_size: tuple[int, int]) -> Callable[[], BackendImages]:
     """A function that draws: the first hits of the rays through the pixel centres, by Embree, without OpenGL."""
 
     def draw() -> BackendImages:
-        scene = EmbreeScene(robust=True)  # robust: no ray passes between two triangles with a common edge
         corners = surface.position.reshape(-1, 3)
-        TriangleMesh(scene, corners.astype(np.float32), np.arange(len(corners), dtype=np.int32).reshape(-1, 3))
+        scene = _embree_scene(corners, np.arange(len(corners)).reshape(-1, 3))
         views = [_cast_view(scene, surface, pose, matrix, image_size) for pose, matrix in zip(*cameras, strict=True)]
         return BackendImages(*(np.stack(field) for field in zip(*views, strict=True)))
 
@@ -194,15 +204,31 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.where(length > 0.0, length, 1.0)
 
 
-def _cast_view(
-    scene: EmbreeScene, surface: Triangles, pose: np.ndarray, intrinsics: np.ndarray, image_size: tuple[int, int]
-) -> BackendImages:
+def _embree_scene(vertices: np.ndarray, faces: np.ndarray) -> EmbreeScene:
+    scene = EmbreeScene(robust=True)  # robust: no ray passes between two triangles with a common edge
+    TriangleMesh(scene, vertices.astype(np.float32), faces.astype(np.int32))
+    return scene
+
+
+def _view_rays(pose: np.ndarray, intrinsics: np.ndarray, image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Origins and directions [ray, 3] through the pixel centres, in float64."""
     height, width = image_size
     column, row = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     pixel = np.stack([column, row, np.ones_like(row)], axis=-1)
     direction = pixel.reshape(-1, 3) @ np.linalg.inv(intrinsics).T @ pose[:3, :3].T
-    origin = np.broadcast_to(pose[:3, 3], direction.shape)
-    face = scene.run(origin.astype(np.float32), direction.astype(np.float32))
+    return np.broadcast_to(pose[:3, 3], direction.shape), direction
+
+
+def _first_faces(scene: EmbreeScene, origin: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Index of the first face that each ray meets, -1 for none."""
+    return scene.run(origin.astype(np.float32), direction.astype(np.float32))
+
+
+def _cast_view(
+    scene: EmbreeScene, surface: Triangles, pose: np.ndarray, intrinsics: np.ndarray, image_size: tuple[int, int]
+) -> BackendImages:
+    origin, direction = _view_rays(pose, intrinsics, image_size)
+    face = _first_faces(scene, origin, direction)
     hit = face >= 0
     depth, weight = _plane_hit(surface.position[face[hit]], origin[hit], direction[hit])
     normal = _unit(np.einsum("rc,rci->ri", weight, surface.normal[face[hit]]))
@@ -212,7 +238,7 @@ def _cast_view(
     images.depth[hit] = depth
     light = shade * np.einsum("rc,rci->ri", weight, surface.color[face[hit]])
     images.color[hit] = np.clip(light, 0.0, 1.0) ** (1.0 / GAMMA)
-    return BackendImages(images.depth.reshape(height, width), images.color.reshape(height, width, 3))
+    return BackendImages(images.depth.reshape(image_size), images.color.reshape(*image_size, 3))
 
 
 def _plane_hit(corner: np.ndarray, origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -228,3 +228,10 @@ def test_bad_options_are_refused():
         render_ground_truth(box, cameras, (8, 8), "vulkan")
     with pytest.raises(ValueError, match="image of 0 x 8 pixels: both sides must be at least 1"):
         render_ground_truth(box, cameras, (8, 0))
+
+
+def test_silhouettes_alone_are_those_of_ray_casting():
+    cameras, size = cameras_around(3, (20, 30)), (20, 30)
+    alone = ground_truth.cast_silhouettes(ring(), cameras, size)
+    assert np.array_equal(alone, render_ground_truth(ring(), cameras, size, "raycast").views.silhouette)
+    assert alone.dtype == np.float32 and 0.0 < alone.mean() < 1.0
