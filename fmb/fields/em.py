@@ -87,8 +87,10 @@ def expected(known: Float[np.ndarray, "point 10"], found: Gaussians) -> Float[np
     constant -= np.einsum("ki,ki->k", linear, found.mean) / 2.0
     square = precision[:, ROW, COLUMN] * np.where(np.equal(ROW, COLUMN), -0.5, -1.0)
     share = known @ np.concatenate([constant[:, None], linear, square], axis=1).T
-    share = np.exp(share - share.max(axis=1, keepdims=True))
-    return share / share.sum(axis=1, keepdims=True)
+    share -= share.max(axis=1, keepdims=True)  # in place: new arrays of this size cost as much as the exponentials
+    np.exp(share, out=share)
+    share /= share.sum(axis=1, keepdims=True)
+    return share
 
 
 def maximised(known: Float[np.ndarray, "point 10"], share: Float[np.ndarray, "point mixture"]) -> Gaussians:
