@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib import import_module
 
 from fmb.ends import BEGAN, forgiving, leave, open_standard_streams, stoppable
@@ -33,13 +34,15 @@ def main(argv: list[str], began: float | None = None) -> int:
 def run_task(argv: list[str], began: float | None) -> None:
     """Runs the task that the arguments name."""
     from fmb.command.load import load_config
-    from fmb.command.tasks import TASKS
+    from fmb.command.tasks import TASKS, draws_mesh
+    from fmb.geometry.opengl import started_early
 
     config = load_config(argv, tuple(TASKS))
-    work = loaded(TASKS[config.task].module, TASKS[config.task].function)
-    from fmb.machine import Clock
+    with started_early() if draws_mesh(config) else nullcontext():
+        work = loaded(TASKS[config.task].module, TASKS[config.task].function)
+        from fmb.machine import Clock
 
-    work(config, Clock(began))
+        work(config, Clock(began))
 
 
 def loaded(module: str, function: str) -> Callable:

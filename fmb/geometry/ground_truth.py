@@ -5,13 +5,8 @@ own: it starts while this one does other work, and a driver that crashes does no
 """
 
 import io
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
 
@@ -21,6 +16,7 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from jaxtyping import Float
 
+from fmb.geometry import opengl
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.frames import Frame
 from fmb.geometry.views import Views
@@ -30,9 +26,6 @@ GREY = 0.75  # colour of a surface that has none
 AMBIENT = 0.1  # share of the light that comes from everywhere; the rest comes from the camera
 GAMMA = 2.2  # of colours in files and pictures; light is added up in linear values
 CREASE_COSINE = 0.7  # edges sharper than about 45 degrees are not shaded smooth
-OPENGL_PLATFORMS = ("egl", "osmesa")
-OPENGL_SCRIPT = Path(__file__).with_name("opengl_process.py")
-OPENGL_SECONDS = 60.0  # after these, and one more a view, a driver counts as hanging
 
 
 class Triangles(NamedTuple):
@@ -154,13 +147,11 @@ def start_pyrender(surface: Triangles, cameras: Cameras, image_size: tuple[int, 
         ambient=AMBIENT,
         headlight=(1.0 - AMBIENT) * np.pi,  # a white surface that faces the light reflects 1 / pi of it
     )
-    chosen = os.environ.get("PYOPENGL_PLATFORM")
-    platforms = (chosen,) if chosen else OPENGL_PLATFORMS
     reply: Future[bytes] = Future()
 
     def work() -> None:
         try:
-            reply.set_result(_run_opengl(request.getvalue(), platforms, OPENGL_SECONDS + len(near)))
+            reply.set_result(opengl.ask(request.getvalue(), len(near)))
         except (ValueError, OSError) as error:
             reply.set_exception(error)
         finally:
@@ -252,30 +243,6 @@ def _plane_hit(corner: np.ndarray, origin: np.ndarray, direction: np.ndarray) ->
     weight_third = np.sum(first * turned, axis=-1) / height
     weight = np.stack([1.0 - weight_second - weight_third, weight_second, weight_third], axis=-1)
     return np.sum(offset * across, axis=-1) / height, weight
-
-
-def _run_opengl(request: bytes, platforms: tuple[str, ...], seconds: float) -> bytes:
-    reasons = []
-    for platform in platforms:
-        environment = {**os.environ, "PYOPENGL_PLATFORM": platform}
-        # -P: Python must not look for modules in the folder of the script first
-        command = [sys.executable, "-P", str(OPENGL_SCRIPT)]
-        try:
-            done = subprocess.run(command, input=request, capture_output=True, env=environment, timeout=seconds)
-        except subprocess.TimeoutExpired:
-            reasons.append(f"{platform}: no picture after {seconds:.0f} s")
-            continue
-        if done.returncode == 0:
-            return done.stdout
-        reasons.append(f"{platform}: {_reason(done)}")
-    raise ValueError(f"pyrender cannot draw here ({'; '.join(reasons)})")
-
-
-def _reason(done: subprocess.CompletedProcess) -> str:
-    if done.returncode < 0:
-        return f"ended by {signal.Signals(-done.returncode).name}"
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"exit code {done.returncode}"
 
 
 def _read_reply(reply: Future) -> BackendImages:
