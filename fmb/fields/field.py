@@ -28,13 +28,16 @@ def polish(
 ) -> Float[np.ndarray, "vertex 3"]:
     """The vertices after Newton steps of at most `longest` towards the field's zero; none moves away from it."""
     points = np.asarray(vertices, float)
-    for _ in range(NEWTON_STEPS):
-        value, slope = _sloped(field, points, on_progress)
+    value, slope = _sloped(field, points, on_progress)
+    for number in range(NEWTON_STEPS):
         step = -value[:, None] * slope / np.maximum(np.sum(slope**2, axis=1), np.finfo(float).tiny)[:, None]
         length = np.linalg.norm(step, axis=1, keepdims=True)
         moved = points + step * np.minimum(1.0, longest / np.maximum(length, np.finfo(float).tiny))
-        nearer = np.abs(_evaluated(field, moved)) < np.abs(value)
-        points = np.where(nearer[:, None], moved, points)
+        last = number == NEWTON_STEPS - 1
+        value_there, slope_there = (_evaluated(field, moved), slope) if last else _sloped(field, moved, on_progress)
+        nearer = np.abs(value_there) < np.abs(value)
+        points, slope = (np.where(nearer[:, None], *pair) for pair in ((moved, points), (slope_there, slope)))
+        value = np.where(nearer, value_there, value)
     return points
 
 
