@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from importlib import import_module
 
-from fmb.ends import BEGAN, forgiving, leave, open_standard_streams, stoppable
+from fmb.ends import BEGAN, forgiving, held, leave, open_standard_streams, stoppable
 from fmb.surroundings import own_environment  # what is slow to import comes in run_task
 
 
@@ -53,6 +53,8 @@ def loaded(module: str, function: str) -> Callable:
     new, collects = module not in sys.modules, gc.isenabled()
     gc.disable()
     try:
+        with held():  # the process crashes where a signal is raised while JAX's own library starts
+            import_module("jax")
         return getattr(import_module(module), function)
     finally:
         if new:
