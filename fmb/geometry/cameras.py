@@ -5,7 +5,9 @@ centre of pixel (0, 0) at (0.5, 0.5), so that the middle of the image is (width 
 """
 
 from collections.abc import Sequence
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -97,6 +99,7 @@ def orbit_cameras(
     return Cameras(look_at(position, np.zeros(3), up), np.tile(intrinsics, (count, 1, 1)))
 
 
+@partial(jax.jit, static_argnums=(1, 2))
 def pixel_rays(cameras: Cameras, height: int, width: int) -> Rays:
     """Rays through the pixel centres, [view, height, width, 3], in world axes.
 
