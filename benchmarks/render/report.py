@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
+from benchmarks.markdown import number, table
 from benchmarks.measure import Rates, Timing
 from benchmarks.render.cases import Work
 from benchmarks.render.growth import Growth
-from benchmarks.study import number, table
 
 # Milliseconds forward / forward and backward of the silhouette loss by image size (width, height); None: not measured.
 # Not of this run: they were measured once, on another machine with 2 cores and no GPU, when this project began.

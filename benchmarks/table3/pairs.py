@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.markdown import table
 from benchmarks.measure import machine
-from benchmarks.study import Rows, chosen, find_meshes, table, told
+from benchmarks.study import Rows, chosen, find_meshes, told
 from benchmarks.table3.__main__ import PAPER_NAMES
 from benchmarks.table3.methods import Settings
 from benchmarks.table3.report import DAMAGED, spread
