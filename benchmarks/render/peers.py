@@ -1,0 +1,202 @@
+"""A silhouette and its gradient by us and by other people's renderers, in one process and in turns.
+
+    uv run --group bench python -m benchmarks.render.peers [--seconds 10] [--names 'DEODR, 320 faces' ...]
+        [--json FILE] [--results docs/results/render.md]
+
+Every one draws the same view of the default mesh, and compares it with the same mask: forward is the loss, backward
+also its gradient with respect to what the last column names. Cameras, masks and whatever else does not change in a
+fit are prepared before. Peers whose package is missing are skipped, and named.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import trimesh
+from scipy.spatial import cKDTree
+
+from benchmarks.markdown import number, table
+from benchmarks.measure import Timing, compiled_call, in_turns, load, machine
+from benchmarks.render.methods import METHODS, Method, Scene
+from benchmarks.render.scenes import SEED, default_mesh, fitted_mixture, scene
+from benchmarks.study import provenance, runnable, told
+from fm_render import Mixture
+from fmb.machine import plain, write_text
+
+COMPONENTS = 40
+SIZES = ((60, 80), (120, 160), (256, 256))  # height, width
+BURST = 4  # calls a turn
+SURFACE = 50_000  # points, far denser than the vertices that move there
+# Milliseconds forward / forward and backward of the silhouette loss by image size (width, height); None: not measured.
+# Not of this run: they were measured once, on another machine with 2 cores and no GPU, when this project began.
+EARLIER: dict[str, dict[tuple[int, int], tuple[float | None, float]]] = {
+    "PyTorch3D 0.7.9 Pulsar, 470 spheres": {(80, 60): (1.6, 2.3), (160, 120): (3.2, 4.2), (256, 256): (6.1, 8.4)},
+    "PyTorch3D 0.7.9 points": {(80, 60): (4.5, 5.4), (160, 120): (16, 18), (256, 256): (56, 63)},
+    "PyTorch3D 0.7.9 SoftRas mesh, 170 and 2,500 faces": {(80, 60): (6.7, 112), (256, 256): (532, 7788)},
+    "released JAX code": {(80, 60): (3.4, 5.0), (160, 120): (None, 51)},
+}
+
+
+class Subject(NamedTuple):
+    """What is to be drawn, in the forms that renderers take."""
+
+    mesh: trimesh.Trimesh
+    mixture: Mixture
+    scene: Scene
+
+
+class Calls(NamedTuple):
+    """The loss, and (loss, gradient), both ready to run."""
+
+    forward: Callable[[], Any]
+    both: Callable[[], Any]
+
+
+class Peer(NamedTuple):
+    """`prepare` compiles; `package`: what it needs beside our own environment."""
+
+    prepare: Callable[[Subject], Calls]
+    differentiated: str
+    package: str | None = None
+
+
+def prepare_ours(method: Method, subject: Subject) -> Calls:
+    """Cross-entropy from the density."""
+    arguments = subject.mixture, subject.scene
+    return Calls(compiled_call(method.loss, arguments), compiled_call(method.gradient, arguments))
+
+
+def prepare_deodr(halvings: int, subject: Subject) -> Calls:
+    """DEODR: a sphere of 20 x 4^halvings faces drawn onto the mesh, antialiased at its outline; mean squared error.
+
+    One channel, ambient light alone: nothing is computed that a silhouette does not need.
+    """
+    from deodr import Camera, ColoredTriMesh, Scene3D
+
+    sphere = wrapped_sphere(subject.mesh, halvings)
+    mask = np.asarray(subject.scene.silhouette[0], float)
+    camera_from_world = np.linalg.inv(np.asarray(subject.scene.cameras.world_from_camera[0], float))
+    rotation = np.linalg.qr(camera_from_world[:3, :3])[0]  # DEODR wants it orthogonal to 1e-6; this was single
+    rotation *= np.sign((rotation * camera_from_world[:3, :3]).sum(axis=0))
+    extrinsic = np.column_stack([rotation, camera_from_world[:3, 3]])
+    camera = Camera(extrinsic, np.asarray(subject.scene.cameras.intrinsics[0], float), *mask.shape)
+    mesh = ColoredTriMesh(sphere.faces, vertices=sphere.vertices, colors=np.ones((len(sphere.vertices), 1)))
+    renderer = Scene3D(integer_pixel_centers=False)
+    renderer.set_mesh(mesh)
+    renderer.set_light(None, 1.0)
+    renderer.set_background_color(np.zeros(1))
+
+    def error() -> np.ndarray:
+        mesh.set_vertices(sphere.vertices)  # as after a step: whatever hangs on them is found anew
+        return renderer.render(camera)[..., 0] - mask
+
+    def both() -> tuple[float, np.ndarray]:
+        wrong = error()
+        renderer.render_backward((2.0 / wrong.size) * wrong[..., None])
+        return (wrong**2).mean(), mesh._vertices_b
+
+    return Calls(lambda: (error() ** 2).mean(), both)
+
+
+def wrapped_sphere(mesh: trimesh.Trimesh, halvings: int) -> trimesh.Trimesh:
+    """An icosphere around the mesh, each of its vertices moved to the nearest point of the surface."""
+    sphere = trimesh.creation.icosphere(halvings, np.linalg.norm(mesh.extents) / 2.0)
+    surface, _ = trimesh.sample.sample_surface(mesh, SURFACE, seed=SEED)
+    _, nearest = cKDTree(surface).query(sphere.vertices)
+    return trimesh.Trimesh(np.asarray(surface)[nearest], sphere.faces, process=False)
+
+
+PEERS: dict[str, Peer] = {
+    f"ours, {name}": Peer(partial(prepare_ours, method), f"10 numbers of {COMPONENTS} components")
+    for name, method in METHODS.items()
+} | {
+    f"DEODR, {20 * 4**halvings:,} faces": Peer(
+        partial(prepare_deodr, halvings), f"{10 * 4**halvings + 2} vertices", "deodr"
+    )
+    for halvings in (2, 3)
+}
+
+
+def measure(names: Sequence[str], sizes: Sequence[tuple[int, int]], seconds: float) -> list[dict[str, Any]]:
+    """A row for each size and peer; all calls of a size in turns, for so many seconds."""
+    mesh, rows = default_mesh(), []
+    mixture = fitted_mixture(mesh, COMPONENTS)
+    for height, width in sizes:
+        subject = Subject(mesh, mixture, scene(mesh, height, width))
+        ready = {name: PEERS[name].prepare(subject) for name in names}
+        calls = {(name, kind): call for name, both in ready.items() for kind, call in both._asdict().items()}
+        for call in calls.values():
+            call()
+        timing = in_turns(calls, seconds, burst=BURST)
+        for name in names:
+            times = {kind: timing[name, kind]._asdict() for kind in Calls._fields}
+            rows.append({"name": name, "width": width, "height": height, **times})
+    return rows
+
+
+def quartiles(timing: Timing) -> str:
+    """Median, and the quartiles."""
+    return f"{number(timing.median)} ({number(timing.lower)}-{number(timing.upper)})"
+
+
+def peer_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Milliseconds by peer and size; below them what was measured elsewhere."""
+    sizes = list(dict.fromkeys((row["width"], row["height"]) for row in rows))
+    head = ("forward / forward and backward, ms", *(f"{width} x {height}" for width, height in sizes), "gradient of")
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        cell = " / ".join(quartiles(Timing(**row[kind])) for kind in Calls._fields)
+        found.setdefault(row["name"], []).append(cell)
+    lines = [(name, *cells, PEERS[name].differentiated) for name, cells in found.items()]
+    for name, times in EARLIER.items():
+        cells = (times.get(size, ()) for size in sizes)
+        words = (" / ".join("-" if x is None else f"{x:g}" for x in pair) or "-" for pair in cells)
+        lines.append((f"elsewhere: {name}", *words, "-"))
+    return table(head, lines)
+
+
+def section(rows: Sequence[Mapping[str, Any]], run: str, skipped: str) -> str:
+    """The section's text."""
+    return "\n\n".join(
+        (
+            "## Renderer: peers",
+            f"{run} Load at the end {load()}. {skipped}".strip(),
+            "Silhouette loss of one image of data/ibex.ply, distance 3, 45 degrees: median (quartiles) of calls in "
+            f"turns of {BURST} in one process, the first of each turn left out. Ours: cross-entropy, float32. DEODR: "
+            "an icosphere drawn onto the mesh, antialiased, squared error, float64, one thread of C++ under NumPy; its "
+            "gradient is that of the pixels along the outline. What was measured elsewhere is of another machine with "
+            "2 cores, without GPU.",
+            peer_table(rows),
+        )
+    )
+
+
+def main(argv: list[str]) -> int:
+    """The table, printed and written; 2 and one line for what the user can mend."""
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m benchmarks.render.peers", description=__doc__, formatter_class=style)
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each size; default: %(default)s")
+    parser.add_argument("--names", nargs="+", choices=tuple(PEERS), default=list(PEERS), metavar="NAME")
+    parser.add_argument("--smallest", action="store_true", help="the smallest image alone")
+    parser.add_argument("--json", type=Path, help="file that gets the rows")
+    parser.add_argument("--results", type=Path, help="Markdown file whose section is replaced")
+    options = parser.parse_args(argv)
+
+    def work() -> str:
+        names, skipped = runnable(PEERS, options.names)
+        run = provenance("render.peers", argv)
+        rows = measure(names, SIZES[:1] if options.smallest else SIZES, options.seconds)
+        if options.json:
+            write_text(options.json, json.dumps(plain({"machine": machine(), "rows": rows}), indent=1) + "\n")
+        return section(rows, run, skipped)
+
+    return told(work, options.results, "render_peers")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
