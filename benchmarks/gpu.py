@@ -4,8 +4,8 @@
 
 Needs jax, jaxtyping and numpy alone, no mesh and no network: components fill a ball, whose mask is known. Every method
 of benchmarks/render/methods.py draws it (forward) and gives loss and gradient (both), on the accelerator and, where
-time is left, on the CPU beside it. FOLDER/gpu.json is written anew after each row, FOLDER/gpu.md at the end. Nothing is
-begun that would end after so many minutes. The exit code is 1 where a method is further from the CPU than it may be.
+time is left, on the CPU beside it. FOLDER/gpu.json and gpu.md are written anew after each row. Nothing is begun that
+would end after so many minutes. The exit code is 1 where a method is further from the CPU than it may be.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.markdown import number, table
-from benchmarks.measure import Rates, Timing, in_turns, machine, machine_rates
+from benchmarks.measure import Rates, Timing, alone, machine, machine_rates
 from benchmarks.render.methods import METHODS, RAYS, Scene
 from fm_render import Mixture
 from fmb.geometry.cameras import pinhole_intrinsics, pixel_rays, random_cameras
@@ -33,7 +33,6 @@ DISTANCE, FIELD_OF_VIEW = 3.0, 45.0
 WIDTH = 0.6  # standard deviation of a component, of the side of the cube that it would fill alone
 ALPHA_TOLERANCE, LOSS_TOLERANCE = 2e-5, 2e-5  # float32: a density of 16 or less is off by 1e-6 of itself
 COMPILING = 15.0  # seconds, to be on the safe side
-SLOW = 1.0  # seconds after which a call is timed only once
 KINDS = {"forward": "image", "both": "loss and gradient"}
 
 
@@ -121,14 +120,7 @@ def timed(case: Case, seconds: float) -> dict[str, Any]:
     method = METHODS[case.name]
     arguments = jax.device_put(ball(case.size), jax.devices(case.platform)[0])
     function = method.density if case.kind == "forward" else method.gradient
-    compiled = jax.jit(function).lower(*arguments).compile()
-    analysis = compiled.memory_analysis()
-    start = time.perf_counter()
-    jax.block_until_ready(compiled(*arguments))
-    slow = time.perf_counter() - start > SLOW
-    repeat = {"seconds": 0.0, "fewest": 1} if slow else {"seconds": seconds, "fewest": 5}
-    timing = in_turns({"": lambda: compiled(*arguments)}, **repeat)[""]
-    kept = analysis.temp_size_in_bytes / 2**20 if analysis else None
+    timing, kept = alone(function, arguments, seconds)
     return {**timing._asdict(), "mebibytes": kept, "ns_per_pair": 1e6 * timing.median / case.size.pairs}
 
 
@@ -234,6 +226,7 @@ def main(argv: list[str]) -> int:
     def keep() -> None:
         found["seconds"] = time.monotonic() - start
         (options.output / "gpu.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        (options.output / "gpu.md").write_text(report(found) + "\n", encoding="utf-8")
         print(f"{found['seconds']:.0f} s: {len(found['parity'])} + {len(found['rows'])} rows", file=sys.stderr)
 
     for row in parity(options.names, options.parity, device):
@@ -244,9 +237,8 @@ def main(argv: list[str]) -> int:
     for row in measure(cases, options.seconds, start + 60.0 * options.minutes):
         found["rows"].append(row)
         keep()
-    text = report(found)
-    (options.output / "gpu.md").write_text(text + "\n", encoding="utf-8")
-    print(text)
+    keep()
+    print(report(found))
     return 0 if all(row["good"] for row in found["parity"]) else 1
 
 

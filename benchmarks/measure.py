@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 FEWEST, MOST = 5, 400  # repetitions
+SLOW = 1.0  # seconds after which a call is timed only once
 LENGTH, CHAINS = 16, 4  # operations on each number, so many that loading it does not count; chains of multiply-adds
 STREAMED = 2**26  # numbers, 256 MiB: no cache holds them
 # Numbers that stay in the second-level caches of two cores (512 KiB), and the side of the matrices whose product is the
@@ -72,7 +73,7 @@ def in_turns(
     return {name: timing_of(times) for name, times in spent.items()}
 
 
-def compiled_call(function: Callable, arguments: tuple, warm: int = 2) -> Callable[[], Any]:
+def compiled_call(function: Callable, arguments: tuple, warm: int = 2) -> partial:
     """The function on these arguments, compiled for them and called `warm` times already."""
     compiled = jax.jit(function).lower(*arguments).compile()
     for _ in range(warm):
@@ -86,6 +87,20 @@ def interleaved(
     """Time of each function on the same arguments, compiled and called in turns."""
     calls = {name: compiled_call(function, arguments, warm) for name, function in functions.items()}
     return in_turns(calls, seconds, fewest)
+
+
+def alone(function: Callable, arguments: tuple, seconds: float) -> tuple[Timing, float | None]:
+    """Time of a function by itself, and MiB that its program keeps between inputs and outputs, where XLA tells.
+
+    It is compiled and called once before, and only once more where that took longer than SLOW.
+    """
+    call = compiled_call(function, arguments, warm=0)
+    analysis = call.func.memory_analysis()
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    slow = time.perf_counter() - start > SLOW
+    timing = in_turns({"": call}, 0.0 if slow else seconds, 1 if slow else FEWEST)[""]
+    return timing, analysis.temp_size_in_bytes / 2**20 if analysis else None
 
 
 def machine_rates(seconds: float) -> Rates:

@@ -12,12 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.measure import interleaved, peak_memory
+from benchmarks.measure import alone, peak_memory
 from benchmarks.render.methods import METHODS, Scene
 from fm_render import Mixture
 from fmb.geometry.cameras import Cameras, pixel_rays
-
-LONG = 10**8  # pairs from which one call is enough, and nobody waits for a second
 
 
 def main(file: str, name: str, components: int, side: int, seconds: float) -> None:
@@ -30,10 +28,8 @@ def main(file: str, name: str, components: int, side: int, seconds: float) -> No
     scene, method = Scene(cameras, rays, silhouette), METHODS[name]
     jax.block_until_ready(scene)
     found = {"idle_mebibytes": peak_memory()}
-    once = components * side**2 >= LONG
-    repeat = {"seconds": 0.0 if once else seconds, "fewest": 1 if once else 3, "warm": 1}
     for kind, function in (("forward", method.loss), ("both", method.gradient)):
-        timing = interleaved({kind: function}, (mixture, scene), **repeat)[kind]
+        timing, _ = alone(function, (mixture, scene), seconds)
         found |= {f"{kind}_milliseconds": timing.median, f"{kind}_mebibytes": peak_memory()}
     print(json.dumps(found))
 

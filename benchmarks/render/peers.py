@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import trimesh
-from scipy.spatial import cKDTree
+from scipy.ndimage import gaussian_filter
+from skimage.measure import marching_cubes
 
 from benchmarks.markdown import number, table
 from benchmarks.measure import Timing, compiled_call, in_turns, load, machine
 from benchmarks.render.methods import METHODS, Method, Scene
-from benchmarks.render.scenes import SEED, default_mesh, fitted_mixture, scene
+from benchmarks.render.scenes import default_mesh, fitted_mixture, scene
 from benchmarks.study import provenance, runnable, told
 from fm_render import Mixture
 from fmb.machine import plain, write_text
@@ -31,7 +32,7 @@ from fmb.machine import plain, write_text
 COMPONENTS = 40
 SIZES = ((60, 80), (120, 160), (256, 256))  # height, width
 BURST = 4  # calls a turn
-SURFACE = 50_000  # points, far denser than the vertices that move there
+CELLS, BLUR, LEVEL = 64, 1.5, 0.3  # of the grid that a closed mesh is made from; blur in cells
 # Milliseconds forward / forward and backward of the silhouette loss by image size (width, height); None: not measured.
 # Not of this run: they were measured once, on another machine with 2 cores and no GPU, when this project began.
 EARLIER: dict[str, dict[tuple[int, int], tuple[float | None, float]]] = {
@@ -71,28 +72,28 @@ def prepare_ours(method: Method, subject: Subject) -> Calls:
     return Calls(compiled_call(method.loss, arguments), compiled_call(method.gradient, arguments))
 
 
-def prepare_deodr(halvings: int, subject: Subject) -> Calls:
-    """DEODR: a sphere of 20 x 4^halvings faces drawn onto the mesh, antialiased at its outline; mean squared error.
+def prepare_deodr(faces: int, subject: Subject) -> Calls:
+    """DEODR: a closed mesh of the same object, antialiased at its outline; mean squared error.
 
     One channel, ambient light alone: nothing is computed that a silhouette does not need.
     """
     from deodr import Camera, ColoredTriMesh, Scene3D
 
-    sphere = wrapped_sphere(subject.mesh, halvings)
+    surface = closed_mesh(subject.mesh, faces)
     mask = np.asarray(subject.scene.silhouette[0], float)
     camera_from_world = np.linalg.inv(np.asarray(subject.scene.cameras.world_from_camera[0], float))
     rotation = np.linalg.qr(camera_from_world[:3, :3])[0]  # DEODR wants it orthogonal to 1e-6; this was single
     rotation *= np.sign((rotation * camera_from_world[:3, :3]).sum(axis=0))
     extrinsic = np.column_stack([rotation, camera_from_world[:3, 3]])
     camera = Camera(extrinsic, np.asarray(subject.scene.cameras.intrinsics[0], float), *mask.shape)
-    mesh = ColoredTriMesh(sphere.faces, vertices=sphere.vertices, colors=np.ones((len(sphere.vertices), 1)))
+    mesh = ColoredTriMesh(surface.faces, vertices=surface.vertices, colors=np.ones((len(surface.vertices), 1)))
     renderer = Scene3D(integer_pixel_centers=False)
     renderer.set_mesh(mesh)
     renderer.set_light(None, 1.0)
     renderer.set_background_color(np.zeros(1))
 
     def error() -> np.ndarray:
-        mesh.set_vertices(sphere.vertices)  # as after a step: whatever hangs on them is found anew
+        mesh.set_vertices(surface.vertices)  # as after a step: whatever hangs on them is found anew
         return renderer.render(camera)[..., 0] - mask
 
     def both() -> tuple[float, np.ndarray]:
@@ -103,22 +104,31 @@ def prepare_deodr(halvings: int, subject: Subject) -> Calls:
     return Calls(lambda: (error() ** 2).mean(), both)
 
 
-def wrapped_sphere(mesh: trimesh.Trimesh, halvings: int) -> trimesh.Trimesh:
-    """An icosphere around the mesh, each of its vertices moved to the nearest point of the surface."""
-    sphere = trimesh.creation.icosphere(halvings, np.linalg.norm(mesh.extents) / 2.0)
-    surface, _ = trimesh.sample.sample_surface(mesh, SURFACE, seed=SEED)
-    _, nearest = cKDTree(surface).query(sphere.vertices)
-    return trimesh.Trimesh(np.asarray(surface)[nearest], sphere.faces, process=False)
+def closed_mesh(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
+    """A closed surface of so many faces around the mesh's volume, which is blurred a little so that it stays closed.
+
+    Raises ValueError where it does not: DEODR finds outlines by edges that two faces share.
+    """
+    step = mesh.extents.max() / CELLS
+    axes = [np.arange(low - 3 * step, high + 3 * step, step) for low, high in mesh.bounds.T]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    inside = mesh.contains(grid.reshape(-1, 3)).reshape(grid.shape[:3]).astype(float)
+    vertices, triangles, _, _ = marching_cubes(gaussian_filter(inside, BLUR), LEVEL, spacing=3 * (step,))
+    found = trimesh.Trimesh(vertices + grid[0, 0, 0], triangles)
+    found = max(found.split(), key=lambda part: abs(part.volume)).simplify_quadric_decimation(face_count=faces)
+    if found.volume < 0.0:
+        found.invert()
+    if not found.is_watertight or len(found.faces) != faces:
+        raise ValueError(f"mesh for DEODR: {len(found.faces)} faces, not closed; must be {faces}, closed")
+    return found
 
 
 PEERS: dict[str, Peer] = {
     f"ours, {name}": Peer(partial(prepare_ours, method), f"10 numbers of {COMPONENTS} components")
     for name, method in METHODS.items()
 } | {
-    f"DEODR, {20 * 4**halvings:,} faces": Peer(
-        partial(prepare_deodr, halvings), f"{10 * 4**halvings + 2} vertices", "deodr"
-    )
-    for halvings in (2, 3)
+    f"DEODR, {faces:,} faces": Peer(partial(prepare_deodr, faces), f"{faces // 2 + 2} vertices", "deodr")
+    for faces in (320, 1280)
 }
 
 
@@ -168,7 +178,7 @@ def section(rows: Sequence[Mapping[str, Any]], run: str, skipped: str) -> str:
             f"{run} Load at the end {load()}. {skipped}".strip(),
             "Silhouette loss of one image of data/ibex.ply, distance 3, 45 degrees: median (quartiles) of calls in "
             f"turns of {BURST} in one process, the first of each turn left out. Ours: cross-entropy, float32. DEODR: "
-            "an icosphere drawn onto the mesh, antialiased, squared error, float64, one thread of C++ under NumPy; its "
+            "a closed mesh of the same object, antialiased, squared error, float64, one thread of C++ under NumPy; its "
             "gradient is that of the pixels along the outline. What was measured elsewhere is of another machine with "
             "2 cores, without GPU.",
             peer_table(rows),

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from benchmarks import gpu
 from benchmarks.render import growth, peers
 from benchmarks.render.growth import Growth
-from benchmarks.render.methods import METHODS, RAYS
+from benchmarks.render.methods import METHODS, RAYS, Method, Scene
 from benchmarks.render.scenes import default_mesh, scene
 from fm_render import Mixture
 
@@ -19,17 +19,20 @@ TINY = gpu.Size(3, 8)
 
 def test_every_method_sees_the_same():
     mixture, view = jax.tree.map(lambda x: np.asarray(x, float), gpu.ball(TINY))
-    expected = jax.jit(METHODS[RAYS].density)(mixture, view)
-    assert expected.shape == (1, 8, 8) and 0.0 < float(view.silhouette.mean()) < 0.5
+    assert view.silhouette.shape == (1, 8, 8) and 0.0 < view.silhouette.mean() < 0.5
     loss, slope = jax.jit(METHODS[RAYS].gradient)(mixture, view)
     for name, method in METHODS.items():
-        assert_allclose(jax.jit(method.density)(mixture, view), expected, rtol=1e-6, atol=1e-9, err_msg=name)
         other, gradient = jax.jit(method.gradient)(mixture, view)
         assert_allclose(other, loss, rtol=1e-6, err_msg=name)
         assert_allclose(gradient.mean, slope.mean, rtol=1e-4, atol=1e-7, err_msg=name)
 
 
 def test_report_of_a_gpu_says_how_far_it_is_from_the_cpu(tmp_path, monkeypatch, capsys):
+    def density(mixture: Mixture, scene: Scene) -> jax.Array:
+        return scene.silhouette * sum(x.sum() for x in mixture)
+
+    quick = Method(density, lambda mixture, scene: density(mixture, scene).sum())
+    monkeypatch.setitem(METHODS, RAYS, quick)
     monkeypatch.setattr(gpu, "machine_rates", lambda seconds: gpu.Rates(50.0, 4.0, 2.0, 10.0))
     argv = ["--output", str(tmp_path), "--names", RAYS, "--sizes", "3x8", "--parity", "3x8", "--seconds", "0"]
     assert gpu.main(argv) == 0
@@ -82,6 +85,8 @@ def test_naive_twin_is_not_asked_for_what_does_not_fit():
 def test_peers_are_timed_in_turns_and_skipped_where_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(peers, "fitted_mixture", lambda mesh, count: gpu.ball(TINY)[0])
     monkeypatch.setattr(peers, "SIZES", ((6, 8),))
+    quick = peers.Peer(lambda subject: peers.Calls(lambda: 1.0, lambda: (1.0, subject.mixture)), "nothing")
+    monkeypatch.setitem(peers.PEERS, f"ours, {RAYS}", quick)
     for name, peer in peers.PEERS.items():
         monkeypatch.setitem(peers.PEERS, name, peer._replace(package=peer.package and "no_such_package"))
     argv = ["--seconds", "0", "--names", f"ours, {RAYS}", "DEODR, 320 faces", "--json", str(tmp_path / "rows.json")]
@@ -92,16 +97,15 @@ def test_peers_are_timed_in_turns_and_skipped_where_missing(tmp_path, monkeypatc
     assert row["name"] == f"ours, {RAYS}" and row["both"]["lower"] <= row["both"]["median"] <= row["both"]["upper"]
 
 
+@pytest.mark.filterwarnings("ignore:Arrays of 2-dimensional vectors:DeprecationWarning")  # its own
 def test_deodr_draws_the_silhouette_and_its_slope():
     pytest.importorskip("deodr", exc_type=ImportError)
     mesh = default_mesh()
     view = scene(mesh, 24, 32)
-    seen = {}
-    for halvings in (2, 3):
-        calls = peers.prepare_deodr(halvings, peers.Subject(mesh, Mixture(*3 * [None]), view))
+    for faces in (320, 1280):
+        calls = peers.prepare_deodr(faces, peers.Subject(mesh, Mixture(*3 * [None]), view))
         loss, slope = calls.both()
-        assert loss == calls.forward() and slope.shape == (10 * 4**halvings + 2, 3)
+        assert loss == calls.forward() and slope.shape == (faces // 2 + 2, 3)
         assert np.isfinite(slope).all() and np.abs(slope).max() > 0.0
-        seen[halvings] = loss
-    # an empty image would be wrong by the whole object
-    assert max(seen.values()) < 0.8 * float(view.silhouette.mean())
+        # an empty image would be wrong by the whole object
+        assert loss < 0.5 * float(view.silhouette.mean())
