@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ from benchmarks.table3.__main__ import PAPER_NAMES
 from benchmarks.table3.methods import Settings
 from benchmarks.table3.report import DAMAGED, spread
 from benchmarks.table3.runs import CLEAN
-from fmb.machine import plain, write_text
+from fmb.machine import plain, reason, write_text
 
 WORKER = Path(__file__).with_name("fit_process.py")
 FIELDS = ("cross_entropy", "iou", "depth_percent", "seconds", "cpu_seconds")
@@ -42,9 +42,8 @@ class Case(NamedTuple):
     noise: str
     seed: int
 
-    def name(self) -> tuple[str, str, int]:
-        """As rows tell it."""
-        return self.mesh.stem, self.noise, self.seed
+    def __str__(self) -> str:
+        return f"{self.mesh.stem} {self.noise} {self.seed}"
 
 
 class Side(NamedTuple):
@@ -66,15 +65,17 @@ def worker(checkout: Path, models: Path, settings: Mapping[str, Any]) -> Iterato
         try:
             yield process
         finally:
-            process.stdin.close()
+            with suppress(BrokenPipeError):
+                process.stdin.close()
 
 
-def ask(process: subprocess.Popen, case: Case) -> dict[str, Any]:
+def ask(process: subprocess.Popen, case: Case, checkout: str) -> dict[str, Any]:
     """The row of one fit. Raises ValueError where the process ended instead; its own words are on stderr."""
-    print(json.dumps([case.mesh.name, case.noise, case.seed]), file=process.stdin, flush=True)
+    with suppress(BrokenPipeError):
+        print(json.dumps([case.mesh.name, case.noise, case.seed]), file=process.stdin, flush=True)
     line = process.stdout.readline()
     if not line:
-        raise ValueError(f"{' '.join(map(str, case.name()))}: the process of {process.args[-2]} ended without a row")
+        raise ValueError(f"{case}: the process in {checkout} ended without a row")
     return json.loads(line)
 
 
@@ -95,17 +96,20 @@ def open_side(source: Path, name: str, cases: Sequence[Case], settings: Mapping[
     """
     if source.is_dir():
         if not (source / "fm_render.py").is_file():
-            raise ValueError(f"{source}: no fm_render.py there; must be a checkout, or a file this command wrote")
+            raise ValueError(f"{source}: no fm_render.py there; must be a checkout, or a file of this command")
         return Side(str(source), commit_of(source), [])
-    found = json.loads(source.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(source.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{source}: {reason(error)}") from error
     if found["settings"] != settings:
         raise ValueError(f"{source}: settings {found['settings']}; must be {settings}")
     side = found["sides"].get(name) or found["sides"]["old"]
-    rows = {(row["model"], row["noise"], row["seed"]): row for row in side["rows"]}
-    missing = [case.name() for case in cases if case.name() not in rows]
+    rows = {f"{row['model']} {row['noise']} {row['seed']}": row for row in side["rows"]}
+    missing = [case for case in cases if str(case) not in rows]
     if missing:
         raise ValueError(f"{source}: no row of {missing[0]}")
-    return Side(side["source"], side["commit"], [rows[case.name()] for case in cases])
+    return Side(side["source"], side["commit"], [rows[str(case)] for case in cases])
 
 
 def fit_all(sides: Sequence[Side], cases: Sequence[Case], models: Path, settings: Mapping[str, Any]) -> None:
@@ -116,7 +120,7 @@ def fit_all(sides: Sequence[Side], cases: Sequence[Case], models: Path, settings
         ]
         for case in tqdm(cases if turns else (), desc="fits of table 3", leave=False):
             for side, process in turns:
-                side.rows.append(ask(process, case))
+                side.rows.append(ask(process, case, side.source))
             turns.reverse()
 
 
