@@ -21,7 +21,7 @@ import trimesh
 
 from benchmarks.measure import Rates, Timing, interleaved, load, machine, machine_rates
 from benchmarks.render.cases import mixture_gradient, parity, pose_gradient, shown
-from benchmarks.render.methods import METHODS, Method, Scene
+from benchmarks.render.methods import METHODS, POSE_STEP, Method, Scene
 from benchmarks.render.naive import render_naive
 from benchmarks.render.report import Comparison, Limit, section
 from benchmarks.render.scenes import (
@@ -42,7 +42,6 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPONENTS = 40
 MOST_FITTED = 256  # components; EM for more takes minutes
 NAIVE_MOST = 5 * 10**7  # pairs; the naive twin keeps tens of numbers for each
-POSE_STEP = 0.02  # radians and scales, so that the gradient is not that at the answer
 
 
 class Plan(NamedTuple):

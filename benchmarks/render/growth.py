@@ -76,7 +76,7 @@ def write_scenes(path: Path, mesh: trimesh.Trimesh, fitted: Mixture, sizes: Sequ
     """What the processes read."""
     arrays: dict[str, Any] = {}
     for side in {side for _, side in sizes}:
-        cameras, _, silhouette = scene(mesh, side, side)
+        cameras, _, silhouette, _ = scene(mesh, side, side)
         arrays |= {f"intrinsics_{side}": cameras.intrinsics, f"silhouette_{side}": silhouette}
         arrays["world_from_camera"] = cameras.world_from_camera
     for count in {count for count, _ in sizes}:
@@ -127,6 +127,7 @@ def draw_growth(path: Path, rows: Sequence[Growth], where: str) -> Path:
     panels[1, 0].set_ylabel("peak memory of the process (MiB)", size=9, color=INK)
     for axes in panels.flat:
         _finish(axes)
+    panels[1, 0].set_ylim(100.0, max(1000.0, 1.5 * max(row.both_mebibytes for row in rows)))
     panels[0, 0].legend(frameon=False, fontsize=8)
     return write_picture(path, pixels_of(figure))
 
@@ -180,8 +181,8 @@ def section(rows: Sequence[Growth], run: str, picture: Path | None, results: Pat
         else ""
     )
     words = (
-        "Silhouette loss of one square image, a process for each size: median, and the most memory the process ever "
-        "held; before: Python, JAX and the scene. A pair is a component and a pixel of all, met or not."
+        "Silhouette loss of one square image, a process for each size: the fastest call, and the most memory the process "
+        "ever held; before: Python, JAX and the scene. A pair is a component and a pixel of all, met or not."
     )
     return "\n\n".join(filter(None, ("## Renderer: growth", run, words, link, growth_table(rows))))
 

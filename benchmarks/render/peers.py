@@ -1,14 +1,16 @@
 """A silhouette and its gradient by us and by other people's renderers, in one process and in turns.
 
     uv run --group bench python -m benchmarks.render.peers [--seconds 10] [--names 'DEODR, 320 faces' ...]
-        [--json FILE] [--results docs/results/render.md]
+        [--beside OLD/fm_render.py ...] [--json FILE] [--results docs/results/render.md]
 
-Every one draws the same view of the default mesh, and compares it with the same mask: forward is the loss, backward
-also its gradient with respect to what the last column names. Cameras, masks and whatever else does not change in a
-fit are prepared before. Peers whose package is missing are skipped, and named.
+Every one draws the same view of the default mesh, and compares it with the same mask. The gradient is with respect
+to what stands beside the name. Cameras, masks and whatever else does not change in a
+fit are prepared before. Peers whose package is missing are skipped, and named. --beside takes the renderer of another
+version in turns with this one.
 """
 
 import argparse
+import importlib.util
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,13 +25,21 @@ from skimage.measure import marching_cubes
 
 from benchmarks.markdown import number, table
 from benchmarks.measure import Timing, compiled_call, in_turns, load, machine
-from benchmarks.render.methods import METHODS, Method, Scene
+from benchmarks.render.methods import METHODS, Method, Scene, along_rays
 from benchmarks.render.scenes import default_mesh, fitted_mixture, scene
 from benchmarks.study import provenance, runnable, told
-from fm_render import Mixture
+from fm_render import Mixture, Rays
 from fmb.machine import plain, write_text
 
 COMPONENTS = 40
+TASKS = LOSS, GRADIENT, DEPTH, NORMALS, POSE = (
+    "loss",
+    "loss and gradient",
+    "alpha, depth",
+    "alpha, depth, normals",
+    "gradient of the pose",
+)
+FEWEST = 3  # turns
 SIZES = ((60, 80), (120, 160), (256, 256))  # height, width
 BURST = 4  # calls a turn
 CELLS, BLUR, LEVEL = 64, 1.5, 0.3  # of the grid that a closed mesh is made from; blur in cells
@@ -51,11 +61,7 @@ class Subject(NamedTuple):
     scene: Scene
 
 
-class Calls(NamedTuple):
-    """The loss, and (loss, gradient), both ready to run."""
-
-    forward: Callable[[], Any]
-    both: Callable[[], Any]
+Calls = dict[str, Callable[[], Any]]  # by a name of TASKS, ready to run
 
 
 class Peer(NamedTuple):
@@ -67,9 +73,29 @@ class Peer(NamedTuple):
 
 
 def prepare_ours(method: Method, subject: Subject) -> Calls:
-    """Cross-entropy from the density."""
+    """Cross-entropy from the density; images; the gradient of the pose."""
+    functions = (
+        method.loss,
+        method.gradient,
+        partial(method.images, ("alpha", "depth")),
+        partial(method.images, ("alpha", "depth", "normal")),
+        method.pose_gradient,
+    )
     arguments = subject.mixture, subject.scene
-    return Calls(compiled_call(method.loss, arguments), compiled_call(method.gradient, arguments))
+    return {task: compiled_call(function, arguments) for task, function in zip(TASKS, functions, strict=True)}
+
+
+def method_of(file: Path) -> Method:
+    """The `render` of another fm_render.py, as it was in some other version."""
+    spec = importlib.util.spec_from_file_location("fm_render_of_another_version", file)
+    other = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = other
+    spec.loader.exec_module(other)
+
+    def renderer(mixture: Mixture, rays: Rays, **options: Any) -> Any:
+        return other.render(other.Mixture(*mixture), other.Rays(*rays), **options)
+
+    return Method(*along_rays(renderer))
 
 
 def prepare_deodr(faces: int, subject: Subject) -> Calls:
@@ -101,7 +127,7 @@ def prepare_deodr(faces: int, subject: Subject) -> Calls:
         renderer.render_backward((2.0 / wrong.size) * wrong[..., None])
         return (wrong**2).mean(), mesh._vertices_b
 
-    return Calls(lambda: (error() ** 2).mean(), both)
+    return {LOSS: lambda: (error() ** 2).mean(), GRADIENT: both}
 
 
 def closed_mesh(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
@@ -123,9 +149,9 @@ def closed_mesh(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
     return found
 
 
+DIFFERENTIATED = f"10 numbers of {COMPONENTS} components"
 PEERS: dict[str, Peer] = {
-    f"ours, {name}": Peer(partial(prepare_ours, method), f"10 numbers of {COMPONENTS} components")
-    for name, method in METHODS.items()
+    f"ours, {name}": Peer(partial(prepare_ours, method), DIFFERENTIATED) for name, method in METHODS.items()
 } | {
     f"DEODR, {faces:,} faces": Peer(partial(prepare_deodr, faces), f"{faces // 2 + 2} vertices", "deodr")
     for faces in (320, 1280)
@@ -139,13 +165,13 @@ def measure(names: Sequence[str], sizes: Sequence[tuple[int, int]], seconds: flo
     for height, width in sizes:
         subject = Subject(mesh, mixture, scene(mesh, height, width))
         ready = {name: PEERS[name].prepare(subject) for name in names}
-        calls = {(name, kind): call for name, both in ready.items() for kind, call in both._asdict().items()}
+        calls = {(name, task): call for name, tasks in ready.items() for task, call in tasks.items()}
         for call in calls.values():
             call()
-        timing = in_turns(calls, seconds, burst=BURST)
+        timing = in_turns(calls, seconds, FEWEST, BURST)
         for name in names:
-            times = {kind: timing[name, kind]._asdict() for kind in Calls._fields}
-            rows.append({"name": name, "width": width, "height": height, **times})
+            times = {task: timing[name, task]._asdict() for task in ready[name]}
+            rows.append({"name": name, "width": width, "height": height, "tasks": times})
     return rows
 
 
@@ -154,19 +180,18 @@ def quartiles(timing: Timing) -> str:
     return f"{number(timing.median)} ({number(timing.lower)}-{number(timing.upper)})"
 
 
-def peer_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Milliseconds by peer and size; below them what was measured elsewhere."""
+def peer_table(rows: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> str:
+    """Milliseconds by peer and size, of two or three tasks that all of these rows have."""
     sizes = list(dict.fromkeys((row["width"], row["height"]) for row in rows))
-    head = ("forward / forward and backward, ms", *(f"{width} x {height}" for width, height in sizes), "gradient of")
+    head = (f"{' / '.join(tasks)} (ms)", *(f"{width} x {height}" for width, height in sizes))
     found: dict[str, list[str]] = {}
     for row in rows:
-        cell = " / ".join(quartiles(Timing(**row[kind])) for kind in Calls._fields)
-        found.setdefault(row["name"], []).append(cell)
-    lines = [(name, *cells, PEERS[name].differentiated) for name, cells in found.items()]
-    for name, times in EARLIER.items():
+        found.setdefault(row["name"], []).append(" / ".join(quartiles(Timing(**row["tasks"][task])) for task in tasks))
+    lines = [(f"{name}; {PEERS[name].differentiated}", *cells) for name, cells in found.items()]
+    for name, times in EARLIER.items() if LOSS in tasks else ():
         cells = (times.get(size, ()) for size in sizes)
         words = (" / ".join("-" if x is None else f"{x:g}" for x in pair) or "-" for pair in cells)
-        lines.append((f"elsewhere: {name}", *words, "-"))
+        lines.append((f"elsewhere: {name}", *words))
     return table(head, lines)
 
 
@@ -181,7 +206,9 @@ def section(rows: Sequence[Mapping[str, Any]], run: str, skipped: str) -> str:
             "a closed mesh of the same object, antialiased, squared error, float64, one thread of C++ under NumPy; its "
             "gradient is that of the pixels along the outline. What was measured elsewhere is of another machine with "
             "2 cores, without GPU.",
-            peer_table(rows),
+            peer_table(rows, (LOSS, GRADIENT)),
+            "The images, and value and gradient of cross-entropy and depth loss with respect to the camera's pose.",
+            peer_table([row for row in rows if POSE in row["tasks"]], (DEPTH, NORMALS, POSE)),
         )
     )
 
@@ -192,12 +219,19 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.render.peers", description=__doc__, formatter_class=style)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each size; default: %(default)s")
     parser.add_argument("--names", nargs="+", choices=tuple(PEERS), default=list(PEERS), metavar="NAME")
+    parser.add_argument("--beside", type=Path, nargs="+", default=[], help="other versions of fm_render.py to time too")
     parser.add_argument("--smallest", action="store_true", help="the smallest image alone")
     parser.add_argument("--json", type=Path, help="file that gets the rows")
     parser.add_argument("--results", type=Path, help="Markdown file whose section is replaced")
     options = parser.parse_args(argv)
 
     def work() -> str:
+        for file in options.beside:
+            if not file.is_file():
+                raise ValueError(f"{file}: no such file; must be an fm_render.py of another version")
+            name = f"render of {file.resolve().parent.name}"
+            PEERS[name] = Peer(partial(prepare_ours, method_of(file)), DIFFERENTIATED)
+            options.names.append(name)
         names, skipped = runnable(PEERS, options.names)
         run = provenance("render.peers", argv)
         rows = measure(names, SIZES[:1] if options.smallest else SIZES, options.seconds)

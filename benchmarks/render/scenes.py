@@ -57,7 +57,8 @@ def image(mesh: trimesh.Trimesh, height: int, width: int) -> Batch:
 def scene(mesh: trimesh.Trimesh, height: int, width: int) -> Scene:
     """The view of `image`, with its camera."""
     cameras, seen = _cameras(1, height, width), image(mesh, height, width)
-    return Scene(single(cameras), seen.rays, seen.silhouette.reshape(1, height, width))
+    silhouette, depth = (x.reshape(1, height, width) for x in (seen.silhouette, seen.depth))
+    return Scene(single(cameras), seen.rays, silhouette, depth)
 
 
 def posed_rays(height: int, width: int, pose: Array) -> Rays:

@@ -12,6 +12,7 @@ from benchmarks.render import growth, peers
 from benchmarks.render.growth import Growth
 from benchmarks.render.methods import METHODS, RAYS, Method, Scene
 from benchmarks.render.scenes import default_mesh, scene
+from benchmarks.study import ROOT
 from fm_render import Mixture
 
 TINY = gpu.Size(3, 8)
@@ -28,10 +29,10 @@ def test_every_method_sees_the_same():
 
 
 def test_report_of_a_gpu_says_how_far_it_is_from_the_cpu(tmp_path, monkeypatch, capsys):
-    def density(mixture: Mixture, scene: Scene) -> jax.Array:
-        return scene.silhouette * sum(x.sum() for x in mixture)
+    def images(outputs: tuple[str, ...], mixture: Mixture, scene: Scene) -> tuple[jax.Array]:
+        return (scene.silhouette * sum(x.sum() for x in mixture),)
 
-    quick = Method(density, lambda mixture, scene: density(mixture, scene).sum())
+    quick = Method(images, lambda mixture, scene: images((), mixture, scene)[0].sum())
     monkeypatch.setitem(METHODS, RAYS, quick)
     monkeypatch.setattr(gpu, "machine_rates", lambda seconds: gpu.Rates(50.0, 4.0, 2.0, 10.0))
     argv = ["--output", str(tmp_path), "--names", RAYS, "--sizes", "3x8", "--parity", "3x8", "--seconds", "0"]
@@ -85,7 +86,7 @@ def test_naive_twin_is_not_asked_for_what_does_not_fit():
 def test_peers_are_timed_in_turns_and_skipped_where_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(peers, "fitted_mixture", lambda mesh, count: gpu.ball(TINY)[0])
     monkeypatch.setattr(peers, "SIZES", ((6, 8),))
-    quick = peers.Peer(lambda subject: peers.Calls(lambda: 1.0, lambda: (1.0, subject.mixture)), "nothing")
+    quick = peers.Peer(lambda subject: dict.fromkeys(peers.TASKS, lambda: subject.mixture), "nothing")
     monkeypatch.setitem(peers.PEERS, f"ours, {RAYS}", quick)
     for name, peer in peers.PEERS.items():
         monkeypatch.setitem(peers.PEERS, name, peer._replace(package=peer.package and "no_such_package"))
@@ -94,7 +95,17 @@ def test_peers_are_timed_in_turns_and_skipped_where_missing(tmp_path, monkeypatc
     printed = capsys.readouterr().out
     assert "Skipped, for want of a package (No module named 'no_such_package'): DEODR, 320 faces." in printed
     (row,) = json.loads((tmp_path / "rows.json").read_text())["rows"]
-    assert row["name"] == f"ours, {RAYS}" and row["both"]["lower"] <= row["both"]["median"] <= row["both"]["upper"]
+    assert row["name"] == f"ours, {RAYS}" and list(row["tasks"]) == list(peers.TASKS)
+    assert all(times["lower"] <= times["median"] <= times["upper"] for times in row["tasks"].values())
+    assert peers.main([*argv, "--beside", str(tmp_path)]) == 2
+    assert f"{tmp_path}: no such file; must be an fm_render.py" in capsys.readouterr().err
+
+
+def test_another_version_of_the_renderer_draws_the_same():
+    mixture, view = jax.tree.map(lambda x: np.asarray(x, float), gpu.ball(TINY))
+    methods = METHODS[RAYS], peers.method_of(ROOT / "fm_render.py")
+    loss, other = (float(jax.jit(method.loss)(mixture, view)) for method in methods)
+    assert loss == other > 0.0
 
 
 @pytest.mark.filterwarnings("ignore:Arrays of 2-dimensional vectors:DeprecationWarning")  # its own
@@ -104,8 +115,8 @@ def test_deodr_draws_the_silhouette_and_its_slope():
     view = scene(mesh, 24, 32)
     for faces in (320, 1280):
         calls = peers.prepare_deodr(faces, peers.Subject(mesh, Mixture(*3 * [None]), view))
-        loss, slope = calls.both()
-        assert loss == calls.forward() and slope.shape == (faces // 2 + 2, 3)
+        loss, slope = calls[peers.GRADIENT]()
+        assert loss == calls[peers.LOSS]() and slope.shape == (faces // 2 + 2, 3)
         assert np.isfinite(slope).all() and np.abs(slope).max() > 0.0
         # an empty image would be wrong by the whole object
         assert loss < 0.5 * float(view.silhouette.mean())
