@@ -58,7 +58,7 @@ def in_turns(
     """Time of each call, made in turns so that what else runs here meets all of them.
 
     For about `seconds`, but at least `fewest` rounds. A turn is `burst` calls, of which the first does not count where
-    there are more: it pays for the caches and threads that the call before it left.
+    there are more: it pays for the caches and threads that the call before it left. A call longer than SLOW is alone.
     """
     spent: dict[str, list[float]] = {name: [] for name in calls}
     end, rounds = time.perf_counter() + seconds, 0
@@ -67,8 +67,11 @@ def in_turns(
             for turn in range(burst):
                 start = time.perf_counter()
                 jax.block_until_ready(call())
-                if turn or burst == 1:
-                    spent[name].append(1e3 * (time.perf_counter() - start))
+                taken = time.perf_counter() - start
+                if turn or burst == 1 or taken > SLOW:
+                    spent[name].append(1e3 * taken)
+                if taken > SLOW:
+                    break
         rounds += 1
     return {name: timing_of(times) for name, times in spent.items()}
 

@@ -181,8 +181,8 @@ def section(rows: Sequence[Growth], run: str, picture: Path | None, results: Pat
         else ""
     )
     words = (
-        "Silhouette loss of one square image, a process for each size: the fastest call, and the most memory the process "
-        "ever held; before: Python, JAX and the scene. A pair is a component and a pixel of all, met or not."
+        "Silhouette loss of one square image, a process for each size: the fastest call, and the most memory the "
+        "process ever held; before: Python, JAX and the scene. A pair is a component and a pixel of all, met or not."
     )
     return "\n\n".join(filter(None, ("## Renderer: growth", run, words, link, growth_table(rows))))
 

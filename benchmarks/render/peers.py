@@ -26,7 +26,7 @@ from skimage.measure import marching_cubes
 from benchmarks.markdown import number, table
 from benchmarks.measure import Timing, compiled_call, in_turns, load, machine
 from benchmarks.render.methods import METHODS, Method, Scene, along_rays
-from benchmarks.render.scenes import default_mesh, fitted_mixture, scene
+from benchmarks.render.scenes import default_mesh, fitted_mixture, scattered_mixture, scene
 from benchmarks.study import provenance, runnable, told
 from fm_render import Mixture, Rays
 from fmb.machine import plain, write_text
@@ -40,7 +40,7 @@ TASKS = LOSS, GRADIENT, DEPTH, NORMALS, POSE = (
     "gradient of the pose",
 )
 FEWEST = 3  # turns
-SIZES = ((60, 80), (120, 160), (256, 256))  # height, width
+SIZES = ((80, 60), (160, 120), (256, 256))  # width, height
 BURST = 4  # calls a turn
 CELLS, BLUR, LEVEL = 64, 1.5, 0.3  # of the grid that a closed mesh is made from; blur in cells
 # Milliseconds forward / forward and backward of the silhouette loss by image size (width, height); None: not measured.
@@ -149,7 +149,7 @@ def closed_mesh(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
     return found
 
 
-DIFFERENTIATED = f"10 numbers of {COMPONENTS} components"
+DIFFERENTIATED = "10 numbers a component"
 PEERS: dict[str, Peer] = {
     f"ours, {name}": Peer(partial(prepare_ours, method), DIFFERENTIATED) for name, method in METHODS.items()
 } | {
@@ -158,11 +158,15 @@ PEERS: dict[str, Peer] = {
 }
 
 
-def measure(names: Sequence[str], sizes: Sequence[tuple[int, int]], seconds: float) -> list[dict[str, Any]]:
+def measure(
+    names: Sequence[str], components: int, sizes: Sequence[tuple[int, int]], seconds: float
+) -> list[dict[str, Any]]:
     """A row for each size and peer; all calls of a size in turns, for so many seconds."""
     mesh, rows = default_mesh(), []
-    mixture = fitted_mixture(mesh, COMPONENTS)
-    for height, width in sizes:
+    mixture = fitted_mixture(mesh, min(components, COMPONENTS))
+    if components > COMPONENTS:
+        mixture = scattered_mixture(mesh, mixture, components)
+    for width, height in sizes:
         subject = Subject(mesh, mixture, scene(mesh, height, width))
         ready = {name: PEERS[name].prepare(subject) for name in names}
         calls = {(name, task): call for name, tasks in ready.items() for task, call in tasks.items()}
@@ -213,6 +217,14 @@ def section(rows: Sequence[Mapping[str, Any]], run: str, skipped: str) -> str:
     )
 
 
+def size_of(text: str) -> tuple[int, int]:
+    """From WIDTHxHEIGHT."""
+    words = text.split("x")
+    if len(words) != 2 or not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise argparse.ArgumentTypeError(f"{text}: must be WIDTHxHEIGHT, as 80x60")
+    return int(words[0]), int(words[1])
+
+
 def main(argv: list[str]) -> int:
     """The table, printed and written; 2 and one line for what the user can mend."""
     style = argparse.RawDescriptionHelpFormatter
@@ -220,7 +232,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="for each size; default: %(default)s")
     parser.add_argument("--names", nargs="+", choices=tuple(PEERS), default=list(PEERS), metavar="NAME")
     parser.add_argument("--beside", type=Path, nargs="+", default=[], help="other versions of fm_render.py to time too")
-    parser.add_argument("--smallest", action="store_true", help="the smallest image alone")
+    parser.add_argument("--components", type=int, default=COMPONENTS, help="more are scattered; default: %(default)s")
+    parser.add_argument("--sizes", nargs="+", type=size_of, default=SIZES, metavar="WIDTHxHEIGHT")
     parser.add_argument("--json", type=Path, help="file that gets the rows")
     parser.add_argument("--results", type=Path, help="Markdown file whose section is replaced")
     options = parser.parse_args(argv)
@@ -234,10 +247,10 @@ def main(argv: list[str]) -> int:
             options.names.append(name)
         names, skipped = runnable(PEERS, options.names)
         run = provenance("render.peers", argv)
-        rows = measure(names, SIZES[:1] if options.smallest else SIZES, options.seconds)
+        rows = measure(names, options.components, options.sizes, options.seconds)
         if options.json:
             write_text(options.json, json.dumps(plain({"machine": machine(), "rows": rows}), indent=1) + "\n")
-        return section(rows, run, skipped)
+        return section(rows, f"{run} Ours have {options.components:,} components.", skipped)
 
     return told(work, options.results, "render_peers")
 

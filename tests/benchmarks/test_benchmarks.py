@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from benchmarks import measure
 from benchmarks.measure import Rates, Timing, in_turns, interleaved, peak_memory
 from benchmarks.render.cases import Batch, mixture_gradient, pose_gradient, shown
 from benchmarks.render.methods import Work, plus
@@ -94,11 +95,15 @@ def test_functions_are_called_in_turns():
     assert all(0.0 < t.minimum <= t.median for t in timing.values())
 
 
-def test_first_call_of_a_burst_does_not_count():
+def test_first_call_of_a_burst_does_not_count_and_slow_ones_are_alone(monkeypatch):
     calls = []
     timing = in_turns({name: partial(calls.append, name) for name in "ab"}, seconds=0.0, fewest=2, burst=3)
     assert "".join(calls) == "aaabbbaaabbb"
     assert all(t.minimum <= t.lower <= t.median <= t.upper for t in timing.values())
+    monkeypatch.setattr(measure, "SLOW", 0.0)
+    calls.clear()
+    in_turns({name: partial(calls.append, name) for name in "ab"}, seconds=0.0, fewest=2, burst=3)
+    assert "".join(calls) == "abab"
 
 
 def test_work_adds_up():

@@ -1,6 +1,7 @@
 """Our renderers beside others', on a GPU, and as sizes grow: sizes of a few pixels, and no look at a clock."""
 
 import json
+from argparse import ArgumentTypeError
 
 import jax
 import numpy as np
@@ -59,9 +60,10 @@ def test_what_takes_longest_comes_last():
 
 
 @pytest.mark.parametrize("text", ["40", "x8", "0x8", "4x8x8", "-4x8"])
-def test_sizes_are_components_and_a_side(text):
-    with pytest.raises(gpu.argparse.ArgumentTypeError, match="must be COMPONENTSxSIDE"):
-        gpu.size_of(text)
+def test_sizes_are_two_numbers(text):
+    for module, words in ((gpu, "must be COMPONENTSxSIDE"), (peers, "must be WIDTHxHEIGHT")):
+        with pytest.raises(ArgumentTypeError, match=words):
+            module.size_of(text)
 
 
 def test_growth_is_drawn_from_its_rows(tmp_path, monkeypatch):
@@ -85,12 +87,21 @@ def test_naive_twin_is_not_asked_for_what_does_not_fit():
 
 def test_peers_are_timed_in_turns_and_skipped_where_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(peers, "fitted_mixture", lambda mesh, count: gpu.ball(TINY)[0])
-    monkeypatch.setattr(peers, "SIZES", ((6, 8),))
     quick = peers.Peer(lambda subject: dict.fromkeys(peers.TASKS, lambda: subject.mixture), "nothing")
     monkeypatch.setitem(peers.PEERS, f"ours, {RAYS}", quick)
     for name, peer in peers.PEERS.items():
         monkeypatch.setitem(peers.PEERS, name, peer._replace(package=peer.package and "no_such_package"))
-    argv = ["--seconds", "0", "--names", f"ours, {RAYS}", "DEODR, 320 faces", "--json", str(tmp_path / "rows.json")]
+    argv = [
+        "--seconds",
+        "0",
+        "--sizes",
+        "8x6",
+        "--names",
+        f"ours, {RAYS}",
+        "DEODR, 320 faces",
+        "--json",
+        str(tmp_path / "rows.json"),
+    ]
     assert peers.main(argv) == 0
     printed = capsys.readouterr().out
     assert "Skipped, for want of a package (No module named 'no_such_package'): DEODR, 320 faces." in printed
