@@ -12,13 +12,15 @@ from fmb.clouds.evidence import Evidence
 
 WIDTH = 3.6  # radius of a patch in deviations of the noise
 FEWEST, MOST = 32, 384  # points of a patch
-NOISY = 0.4  # noise in spacings from which on a network would follow single points
+# Noise in spacings from which on points are moved. With 5 % noise dragon and bunny end at 1.54 and 1.15 % of the
+# longest side instead of 1.86 and 1.47; with 1 %, which is one spacing, the dragon hardly gains and CAD parts lose.
+NOISY = 1.5
 ROUNDS = 2  # points and their neighbours both come nearer to the surface
 AT_ONCE = 400_000  # points of all patches in memory together
 
 
 def smoothed(points: Float[np.ndarray, "point 3"], evidence: Evidence) -> Float[np.ndarray, "point 3"]:
-    """The points, each on the quadric of its patch where their noise is wide beside the spacing; else as they are."""
+    """The points, each on the quadric of its patch where their noise is wider than the spacing; else as they are."""
     count = patch_size(evidence)
     if not count or len(points) < 2 * count:
         return points
@@ -30,7 +32,7 @@ def smoothed(points: Float[np.ndarray, "point 3"], evidence: Evidence) -> Float[
 
 
 def patch_size(evidence: Evidence) -> int:
-    """Points of a patch that is wide enough for the noise; 0 where that is small beside the spacing."""
+    """Points of a patch that is wide enough for the noise; 0 where that is no wider than the spacing."""
     ratio = evidence.noise / evidence.spacing
     return min(max(round(np.pi * (WIDTH * ratio) ** 2), FEWEST), MOST) if ratio > NOISY else 0
 
