@@ -1,10 +1,13 @@
 """Fuzzy metaballs from the command line: `python run_fmb.py --help`."""
 
+import gc
 import os
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from importlib import import_module
 
-from fmb.ends import BEGAN, forgiving, leave, open_standard_streams, stoppable
+from fmb.ends import BEGAN, forgiving, held, leave, open_standard_streams, stoppable
 from fmb.surroundings import own_environment  # what is slow to import comes in run_task
 
 
@@ -31,12 +34,33 @@ def main(argv: list[str], began: float | None = None) -> int:
 def run_task(argv: list[str], began: float | None) -> None:
     """Runs the task that the arguments name."""
     from fmb.command.load import load_config
-    from fmb.command.tasks import TASKS
-    from fmb.machine import Clock
+    from fmb.command.tasks import TASKS, draws_mesh
+    from fmb.geometry.opengl import started_early
 
     config = load_config(argv, tuple(TASKS))
-    task = TASKS[config.task]
-    getattr(import_module(task.module), task.function)(config, Clock(began))
+    with started_early() if draws_mesh(config) else nullcontext():
+        work = loaded(TASKS[config.task].module, TASKS[config.task].function)
+        from fmb.machine import Clock
+
+        work(config, Clock(began))
+
+
+def loaded(module: str, function: str) -> Callable:
+    """The function of the module. What importing it makes stays to the end, so it is never looked through for garbage.
+
+    Of a start that saves 0.15 s, of the rest of the default run as much again.
+    """
+    new, collects = module not in sys.modules, gc.isenabled()
+    gc.disable()
+    try:
+        with held():  # the process crashes where a signal is raised while JAX's own library starts
+            import_module("jax")
+        return getattr(import_module(module), function)
+    finally:
+        if new:
+            gc.freeze()
+        if collects:
+            gc.enable()
 
 
 def command() -> int:
@@ -47,6 +71,7 @@ def command() -> int:
             code = main(sys.argv[1:], BEGAN)
         except SystemExit as end:  # --help
             code = end.code
+        gc.freeze()  # what is left goes with the process; to take it apart first took 0.2 s
         return leave(outlets, code)
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.study import Job, Rows, canonical, chosen, find_meshes, flags, key, provenance, study, table, told
+from benchmarks.markdown import table
+from benchmarks.study import Job, Rows, canonical, chosen, find_meshes, flags, key, provenance, study, told
 from fmb.fields.looks import evaluate
 from fmb.geometry.options import RenderingOptions
 from fmb.shape.options import ModelOptions

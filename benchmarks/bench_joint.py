@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from benchmarks.study import Job, Rows, find_meshes, flags, key, provenance, study, table, told
+from benchmarks.markdown import table
+from benchmarks.study import Job, Rows, find_meshes, flags, key, provenance, study, told
 from benchmarks.table3.methods import Settings
 from benchmarks.table3.runs import Data, clean_data
 from fm_render import Mixture

@@ -17,7 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.study import Job, Rows, canonical, chosen, find_meshes, flags, key, provenance, study, table, told
+from benchmarks.markdown import table
+from benchmarks.study import Job, Rows, canonical, chosen, find_meshes, flags, key, provenance, study, told
 from benchmarks.table3.methods import Settings
 from benchmarks.table3.runs import clean_data
 from fm_render import Mixture

@@ -14,20 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from benchmarks.study import (
-    Job,
-    Rows,
-    canonical,
-    chosen,
-    find_meshes,
-    flags,
-    key,
-    number,
-    provenance,
-    study,
-    table,
-    told,
-)
+from benchmarks.markdown import number, table
+from benchmarks.study import Job, Rows, canonical, chosen, find_meshes, flags, key, provenance, study, told
 from benchmarks.table2.methods import POSE_SOURCES, compiled_pose
 from benchmarks.table2.scenes import mixture
 from fm_render import Mixture

@@ -19,7 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.study import ROOT, provenance, table, told
+from benchmarks.markdown import table
+from benchmarks.study import ROOT, provenance, told
 from fmb.machine import prepare_output_dir, write_metrics, write_text
 
 LEFT_BEHIND = re.compile(r"\.(partial|old)$|^\.drawing")

@@ -1,5 +1,6 @@
 """What a benchmark needs to be believed: interleaved timings, the machine's own rates, memory, and where it ran."""
 
+import math
 import os
 import platform
 import re
@@ -7,58 +8,106 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 FEWEST, MOST = 5, 400  # repetitions
+SLOW = 1.0  # seconds after which a call is timed only once
 LENGTH, CHAINS = 16, 4  # operations on each number, so many that loading it does not count; chains of multiply-adds
-RESIDENT = 2**17  # numbers, 512 KiB: they stay in the second-level caches of two cores
-SIDE = 768  # of the matrices whose product is the other way to spend multiply-adds
+STREAMED = 2**26  # numbers, 256 MiB: no cache holds them
+# Numbers that stay in the second-level caches of two cores (512 KiB), and the side of the matrices whose product is the
+# other way to spend multiply-adds; elsewhere so many that starting a kernel does not count.
+SIZES = {True: (2**17, 768), False: (2**24, 4096)}
 
 
 class Timing(NamedTuple):
-    """Milliseconds."""
+    """Milliseconds; the quartiles are those of all calls."""
 
     median: float
     minimum: float
+    lower: float = math.nan
+    upper: float = math.nan
 
 
 class Rates(NamedTuple):
-    """What this machine does per nanosecond, all cores together, on data in its caches, through XLA."""
+    """What this machine does per nanosecond through XLA, all cores together, on data in its caches."""
 
     flop: float
     division: float
     exponential: float
+    byte: float = math.inf  # read from memory
+
+
+def timing_of(milliseconds: Sequence[float]) -> Timing:
+    """What is told of many calls."""
+    lower, median, upper = (
+        statistics.quantiles(milliseconds, n=4, method="inclusive") if len(milliseconds) > 1 else 3 * milliseconds
+    )
+    return Timing(median, min(milliseconds), lower, upper)
+
+
+def in_turns(
+    calls: Mapping[str, Callable[[], Any]], seconds: float, fewest: int = FEWEST, burst: int = 1
+) -> dict[str, Timing]:
+    """Time of each call, made in turns so that what else runs here meets all of them.
+
+    For about `seconds`, but at least `fewest` rounds. A turn is `burst` calls, of which the first does not count where
+    there are more: it pays for the caches and threads that the call before it left. A call longer than SLOW is alone.
+    """
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+    end, rounds = time.perf_counter() + seconds, 0
+    while rounds < fewest or (time.perf_counter() < end and rounds < MOST):
+        for name, call in calls.items():
+            for turn in range(burst):
+                start = time.perf_counter()
+                jax.block_until_ready(call())
+                taken = time.perf_counter() - start
+                if turn or burst == 1 or taken > SLOW:
+                    spent[name].append(1e3 * taken)
+                if taken > SLOW:
+                    break
+        rounds += 1
+    return {name: timing_of(times) for name, times in spent.items()}
+
+
+def compiled_call(function: Callable, arguments: tuple, warm: int = 2) -> partial:
+    """The function on these arguments, compiled for them and called `warm` times already."""
+    compiled = jax.jit(function).lower(*arguments).compile()
+    for _ in range(warm):
+        jax.block_until_ready(compiled(*arguments))
+    return partial(compiled, *arguments)
 
 
 def interleaved(
     functions: Mapping[str, Callable], arguments: tuple, seconds: float, fewest: int = FEWEST, warm: int = 2
 ) -> dict[str, Timing]:
-    """Time of each function on the same arguments, called in turns so that what else runs here meets all of them.
+    """Time of each function on the same arguments, compiled and called in turns."""
+    calls = {name: compiled_call(function, arguments, warm) for name, function in functions.items()}
+    return in_turns(calls, seconds, fewest)
 
-    They are compiled first and called `warm` times before it counts; then for about `seconds`, at least `fewest` times.
+
+def alone(function: Callable, arguments: tuple, seconds: float) -> tuple[Timing, float | None]:
+    """Time of a function by itself, and MiB that its program keeps between inputs and outputs, where XLA tells.
+
+    It is compiled and called once before, and only once more where that took longer than SLOW.
     """
-    compiled = {name: jax.jit(function).lower(*arguments).compile() for name, function in functions.items()}
-    spent: dict[str, list[float]] = {name: [] for name in functions}
-    for function in [*compiled.values()] * warm:
-        jax.block_until_ready(function(*arguments))
-    end, rounds = time.perf_counter() + seconds, 0
-    while rounds < fewest or (time.perf_counter() < end and rounds < MOST):
-        for name, function in compiled.items():
-            start = time.perf_counter()
-            jax.block_until_ready(function(*arguments))
-            spent[name].append(1e3 * (time.perf_counter() - start))
-        rounds += 1
-    return {name: Timing(statistics.median(times), min(times)) for name, times in spent.items()}
+    call = compiled_call(function, arguments, warm=0)
+    analysis = call.func.memory_analysis()
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    slow = time.perf_counter() - start > SLOW
+    timing = in_turns({"": call}, 0.0 if slow else seconds, 1 if slow else FEWEST)[""]
+    return timing, analysis.temp_size_in_bytes / 2**20 if analysis else None
 
 
 def machine_rates(seconds: float) -> Rates:
-    """The best of many runs: multiply-adds elementwise or in a matrix product, divisions, exponentials.
+    """The best of many runs: multiply-adds elementwise or in a matrix product, divisions, exponentials, bytes.
 
     Several of each that do not wait for each other, on every number, so that it is the units that limit.
     """
@@ -75,14 +124,19 @@ def machine_rates(seconds: float) -> Rates:
     def exponentials(x):
         return sum(jnp.exp(x * factor) for factor in range(1, LENGTH + 1))
 
-    numbers = jnp.linspace(0.1, 0.9, RESIDENT, dtype=jnp.float32)
-    square = jnp.linspace(0.1, 0.9, SIDE * SIDE, dtype=jnp.float32).reshape(SIDE, SIDE)
+    resident, side = SIZES[jax.default_backend() == "cpu"]
+    numbers = jnp.linspace(0.1, 0.9, resident, dtype=jnp.float32)
+    square = jnp.linspace(0.1, 0.9, side * side, dtype=jnp.float32).reshape(side, side)
+    # summed over columns: what is written, new pages, does not count
+    many = jnp.full((STREAMED // side, side), 0.5, jnp.float32)
     kinds = {"multiply_add": multiply_adds, "division": divisions, "exponential": exponentials}
     best = {name: timing.minimum for name, timing in interleaved(kinds, (numbers,), seconds).items()}
-    product = interleaved({"product": lambda x: x @ x}, (square,), seconds / 3)["product"].minimum
-    count = 1e-6 * LENGTH * RESIDENT
-    flop = max(2 * CHAINS * count / best["multiply_add"], 2e-6 * SIDE**3 / product)
-    return Rates(flop, count / best["division"], count / best["exponential"])
+    product = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    products = interleaved({"product": lambda x: product(x, x)}, (square,), seconds / 3)["product"].minimum
+    streams = interleaved({"stream": lambda x: x.sum(axis=0)}, (many,), seconds / 3)["stream"].minimum
+    count = 1e-6 * LENGTH * resident
+    flop = max(2 * CHAINS * count / best["multiply_add"], 2e-6 * side**3 / products)
+    return Rates(flop, count / best["division"], count / best["exponential"], 4e-6 * STREAMED / streams)
 
 
 def peak_memory() -> float:

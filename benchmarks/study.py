@@ -152,23 +152,6 @@ def flags(
     return parser
 
 
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A Markdown table that also reads well as it is; words to the left, numbers to the right."""
-    lines = [head, *rows]
-    wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = ["-" * wide[0], *("-" * (width - 1) + ":" for width in wide[1:])]
-    cells = (
-        [line[0].ljust(wide[0]), *(cell.rjust(width) for cell, width in zip(line[1:], wide[1:], strict=True))]
-        for line in (head, rule, *lines[1:])
-    )
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
-
-
-def number(value: float) -> str:
-    """Three digits, and no exponent."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def provenance(script: str, argv: Sequence[str]) -> str:
     """The command that made a table, the day and the machine."""
     return f"Command: `python -m benchmarks.{script} {shlex.join(argv)}`. {date.today().isoformat()}. {machine()}."

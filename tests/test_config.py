@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import run_fmb
 from fmb.command.help_text import with_default
 from fmb.command.load import load_config
 from fmb.command.tasks import TASKS as ALL
@@ -291,6 +293,19 @@ def test_help_starts_without_jax():
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.rstrip().endswith("loaded set()")
+
+
+def test_collecting_garbage_goes_on_after_a_task_is_loaded(monkeypatch):
+    monkeypatch.delitem(sys.modules, "this_is_new", raising=False)
+    with pytest.raises(ModuleNotFoundError):
+        run_fmb.loaded("this_is_new", "main")
+    assert gc.isenabled() and run_fmb.loaded("fmb.config", "Config") is Config
+    gc.disable()
+    try:
+        run_fmb.loaded("fmb.config", "Config")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def values(spec: Option) -> st.SearchStrategy:

@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import fm_render as numerics
-from fm_render import Mixture, Rays, check, in_blocks, intersect_cubic, nearby, smallest_root, whiten
+from fm_numerics import check_shapes, in_blocks, nearby, smallest_root
+from fm_render import Mixture, Rays, intersect_cubic, passes, render
 from tests.reference import HITS
 
 SEPARATE = 0.03  # of the longest root: roots nearer than that have lost digits before any solver sees them
@@ -88,7 +89,8 @@ def broken_cubics(count: int, seed: int) -> int:
     """How many numbers of the cubic's distances and of their gradients are not finite."""
 
     def distance(factor, mean, origin, direction):
-        return intersect_cubic(whiten(Mixture(mean, factor, jnp.zeros(len(mean))), origin, direction))
+        passed = passes(Mixture(mean, factor, jnp.zeros(len(mean))), origin, direction)
+        return intersect_cubic(passed, jnp.zeros(())).distance
 
     @jax.jit
     def count_broken(mixture, origin, direction):
@@ -117,7 +119,8 @@ def test_cubic_against_the_twin():
     precision = factor @ np.swapaxes(factor, 1, 2)
     expected = HITS["cubic"](precision, origin.T[None] - mean[:, None], direction.T[None])
     mean, factor, log_weight, origin, direction = map(jnp.asarray, (mean, factor, np.zeros(30), origin, direction))
-    found = jax.jit(lambda *x: intersect_cubic(whiten(*x)))(Mixture(mean, factor, log_weight), origin, direction)
+    passed = jax.jit(lambda *x: intersect_cubic(passes(*x), log_weight[:, None]).distance)
+    found = passed(Mixture(mean, factor, log_weight), origin, direction)
     # both stand on one double root out of 6,000 where bisection and formula may fall to either side
     assert np.quantile(np.abs(found - expected), 0.999) < 1e-9
 
@@ -173,13 +176,13 @@ def test_blocks_are_invisible(count, closed, monkeypatch):
 def test_shapes_that_broadcasting_would_hide_are_refused():
     mixture = Mixture(jnp.zeros((2, 3)), jnp.tile(jnp.eye(3), (2, 1, 1)), jnp.zeros(2))
     rays = Rays(jnp.zeros((1, 3)), jnp.ones((1, 3)))
-    check(mixture, rays, [])
+    check_shapes(mixture)
     for broken, message in (
         (mixture._replace(log_weight=jnp.zeros(1)), "mixture.log_weight has shape"),
         (mixture._replace(precision_cholesky=jnp.eye(3)[None]), "mixture.precision_cholesky has shape"),
         (Mixture(jnp.zeros((0, 3)), jnp.zeros((0, 3, 3)), jnp.zeros(0)), "at least 1"),
     ):
         with pytest.raises(ValueError, match=message):
-            check(broken, rays, [])
+            check_shapes(broken)
     with pytest.raises(ValueError, match="rays.direction has shape .* its last axis must be 3"):
-        check(mixture, rays._replace(direction=jnp.ones((1, 2))), [])
+        render(mixture, rays._replace(direction=jnp.ones((1, 2))))

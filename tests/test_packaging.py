@@ -28,7 +28,7 @@ DISTRIBUTIONS |= {
     "fast_simplification": "fast-simplification",
 }
 # Imported only where they are there: other methods in benchmarks, and the extra "view" with what it brings.
-OPTIONAL = {"open3d", "pymeshlab", "small_gicp", "viser", "websockets"}
+OPTIONAL = {"deodr", "open3d", "pymeshlab", "small_gicp", "viser", "websockets"}
 # Pinned although no line imports them: what imports them, or how they are used.
 USED_INDIRECTLY = {
     "jaxlib": "jax",

@@ -13,9 +13,10 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import table
 from benchmarks.real.pictures import draw_sequence
 from benchmarks.real.runs import SOURCES, Settings, fit_sequence, hull_agreement, read_sequence
-from benchmarks.study import Job, Rows, key, provenance, study, table, told
+from benchmarks.study import Job, Rows, key, provenance, study, told
 from benchmarks.study import flags as common_flags
 from fmb import machine
 from fmb.fields.mixtures import in_double

@@ -1,15 +1,14 @@
-"""Times the renderer: against its naive twin, beside compiled peers, as sizes grow, and against the machine's limit.
+"""Times the renderer: against its naive twin, and against the machine's limit.
 
-    python -m benchmarks.render.bench_render [--quick] [--gpu-sizes] [--output FILE] [--plot FILE]
+    python -m benchmarks.render.bench_render [--quick] [--gpu-sizes] [--output FILE]
 
 Prints the tables and writes them between two marks of docs/results/render.md. Every time is of compiled calls on data
-already on
-the device, those that are compared in turns in one process; peak memory is that of a process for each size.
+already on the device, those that are compared in turns in one process. peers.py compares with other people's renderers,
+growth.py draws how cost grows.
 """
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -21,19 +20,10 @@ import jax.numpy as jnp
 import trimesh
 
 from benchmarks.measure import Rates, Timing, interleaved, load, machine, machine_rates
-from benchmarks.render.cases import (
-    BOTH,
-    FORWARD,
-    Batch,
-    mixture_gradient,
-    parity,
-    pose_gradient,
-    shown,
-    silhouette_loss,
-)
-from benchmarks.render.growth import draw_growth, measure_growth
+from benchmarks.render.cases import mixture_gradient, parity, pose_gradient, shown
+from benchmarks.render.methods import METHODS, POSE_STEP, Method, Scene
 from benchmarks.render.naive import render_naive
-from benchmarks.render.report import Comparison, ImageTime, Limit, section
+from benchmarks.render.report import Comparison, Limit, section
 from benchmarks.render.scenes import (
     SIDE,
     VIEWS,
@@ -42,6 +32,7 @@ from benchmarks.render.scenes import (
     image,
     posed_rays,
     scattered_mixture,
+    scene,
     training_rays,
 )
 from benchmarks.study import write_section
@@ -51,7 +42,6 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPONENTS = 40
 MOST_FITTED = 256  # components; EM for more takes minutes
 NAIVE_MOST = 5 * 10**7  # pairs; the naive twin keeps tens of numbers for each
-POSE_STEP = 0.02  # radians and scales, so that the gradient is not that at the answer
 
 
 class Plan(NamedTuple):
@@ -59,7 +49,6 @@ class Plan(NamedTuple):
 
     gradients: tuple[tuple[int, int, float | None], ...]  # components, rays, least ratio asked for
     images: tuple[tuple[int, int], ...]  # height, width
-    growth: list[tuple[int, int]]  # components, rays
     seconds: float
 
 
@@ -68,11 +57,10 @@ LARGEST = (1000, 10**6)
 FULL = Plan(
     ((40, 800, 5.0), (40, 4096, 8.0), (40, 81920, 12.0), (256, 8192, 12.0)),
     ((60, 80), (120, 160), (256, 256)),
-    [*((40, 10**power) for power in range(3, 7)), *((count, 10**4) for count in (10, 100, 320, 1000)), LARGEST],
     5.0,
 )
 GPU = FULL._replace(gradients=((40, 4096, None), (40, 10**6, None), (*LARGEST, None)))
-QUICK = Plan(((40, 800, 5.0),), ((60, 80),), [(40, 1000), (10, 1000)], 0.05)
+QUICK = Plan(((40, 800, 5.0),), ((60, 80),), 0.05)
 IMAGES = (("depth, alpha", ("depth", "alpha"), 3.0), ("depth, alpha, normals", ("depth", "alpha", "normal"), 4.0))
 
 
@@ -109,26 +97,28 @@ def compare_images(mesh: trimesh.Trimesh, mixture: Mixture, plan: Plan) -> list[
     return rows
 
 
-def time_images(mesh: trimesh.Trimesh, mixture: Mixture, plan: Plan) -> list[ImageTime]:
-    """Silhouette loss of one image, and the same with its gradient."""
+def limits(mixture: Mixture, found: Scene, rates: Rates, seconds: float) -> list[Limit]:
+    """What part of the machine's own rate is reached, by the fastest call of each method whose work was counted."""
+    counted = {name: method for name, method in METHODS.items() if method.forward and method.both}
+    functions = {(name, kind): call for name, method in counted.items() for kind, call in timed(method).items()}
+    timing = interleaved(functions, (mixture, found), seconds * len(counted))
     rows = []
-    for height, width in plan.images:
-        functions = {"forward": partial(silhouette_loss, render), "both": partial(mixture_gradient, render)}
-        timing = interleaved(functions, (mixture, image(mesh, height, width)), plan.seconds / 2)
-        rows.append(ImageTime(width, height, timing["forward"], timing["both"]))
+    for (name, kind), time_taken in timing.items():
+        method, components = METHODS[name], len(mixture.mean)
+        work = method.forward if kind == "loss" else method.both
+        met = method.met(mixture, found) if method.met else 1.0
+        reached = 1e6 * time_taken.minimum / (met * components * found.silhouette.size)
+        rows.append(Limit(f"{name}: {kind}", work, met, work.least(rates, components), reached))
     return rows
 
 
-def limits(mixture: Mixture, batch: Batch, rates: Rates, seconds: float) -> list[Limit]:
-    """What part of the machine's own rate is reached, by the fastest call."""
-    functions = {"forward": partial(shown, ("density",), render), "both": partial(mixture_gradient, render)}
-    timing, pairs = interleaved(functions, (mixture, batch), seconds), len(mixture.mean) * len(batch.silhouette)
-    names = (("density", "forward", FORWARD), ("silhouette loss and gradient", "both", BOTH))
-    return [Limit(name, work, work.least(rates), 1e6 * timing[key].minimum / pairs) for name, key, work in names]
+def timed(method: Method) -> dict[str, Callable]:
+    """What is timed of a method."""
+    return {"loss": method.loss, "loss and gradient": method.gradient}
 
 
-def measure(plan: Plan, plot: Path | None, command: str) -> str:
-    """Everything, as the section of the results; the plot is drawn on the way."""
+def measure(plan: Plan, command: str) -> str:
+    """Everything, as the section of the results."""
     where, started = machine(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     mesh = default_mesh()
     fitted = fitted_mixture(mesh, COMPONENTS)
@@ -137,17 +127,12 @@ def measure(plan: Plan, plot: Path | None, command: str) -> str:
         for count, _, _ in plan.gradients
     }
     compared = [*compare_gradients(mesh, mixtures, plan), *compare_images(mesh, fitted, plan)]
-    absolute = time_images(mesh, fitted, plan)
     rates = machine_rates(plan.seconds / 2)
     training = training_rays(mesh, 4096)
-    near = limits(fitted, training, rates, plan.seconds / 2)
-    with tempfile.TemporaryDirectory() as folder:
-        grown = measure_growth(mesh, fitted, plan.growth, plan.seconds / 4, Path(folder))
-    if plot:
-        draw_growth(plot, grown, where)
+    near = limits(fitted, scene(mesh, *plan.images[-1]), rates, plan.seconds / 2)
     run = f"`{command}`, {started}, {time.perf_counter() - START:.0f} s. {where}; load at the end {load()}."
     device = [] if jax.default_backend() == "cpu" else [parity(fitted, training)]
-    return section([run, *device], compared, absolute, (near, rates), grown)
+    return section([run, *device], compared, near, rates)
 
 
 def main(argv: list[str]) -> None:
@@ -155,20 +140,11 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds: to see whether it runs")
     parser.add_argument("--gpu-sizes", action="store_true", help="the sizes for a GPU, on whatever device there is")
-    parser.add_argument("--skip-largest", action="store_true", help="leave out 1,000 components x 1,000,000 rays")
     parser.add_argument("--output", type=Path, help="default docs/results/render.md; with --quick nothing is written")
-    parser.add_argument("--plot", type=Path, help="default docs/figures/bench.png; with --quick nothing is drawn")
     options = parser.parse_args(argv)
-    output, plot = options.output, options.plot
-    if not options.quick:
-        output, plot = (
-            output or ROOT / "docs" / "results" / "render.md",
-            plot or ROOT / "docs" / "figures" / "bench.png",
-        )
+    output = options.output or (None if options.quick else ROOT / "docs" / "results" / "render.md")
     plan = QUICK if options.quick else GPU if options.gpu_sizes or jax.default_backend() != "cpu" else FULL
-    if options.skip_largest:
-        plan = plan._replace(growth=[size for size in plan.growth if size != LARGEST])
-    text = measure(plan, plot, " ".join(["python -m benchmarks.render.bench_render", *argv]))
+    text = measure(plan, " ".join(["python -m benchmarks.render.bench_render", *argv]))
     print(text)
     if output:
         write_section(output, text, "bench_render")

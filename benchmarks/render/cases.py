@@ -1,4 +1,4 @@
-"""What is timed: losses, gradients and images by any renderer of one signature, and the arithmetic that they need."""
+"""What is timed along rays: losses, gradients and images by any renderer of one signature."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from benchmarks.measure import Rates
 from fm_render import Mixture, Rays, render
 from fmb.fit.losses import relative_depth_loss, silhouette_cross_entropy
 
@@ -22,27 +21,6 @@ class Batch(NamedTuple):
     rays: Rays
     silhouette: Float[Array, " ray"]
     depth: Float[Array, " ray"]
-
-
-class Work(NamedTuple):
-    """Arithmetic per (component, ray) pair; a multiply-add is two. Comparisons and selections are not counted."""
-
-    flop: int
-    division: int
-    exponential: int
-
-    def least(self, rates: Rates) -> float:
-        """Nanoseconds that it takes if every unit is always busy, one kind after the other."""
-        return self.flop / rates.flop + self.division / rates.division + self.exponential / rates.exponential
-
-
-# Counted by hand in fm_render.py, for the density and the gradient of the mixture alone.
-# Forward: L^T o and L^T d, 18; q, 3; u.u and u.q, 10; q - t u, 6; its square, 5; s, 2; t from the camera, 1; sum, 1.
-FORWARD = Work(flop=46, division=1, exponential=1)
-# Backward: exp(s) times the slope of the loss, 1; u, q and t once more, 31; the weights g t + h and (g t + 2 h) t, 5;
-# each of three weights times the 10, 12 and 6 different products of (1, o) and d, summed over rays, 56; sum of g, 1.
-BACKWARD = Work(flop=94, division=2, exponential=0)
-BOTH = Work(*(a + b for a, b in zip(FORWARD, BACKWARD, strict=True)))
 
 
 def shown(outputs: tuple[str, ...], renderer: Callable, mixture: Mixture, batch: Batch) -> tuple[Array, ...]:

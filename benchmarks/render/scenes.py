@@ -13,6 +13,7 @@ from jax import Array
 from scipy.spatial import cKDTree
 
 from benchmarks.render.cases import Batch
+from benchmarks.render.methods import Scene
 from fm_render import Mixture, Rays
 from fmb.fields.mixtures import fit_gmm
 from fmb.files.meshes import read_mesh
@@ -51,6 +52,13 @@ def scattered_mixture(mesh: trimesh.Trimesh, fitted: Mixture, count: int) -> Mix
 def image(mesh: trimesh.Trimesh, height: int, width: int) -> Batch:
     """One view, row by row."""
     return _seen(mesh, _cameras(1, height, width), (height, width))
+
+
+def scene(mesh: trimesh.Trimesh, height: int, width: int) -> Scene:
+    """The view of `image`, with its camera."""
+    cameras, seen = _cameras(1, height, width), image(mesh, height, width)
+    silhouette, depth = (x.reshape(1, height, width) for x in (seen.silhouette, seen.depth))
+    return Scene(single(cameras), seen.rays, silhouette, depth)
 
 
 def posed_rays(height: int, width: int, pose: Array) -> Rays:

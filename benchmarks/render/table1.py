@@ -10,12 +10,13 @@ from functools import partial
 
 import jax.numpy as jnp
 
+from benchmarks.markdown import table
 from benchmarks.measure import Timing, interleaved, machine
-from benchmarks.render.bench_render import COMPONENTS, POSE_STEP
+from benchmarks.render.bench_render import COMPONENTS
 from benchmarks.render.cases import pose_gradient, shown
+from benchmarks.render.methods import POSE_STEP
 from benchmarks.render.report import time_of
 from benchmarks.render.scenes import default_mesh, fitted_mixture, image, posed_rays
-from benchmarks.study import table
 from fm_render import render
 
 SIZES = ((60, 80), (120, 160))  # height, width

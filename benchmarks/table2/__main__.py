@@ -18,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.markdown import table
 from benchmarks.render import table1
-from benchmarks.study import Rows, find_meshes, provenance, runnable, study, table, told
+from benchmarks.study import Rows, find_meshes, provenance, runnable, study, told
 from benchmarks.study import flags as common_flags
 from benchmarks.table2 import pictures
 from benchmarks.table2.methods import COMPONENTS, FIDELITY, METHODS, OURS

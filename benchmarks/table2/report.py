@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.study import Rows, chosen, methods_of, number, table
+from benchmarks.markdown import number, table
+from benchmarks.study import Rows, chosen, methods_of
 from benchmarks.table2.methods import METHODS, OURS
 from benchmarks.table2.runs import SUCCESS
 from benchmarks.table2.scenes import CLEAN, NOISY

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.study import Rows, chosen, table
+from benchmarks.markdown import table
+from benchmarks.study import Rows, chosen
 from benchmarks.table3.methods import OURS, Settings
 from benchmarks.table3.report import spread
 from benchmarks.table3.runs import Run

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.study import Rows, chosen, methods_of, table
+from benchmarks.markdown import table
+from benchmarks.study import Rows, chosen, methods_of
 from benchmarks.table3.methods import METHODS, OURS
 from benchmarks.table3.runs import CLEAN
 

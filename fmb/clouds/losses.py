@@ -142,6 +142,11 @@ def surface_area(value: Float[Array, " point"]) -> Float[Array, ""]:
     return jnp.mean(jnp.exp(-AREA_SHARPNESS * jnp.abs(value)))
 
 
+def misplaced(value: Float[Array, " place"], depth: Float[Array, " place"]) -> Float[Array, ""]:
+    """Mean length by which places lie less deep in the surface than `depth`, or less far outside where that is < 0."""
+    return jnp.mean(jnp.maximum(jnp.abs(depth) + jnp.sign(depth) * value, 0.0))
+
+
 def pull_distance(
     value: Float[Array, " point"],
     slope: Float[Array, "point 3"],

@@ -11,6 +11,7 @@ from fmb.clouds.losses import (
     closest_distance,
     eikonal,
     implicit_distance,
+    misplaced,
     pull_distance,
     surface_area,
     surface_distance,
@@ -27,6 +28,8 @@ class Batch(NamedTuple):
     everywhere: Float[Array, "everywhere 3"]  # in the whole domain
     surface: Float[Array, "surface 3"]  # of the field, as it was when the chunk began
     neighbours: Float[Array, "surface near 3"]  # of the cloud to those
+    places: Float[Array, "place 3"]  # that are surely inside or outside
+    depth: Float[Array, " place"]  # of each, at least; negative outside
 
 
 class Weights(NamedTuple):
@@ -35,6 +38,7 @@ class Weights(NamedTuple):
     surface: float
     eikonal: float
     area: float
+    body: float = 0.0
     distance: str = "implicit"
 
 
@@ -55,11 +59,18 @@ def igr(field: Field, batch: Batch, weights: Weights) -> Terms:
 
 
 def diff_cd(field: Field, batch: Batch, weights: Weights) -> Terms:
-    """IGR's terms, and the distance of the surface from the points: a surface far from all of them shrinks away."""
+    """IGR's terms, and the distance of the surface from the points: a surface far from all of them shrinks away.
+
+    Except where it shuts a hollow: a lid has nothing to shrink to. What the cloud surely leaves out opens it.
+    """
     terms = igr(field, batch, weights)
     near, back = terms["points_to_surface"], surface_distance(field, batch.surface, batch.neighbours)
     both = (near + weights.surface * back) / (1.0 + weights.surface)
-    return terms | {"loss": terms["loss"] - near + both, "surface_to_points": back}
+    terms |= {"loss": terms["loss"] - near + both, "surface_to_points": back}
+    if not weights.body:
+        return terms
+    wrong = misplaced(field(batch.places), batch.depth)
+    return terms | {"loss": terms["loss"] + weights.body * wrong, "misplaced": wrong}
 
 
 def neural_pull(field: Field, batch: Batch, weights: Weights) -> Terms:
@@ -76,12 +87,13 @@ class Method(NamedTuple):
     terms: Callable[[Field, Batch, Weights], Terms]
     eikonal: float
     area: float
+    body: float
     needs: tuple[str, ...]
 
 
 LOSSES: dict[str, Method] = {
-    "diff_cd": Method(diff_cd, 0.1, 0.0, ("points", "local", "everywhere", "surface")),
-    "igr": Method(igr, 0.1, 0.0, ("points", "local", "everywhere")),
-    "siren": Method(igr, 0.1, 0.33, ("points", "local", "everywhere")),
-    "neural_pull": Method(neural_pull, 0.0, 0.0, ("local", "nearest")),
+    "diff_cd": Method(diff_cd, 0.1, 0.0, 3.0, ("points", "local", "everywhere", "surface", "places")),
+    "igr": Method(igr, 0.1, 0.0, 0.0, ("points", "local", "everywhere")),
+    "siren": Method(igr, 0.1, 0.33, 0.0, ("points", "local", "everywhere")),
+    "neural_pull": Method(neural_pull, 0.0, 0.0, 0.0, ("local", "nearest")),
 }

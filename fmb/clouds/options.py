@@ -40,6 +40,9 @@ class PointsOptions:
     surface_weight: float = option(
         1.0, "diff_cd: weight of surface to points beside points to surface", at_least=0, at_most=1e6
     )
+    body_weight: float = option(
+        -1.0, "diff_cd: weight of places that are surely inside or outside (-1: 3)", at_least=-1, at_most=1e6
+    )
     save_every: int = option(0, "Steps between checkpoints (0: a twentieth of all)", at_least=0, at_most=10**7)
     surface_resolution: int = option(128, "Grid cells along the longest side", at_least=16, at_most=1024)
     sample_points: int = option(20_000, "Points taken where a mesh is given", at_least=100, at_most=10**7)

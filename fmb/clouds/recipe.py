@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from fm_render import Mixture
+from fmb.clouds.enclosure import enclose
 from fmb.clouds.evidence import examine
 from fmb.clouds.methods import LOSSES, Batch, Weights
 from fmb.clouds.options import AUTO, PointsOptions
@@ -97,6 +98,7 @@ def weights_of(options: PointsOptions, noise: float = 0.0) -> Weights:
     chosen = (
         smoother * method.eikonal if options.eikonal_weight < 0 else options.eikonal_weight,
         method.area if options.area_weight < 0 else options.area_weight,
+        method.body if options.body_weight < 0 else options.body_weight,
     )
     return Weights(options.surface_weight, *chosen, options.distance)
 
@@ -115,7 +117,9 @@ def fit_network(
     """
     streams, evidence = _streams(generator), examine(points, np.random.default_rng(0))
     points, weights = points[evidence.kept], weights_of(options, evidence.noise)
-    target = make_target(smoothed(points, evidence) if options.smooth else points)
+    points = smoothed(points, evidence) if options.smooth else points
+    body = enclose(points, evidence, streams(0)) if weights.body else None
+    target = make_target(points, evidence.noise, body)
     course, history = begin(start_network(_shape(options), streams(0))), {}
     if hooks.begun is not None:
         course, history = restored(hooks.begun, options)

@@ -8,11 +8,13 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 from trimesh.sample import sample_surface
 
+from fmb.clouds.enclosure import Enclosure, certain_places
 from fmb.clouds.methods import Batch
 
 SPREAD_NEIGHBOUR, SPREAD_SHARE = 50, 0.2  # local samples spread by this share of the distance to that neighbour
 DOMAIN = 0.8  # half the side of the cube that holds all samples; the cloud's box has half a longest side of 0.5
 EVERYWHERE = 8  # one sample everywhere to so many local ones
+PLACES = 4  # one certain place to so many points
 CANDIDATES = 4  # neighbours in the cloud of each point of the surface, of which each step takes the nearest
 
 
@@ -22,13 +24,15 @@ class Target(NamedTuple):
     points: Float[np.ndarray, "point 3"]
     spread: Float[np.ndarray, " point"]
     tree: cKDTree
+    noise: float
+    enclosure: Enclosure | None  # None: nothing is said of inside and outside
 
 
-def make_target(points: Float[np.ndarray, "point 3"]) -> Target:
-    """The target of a normalised cloud."""
+def make_target(points: Float[np.ndarray, "point 3"], noise: float = 0.0, body: Enclosure | None = None) -> Target:
+    """The target of a normalised cloud with that noise, and what it encloses, if that is wanted."""
     tree = cKDTree(points)
     distance = tree.query(points, min(SPREAD_NEIGHBOUR + 1, len(points)), workers=-1)[0][:, -1]
-    return Target(points, SPREAD_SHARE * distance, tree)
+    return Target(points, SPREAD_SHARE * distance, tree, noise, body)
 
 
 def draw_batches(
@@ -52,6 +56,10 @@ def draw_batches(
         on_surface = np.asarray(sample_surface(surface, steps * (count // 2), seed=generator)[0])
         on_surface = generator.permutation(on_surface).reshape(steps, -1, 3)
         near = target.points[target.tree.query(on_surface, CANDIDATES, workers=-1)[1]]
+    place, depth = nothing, np.zeros((steps, 0))
+    if "places" in needs and target.enclosure is not None:
+        certain = certain_places(target.enclosure, target.noise, steps * (count // PLACES), generator)
+        place, depth = certain.place.reshape(steps, -1, 3), certain.depth.reshape(steps, -1)
     parts = {"points": target.points[rows], "local": local, "everywhere": everywhere}
     parts = {name: part if name in needs else nothing for name, part in parts.items()}
-    return Batch(parts["points"], parts["local"], nearest, parts["everywhere"], on_surface, near)
+    return Batch(parts["points"], parts["local"], nearest, parts["everywhere"], on_surface, near, place, depth)

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from fmb.config import declared
-from fmb.options import Option
+from fmb.config import Config, declared
+from fmb.options import NONE, Option
 
 
 class Task(NamedTuple):
@@ -121,6 +121,12 @@ TASKS = {
         own=(("--method", "points_method"),),
     ),
 }
+
+
+def draws_mesh(config: Config) -> bool:
+    """Whether the task begins with pictures of a mesh by OpenGL."""
+    drawn = config.capture.data == NONE and config.rendering.ground_truth != "raycast"
+    return config.task == "shape" and drawn and not config.check_cameras
 
 
 def subjects(*tasks: Task) -> tuple[str, ...]:

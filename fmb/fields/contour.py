@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import trimesh
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from scipy.ndimage import maximum_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -110,7 +110,11 @@ def tidy(mesh: trimesh.Trimesh, smallest: float = 0.0) -> trimesh.Trimesh:
 def _halved(
     field: Field, grid: Grid, levels: tuple[float, float], last: bool, on_progress: OnProgress = unwatched
 ) -> Grid:
-    """The grid with half its spacing; a node far from the levels takes the value of a node beside it."""
+    """The grid with half its spacing; a node far from the levels takes the value of a node beside it.
+
+    The finest nodes are evaluated where the surface leads, from cell to cell. That is half of the nodes that may be
+    near; meshes of 14 models were the same.
+    """
     low, high = grid.value[:-1, :-1, :-1], grid.value[:-1, :-1, :-1]
     cells = low.shape
     for corner in np.ndindex(2, 2, 2):
@@ -119,10 +123,48 @@ def _halved(
     # a plate thinner than a cell shows only in the cells beside it; the finest cells need no such margin
     spread = high - low if last else maximum_filter(high - low, size=3)
     near = (low - spread <= levels[1]) & (high + spread >= levels[0])
-    near = near.repeat(2, 0).repeat(2, 1).repeat(2, 2)
-    node = np.zeros(tuple(n + 1 for n in near.shape), bool)
-    for corner in np.ndindex(2, 2, 2):
-        node[tuple(slice(c, c + n) for c, n in zip(corner, near.shape, strict=True))] |= near
+    first = near & _meets(low, high, levels) if last else near
     value = grid.value.repeat(2, 0).repeat(2, 1).repeat(2, 2)[:-1, :-1, :-1]
-    value[node] = _evaluated(field, grid.origin + grid.spacing / 2 * np.argwhere(node), on_progress)
-    return Grid(value, grid.origin, grid.spacing / 2)
+    finer = Grid(np.full(value.shape, np.nan), grid.origin, grid.spacing / 2)
+    todo, others = _halves(first), _halves(near & ~first)
+    while len(todo):
+        _evaluate(field, finer, todo, on_progress)
+        reached = _meets(*_known_range(finer.value, others), levels)
+        todo, others = others[reached], others[~reached]
+    return finer._replace(value=np.where(np.isnan(finer.value), value, finer.value))
+
+
+def _meets(low: np.ndarray, high: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
+    return (low <= levels[1]) & (high >= levels[0])
+
+
+def _halves(chosen: Bool[np.ndarray, "x y z"]) -> Int[np.ndarray, " cell"]:
+    """The cells of half the size in the chosen ones, each by the place of its lowest node in the finer grid."""
+    cells = chosen.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    return np.flatnonzero(np.pad(cells, ((0, 1),) * 3))
+
+
+def _corners(shape: tuple[int, ...]) -> Int[np.ndarray, "8"]:
+    """How far the nodes of a cell lie behind its lowest one."""
+    return np.ravel_multi_index(np.indices((2, 2, 2)).reshape(3, -1), shape)
+
+
+def _evaluate(field: Field, grid: Grid, cells: Int[np.ndarray, " cell"], on_progress: OnProgress) -> None:
+    """Fills in what is not yet known (NaN) of the cells' nodes."""
+    wanted, value = np.zeros(grid.value.size, bool), grid.value.reshape(-1)
+    for corner in _corners(grid.value.shape):
+        wanted[cells + corner] = True
+    place = np.flatnonzero(wanted & np.isnan(value))
+    points = grid.origin + grid.spacing * np.stack(np.unravel_index(place, grid.value.shape), axis=1)
+    value[place] = _evaluated(field, points, on_progress)
+
+
+def _known_range(
+    value: Float[np.ndarray, "x y z"], cells: Int[np.ndarray, " cell"]
+) -> tuple[Float[np.ndarray, " cell"], Float[np.ndarray, " cell"]]:
+    """The least and the largest known value at the nodes of each cell, NaN where none is known."""
+    low = high = np.full(len(cells), np.nan)
+    for corner in _corners(value.shape):
+        there = value.reshape(-1)[cells + corner]
+        low, high = np.fmin(low, there), np.fmax(high, there)
+    return low, high

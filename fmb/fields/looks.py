@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from fm_render import Mixture, Settings, dot, intersect_linear, render, residual, whiten
+from fm_render import Mixture, Settings, passes, render_views
 from fmb.fields.metaballs import HALF_OPAQUE
 from fmb.geometry.cameras import Cameras, pixel_rays
 from fmb.geometry.metrics import cross_entropy, depth_mae, iou
@@ -18,7 +18,7 @@ from fmb.geometry.views import FOREGROUND, Images, Views
 
 @partial(jax.jit, static_argnums=2)
 def _look_once(mixture: Mixture, cameras: Cameras, image_size: tuple[int, int], settings: Settings):
-    sight = render(mixture, pixel_rays(cameras, *image_size), settings=settings)
+    sight = render_views(mixture, cameras, image_size, settings=settings)
     return sight.alpha, sight.depth
 
 
@@ -69,10 +69,9 @@ SAMPLES, HALVINGS = 160, 12  # samples of that stretch, 1/40 scale apart; bisect
 @partial(jax.jit, static_argnums=(2, 3))
 def _first_crossing(mixture: Mixture, cameras: Cameras, height: int, width: int) -> Float[Array, " ray"]:
     rays = jax.tree.map(lambda x: x.reshape(-1, 3).T, pixel_rays(cameras, height, width))
-    pairs = whiten(mixture, *rays)
-    place, rate = intersect_linear(pairs), dot(pairs.direction, pairs.direction)
-    rest = residual(pairs, place)
-    peak = mixture.log_weight[:, None] - dot(rest, rest) / 2
+    passed = passes(mixture, *rays)
+    place, rate = passed.closest, passed.rate
+    peak = mixture.log_weight[:, None] - passed.square / 2
 
     def field(distance: Array) -> Array:
         return HALF_OPAQUE - jax.nn.logsumexp(peak - rate * (distance[None] - place) ** 2 / 2, axis=0)

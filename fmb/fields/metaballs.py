@@ -14,11 +14,11 @@ from jaxtyping import Float, Int
 
 from fm_render import Mixture, Vector, choose, dot, lower, transposed
 from fmb.fields.contour import Grid, contour, extract_surface, sample_field, tidy
-from fmb.fields.field import Field, OnProgress, unwatched
+from fmb.fields.field import Field, OnProgress, _evaluated, unwatched
 from fmb.fields.mixtures import covariance
 from fmb.fields.options import MeshOptions
 from fmb.geometry.cameras import ANY_ARRAY
-from fmb.geometry.ground_truth import render_ground_truth
+from fmb.geometry.ground_truth import cast_silhouettes
 from fmb.geometry.metrics import iou
 from fmb.geometry.views import Views, select_views
 
@@ -158,7 +158,8 @@ def density_field(mixture: Mixture, level: float) -> Field:
 def hull_field(mixture: Mixture, level: float) -> Field:
     """The field whose zero is where the AGAINST-th smallest density of the lines through a point is `level`."""
     mixture, level = _arrays(mixture, level)
-    return Partial(hull_density, mixture, jnp.asarray(spread_directions(DIRECTIONS), mixture.mean.dtype), level)
+    directions = jax.device_put(np.asarray(spread_directions(DIRECTIONS), mixture.mean.dtype))
+    return Partial(hull_density, mixture, directions, level)
 
 
 FIELDS = {"density": density_field, "hull": hull_field}
@@ -183,7 +184,7 @@ def mixture_box(mixture: Mixture, level: float) -> tuple[Float[np.ndarray, "3"],
     square = 2.0 * (log_weight + np.log(len(log_weight) / level))  # one of them must reach its share
     if not np.any(square > 0.0):
         raise ValueError(f"no surface: no component is as dense as {level / len(log_weight):.3g}; it needs more weight")
-    deviation = np.sqrt(np.diagonal(np.asarray(covariance(mixture), float), axis1=1, axis2=2))
+    deviation = np.sqrt(np.diagonal(covariance(mixture), axis1=1, axis2=2))
     reach = np.sqrt(np.maximum(square, 0.0))[:, None] * deviation
     mean, dense = np.asarray(mixture.mean, float), square > 0.0
     return (mean - reach)[dense].min(axis=0), (mean + reach)[dense].max(axis=0)
@@ -231,8 +232,8 @@ def best_level(mixture: Mixture, kind: str, views: Views) -> float:
 
 def mesh_iou(mesh: trimesh.Trimesh, views: Views) -> float:
     """Agreement (IoU) of the mesh's silhouettes, by ray casting, with those of the views."""
-    seen = render_ground_truth(mesh, views.cameras, views.silhouette.shape[1:], "raycast").views
-    return iou(seen.silhouette, views.silhouette, views.valid)
+    seen = cast_silhouettes(mesh, views.cameras, views.silhouette.shape[1:])
+    return iou(seen, views.silhouette, views.valid)
 
 
 def decimate(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
@@ -263,9 +264,15 @@ def vertex_colors(
     mixture: Mixture, color: Float[ANY_ARRAY, "mixture 3"], points: Float[np.ndarray, "point 3"]
 ) -> Float[np.ndarray, "point 3"]:
     """Colours at points, 0 to 1: the mean of the components' colours, weighted by their densities there."""
-    mixture, points = _arrays(mixture, points)
+    return _evaluated(Partial(blended_color, *_arrays(mixture, color)), points)
+
+
+def blended_color(
+    mixture: Mixture, color: Float[Array, "mixture 3"], points: Float[Array, "point 3"]
+) -> Float[Array, "point 3"]:
+    """The mean of the components' colours, weighted by their densities at each point."""
     weight = jax.nn.softmax(component_log_density(mixture, offsets(mixture, points)), axis=0)
-    return np.asarray(jnp.einsum("kp,kc->pc", weight, jnp.asarray(color, weight.dtype), precision="highest"))
+    return jnp.einsum("kp,kc->pc", weight, color, precision="highest")
 
 
 def _level_iou(grid: Grid, level: float, views: Views) -> float:
@@ -277,6 +284,10 @@ def _level_iou(grid: Grid, level: float, views: Views) -> float:
 
 
 def _arrays(mixture: Mixture, other: float | np.ndarray) -> tuple[Mixture, Array]:
-    """The mixture and a level or points in the precision that JAX works in, whatever files gave."""
+    """The mixture and a level or colours in the precision that JAX works in, whatever files gave."""
     dtype = jnp.result_type(float)
-    return Mixture(*(jnp.asarray(x, dtype) for x in mixture)), jnp.asarray(other, dtype)
+
+    def placed(x: Array | np.ndarray | float) -> Array:
+        return jnp.asarray(x, dtype) if isinstance(x, Array) else jax.device_put(np.asarray(x, dtype))
+
+    return jax.tree.map(placed, (mixture, other))

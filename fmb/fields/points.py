@@ -1,12 +1,13 @@
 """Points of a mixture: in its volume, with its own density, or on its surface, as cameras see it."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from fm_render import Mixture, Rays, Rendering, render
+from fm_render import Mixture, Rendering, render_views
 from fmb.fields.mixtures import sample_mixture
 from fmb.geometry.cameras import ANY_ARRAY, Cameras, pixel_rays
 from fmb.geometry.frames import Frame
@@ -46,10 +47,8 @@ def surface_points(
     """
     clouds = []
     for view in range(len(cameras.intrinsics)):
-        rays = pixel_rays(
-            jax.tree.map(lambda x, v=view: np.asarray(x[v : v + 1], mixture.mean.dtype), cameras), *image_size
-        )
-        seen = _look(mixture, rays, color)
+        camera = jax.tree.map(lambda x, v=view: np.asarray(x[v : v + 1], mixture.mean.dtype), cameras)
+        rays, seen = pixel_rays(camera, *image_size), _look(mixture, camera, image_size, color)
         shown = np.asarray(seen.alpha) > SURFACE_ALPHA
         point = np.asarray(rays.origin + seen.depth[..., None] * rays.direction)
         images = (point, seen.normal, seen.color)
@@ -65,7 +64,9 @@ def cloud_to_world(cloud: Cloud, frame: Frame) -> Cloud:
     return cloud._replace(point=frame.to_world(cloud.point))
 
 
-@jax.jit
-def _look(mixture: Mixture, rays: Rays, color: ANY_ARRAY | None) -> Rendering:
+@partial(jax.jit, static_argnums=2)
+def _look(mixture: Mixture, cameras: Cameras, image_size: tuple[int, int], color: ANY_ARRAY | None) -> Rendering:
     outputs = ("alpha", "depth", "normal")
-    return render(mixture, rays, outputs=outputs if color is None else (*outputs, "color"), color=color)
+    return render_views(
+        mixture, cameras, image_size, outputs=outputs if color is None else (*outputs, "color"), color=color
+    )

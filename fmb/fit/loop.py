@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
+from fmb.fit.history import History as History
 from fmb.fit.options import FitOptions
 from fmb.fit.programs import announce
 from fmb.fit.schedules import Pace, begin_pace, progress, rate, see, stall_window
@@ -166,12 +167,3 @@ def _check_finite(loss: Float[np.ndarray, " step"], parameters: Any, start: int)
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(parameters)):
         last = start + len(loss) - 1
         raise FloatingPointError(f"the parameters are not finite after step {last}; try a smaller initial_lr")
-
-
-class History(NamedTuple):
-    """The course of a fit; NaN where something was not measured at a step."""
-
-    step: np.ndarray
-    loss: np.ndarray
-    learning_rate: np.ndarray
-    novel_loss: np.ndarray | None = None

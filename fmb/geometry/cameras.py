@@ -5,25 +5,19 @@ centre of pixel (0, 0) at (0.5, 0.5), so that the middle of the image is (width 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from fm_render import Rays
+from fm_render import Cameras, Rays
 
 ANY_ARRAY = Array | np.ndarray
 PARALLEL_SINE = 1e-6  # where the sine of the angle to `up` is smaller, `up` cannot decide the roll
-
-
-class Cameras(NamedTuple):
-    """A batch of pinhole cameras; `world_from_camera` maps camera axes to the world."""
-
-    world_from_camera: Float[ANY_ARRAY, "view 4 4"]
-    intrinsics: Float[ANY_ARRAY, "view 3 3"]
 
 
 def pinhole_intrinsics(height: int, width: int, vfov_degrees: float) -> Float[np.ndarray, "3 3"]:
@@ -105,6 +99,7 @@ def orbit_cameras(
     return Cameras(look_at(position, np.zeros(3), up), np.tile(intrinsics, (count, 1, 1)))
 
 
+@partial(jax.jit, static_argnums=(1, 2))
 def pixel_rays(cameras: Cameras, height: int, width: int) -> Rays:
     """Rays through the pixel centres, [view, height, width, 3], in world axes.
 

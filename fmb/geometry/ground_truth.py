@@ -5,13 +5,8 @@ own: it starts while this one does other work, and a driver that crashes does no
 """
 
 import io
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
 
@@ -21,6 +16,7 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from jaxtyping import Float
 
+from fmb.geometry import opengl
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.frames import Frame
 from fmb.geometry.views import Views
@@ -30,9 +26,6 @@ GREY = 0.75  # colour of a surface that has none
 AMBIENT = 0.1  # share of the light that comes from everywhere; the rest comes from the camera
 GAMMA = 2.2  # of colours in files and pictures; light is added up in linear values
 CREASE_COSINE = 0.7  # edges sharper than about 45 degrees are not shaded smooth
-OPENGL_PLATFORMS = ("egl", "osmesa")
-OPENGL_SCRIPT = Path(__file__).with_name("opengl_process.py")
-OPENGL_SECONDS = 60.0  # after these, and one more a view, a driver counts as hanging
 
 
 class Triangles(NamedTuple):
@@ -113,13 +106,23 @@ def render_ground_truth(
     return start_ground_truth(mesh, cameras, image_size, backend).result()
 
 
+def cast_silhouettes(
+    mesh: trimesh.Trimesh, cameras: Cameras, image_size: tuple[int, int]
+) -> Float[np.ndarray, "view height width"]:
+    """The silhouettes alone of a mesh, those of "raycast": half the time."""
+    frame = _unit_ball(mesh)
+    cameras = frame.cameras_to_canonical(Cameras(*(np.asarray(field, float) for field in cameras)))
+    scene = _embree_scene(frame.to_canonical(np.asarray(mesh.vertices, float)), np.asarray(mesh.faces))
+    seen = [_first_faces(scene, *_view_rays(*camera, image_size)) >= 0 for camera in zip(*cameras, strict=True)]
+    return np.stack(seen).reshape(-1, *image_size).astype(np.float32)
+
+
 def cast_rays(surface: Triangles, cameras: Cameras, image_size: tuple[int, int]) -> Callable[[], BackendImages]:
     """A function that draws: the first hits of the rays through the pixel centres, by Embree, without OpenGL."""
 
     def draw() -> BackendImages:
-        scene = EmbreeScene(robust=True)  # robust: no ray passes between two triangles with a common edge
         corners = surface.position.reshape(-1, 3)
-        TriangleMesh(scene, corners.astype(np.float32), np.arange(len(corners), dtype=np.int32).reshape(-1, 3))
+        scene = _embree_scene(corners, np.arange(len(corners)).reshape(-1, 3))
         views = [_cast_view(scene, surface, pose, matrix, image_size) for pose, matrix in zip(*cameras, strict=True)]
         return BackendImages(*(np.stack(field) for field in zip(*views, strict=True)))
 
@@ -144,13 +147,11 @@ def start_pyrender(surface: Triangles, cameras: Cameras, image_size: tuple[int, 
         ambient=AMBIENT,
         headlight=(1.0 - AMBIENT) * np.pi,  # a white surface that faces the light reflects 1 / pi of it
     )
-    chosen = os.environ.get("PYOPENGL_PLATFORM")
-    platforms = (chosen,) if chosen else OPENGL_PLATFORMS
     reply: Future[bytes] = Future()
 
     def work() -> None:
         try:
-            reply.set_result(_run_opengl(request.getvalue(), platforms, OPENGL_SECONDS + len(near)))
+            reply.set_result(opengl.ask(request.getvalue(), len(near)))
         except (ValueError, OSError) as error:
             reply.set_exception(error)
         finally:
@@ -194,15 +195,31 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.where(length > 0.0, length, 1.0)
 
 
-def _cast_view(
-    scene: EmbreeScene, surface: Triangles, pose: np.ndarray, intrinsics: np.ndarray, image_size: tuple[int, int]
-) -> BackendImages:
+def _embree_scene(vertices: np.ndarray, faces: np.ndarray) -> EmbreeScene:
+    scene = EmbreeScene(robust=True)  # robust: no ray passes between two triangles with a common edge
+    TriangleMesh(scene, vertices.astype(np.float32), faces.astype(np.int32))
+    return scene
+
+
+def _view_rays(pose: np.ndarray, intrinsics: np.ndarray, image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Origins and directions [ray, 3] through the pixel centres, in float64."""
     height, width = image_size
     column, row = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     pixel = np.stack([column, row, np.ones_like(row)], axis=-1)
     direction = pixel.reshape(-1, 3) @ np.linalg.inv(intrinsics).T @ pose[:3, :3].T
-    origin = np.broadcast_to(pose[:3, 3], direction.shape)
-    face = scene.run(origin.astype(np.float32), direction.astype(np.float32))
+    return np.broadcast_to(pose[:3, 3], direction.shape), direction
+
+
+def _first_faces(scene: EmbreeScene, origin: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Index of the first face that each ray meets, -1 for none."""
+    return scene.run(origin.astype(np.float32), direction.astype(np.float32))
+
+
+def _cast_view(
+    scene: EmbreeScene, surface: Triangles, pose: np.ndarray, intrinsics: np.ndarray, image_size: tuple[int, int]
+) -> BackendImages:
+    origin, direction = _view_rays(pose, intrinsics, image_size)
+    face = _first_faces(scene, origin, direction)
     hit = face >= 0
     depth, weight = _plane_hit(surface.position[face[hit]], origin[hit], direction[hit])
     normal = _unit(np.einsum("rc,rci->ri", weight, surface.normal[face[hit]]))
@@ -212,7 +229,7 @@ def _cast_view(
     images.depth[hit] = depth
     light = shade * np.einsum("rc,rci->ri", weight, surface.color[face[hit]])
     images.color[hit] = np.clip(light, 0.0, 1.0) ** (1.0 / GAMMA)
-    return BackendImages(images.depth.reshape(height, width), images.color.reshape(height, width, 3))
+    return BackendImages(images.depth.reshape(image_size), images.color.reshape(*image_size, 3))
 
 
 def _plane_hit(corner: np.ndarray, origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -226,30 +243,6 @@ def _plane_hit(corner: np.ndarray, origin: np.ndarray, direction: np.ndarray) ->
     weight_third = np.sum(first * turned, axis=-1) / height
     weight = np.stack([1.0 - weight_second - weight_third, weight_second, weight_third], axis=-1)
     return np.sum(offset * across, axis=-1) / height, weight
-
-
-def _run_opengl(request: bytes, platforms: tuple[str, ...], seconds: float) -> bytes:
-    reasons = []
-    for platform in platforms:
-        environment = {**os.environ, "PYOPENGL_PLATFORM": platform}
-        # -P: Python must not look for modules in the folder of the script first
-        command = [sys.executable, "-P", str(OPENGL_SCRIPT)]
-        try:
-            done = subprocess.run(command, input=request, capture_output=True, env=environment, timeout=seconds)
-        except subprocess.TimeoutExpired:
-            reasons.append(f"{platform}: no picture after {seconds:.0f} s")
-            continue
-        if done.returncode == 0:
-            return done.stdout
-        reasons.append(f"{platform}: {_reason(done)}")
-    raise ValueError(f"pyrender cannot draw here ({'; '.join(reasons)})")
-
-
-def _reason(done: subprocess.CompletedProcess) -> str:
-    if done.returncode < 0:
-        return f"ended by {signal.Signals(-done.returncode).name}"
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"exit code {done.returncode}"
 
 
 def _read_reply(reply: Future) -> BackendImages:

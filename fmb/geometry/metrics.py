@@ -4,12 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 import trimesh
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.spatial import cKDTree
 from trimesh.sample import sample_surface
 
 from fmb.geometry.cameras import ANY_ARRAY
-from fmb.geometry.views import foreground
+from fmb.geometry.images import foreground
+from fmb.geometry.images import view_ious as view_ious
 
 ALPHA_MARGIN = 1e-6  # the paper clips alpha to [1e-6, 1 - 1e-6] before it reports figures
 
@@ -49,18 +50,6 @@ def iou(
     rendered, observed = foreground(alpha), foreground(silhouette)
     union = np.count_nonzero(rendered | observed)
     return float(np.count_nonzero(rendered & observed) / union) if union else 1.0
-
-
-def view_ious(
-    alpha: Float[ANY_ARRAY, "view height width"],
-    silhouette: Float[ANY_ARRAY, "view height width"],
-    valid: Bool[ANY_ARRAY, "view height width"] | None = None,
-) -> Float[np.ndarray, " view"]:
-    """Intersection over union in each view, over its valid pixels; 1 where both are empty."""
-    counted = True if valid is None else np.asarray(valid)
-    rendered, observed = (np.asarray(foreground(image)) & counted for image in (alpha, silhouette))
-    both, union = (np.count_nonzero(x, axis=(1, 2)) for x in (rendered & observed, rendered | observed))
-    return np.where(union > 0, both / np.maximum(union, 1), 1.0)
 
 
 def depth_mae(
@@ -144,7 +133,7 @@ def chamfer_distance(points: Float[ANY_ARRAY, "point 3"], reference: Float[ANY_A
 
     Raises ValueError if a cloud is empty.
     """
-    there, back = _nearest(points, reference)
+    (there, _), (back, _) = _nearest(points, reference)
     return float(0.5 * (there.mean() + back.mean()))
 
 
@@ -153,7 +142,7 @@ def hausdorff_distance(points: Float[ANY_ARRAY, "point 3"], reference: Float[ANY
 
     Raises ValueError if a cloud is empty.
     """
-    there, back = _nearest(points, reference)
+    (there, _), (back, _) = _nearest(points, reference)
     return float(max(there.max(), back.max()))
 
 
@@ -174,11 +163,12 @@ def _placed(pose: ANY_ARRAY, reference: ANY_ARRAY, points: ANY_ARRAY) -> list[np
     ]
 
 
-def _nearest(points: ANY_ARRAY, reference: ANY_ARRAY) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(points: ANY_ARRAY, reference: ANY_ARRAY) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each point the distance and the index of the nearest one in the other cloud, and the other way round."""
     points, reference = np.asarray(points, float), np.asarray(reference, float)
     if not len(points) or not len(reference):
         raise ValueError(f"clouds of {len(points)} and {len(reference)} points: neither may be empty")
-    return cKDTree(reference).query(points)[0], cKDTree(points).query(reference)[0]
+    return [cKDTree(reference).query(points), cKDTree(points).query(reference)]
 
 
 POINTS = 30_000  # on each surface
@@ -199,9 +189,10 @@ def mesh_errors(
     point, normal = _oriented(mesh, count, generator)
     other, other_normal = _oriented(reference, count, generator)
     again, _ = _oriented(reference, count, generator)
-    angles = [_angles(point, normal, other, other_normal), _angles(other, other_normal, point, normal)]
+    (there, nearest), (back, nearest_back) = _nearest(point, other)
+    angles = [_angles(normal, other_normal[nearest]), _angles(other_normal, normal[nearest_back])]
     degrees = float(np.rad2deg(np.mean(angles)))
-    return MeshErrors(chamfer_distance(point, other), chamfer_distance(again, other), degrees)
+    return MeshErrors(float(0.5 * (there.mean() + back.mean())), chamfer_distance(again, other), degrees)
 
 
 def _oriented(mesh: trimesh.Trimesh, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -211,11 +202,5 @@ def _oriented(mesh: trimesh.Trimesh, count: int, generator: np.random.Generator)
     return np.asarray(point), normal / np.linalg.norm(normal, axis=1, keepdims=True)
 
 
-def _angles(
-    point: Float[np.ndarray, "point 3"],
-    normal: Float[np.ndarray, "point 3"],
-    other: Float[np.ndarray, "other 3"],
-    other_normal: Float[np.ndarray, "other 3"],
-) -> Float[np.ndarray, " point"]:
-    nearest = cKDTree(other).query(point)[1]
-    return np.arccos(np.clip(np.sum(normal * other_normal[nearest], axis=1), -1.0, 1.0))
+def _angles(normal: Float[np.ndarray, "point 3"], other: Float[np.ndarray, "point 3"]) -> Float[np.ndarray, " point"]:
+    return np.arccos(np.clip(np.sum(normal * other, axis=1), -1.0, 1.0))

@@ -1,10 +1,11 @@
-"""Draws views of a mesh with pyrender; `fmb.geometry.ground_truth` runs this as a program in its own process.
+"""Draws views of a mesh with pyrender; `fmb.geometry.opengl` runs this as a program in its own process.
 
 It reads arrays (.npz) from standard input and writes arrays to standard output. To start quickly it imports nothing of
 this project, and of pyrender only what draws. PYOPENGL_PLATFORM must be set.
 """
 
 import ctypes
+import gc
 import importlib.util
 import io
 import os
@@ -21,8 +22,14 @@ CAMERA_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL looks along -z, w
 def main() -> None:
     """Answers one request."""
     end_with_parent()
+    gc.disable()  # it ends soon, and what it imports stays
     reply_file = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # the reply must not contain what libraries print
+    import_bare("trimesh")
+    import_bare("pyrender")
+    # what takes longest, while the request is still to come
+    from pyrender import offscreen, primitive, scene  # noqa: F401
+
     request = np.load(io.BytesIO(sys.stdin.buffer.read()))
     depth, color = draw({field: request[field] for field in request.files})
     reply = io.BytesIO()
@@ -49,8 +56,6 @@ def import_bare(package: str) -> None:
 
 def draw(request: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Depth [view, height, width], NaN for background, and colour [view, height, width, 3] in 0..255."""
-    import_bare("trimesh")
-    import_bare("pyrender")
     from pyrender import renderer as pyrender_renderer
     from pyrender.constants import RenderFlags
     from pyrender.light import DirectionalLight

@@ -9,22 +9,10 @@ from jaxtyping import Bool, Float, Int
 
 from fm_render import Rays
 from fmb.geometry.cameras import ANY_ARRAY, Cameras, pinhole_intrinsics, pixel_rays, random_cameras
+from fmb.geometry.images import FOREGROUND as FOREGROUND
+from fmb.geometry.images import Images as Images
+from fmb.geometry.images import foreground as foreground
 from fmb.geometry.options import RenderingOptions
-
-FOREGROUND = 0.5  # a pixel belongs to the object from this share or opacity on; the same everywhere
-
-
-def foreground(image: ANY_ARRAY) -> ANY_ARRAY:
-    """Where a silhouette or an opacity shows the object: from one half on."""
-    return image >= FOREGROUND
-
-
-class Images(NamedTuple):
-    """What several views show of one object; None: not known."""
-
-    alpha: Float[np.ndarray, "view height width"]  # 0 to 1
-    depth: Float[np.ndarray, "view height width"] | None = None  # along the optical axis; NaN is background
-    color: Float[np.ndarray, "view height width 3"] | None = None  # 0 to 1
 
 
 class Views(NamedTuple):

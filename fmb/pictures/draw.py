@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from fmb.fit.loop import History
-from fmb.geometry.views import Images
+from fmb.fit.history import History
+from fmb.geometry.images import Images
 from fmb.machine import DOTS_PER_INCH, UNIT, write_picture
 from fmb.pictures.sheets import BLUE, ORANGE, SEAM, Scale, Sheet, grid_columns, moving_mean, sheets_after, sheets_before
 
@@ -31,6 +31,11 @@ def draw_after(
     """Draws the last five pictures, of convergence and fit; depths have the range of the first five."""
     drawn = draw_sheets(folder, sheets_after(reference, final, depth, unit))
     return [draw_convergence(folder / "06_convergence.png", history), *drawn]
+
+
+def draw_uncertainty(folder: Path, sheet: Sheet) -> Path:
+    """Draws the picture of how sure the fit is."""
+    return draw_sheet(folder / "11_uncertainty.png", sheet)
 
 
 def draw_sheets(folder: Path, named: Mapping[str, Sheet]) -> list[Path]:

@@ -4,7 +4,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,19 +31,21 @@ class Painter:
         self.pool = ThreadPoolExecutor(1, "painter")  # only feeds and drains the pipes
         return self
 
-    def draw(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Has `function(folder, *arguments)` called; both are pickled."""
+    def draw(self, function: Callable[..., Any], *arguments: Any) -> Future:
+        """Has `function(folder, *arguments)` called, and gives what it will return; all are pickled."""
         self.jobs.append(self.pool.submit(self._ask, (function, self.folder, *arguments)))
+        return self.jobs[-1]
 
-    def _ask(self, job: tuple) -> None:
+    def _ask(self, job: tuple) -> Any:
         try:
             pickle.dump(job, self.process.stdin)
             self.process.stdin.flush()
-            error = pickle.load(self.process.stdout)
+            error, result = pickle.load(self.process.stdout)
         except (EOFError, OSError, pickle.UnpicklingError):
             raise ValueError(f"{self.folder}: the process that draws the pictures has died") from None
         if error is not None:
             raise error
+        return result
 
     def finish(self) -> None:
         """Waits for all drawings; raises what one has raised."""

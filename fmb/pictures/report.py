@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
-from fmb.fit.loop import History
+from fmb.fit.history import History
 from fmb.machine import write_text
-from fmb.pictures.report_scene import PageScene, png_uri, scene_data
+from fmb.pictures.page_pictures import Picture
+from fmb.pictures.report_scene import PageScene, scene_data
 from fmb.pictures.sheets import moving_mean
 
-WIDEST = 1200  # pixels of a picture in the page; larger ones are thinned
-COLORS = 128  # of a picture in the page: a third of the bytes, without a visible difference
 MOST_POINTS = 600  # of a curve
 CROSS_ENTROPY = "Cross-entropy, nats per ray"
 LOG_RATIO = 6.0  # the axis is logarithmic if the largest loss is more than this times the smallest
@@ -38,13 +37,6 @@ class Highlight(NamedTuple):
     label: str
     value: str
     note: str = ""
-
-
-class Picture(NamedTuple):
-    """A picture and its caption."""
-
-    caption: str
-    pixels: UInt8[np.ndarray, "height width 3"]
 
 
 class Report(NamedTuple):
@@ -249,10 +241,8 @@ def picture_grid(pictures: Sequence[Picture]) -> str:
     if not pictures:
         return ""
     figures = []
-    for caption, pixels in pictures:
-        words, width = html.escape(caption), min(pixels.shape[1], WIDEST)
-        height = max(round(pixels.shape[0] * width / pixels.shape[1]), 1)
-        source = png_uri(pixels, (width, height), COLORS)
+    for caption, source, width, height in pictures:
+        words = html.escape(caption)
         image = f'<img src="{source}" width="{width}" height="{height}" alt="{words}">'
         figures.append(f"<figure>{image}<figcaption>{words}</figcaption></figure>")
     return f'<h2>Pictures</h2><div class="pictures">{"".join(figures)}</div>'
@@ -289,20 +279,3 @@ def write_report(path: Path, report: Report) -> Path:
 def read_assets() -> dict[str, str]:
     """The texts in fmb/pictures/page by name of file."""
     return {file.name: file.read_text(encoding="utf-8") for file in sorted(ASSETS.iterdir()) if file.is_file()}
-
-
-def read_pictures(folder: Path) -> list[Picture]:
-    """The pictures NN_name.png of the run, in the order of their numbers, with captions from their names.
-
-    The convergence is left out, since the page draws it itself.
-    """
-    from PIL import Image
-
-    pictures = []
-    for file in sorted(folder.glob("[0-9][0-9]_*.png")):
-        if file.stem.endswith("_convergence"):
-            continue
-        with Image.open(file) as image:
-            pixels = np.asarray(image.convert("RGB"))
-        pictures.append(Picture(file.stem[3:].replace("_", " ").capitalize(), pixels))
-    return pictures

@@ -4,7 +4,6 @@ Lengths are in radii of the object; arrays of a mesh are base64 of little-endian
 """
 
 import base64
-import io
 import math
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from fm_render import Mixture
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.views import Views
 from fmb.pictures.ellipsoids import Ball, component_colors, component_ellipsoids, enclosing_ball
+from fmb.pictures.page_pictures import png_uri
 from fmb.pictures.turntable import common_up
 
 MOST_FACES = 20_000  # of a mesh; one with more is clustered
@@ -143,21 +143,6 @@ def atlas(silhouette: Float[np.ndarray, "view height width"], columns: int) -> U
         page[top : top + height, left : left + width, :3] = MASK_COLOR
         page[top : top + height, left : left + width, 3] = np.round(MASK_FLOOR + (230 - MASK_FLOOR) * tile)
     return page
-
-
-def png_uri(
-    pixels: UInt8[np.ndarray, "height width channel"], size: tuple[int, int] | None = None, colors: int | None = None
-) -> str:
-    """The picture as a PNG data URI; `size` (width, height) and number of colours are changed where given."""
-    from PIL import Image
-
-    picture, file = Image.fromarray(pixels), io.BytesIO()
-    if size is not None and size != picture.size:
-        picture = picture.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
-    if colors is not None:
-        picture = picture.quantize(colors, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    picture.save(file, format="png", compress_level=6)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def packed(array: np.ndarray) -> str:

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from fmb.geometry.metrics import view_ious
-from fmb.geometry.views import Images, foreground
+from fmb.geometry.images import Images, foreground, view_ious
 
 SHEET_WIDTH, LARGEST_TILE, SMALLEST_TILE = 1340, 512, 112  # pixels that the tiles of a row share; width of a tile
 SEAM = 3  # pixels between the panels of one view

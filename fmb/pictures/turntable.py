@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from fm_render import BLENDINGS, Mixture, Rendering, Settings, render
-from fmb.geometry.cameras import ANY_ARRAY, Cameras, orbit_cameras, pinhole_intrinsics, pixel_rays
+from fm_render import BLENDINGS, Mixture, Rendering, Settings, render_views
+from fmb.geometry.cameras import ANY_ARRAY, Cameras, orbit_cameras, pinhole_intrinsics
 from fmb.geometry.views import FOREGROUND
 from fmb.pictures.ellipsoids import Ball, component_colors, enclosing_ball
 from fmb.pictures.sheets import Scale, depth_scale, paint
@@ -122,11 +122,10 @@ def sharpened(settings: Settings) -> Settings:
 def _sight(
     mixture: Mixture, camera: Cameras, color: ANY_ARRAY, palette: ANY_ARRAY, side: int, settings: Settings
 ) -> Shading:
-    rays = pixel_rays(camera, side, side)
-    rendering = render(mixture, rays, outputs=("alpha", "depth", "normal", "color"), settings=settings, color=color)
-    return Shading(
-        rendering, render(mixture, rays, outputs=("color",), settings=sharpened(settings), color=palette).color
-    )
+    size, outputs = (side, side), ("alpha", "depth", "normal", "color")
+    rendering = render_views(mixture, camera, size, outputs=outputs, settings=settings, color=color)
+    first = render_views(mixture, camera, size, outputs=("color",), settings=sharpened(settings), color=palette)
+    return Shading(rendering, first.color)
 
 
 def _pictures(sight: Shading, world_from_camera: np.ndarray, lit: bool) -> tuple[np.ndarray, ...]:

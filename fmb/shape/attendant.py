@@ -11,7 +11,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from fm_render import LEAST_BLOCK, PAIRS_PER_BLOCK, Mixture, Rays, Settings, nearby, render, trace
+from fm_numerics import LEAST_BLOCK, PAIRS_PER_BLOCK, nearby
+from fm_render import Cameras, Mixture, Rays, Settings, render_views, trace
 from fmb.fit.loop import Course
 from fmb.fit.losses import pixel_cross_entropy
 from fmb.geometry.cameras import ANY_ARRAY
@@ -35,6 +36,7 @@ class Care(NamedTuple):
     valid: Bool[Array, "view height width"]
     weight: Float[Array, " ray"]  # of each pixel in the loss, as it is sampled
     length: Float[Array, " view"]  # of the outlines, in pixels
+    cameras: Cameras  # in the frame of the fit
 
 
 class Attention(NamedTuple):
@@ -52,12 +54,15 @@ class Attention(NamedTuple):
         return self.view_weight[:, None, None] * self.believed
 
 
-def begin_attention(views: Views, sampling: Sampling, seed: int) -> tuple[Care, Attention]:
-    """What is known of the views, and the state before the first chunk; every valid pixel is believed."""
+def begin_attention(views: Views, sampling: Sampling, cameras: Cameras, seed: int) -> tuple[Care, Attention]:
+    """What is known of the views, and the state before the first chunk; every valid pixel is believed.
+
+    `cameras` are those of the views in the frame of the fit.
+    """
     silhouette = np.asarray(views.silhouette, np.float32)
     valid = np.ones(silhouette.shape, bool) if views.valid is None else np.asarray(views.valid)
     length = np.asarray(outline_length(silhouette, valid), np.float32)
-    care = Care(*map(jnp.asarray, (silhouette, valid, sampling.weight(), length)))
+    care = Care(*map(jnp.asarray, (silhouette, valid, sampling.weight(), length)), cameras)
     ones = jnp.ones_like(care.length)
     look = jnp.asarray(FIRST_DOUBT, ones.dtype)
     return care, Attention(care.valid, ones, 0 * ones, look, jnp.zeros((), jnp.int32), jax.random.key(seed))
@@ -69,9 +74,7 @@ def attend(
 ) -> tuple[Attention, Course, Sample]:
     """State, course and sample to go on with after the part `progress` of the fit: pure, so that it can be vmapped."""
     looks = progress >= jnp.minimum(state.look, 1)  # at the end, always
-    state = jax.lax.cond(
-        looks, partial(doubt, care), lambda state, *_: state, state, course, sample, progress, settings
-    )
+    state = jax.lax.cond(looks, partial(doubt, care), lambda state, *_: state, state, course, progress, settings)
     trust = state.trust().ravel()
     sample = sample._replace(weight=care.weight * trust)
     passed = jnp.sum(jnp.linspace(FIRST_RELOCATION, LAST_RELOCATION, RELOCATIONS) <= progress, dtype=jnp.int32)
@@ -83,12 +86,10 @@ def attend(
     return state._replace(relocations=passed, key=key), course, sample
 
 
-def doubt(
-    care: Care, state: Attention, course: Course, sample: Sample, progress: Float[Array, ""], settings: Settings
-) -> Attention:
+def doubt(care: Care, state: Attention, course: Course, progress: Float[Array, ""], settings: Settings) -> Attention:
     """The state after a look along all rays: which pixels and, later, which views are believed."""
-    alpha = all_alpha(mixture_from_edges(course.average), sample.pixels.rays, settings)
-    alpha = jnp.where(care.valid, alpha.reshape(care.silhouette.shape), 0)
+    alpha = all_alpha(mixture_from_edges(course.average), care.cameras, care.silhouette.shape[1:], settings)
+    alpha = jnp.where(care.valid, alpha, 0)
     trusted = care.valid & believed(alpha, care.silhouette)
     error = outline_error(alpha, care.silhouette, trusted, care.length).astype(state.error.dtype)
     late = progress >= FIRST_VIEW_DOUBT  # two looks in a row, since a component may just have moved
@@ -114,10 +115,12 @@ def relocated(
     return Course(moved, mean, square, moved, course.step)
 
 
-@jax.jit
-def all_alpha(mixture: Mixture, rays: Rays, settings: Settings = Settings()) -> Float[Array, " ray"]:
-    """Alpha along all rays."""
-    return render(mixture, rays, outputs=("alpha",), settings=settings).alpha
+@partial(jax.jit, static_argnums=2)
+def all_alpha(
+    mixture: Mixture, cameras: Cameras, image_size: tuple[int, int], settings: Settings = Settings()
+) -> Float[Array, "view height width"]:
+    """Alpha of all pixels."""
+    return render_views(mixture, cameras, image_size, outputs=("alpha",), settings=settings).alpha
 
 
 GAIN = 0.6  # a component moves if what it is worth is less than this part of the error of the one it halves

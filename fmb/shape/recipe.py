@@ -15,7 +15,7 @@ import trimesh
 from jax import Array
 from jaxtyping import Bool, Float
 
-from fm_render import Mixture, Settings
+from fm_render import Cameras, Mixture, Settings
 from fmb.fit.loop import Coordinates, Course, History, Program, begin, compile_fit, run_fit
 from fmb.fit.options import FitOptions
 from fmb.geometry.ground_truth import render_ground_truth
@@ -116,7 +116,8 @@ def fit_to_views(
     sampling = choose_rays(views.silhouette, views.valid, options.batch_size)
     sample = all_pixels(views, point, sampling, aims, generator)
     start = recipe.encode(resized(mixture, scale))
-    care, attention = begin_attention(views, sampling, int(generator.spawn(1)[0].integers(2**31)))
+    cameras = enlarged(views.cameras, scale)
+    care, attention = begin_attention(views, sampling, cameras, int(generator.spawn(1)[0].integers(2**31)))
     states = []
 
     def on_chunk(course: Course, sample: Sample, step: int, total: int, loss: float) -> tuple[Course, Sample]:
@@ -134,14 +135,21 @@ def fit_to_views(
     low = [state for _, state in sorted(states, key=lambda state: state[0])[:CANDIDATES]]
     end = min([fit.parameters, *low, start], key=lambda x: float(whole_loss(aims, recipe.decode(x), whole)))
     history = History(np.arange(len(fit.loss)), fit.loss, fit.learning_rate)
-    return judged(recipe.decode(end), history, views, sample, attention, aims)
+    return judged(recipe.decode(end), history, views, cameras, attention, aims)
+
+
+def enlarged(cameras: Cameras, factor: float) -> Cameras:
+    """The cameras in a world `factor` times as large, in single precision."""
+    world_from_camera = np.array(cameras.world_from_camera, float)
+    world_from_camera[:, :3, 3] *= factor
+    return Cameras(jnp.asarray(world_from_camera, jnp.float32), jnp.asarray(cameras.intrinsics, jnp.float32))
 
 
 def judged(
-    found: Mixture, history: History, views: Views, sample: Sample, attention: Attention, aims: Supervision
+    found: Mixture, history: History, views: Views, cameras: Cameras, attention: Attention, aims: Supervision
 ) -> ShapeFit:
     """The mixture in the views' frame, with what was believed and how well it agrees with that."""
-    alpha = np.asarray(all_alpha(found, sample.pixels.rays, aims.settings)).reshape(views.silhouette.shape)
+    alpha = np.asarray(all_alpha(found, cameras, views.silhouette.shape[1:], aims.settings))
     trusted, view_weight = np.asarray(attention.believed), np.asarray(attention.view_weight)
     agreement = view_ious(alpha, np.asarray(views.silhouette), trusted)
     return ShapeFit(resized(found, 1 / aims.scale), history, trusted, view_weight, agreement)

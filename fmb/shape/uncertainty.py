@@ -23,21 +23,8 @@ from jaxtyping import Float
 from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
-from fm_render import (
-    BLENDINGS,
-    CLOSED_FORMS,
-    INTERSECTIONS,
-    TINY,
-    Hits,
-    Mixture,
-    Settings,
-    choose,
-    dot,
-    nearby,
-    product,
-    residual,
-    whiten,
-)
+from fm_numerics import choose, nearby, product
+from fm_render import BLENDINGS, INTERSECTIONS, TINY, Hits, Mixture, Settings, passes
 from fmb.geometry.cameras import Cameras, pixel_rays
 from fmb.geometry.views import Images, Views
 
@@ -76,7 +63,7 @@ def fit_covariance(
     Two passes over the views; memory is that of one block and five square matrices, of 10 rows a component in double
     precision: 6 MB for 40 components, 4 GB for 1,000.
 
-    Raises ValueError for fewer than two views, a prior that is not positive, or a rule without closed form.
+    Raises ValueError for fewer than two views, or a prior that is not positive.
     """
     count = len(views.silhouette)
     if count < 2:
@@ -124,7 +111,7 @@ def look_deviation(
 ) -> Images:
     """Standard deviations of alpha and depth as the cameras see them, to first order in the parameters.
 
-    Raises ValueError for a rule without closed form.
+    Raises ValueError for an unknown rule.
     """
     settings, dtype = _checked(settings), mixture.mean.dtype
     covariance = jnp.asarray(uncertainty.covariance, dtype)
@@ -152,20 +139,21 @@ def ray_slopes(
     blend: Callable[[Hits], Float[Array, " ray"]],
     intersection: str = "linear",
 ) -> tuple[Float[Array, " ray"], Float[Array, "parameter ray"]]:
-    """What `blend` makes of each ray's hits, and its slope in the mixture's parameters, in closed form."""
+    """What `blend` makes of each ray's hits, and its slope in the mixture's parameters."""
     origin, direction = rays[:3], rays[3:]
-    start, near_mixture, (near_origin, direction) = nearby(mixture, origin, direction)
-    pairs = whiten(near_mixture, near_origin, direction)
-    distance = INTERSECTIONS[intersection](pairs)
-    rest, along = residual(pairs, distance), pairs.direction
-    hits = Hits(distance + start, mixture.log_weight[:, None] - dot(rest, rest) / 2)
-    value, pull = jax.vjp(blend, hits)
+
+    def hits(step: Float[Array, "10"]) -> Hits:
+        """Of all components after the same step; a hit depends on its own component alone."""
+        steps = jnp.broadcast_to(step, (len(mixture.mean), PARAMETERS))
+        start, near, (origins, directions) = nearby(moved(mixture, steps), origin, direction)
+        found = INTERSECTIONS[intersection](passes(near, origins, directions), near.log_weight[:, None])
+        return found._replace(distance=found.distance + start)
+
+    still = jnp.zeros(PARAMETERS, mixture.mean.dtype)
+    value, pull = jax.vjp(blend, hits(still))
     (g_hits,) = pull(jnp.ones_like(value))  # each ray meets its own hits alone
-    g, h = CLOSED_FORMS[intersection](pairs, *g_hits)
-    slopes = [h * along[a] - g * rest[a] for a in range(3)]
-    slopes += [h * (along[a] * rest[b] + along[b] * rest[a]) - g * rest[a] * rest[b] for a, b in LOWER]
-    slopes += [g_hits.log_density]
-    return value, jnp.stack(slopes, axis=1).reshape(-1, rays.shape[1])
+    slopes = sum(g[..., None] * slope for g, slope in zip(g_hits, jax.jacfwd(hits)(still), strict=True))
+    return value, jnp.moveaxis(slopes, -1, 1).reshape(-1, rays.shape[1])
 
 
 def blends(settings: Settings) -> dict[str, Callable[[Hits], Array]]:
@@ -206,8 +194,8 @@ def _block_deviation(settings: Settings, mixture: Mixture, rays: Array, covarian
 
 
 def _checked(settings: Settings) -> Settings:
-    """The settings with their betas, once their names are known to have a closed form."""
-    choose("intersection", settings.intersection, CLOSED_FORMS)
+    """The settings with their betas, once their names are known."""
+    choose("intersection", settings.intersection, INTERSECTIONS)
     choose("blending", settings.blending, BLENDINGS)
     betas = BLENDINGS[settings.blending][2] if settings.betas is None else settings.betas
     plain = type(betas)(*map(float, betas)) if betas else ()

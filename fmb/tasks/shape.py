@@ -15,15 +15,16 @@ from fmb.config import Config
 from fmb.fields.looks import evaluate, look, shown
 from fmb.fields.mixtures import in_double
 from fmb.files.captures.plain import write_cameras
-from fmb.fit.loop import History
+from fmb.fit.history import History
 from fmb.geometry.views import Images, Views, select_views
 from fmb.joint import JointOptions, fit_shape_and_cameras
 from fmb.machine import Clock, choose_device, say
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.film import Snapshot, film
+from fmb.pictures.page_pictures import Picture, read_pictures
 from fmb.pictures.painter import Painter
-from fmb.pictures.report import Report, read_pictures, shape_numbers, write_report
+from fmb.pictures.report import Report, shape_numbers, write_report
 from fmb.pictures.report_scene import PageScene
 from fmb.pictures.sheets import Scale, depth_scale
 from fmb.pictures.uncertainty import deviation_sheet
@@ -81,7 +82,9 @@ def reconstruct(run: Run, followers: Followers) -> dict[str, Any]:
         facts |= {"scale": float(run.scene.frame.scale), "device": run.device, "ground_truth_backend": run.seen.source}
         facts |= {"view_iou": fit.view_iou, "view_weight": fit.view_weight, **circumstances(config)}
         with clock("export"):
-            subject = subject_of(run, fit.mixture)._replace(deviations=deviations(run, fit.mixture))
+            known = deviations(run, fit.mixture, painter)
+            pictures = painter.draw(read_pictures) if config.export.report else None
+            subject = subject_of(run, fit.mixture)._replace(deviations=known)
             facts |= surface_facts(subject, run.scene.mesh, config.random_seed)
             machine.write_columns(run.folder / "history.csv", history._asdict())
             write_files(run, subject, facts)
@@ -90,8 +93,8 @@ def reconstruct(run: Run, followers: Followers) -> dict[str, Any]:
             painter.finish()
     metrics = {**facts, "seconds": clock.seconds()}
     machine.write_metrics(run.folder / METRICS, metrics)
-    if config.export.report:
-        write_page(run, subject, history, metrics)
+    if pictures is not None:
+        write_page(run, subject, history, metrics, pictures.result())
     return metrics
 
 
@@ -174,7 +177,7 @@ def images_of(views: Views, unit: float) -> Images:
     return Images(views.silhouette, None if views.depth is None else unit * views.depth, views.color)
 
 
-def deviations(run: Run, mixture: Mixture) -> dict[str, np.ndarray]:
+def deviations(run: Run, mixture: Mixture, painter: Painter) -> dict[str, np.ndarray]:
     """How sure each component is, as `Uncertainty` says, in the input's unit; drawn. Nothing if it is not wanted."""
     if not run.config.export.uncertainty:
         return {}
@@ -187,7 +190,7 @@ def deviations(run: Run, mixture: Mixture) -> dict[str, np.ndarray]:
     own = unit * np.sqrt(np.mean(np.square(found.mean_deviation), axis=1))
     expected = expected._replace(depth=unit * expected.depth)
     sheet = deviation_sheet(seen, expected, few.cameras, mixture, own, machine.UNIT)
-    draw.draw_sheet(run.folder / "11_uncertainty.png", sheet)
+    painter.draw(draw.draw_uncertainty, sheet)
     told = found._asdict() | {"mean_deviation": unit * found.mean_deviation}
     return {name: told[name] for name in ("mean_deviation", "mean_axes", "size_deviation", "weight_deviation")}
 
@@ -216,7 +219,7 @@ def write_film(run: Run, snapshots: list[Snapshot]) -> None:
         write_moving(run.folder / f"film.{kind}", frames, FILM_SECONDS)
 
 
-def write_page(run: Run, subject: Subject, history: History, metrics: dict[str, Any]) -> None:
+def write_page(run: Run, subject: Subject, history: History, metrics: dict[str, Any], pictures: list[Picture]) -> None:
     """The page of numbers and pictures, with a view to turn, in the input's frame and unit."""
     frame, views = subject.frame, subject.views
     views = views._replace(cameras=frame.cameras_to_world(views.cameras))
@@ -224,6 +227,5 @@ def write_page(run: Run, subject: Subject, history: History, metrics: dict[str, 
     page = PageScene(frame.mixture_to_world(in_double(subject.mixture)), subject.color, views, made, given)
     highlights, errors = shape_numbers(metrics)
     note = f"{metrics['num_mixtures']} components from {len(views.silhouette)} silhouettes"
-    pictures = read_pictures(run.folder)
     report = Report(run.scene.name, note, page, highlights, errors, history, pictures, metrics)
     write_report(run.folder / "report.html", report)

@@ -15,7 +15,7 @@ from fmb import machine
 from fmb.config import Config
 from fmb.fields.looks import look, measure
 from fmb.files.media import ffmpeg_program
-from fmb.fit.loop import History
+from fmb.fit.history import History
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.views import Views, select_views
 from fmb.machine import say

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import pytest
 
 from benchmarks import study as studies
-from benchmarks.study import Job, find_meshes, key, read_rows, runnable, study, table, told, write_section
+from benchmarks.markdown import table
+from benchmarks.study import Job, find_meshes, key, read_rows, runnable, study, told, write_section
 
 
 class Method(NamedTuple):

@@ -28,7 +28,7 @@ def cup(points: Array) -> Array:
     """A cylinder, hollow and open above."""
     across = jnp.sqrt(points[:, 0] ** 2 + points[:, 2] ** 2 + 1e-12)
     outer = jnp.maximum(across - 0.4, jnp.abs(points[:, 1]) - 0.5)
-    inner = jnp.maximum(across - 0.33, -0.43 - points[:, 1])
+    inner = jnp.maximum(across - 0.28, -0.38 - points[:, 1])
     return jnp.maximum(outer, -inner)
 
 

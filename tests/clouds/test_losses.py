@@ -13,6 +13,7 @@ from fmb.clouds.losses import (
     closest_points,
     eikonal,
     implicit_distance,
+    misplaced,
     pull_distance,
     surface_area,
     surface_distance,
@@ -140,6 +141,12 @@ def test_values_of_the_simple_terms_on_a_ball():
     assert float(pull_distance(value, slope, points, nearest + 0.1)) == pytest.approx(0.1 * np.sqrt(3), rel=1e-3)
 
 
+def test_places_are_as_deep_as_they_are_surely():
+    points = jnp.asarray([[0.0, 0.0, 0.3], [0.0, 0.0, 0.3], [0.0, 0.5, 0.0], [0.0, 0.5, 0.0]])
+    value, depth = ball(RADIUS, points), jnp.asarray([0.05, 0.25, -0.05, 0.05])
+    assert float(misplaced(value, depth)) == pytest.approx((0.0 + 0.15 + 0.0 + 0.15) / 4)
+
+
 def batch(count: int, field) -> Batch:
     """A batch whose points of the surface lie on it."""
     generator = np.random.default_rng(5)
@@ -147,13 +154,14 @@ def batch(count: int, field) -> Batch:
     everywhere = generator.uniform(-0.8, 0.8, (count, 3))
     surface = projected(field, jnp.asarray(parts[0]), 20, 0.1)
     neighbours = surface[:, None] + 0.05 * generator.normal(size=(count, 4, 3))
-    return Batch(*(jnp.asarray(x) for x in (*parts, everywhere, surface, neighbours)))
+    places = everywhere, generator.uniform(-0.1, 0.1, count)
+    return Batch(*(jnp.asarray(x) for x in (*parts, everywhere, surface, neighbours, *places)))
 
 
 @pytest.mark.parametrize(("name", "activation"), [*((name, "sine") for name in LOSSES), ("diff_cd", "softplus")])
 def test_gradients_of_every_method_are_those_of_finite_differences(name, activation):
     layers = start_network(Shape(8, 2, 0, activation), np.random.default_rng(0))
-    weights, data = Weights(1.0, 0.3, 0.2), batch(20, network_field(layers, activation))
+    weights, data = Weights(1.0, 0.3, 0.2, 0.5), batch(20, network_field(layers, activation))
 
     @jax.jit
     def loss(layers):

@@ -6,6 +6,8 @@ import pytest
 
 from fmb.clouds import recipe
 from fmb.clouds.cloud import frame_of_cloud
+from fmb.clouds.enclosure import enclose
+from fmb.clouds.evidence import examine
 from fmb.clouds.methods import LOSSES
 from fmb.clouds.options import METHOD_NAMES, PRESETS, PointsOptions
 from fmb.clouds.recipe import PRESETS as SIZES
@@ -74,16 +76,24 @@ def test_pieces_that_no_point_is_near_are_left_out():
 
 def test_batches_are_where_they_should_be():
     points = ball_points()
-    target, mesh = make_target(points), extract(lambda x: (x**2).sum(axis=1) - 0.16, 24)
+    body = enclose(points, examine(points, np.random.default_rng(0)), np.random.default_rng(0))
+    target, mesh = make_target(points, 0.0, body), extract(lambda x: (x**2).sum(axis=1) - 0.16, 24)
     batch = draw_batches(
-        target, mesh, ("points", "local", "nearest", "everywhere", "surface"), (3, 40), np.random.default_rng(0)
+        target,
+        mesh,
+        ("points", "local", "nearest", "everywhere", "surface", "places"),
+        (3, 40),
+        np.random.default_rng(0),
     )
-    assert [part.shape for part in batch] == [(3, 40, 3), (3, 40, 3), (3, 40, 3), (3, 5, 3), (3, 20, 3), (3, 20, 4, 3)]
+    shapes = [(3, 40, 3), (3, 40, 3), (3, 40, 3), (3, 5, 3), (3, 20, 3), (3, 20, 4, 3), (3, 10, 3), (3, 10)]
+    assert [part.shape for part in batch] == shapes
+    right = np.sign(batch.depth) == np.sign(0.5 - np.linalg.norm(batch.places, axis=2))
+    assert right.mean() > 0.95  # places are spread over the cells of a grid
     assert np.abs(np.linalg.norm(batch.surface, axis=2) - 0.4).max() < 0.01
     off = np.linalg.norm(batch.local - batch.nearest, axis=2)
     assert np.all(off <= np.linalg.norm(batch.local[..., None, :] - points, axis=3).min(axis=2) + 1e-12)
     nothing = draw_batches(target, None, ("local",), (3, 40), np.random.default_rng(0))
-    assert [part.shape[1] for part in nothing] == [0, 40, 0, 0, 0, 0]
+    assert [part.shape[1] for part in nothing] == [0, 40, 0, 0, 0, 0, 0, 0]
 
 
 def test_a_fit_that_goes_wrong_names_the_step(monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from fmb.geometry import ground_truth
+from fmb.geometry import ground_truth, opengl
 from fmb.geometry.cameras import Cameras, look_at, pinhole_intrinsics, pixel_rays, random_cameras
 from fmb.geometry.ground_truth import BACKENDS, GroundTruth, render_ground_truth, start_ground_truth
 from fmb.geometry.views import Views
@@ -34,7 +34,7 @@ def backend(request) -> str:
 
 
 @pytest.fixture
-def opengl() -> None:
+def with_opengl() -> None:
     if opengl_failure():
         pytest.skip(opengl_failure())
 
@@ -88,7 +88,7 @@ def test_a_sphere_is_where_it_should_be(backend, size, shift):
     assert np.max(error) < 0.05
 
 
-@pytest.mark.usefixtures("opengl")
+@pytest.mark.usefixtures("with_opengl")
 def test_the_backends_agree_on_thin_parts():
     size, shift = (96, 160), (11.0, -6.5)
     ring = trimesh.creation.torus(0.9, 0.05, major_sections=48, minor_sections=12)
@@ -195,7 +195,7 @@ def test_auto_draws_with_pyrender_where_there_is_opengl():
 def test_broken_drivers_leave_us_alive(script, reason, tmp_path, monkeypatch):
     path = tmp_path / "broken.py"
     path.write_text(script)
-    monkeypatch.setattr(ground_truth, "OPENGL_SCRIPT", path)
+    monkeypatch.setattr(opengl, "SCRIPT", path)
     monkeypatch.delenv("PYOPENGL_PLATFORM", raising=False)
     box, cameras = trimesh.creation.box(), cameras_around(1, (8, 8))
     truth = render_ground_truth(box, cameras, (8, 8))
@@ -209,11 +209,26 @@ def test_broken_drivers_leave_us_alive(script, reason, tmp_path, monkeypatch):
 def test_a_driver_that_hangs_is_given_up_and_a_chosen_platform_is_the_only_one(tmp_path, monkeypatch):
     path = tmp_path / "hanging.py"
     path.write_text("import time\ntime.sleep(60)\n")
-    monkeypatch.setattr(ground_truth, "OPENGL_SCRIPT", path)
-    monkeypatch.setattr(ground_truth, "OPENGL_SECONDS", 0.0)  # one second, for the one view
+    monkeypatch.setattr(opengl, "SCRIPT", path)
+    monkeypatch.setattr(opengl, "SECONDS", 0.0)  # one second, for the one view
     monkeypatch.setenv("PYOPENGL_PLATFORM", "osmesa")
     truth = render_ground_truth(trimesh.creation.box(), cameras_around(1, (8, 8)), (8, 8))
     assert truth.notice == "pyrender cannot draw here (osmesa: no picture after 1 s); ray casting instead"
+
+
+def test_a_process_that_is_ready_is_asked_and_one_that_is_not_asked_ends(tmp_path, monkeypatch):
+    path = tmp_path / "echo.py"
+    path.write_text(
+        "import os, sys\nsys.stdout.buffer.write(sys.stdin.buffer.read())\nprint(os.getpid(), flush=True)\n"
+    )
+    monkeypatch.setattr(opengl, "SCRIPT", path)
+    with opengl.started_early():
+        (waiting,) = opengl._ready.values()
+        assert opengl.ask(b"hello ", 1) == b"hello %d\n" % waiting.pid and not opengl._ready
+        assert opengl.ask(b"", 1) != b"%d\n" % waiting.pid  # another one
+    with opengl.started_early():
+        (waiting,) = opengl._ready.values()
+    assert waiting.returncode == -9 and not opengl._ready
 
 
 def test_a_job_may_be_asked_later_and_twice(backend):
@@ -228,3 +243,10 @@ def test_bad_options_are_refused():
         render_ground_truth(box, cameras, (8, 8), "vulkan")
     with pytest.raises(ValueError, match="image of 0 x 8 pixels: both sides must be at least 1"):
         render_ground_truth(box, cameras, (8, 0))
+
+
+def test_silhouettes_alone_are_those_of_ray_casting():
+    cameras, size = cameras_around(3, (20, 30)), (20, 30)
+    alone = ground_truth.cast_silhouettes(ring(), cameras, size)
+    assert np.array_equal(alone, render_ground_truth(ring(), cameras, size, "raycast").views.silhouette)
+    assert alone.dtype == np.float32 and 0.0 < alone.mean() < 1.0

@@ -18,16 +18,15 @@ from fmb.geometry.cameras import orbit_cameras, pinhole_intrinsics, project
 from fmb.geometry.views import Views
 from fmb.pictures.draw import write_picture
 from fmb.pictures.ellipsoids import component_colors, enclosing_ball
+from fmb.pictures.page_pictures import page_picture, read_pictures
 from fmb.pictures.report import (
     ASSETS,
     Highlight,
-    Picture,
     Report,
     convergence,
     loss_axis,
     path,
     read_assets,
-    read_pictures,
     report_page,
     round_steps,
     shape_numbers,
@@ -68,9 +67,8 @@ def some_report() -> Report:
     scene = PageScene(some_mixture(), None, some_views(), some_mesh(), some_mesh())
     errors = {"IoU": {"training views": "0.5", "unseen <views>": "0.4"}}
     facts = {"seed": 42, "versions": {"jax": "1.2"}, "scale": 0.123456789}
-    return Report(
-        "ring </script>&", "Twelve", scene, [Highlight("IoU", "0.5")], errors, history, [Picture("A", picture)], facts
-    )
+    pictures = [page_picture("A", picture)]
+    return Report("ring </script>&", "Twelve", scene, [Highlight("IoU", "0.5")], errors, history, pictures, facts)
 
 
 class Page(HTMLParser):
@@ -257,7 +255,7 @@ def test_pictures_of_a_folder_in_order(tmp_path):
         write_picture(tmp_path / name, np.full((4, 6, 3), 7, np.uint8))
     pictures = read_pictures(tmp_path)
     assert [picture.caption for picture in pictures] == ["Final depths", "Masks"]
-    assert pictures[0].pixels.shape == (4, 6, 3)
+    assert pictures[0][1].startswith("data:image/png;base64,") and pictures[0][2:] == (6, 4)
 
 
 def test_a_bare_report_has_no_empty_parts():

@@ -1,0 +1,420 @@
+"""What makes the images of fm_render.py fast: they are drawn in tiles.
+
+A component's d^2 and t are quotients of polynomials of the pixel (`project`). A
+tile goes through the components that reach it and no others (`met`). Tiles that need most components come first, and
+blocks of them have room for as many as their first one needs (`over_blocks`), so that nothing is ever dropped for want
+of room. Gradients are taken block by block: nothing of size component x pixel is kept.
+"""
+
+from collections.abc import Callable
+from functools import partial, reduce
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.lax import stop_gradient
+from jaxtyping import Bool, Float, Int
+
+from fm_numerics import LEAST_LOG_WEIGHT, Passes, Vector, cross, dot, product
+
+FEW = 64  # components: up to so many, a batch of tiles goes through all of them, which is as fast as to choose
+EPSILON = 1e-7  # share of a pixel's density, and of its weights, that a component left out may have
+SMALL_IMAGE, SIDES = 128**2, (8, 16)  # pixels of a tile's side, for images up to that many pixels and for larger ones
+PIXELS_PER_BLOCK = {
+    "cpu": 2**10
+}  # drawn at once, as many as a CPU's second cache holds with 40 components; elsewhere MANY
+MANY = 2**18
+CLASSES = (8, 20, 48, 120, 300, 750, 1900, 4800, 12_000)  # numbers of components that a block may have room for
+PAIRS_PER_TEST = 2**20  # component x tile, asked at once whether they meet
+GRAZING = 0.05  # sine of the angle to the image plane below which a component's place in the image means nothing
+BEHIND = -1e9  # where the hits of components that do not count lie
+LEAST_RATE = 1e-3  # of |u| in a tile's middle: bounds the farthest that a hit can be
+
+
+class Task(NamedTuple):
+    """What tiles are drawn for: the function that draws a block, the bounds of `met`, numbers, and the loss, if any.
+
+    `reach(betas)` is (steep, flat, near): log weights lie between steep s - near t / scale and flat s - near t / scale.
+    Hits lie up to `margin`, in whitened length, before the densest point.
+    """
+
+    draw: Callable
+    reach: Callable[[Any], tuple]
+    margin: float
+    curved: bool
+    density: bool
+    weight: bool
+    mixtures: int
+    side: int
+    loss: Callable | None = None
+    all: bool = False  # each tile goes through all components
+
+
+class Tiles(NamedTuple):
+    """Squares of pixels in groups, row by row: the view that a group lies in, and each tile's middle in the image.
+
+    `relative` (None: all) says where a component left out may have EPSILON of a pixel's density, not of a density of 1.
+    """
+
+    view: Int[Array | np.ndarray, " group"]
+    middle: Float[Array | np.ndarray, "group tile 2"]
+    relative: Bool[Array, "group tile"] | None = None
+
+
+class Block(NamedTuple):
+    """Tiles drawn at once: their numbers, which are real, their middles, and the components that each goes through.
+
+    `number` [slot, tile] is a component where `there`, else anything; `place` is its row in the table of all views.
+    """
+
+    index: Int[Array, " tile"]
+    real: Bool[Array, " tile"]
+    middle: Float[Array, "tile 2"]
+    number: Int[Array, "slot tile"]
+    there: Bool[Array, "slot tile"]
+    place: Int[Array, "slot tile"]
+
+
+class Outlines(NamedTuple):
+    """Components in tiles: coefficients for 1, x, y, x^2, xy, y^2 of the offset from a tile's middle in half sides.
+
+    d^2 = square / rate and t = along / rate; `curve` is what the cubic rule needs besides.
+    """
+
+    square: list[Array]
+    rate: list[Array]
+    along: list[Array]
+    log_weight: Array
+    curve: tuple | None
+    color: Array | None
+
+
+def side_of(image_size: tuple[int, int]) -> int:
+    """Pixels of the side of tiles for images of (height, width)."""
+    return SIDES[image_size[0] * image_size[1] > SMALL_IMAGE]
+
+
+def tiles_of(views: int, image_size: tuple[int, int], side: int) -> Tiles:
+    """The tiles of all views; the last of a row or column may stand out of the image."""
+    y, x = ((np.arange(-(-size // side)) + 0.5) * side for size in image_size)
+    middle = np.stack(np.meshgrid(x, y), axis=-1).reshape(1, -1, 2)
+    return Tiles(np.arange(views, dtype=np.int32), np.repeat(middle, views, axis=0))
+
+
+def cut(images: Array, side: int) -> Array:
+    """Images [view, height, width, ...] as [tile, pixel, ...], 0 out of the image."""
+    views, height, width = images.shape[:3]
+    rows, columns = -(-height // side), -(-width // side)
+    room = [(0, 0), (0, rows * side - height), (0, columns * side - width)] + [(0, 0)] * (images.ndim - 3)
+    parts = jnp.pad(images, room).reshape(views, rows, side, columns, side, *images.shape[3:])
+    return parts.swapaxes(2, 3).reshape(views * rows * columns, side * side, *images.shape[3:])
+
+
+def joined(parts: Array, views: int, image_size: tuple[int, int]) -> Array:
+    """Images of (height, width) from tiles [tile, pixel, ...]; the inverse of `cut`."""
+    side = round(parts.shape[1] ** 0.5)
+    rows, columns = (-(-size // side) for size in image_size)
+    images = parts.reshape(views, rows, columns, side, side, *parts.shape[2:]).swapaxes(2, 3)
+    return images.reshape(views, rows * side, columns * side, *parts.shape[2:])[:, : image_size[0], : image_size[1]]
+
+
+def project(mixture: Any, cameras: Any, color: Array | None, curved: bool) -> Float[Array, "row number"]:
+    """The components in the image of each view, a row for each view and component, as `outlines` reads them.
+
+    A pixel's ray has the whitened direction u, linear in the pixel, and passes the mean's whitened offset q at d^2 =
+    |u x q|^2 / |u|^2 and t = u.q / |u|^2. All are polynomials about a middle: where the mean is seen, so that u x q has
+    no constant and nothing cancels, however far the camera stands; the principal point for means hardly ahead or
+    behind. u x q lies in the plane across q, so two numbers hold it.
+    """
+    turn, position = cameras.world_from_camera[:, :3, :3], cameras.world_from_camera[:, :3, 3]
+    (focal_x, skew, centre_x), (_, focal_y, centre_y), _ = jnp.moveaxis(cameras.intrinsics, 0, -1)[..., None]
+    middle, factor = stop_gradient(mixture.mean.mean(0)), jnp.tril(mixture.precision_cholesky)
+    mean, away = mixture.mean - middle, middle - position
+    right = turn[:, :, 0] / focal_x
+    ways = jnp.stack([right, (turn[:, :, 1] - skew * right) / focal_y, turn[:, :, 2], away], axis=1)
+    x, y, one, q = product("kji,vaj->aivk", factor, ways)  # products, so that each is formed once and not for every use
+    q = q + product("kji,kj->ik", factor, mean)[:, None]
+    seen = product("kj,vji->ivk", mean, turn) + product("vj,vji->iv", away, turn)[..., None]
+    ahead = jnp.abs(seen[2]) > GRAZING * jnp.sqrt(dot(seen, seen))
+    safe = jnp.where(ahead, seen[2], 1)
+    seen_x, seen_y = jnp.where(ahead, seen[0] / safe, 0), jnp.where(ahead, seen[1] / safe, 0)
+    axes = [[jnp.where(ahead, along / safe, axis) for along, axis in zip(q, one, strict=True)], x, y]
+    moments = [[jnp.where(ahead, 0, moment) for moment in cross(one, q)], cross(x, q), cross(y, q)]
+    columns = [centre_x + focal_x * seen_x + skew * seen_y, centre_y + focal_y * seen_y]
+    columns += [dot(moment, way) for moment in moments for way in across(q)]
+    columns += [dot(axes[i], axes[j]) for i, j in zip(*np.triu_indices(3), strict=True)]
+    columns += [dot(axis, q) for axis in axes]
+    columns += [mixture.log_weight]
+    columns += [*axes[0], *x, *y, *moments[0], *moments[1], *moments[2], *factor.reshape(-1, 9).T] if curved else []
+    columns += [] if color is None else list(color.T)
+    return jnp.stack([jnp.broadcast_to(column, ahead.shape) for column in columns]).reshape(len(columns), -1).T
+
+
+def across(q: Vector) -> tuple[Vector, Vector]:
+    """Two unit vectors orthogonal to q and to each other (Duff et al. 2017)."""
+    square = dot(q, q)
+    x, y, z = (part / jnp.sqrt(jnp.where(square > 0, square, 1)) for part in q)
+    sign = jnp.where(z < 0, -1, 1)
+    a = -1 / (sign + z)
+    b = x * y * a
+    return (1 + sign * x * x * a, sign * b, -sign * x), (b, sign + y * y * a, -y)
+
+
+def outlines(side: int, curved: bool, row: Array, middle: Array) -> Outlines:
+    """The rows of `project`, number by number, about the middles of tiles, [2, ...]."""
+    half = side / 2
+    a, b = middle[0] - row[0], middle[1] - row[1]
+
+    def line(one: Array, x: Array, y: Array) -> list[Array]:
+        return [one + a * x + b * y, half * x, half * y]
+
+    def squared(*lines: list[Array]) -> list[Array]:
+        pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
+        return [(1 if i == j else 2) * sum(at[i] * at[j] for at in lines) for i, j in pairs]
+
+    one, x, y, xx, xy, yy = row[8:14]  # of a symmetric matrix
+    tilt_x, tilt_y = x + a * xx + b * xy, y + a * xy + b * yy
+    rate = [one + a * (x + tilt_x) + b * (y + tilt_y), 2 * half * tilt_x, 2 * half * tilt_y]
+    rate += [half * half * xx, 2 * half * half * xy, half * half * yy]
+    # rounding must leave no rate at or below 0
+    rate[0] = rate[0] + 3 * jnp.finfo(row.dtype).eps * sum(map(jnp.abs, rate))
+    curve, rest = None, 18
+    if curved:
+        vectors = [[line(*row[start + i : start + i + 9 : 3]) for i in range(3)] for start in (18, 27)]
+        curve, rest = (*vectors, row[36:45]), 45
+    color = row[rest : rest + 3] if len(row) > rest else None
+    square = squared(line(*row[2:8:2]), line(*row[3:8:2]))
+    return Outlines(square, rate, line(*row[14:17]), row[17], curve, color)
+
+
+def passes_at(seen: Outlines, bend: Callable, offset: Float[Array, "2 pixel"]) -> Passes:
+    """How the rays of pixels at offsets from the tiles' middles pass the components, [slot, tile, pixel]."""
+    x, y = offset
+    basis = jnp.stack([jnp.ones_like(x), x, y, x * x, x * y, y * y])
+
+    def over_pixels(coefficients: list[Array]) -> Array:
+        return product("ktm,mp->ktp", jnp.stack(coefficients, axis=-1), basis[: len(coefficients)])
+
+    rate = over_pixels(seen.rate)
+
+    def curved() -> tuple[Array, Array]:
+        u, moment = (tuple(map(over_pixels, vector)) for vector in seen.curve[:2])
+        factor = jnp.moveaxis(seen.curve[2].reshape(3, 3, *seen.log_weight.shape), (0, 1), (-2, -1))
+        return bend(factor, u, tuple(x / rate for x in cross(moment, u)))
+
+    return Passes(over_pixels(seen.along) / rate, over_pixels(seen.square) / rate, rate, curved)
+
+
+def pixel_offsets(side: int, dtype: Any) -> Float[Array, "2 pixel"]:
+    """x and y of a tile's pixels from its middle, in half sides."""
+    at = (np.arange(side) + 0.5) * 2 / side - 1
+    return jnp.asarray(np.stack(np.meshgrid(at, at)).reshape(2, -1), dtype)
+
+
+def met(task: Task, table: Array, tiles: Tiles, shared: tuple) -> Bool[Array, "tile mixture"]:
+    """Which components each tile must go through, so that no other adds EPSILON to what its pixels have."""
+    rows = table.reshape(-1, task.mixtures, table.shape[-1])
+
+    def test(tiles: Tiles) -> Array:
+        row = jnp.moveaxis(rows[tiles.view], -1, 0)[..., None]
+        seen = outlines(task.side, task.curved, row, jnp.moveaxis(tiles.middle, -1, 0)[:, :, None])
+        relative = True if tiles.relative is None else tiles.relative[:, None]
+        return _needed(task, seen, relative, shared).swapaxes(1, 2).reshape(-1, task.mixtures)
+
+    groups = max(1, PAIRS_PER_TEST // (tiles.middle.shape[1] * task.mixtures))
+    if len(tiles.view) <= groups:
+        return test(tiles)
+    each = jax.lax.map(lambda one: test(jax.tree.map(lambda x: x[None], one)), tiles, batch_size=groups)
+    return each.reshape(-1, task.mixtures)
+
+
+def _needed(task: Task, seen: Outlines, relative: Array, shared: tuple) -> Bool[Array, "group mixture tile"]:
+    """`met` for components in tiles, from bounds of s = log_weight - d^2 / 2 and of t over each tile.
+
+    In front of the camera s has convex superlevel sets: its least value in a tile stands in a corner. Its most is not
+    above what the least |u x q|^2, on an edge or inside, and the most |u|^2 make of it. Log weights follow from both.
+    """
+    scale, betas = shared
+    steep, flat, near = task.reach(betas)
+    one, x, y = (jnp.sqrt(seen.rate[term]) for term in (0, 3, 5))
+    most, least = one + x + y, jnp.maximum(one - x - y, LEAST_RATE * one)
+    rates = [jnp.maximum(x, least * least) for x in at_corners(seen.rate)]
+    corners = [seen.log_weight - x / (2 * rate) for x, rate in zip(at_corners(seen.square), rates, strict=True)]
+    along = at_corners(seen.along)
+    first, last = reduce(jnp.minimum, along), reduce(jnp.maximum, along)
+    bulge = (seen.square[3] + seen.square[5]) / (2 * least * least)  # at most so much more than between the corners
+    high = seen.log_weight - nearest_square(seen.square) / (2 * most * most)
+    low = jnp.where(first > task.margin * most, reduce(jnp.minimum, corners), -jnp.inf)
+    keep = jnp.zeros(high.shape, bool)
+    if task.density:
+        keep = _rivals(high, low, corners, corners, bulge, lambda best: jnp.where(relative, best, jnp.maximum(best, 0)))
+    if task.weight:
+        apart = [near * t / (rate * scale) for t, rate in zip(along, rates, strict=True)]
+        upper = [jnp.maximum(steep * s, flat * s) - t for s, t in zip(corners, apart, strict=True)]
+        lower = [jnp.minimum(steep * s, flat * s) - t for s, t in zip(corners, apart, strict=True)]
+        high = jnp.maximum(steep * high, flat * high) - near * (jnp.maximum(first, 0) / most - task.margin) / (
+            most * scale
+        )
+        low = jnp.minimum(steep * low, flat * low) - near * last / (least * least * scale)
+        room = steep * bulge + near * task.margin / (least * scale) + 1
+        keep = keep | _rivals(high, low, upper, lower, room, lambda best: jnp.minimum(best, 0))
+    return keep & (last > 0)
+
+
+def _rivals(high: Array, low: Array, upper: list, lower: list, room: Array, enough: Callable) -> Array:
+    """Which components may exceed EPSILON of the one whose least value in the tile is largest, the tile's best.
+
+    They must by their bounds over the tile, and in some corner, where both are compared, by at least `room`.
+    """
+    best, index = low.max(1, keepdims=True), low.argmax(1)[:, None]
+    beside = [x - jnp.take_along_axis(y, index, axis=1) for x, y in zip(upper, lower, strict=True)]
+    close = (reduce(jnp.maximum, beside) + room > np.log(EPSILON)) | (best == -jnp.inf)
+    return (high > np.log(EPSILON) + enough(best)) & close
+
+
+def at_corners(coefficients: list[Array]) -> list[Array]:
+    """Values of polynomials in a tile's four corners."""
+    one, x, y, xx, xy, yy = [*coefficients, 0, 0, 0][:6]
+    return [one + i * x + j * y + xx + i * j * xy + yy for i in (-1, 1) for j in (-1, 1)]
+
+
+def nearest_square(coefficients: list[Array]) -> Array:
+    """Least value in the square |x|, |y| <= 1 of a quadratic that is 0 at its own middle: there or on an edge."""
+    one, x, y, xx, xy, yy = coefficients
+    determinant = 4 * xx * yy - xy * xy
+
+    def at(x_here: Array, y_here: Array) -> Array:
+        return one + (x + xx * x_here + xy * y_here) * x_here + (y + yy * y_here) * y_here
+
+    def inside(numerator: Array, denominator: Array) -> Array:
+        return jnp.clip(numerator / jnp.where(denominator > 0, denominator, 1), -1, 1)
+
+    edge_x, edge_y = inside(xy * y - 2 * yy * x, determinant), inside(xy * x - 2 * xx * y, determinant)
+    edges = at(edge_x, inside(-(y + xy * edge_x), 2 * yy)), at(inside(-(x + xy * edge_y), 2 * xx), edge_y)
+    return jnp.maximum(jnp.minimum(*edges), 0)
+
+
+def over_blocks(task: Task, given: tuple, tiles: Tiles, work: Callable, begin: Any) -> tuple:
+    """The carry after `work(carry, block)` of all blocks of tiles, and its results [tile, ...]."""
+    table, shared = stop_gradient(given)
+    tile_count, group, middle = (
+        tiles.middle.shape[0] * tiles.middle.shape[1],
+        tiles.middle.shape[1],
+        tiles.middle.reshape(-1, 2),
+    )
+    size = min(max(1, PIXELS_PER_BLOCK.get(jax.default_backend(), MANY) // task.side**2), tile_count)
+    if task.all:
+        order, classes = jnp.arange(tile_count), [task.mixtures]
+    else:
+        needed = met(task, table, tiles, shared)
+        count, classes = needed.sum(1), [room for room in CLASSES if room < task.mixtures] + [task.mixtures]
+        order = jnp.argsort(-count)
+    order = jnp.pad(order, (0, -tile_count % size), constant_values=tile_count)
+
+    def one(room: int, carry: Any, block: Array, index: Array) -> tuple:
+        slot = jnp.broadcast_to(jnp.arange(room, dtype=jnp.int32)[:, None], (room, size))
+        if not task.all:
+            rank = jnp.cumsum(needed[index], axis=1, dtype=jnp.int32)
+            slot = (rank <= slot[..., None]).sum(-1, dtype=jnp.int32)
+        real, number = block < tile_count, jnp.minimum(slot, task.mixtures - 1)
+        place = tiles.view[index // group] * task.mixtures + number
+        return work(carry, Block(index, real, middle[index], number, (slot < task.mixtures) & real, place))
+
+    def step(carry: Any, block: Array) -> tuple:
+        index = jnp.minimum(block, tile_count - 1)
+        if len(classes) == 1:
+            return one(classes[0], carry, block, index)
+        which = jnp.searchsorted(jnp.asarray(classes), count[index[0]])
+        return jax.lax.switch(which, [partial(one, room) for room in classes], carry, block, index)
+
+    carry, results = jax.lax.scan(step, begin, order.reshape(-1, size))
+
+    def sorted_back(x: Array) -> Array:
+        return jnp.zeros((tile_count, *x.shape[2:]), x.dtype).at[order].set(x.reshape(-1, *x.shape[2:]), mode="drop")
+
+    return carry, jax.tree.map(sorted_back, results)
+
+
+def drawn(task: Task, rows: Float[Array, "slot tile number"], block: Block, shared: tuple) -> dict[str, Array]:
+    """The outputs [tile, pixel, ...] of a block; what does not count lies behind the camera and weighs nothing."""
+    seen, there = outlines(task.side, task.curved, jnp.moveaxis(rows, -1, 0), block.middle.T[:, None]), block.there
+    seen = seen._replace(
+        square=[jnp.where(there, x, 0) for x in seen.square],
+        rate=[jnp.where(there, x, float(not term)) for term, x in enumerate(seen.rate)],
+        along=[jnp.where(there, x, 0 if term else BEHIND) for term, x in enumerate(seen.along)],
+        log_weight=jnp.where(there, seen.log_weight, LEAST_LOG_WEIGHT),
+    )
+    return task.draw(task, seen, block, shared)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def tile_images(task: Task, given: tuple, tiles: Tiles) -> dict[str, Array]:
+    """The outputs [tile, pixel, ...] of all tiles; `given` is the table of `project`, then scale and betas."""
+    table, shared = given
+
+    def work(carry: tuple, block: Block) -> tuple:
+        return carry, drawn(task, table[block.place], block, shared)
+
+    return over_blocks(task, given, tiles, work, ())[1]
+
+
+def _images_slope(task: Task, inputs: tuple, g_images: dict[str, Array]) -> tuple:
+    g_images = {name: x for name, x in g_images.items() if x.dtype != jax.dtypes.float0}  # a label has no slope
+
+    def value(fields: dict[str, Array], g: dict[str, Array]) -> Array:
+        return sum((fields[name] * x).reshape(*x.shape[:2], -1).sum(-1) for name, x in g.items())
+
+    return _slopes(task, *inputs, g_images, value)[1], None
+
+
+tile_images.defvjp(lambda task, *inputs: (tile_images(task, *inputs), inputs), _images_slope)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def tile_loss(task: Task, given: tuple, tiles: Tiles, target: Any) -> Float[Array, ""]:
+    """The sum over all pixels of the task's loss; its slope is taken in the same pass."""
+    table, shared = given
+
+    def work(carry: Array, block: Block) -> tuple:
+        each = task.loss(drawn(task, table[block.place], block, shared), jax.tree.map(lambda x: x[block.index], target))
+        return carry + jnp.where(block.real[:, None], each, 0).sum(), None
+
+    return over_blocks(task, given, tiles, work, jnp.zeros((), table.dtype))[0]
+
+
+def _loss_forward(task: Task, given: tuple, tiles: Tiles, target: Any) -> tuple:
+    return _slopes(task, given, tiles, target, task.loss)
+
+
+def _loss_backward(task: Task, slope: tuple, g: Array) -> tuple:
+    return jax.tree.map(lambda x: g * x, slope), None, None
+
+
+tile_loss.defvjp(_loss_forward, _loss_backward)
+
+
+def _slopes(task: Task, given: tuple, tiles: Tiles, data: Any, value: Callable) -> tuple:
+    """The sum over all pixels of `value(outputs, data)` and its slope in `given`."""
+    table, shared = given
+
+    def work(carry: tuple, block: Block) -> tuple:
+        mine = jax.tree.map(lambda x: x[block.index], data)
+
+        def total(rows: Array, shared: tuple) -> Array:
+            return jnp.where(block.real[:, None], value(drawn(task, rows, block, shared), mine), 0).sum()
+
+        part, (g_rows, g_shared) = jax.value_and_grad(total, (0, 1))(table[block.place], shared)
+        g_shared = jax.tree.map(jnp.add, carry[2], g_shared)
+        if task.all:
+            return (carry[0] + part, carry[1], g_shared), g_rows.swapaxes(0, 1)
+        place = jnp.where(block.there, block.place, len(table))
+        return (carry[0] + part, carry[1].at[place].add(g_rows, mode="drop"), g_shared), None
+
+    begin = jnp.zeros((), table.dtype), jnp.zeros_like(table), jax.tree.map(jnp.zeros_like, shared)
+    (total, *slope), each = over_blocks(task, given, tiles, work, begin)
+    if task.all:
+        each = each.reshape(*tiles.middle.shape[:2], task.mixtures, -1).sum(1)
+        slope[0] = slope[0].reshape(-1, *each.shape[1:]).at[tiles.view].add(each).reshape(table.shape)
+    return total, tuple(slope)
