@@ -22,7 +22,8 @@ from fmb.machine import Clock, write_columns
 from fmb.options import NONE
 from fmb.pictures import clouds as drawn
 from fmb.pictures.draw import draw_sheet
-from fmb.pictures.report import Highlight, Report, read_pictures, write_report
+from fmb.pictures.page_pictures import read_pictures
+from fmb.pictures.report import Highlight, Report, write_report
 from fmb.pictures.report_scene import PageScene
 from fmb.tasks.export import Subject, write_mixture
 from fmb.tasks.points_course import Result, write_course
