@@ -56,6 +56,7 @@ def test_share_of_a_surface_without_points():
     assert bare_share(sphere, points, spacing, np.random.default_rng(0)) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opening", [1.0, 0.9])  # closed, and a pot with a mouth of radius 0.17
 def test_the_body_of_a_sphere_is_found_even_where_it_is_open(opening):
     points, generator = ball(5_000), np.random.default_rng(0)
