@@ -466,7 +466,7 @@ def draw_tiles(
     tiles = len(block.middle)
 
     def plane() -> Array:
-        x, y = (jnp.ravel(block.middle[:, axis, None] + half * place[axis]) for axis in range(2))
+        x, y = (jnp.ravel(block.middle[:, axis, None] + half * place[axis][None]) for axis in range(2))
         ways = (jnp.zeros_like(place).at[axis].set(1 / half) for axis in range(2))
         a, b = (jax.jvp(depth, (place,), (way,))[1] for way in ways)  # a pixel's depth moves with its own place alone
         return jnp.stack([a, b, -(blended.depth + x * a + y * b)])

@@ -130,7 +130,7 @@ def project(mixture: Any, cameras: Any, color: Array | None, curved: bool) -> Fl
     """
     turn, position = cameras.world_from_camera[:, :3, :3], cameras.world_from_camera[:, :3, 3]
     (focal_x, skew, centre_x), (_, focal_y, centre_y), _ = jnp.moveaxis(cameras.intrinsics, 0, -1)[..., None]
-    middle, factor = stop_gradient(mixture.mean.mean(0)), jnp.tril(mixture.precision_cholesky)
+    middle, factor = stop_gradient(mixture.mean.mean(0, keepdims=True)), jnp.tril(mixture.precision_cholesky)
     mean, away = mixture.mean - middle, middle - position
     right = turn[:, :, 0] / focal_x
     ways = jnp.stack([right, (turn[:, :, 1] - skew * right) / focal_y, turn[:, :, 2], away], axis=1)
@@ -146,9 +146,11 @@ def project(mixture: Any, cameras: Any, color: Array | None, curved: bool) -> Fl
     columns += [dot(moment, way) for moment in moments for way in across(q)]
     columns += [dot(axes[i], axes[j]) for i, j in zip(*np.triu_indices(3), strict=True)]
     columns += [dot(axis, q) for axis in axes]
-    columns += [mixture.log_weight]
-    columns += [*axes[0], *x, *y, *moments[0], *moments[1], *moments[2], *factor.reshape(-1, 9).T] if curved else []
-    columns += [] if color is None else list(color.T)
+    columns += [mixture.log_weight[None]]
+    columns += (
+        [*axes[0], *x, *y, *moments[0], *moments[1], *moments[2], *factor.reshape(-1, 9).T[:, None]] if curved else []
+    )
+    columns += [] if color is None else list(color.T[:, None])
     return jnp.stack([jnp.broadcast_to(column, ahead.shape) for column in columns]).reshape(len(columns), -1).T
 
 
@@ -317,10 +319,10 @@ def over_blocks(task: Task, given: tuple, tiles: Tiles, work: Callable, begin: A
         slot = jnp.broadcast_to(jnp.arange(room, dtype=jnp.int32)[:, None], (room, size))
         if not task.all:
             rank = jnp.cumsum(needed[index], axis=1, dtype=jnp.int32)
-            slot = (rank <= slot[..., None]).sum(-1, dtype=jnp.int32)
+            slot = (rank[None] <= slot[..., None]).sum(-1, dtype=jnp.int32)
         real, number = block < tile_count, jnp.minimum(slot, task.mixtures - 1)
-        place = tiles.view[index // group] * task.mixtures + number
-        return work(carry, Block(index, real, middle[index], number, (slot < task.mixtures) & real, place))
+        place = tiles.view[index // group][None] * task.mixtures + number
+        return work(carry, Block(index, real, middle[index], number, (slot < task.mixtures) & real[None], place))
 
     def step(carry: Any, block: Array) -> tuple:
         index = jnp.minimum(block, tile_count - 1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-import fm_render as numerics
+import fm_numerics as numerics
 from fm_numerics import check_shapes, in_blocks, nearby, smallest_root
 from fm_render import Mixture, Rays, intersect_cubic, passes, render
 from tests.reference import HITS

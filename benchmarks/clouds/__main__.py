@@ -22,7 +22,8 @@ import numpy as np
 
 from benchmarks.clouds.cases import NOISES, Case, given, scans
 from benchmarks.clouds.methods import METHODS
-from benchmarks.study import Job, Rows, chosen, find_meshes, key, methods_of, provenance, runnable, study, table, told
+from benchmarks.markdown import table
+from benchmarks.study import Job, Rows, chosen, find_meshes, key, methods_of, provenance, runnable, study, told
 from benchmarks.study import flags as common_flags
 from fmb.geometry.comparison import compare
 

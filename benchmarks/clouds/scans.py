@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from benchmarks.study import number, provenance, table, told
+from benchmarks.markdown import number, table
+from benchmarks.study import provenance, told
 from fmb.clouds.blobs import fit_blobs
 from fmb.clouds.evidence import bare_share
 from fmb.clouds.options import PointsOptions

@@ -18,10 +18,11 @@ from scipy.spatial import cKDTree
 
 from fm_render import Mixture
 from fmb.clouds.enclosure import Enclosure, certain_places, enclose, inner_points
-from fmb.clouds.evidence import Evidence, examine
+from fmb.clouds.evidence import Evidence, estimate_noise, examine
 from fmb.clouds.losses import length
 from fmb.clouds.options import PointsOptions
 from fmb.clouds.recipe import Hooks, State
+from fmb.clouds.smoothing import smoothed
 from fmb.clouds.surface import extract
 from fmb.fields.field import Field, attached, projected
 from fmb.fields.metaballs import HALF_DENSITY, density_field, log_density, value_slope_curvature
@@ -83,6 +84,8 @@ def fit_blobs(
     enclosure = enclose(kept, evidence, generator)
     mixture = start_blobs(kept, enclosure, options.components, generator)
     facts = _facts(evidence, enclosure)
+    if evidence.noise < STRONG:
+        points, evidence = _calmed(points, evidence, generator)
     hooks.save(_state(0, mixture, {}, facts))
     edges, aim = edges_from_mixture(mixture), _aim(points, normals, mixture, evidence)
     steps: list[float] = []
@@ -104,6 +107,18 @@ def fit_blobs(
     state = _state(len(fit.loss), mixture_from_edges(fit.parameters), history, facts)
     hooks.save(state)
     return state
+
+
+def _calmed(points: np.ndarray, evidence: Evidence, generator: np.random.Generator) -> tuple[np.ndarray, Evidence]:
+    """The points, moved to the surface that their neighbours lie about, and what noise is left.
+
+    Over the dragon with 1 % noise, fits to the points as they are end at 0.53 to 0.87 % of the longest side.
+    """
+    moved = smoothed(points[evidence.kept], evidence)
+    noise = min(evidence.noise, estimate_noise(moved, evidence.spacing, generator))
+    calm = np.array(points)
+    calm[evidence.kept] = moved
+    return calm, evidence._replace(noise=noise)
 
 
 def start_blobs(
@@ -207,13 +222,12 @@ def blob_program(evidence: Evidence) -> Program:
 
 
 class Aim(NamedTuple):
-    """The cloud that is aimed at: points, normals or 0, the share of each among the samples, a tree, its noise."""
+    """The cloud that is aimed at: points, normals or 0, the share of each among the samples, and a tree."""
 
     point: Float[np.ndarray, "point 3"]
     normal: Float[np.ndarray, "point 3"]
     share: Float[np.ndarray, " point"]
     tree: cKDTree
-    noise: float
 
 
 def _aim(points: np.ndarray, normals: np.ndarray | None, mixture: Mixture, evidence: Evidence) -> Aim:
@@ -226,7 +240,7 @@ def _aim(points: np.ndarray, normals: np.ndarray | None, mixture: Mixture, evide
         if np.mean(np.sum(slope * normal, axis=1) < 0.0) > 0.5:  # a file whose normals look inwards
             normal = -normal
     area = evidence.area[evidence.kept]
-    return Aim(kept, normal, area / area.sum(), cKDTree(kept), evidence.noise)
+    return Aim(kept, normal, area / area.sum(), cKDTree(kept))
 
 
 def draw_rows(aim: Aim, enclosure: Enclosure, mixture: Mixture, step: int, generator: np.random.Generator) -> Rows:
@@ -238,7 +252,7 @@ def draw_rows(aim: Aim, enclosure: Enclosure, mixture: Mixture, step: int, gener
     surface = generator.permutation(sample_surface(mesh, ROWS, generator))
     chosen = generator.choice(len(aim.point), ROWS, p=aim.share)
     near = aim.point[aim.tree.query(surface, NEAR, workers=-1)[1]]
-    certain = certain_places(enclosure, aim.noise, ROWS, generator)
+    certain = certain_places(enclosure, ROWS, generator)
     parts = (aim.point[chosen], aim.normal[chosen], surface, near, *certain)
     return Rows(*(jnp.asarray(part, jnp.float32) for part in parts))
 

@@ -28,6 +28,7 @@ class Enclosure(NamedTuple):
     origin: float  # all three coordinates
     side: float
     gap: float  # radius of the balloon: wider gaps are open
+    noise: float  # of the points
     flooded: float  # share of points that see the outside on both sides; high where the cloud encloses nothing
 
 
@@ -50,7 +51,7 @@ def enclose(points: Float[np.ndarray, "point 3"], evidence: Evidence, generator:
     depth = side * (distance_transform_edt(body) - distance_transform_edt(~body))
     # half of the points lie on either side of the surface, however thick a layer noise has made of them
     depth -= np.median(map_coordinates(depth, (points.T - origin) / side, order=1))
-    return Enclosure(depth, away, origin, side, gap, flooded)
+    return Enclosure(depth, away, origin, side, gap, evidence.noise, flooded)
 
 
 def _outside(away: np.ndarray, radius: float, side: float) -> np.ndarray:
@@ -89,10 +90,10 @@ MOST_DEPTH = 0.1  # of a certain place: farther from the surface all fields may 
 OUTSIDE_SHARE = 0.75  # of the certain places
 
 
-def certain_places(enclosure: Enclosure, noise: float, count: int, generator: np.random.Generator) -> Certain:
+def certain_places(enclosure: Enclosure, count: int, generator: np.random.Generator) -> Certain:
     """Places that are surely inside or outside, in random order, with half of the depth that the grid gives them."""
-    depth, doubt = enclosure.depth, max(enclosure.side, noise)
-    within = np.argwhere((depth > doubt) & (enclosure.away > CONCAVE * enclosure.gap - noise))
+    depth, doubt = enclosure.depth, max(enclosure.side, enclosure.noise)
+    within = np.argwhere((depth > doubt) & (enclosure.away > CONCAVE * enclosure.gap - enclosure.noise))
     without = np.argwhere((depth < -doubt) & (enclosure.away > doubt))
     outside = round(OUTSIDE_SHARE * count) if len(within) else count
     places, depths = [], []
