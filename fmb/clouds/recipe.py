@@ -119,7 +119,7 @@ def fit_network(
     points, weights = points[evidence.kept], weights_of(options, evidence.noise)
     points = smoothed(points, evidence) if options.smooth else points
     body = enclose(points, evidence, streams(0)) if weights.body else None
-    target = make_target(points, evidence.noise, body)
+    target = make_target(points, body)
     course, history = begin(start_network(_shape(options), streams(0))), {}
     if hooks.begun is not None:
         course, history = restored(hooks.begun, options)

@@ -24,15 +24,14 @@ class Target(NamedTuple):
     points: Float[np.ndarray, "point 3"]
     spread: Float[np.ndarray, " point"]
     tree: cKDTree
-    noise: float
     enclosure: Enclosure | None  # None: nothing is said of inside and outside
 
 
-def make_target(points: Float[np.ndarray, "point 3"], noise: float = 0.0, body: Enclosure | None = None) -> Target:
-    """The target of a normalised cloud with that noise, and what it encloses, if that is wanted."""
+def make_target(points: Float[np.ndarray, "point 3"], body: Enclosure | None = None) -> Target:
+    """The target of a normalised cloud, with what it encloses if that is wanted."""
     tree = cKDTree(points)
     distance = tree.query(points, min(SPREAD_NEIGHBOUR + 1, len(points)), workers=-1)[0][:, -1]
-    return Target(points, SPREAD_SHARE * distance, tree, noise, body)
+    return Target(points, SPREAD_SHARE * distance, tree, body)
 
 
 def draw_batches(
@@ -58,7 +57,7 @@ def draw_batches(
         near = target.points[target.tree.query(on_surface, CANDIDATES, workers=-1)[1]]
     place, depth = nothing, np.zeros((steps, 0))
     if "places" in needs and target.enclosure is not None:
-        certain = certain_places(target.enclosure, target.noise, steps * (count // PLACES), generator)
+        certain = certain_places(target.enclosure, steps * (count // PLACES), generator)
         place, depth = certain.place.reshape(steps, -1, 3), certain.depth.reshape(steps, -1)
     parts = {"points": target.points[rows], "local": local, "everywhere": everywhere}
     parts = {name: part if name in needs else nothing for name, part in parts.items()}

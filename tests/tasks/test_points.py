@@ -16,7 +16,7 @@ from fmb.files.models import level_of, read_mixture
 from fmb.geometry.distances import distance_to
 from fmb.tasks import unfinished
 
-SMALL = "--cpu --num-steps 60 --network-width 16 --network-depth 2 --points-per-step 60 --save-every 20"
+SMALL = "--cpu --num-steps 40 --network-width 16 --network-depth 2 --points-per-step 60 --save-every 20"
 SMALL += " --surface-resolution 24 --method diff_cd"
 MIDDLE, SIZE = np.array([30.0, -500.0, 7.0]), 20.0
 
@@ -57,19 +57,19 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_results_are_those_that_users_of_the_released_program_know(done: Path, ball: trimesh.Trimesh, scan: Path):
-    names = "config.yaml train_metrics.csv eval_metrics.csv eval_metrics_final_60.csv train_points.npy local_sigma.npy"
+    names = "config.yaml train_metrics.csv eval_metrics.csv eval_metrics_final_40.csv train_points.npy local_sigma.npy"
     names += " mesh.ply metrics.json report.html film.gif"
     assert {*names.split()} <= {path.name for path in done.iterdir()}
-    assert {path.name for path in (done / "checkpoints").iterdir()} == {f"{step}.npz" for step in (0, 20, 40, 60)}
-    assert {path.name for path in (done / "meshes").iterdir()} == {f"mesh_{step}.ply" for step in (0, 20, 40, 60)}
+    assert {path.name for path in (done / "checkpoints").iterdir()} == {f"{step}.npz" for step in (0, 20, 40)}
+    assert {path.name for path in (done / "meshes").iterdir()} == {f"mesh_{step}.ply" for step in (0, 20, 40)}
     mesh = trimesh.load(done / "mesh.ply")
     assert mesh.is_watertight and distance_to(mesh, np.load(scan)).mean() < 0.1 * SIZE
     inside = np.load(done / "train_points.npy")
     np.testing.assert_allclose(np.ptp(inside, axis=0).max(), 1.0)
     assert len(np.load(done / "local_sigma.npy")) == len(inside) == 800
-    assert [row["step"] for row in rows(done / "eval_metrics.csv")] == ["0", "20", "40", "60"]
-    assert len(rows(done / "train_metrics.csv")) == 60 and iio.improps(done / "film.gif").n_images >= 4
-    final, metrics = rows(done / "eval_metrics_final_60.csv")[0], json.loads((done / "metrics.json").read_text())
+    assert [row["step"] for row in rows(done / "eval_metrics.csv")] == ["0", "20", "40"]
+    assert len(rows(done / "train_metrics.csv")) == 40 and iio.improps(done / "film.gif").n_images >= 3
+    final, metrics = rows(done / "eval_metrics_final_40.csv")[0], json.loads((done / "metrics.json").read_text())
     assert float(final["exact_chamfer_distance"]) == pytest.approx(
         metrics["errors"]["exact"]["chamfer"] * SIZE, rel=1e-2
     )
@@ -83,20 +83,20 @@ def test_an_interrupted_run_goes_on_bit_for_bit(done: Path, scan: Path, tmp_path
 
     def stopped(self, state):
         save(self, state)
-        if state.step == 40:
+        if state.step == 20:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(unfinished.Unfinished, "save", stopped)
     words = ("points", scan, SMALL, "--report false --output-dir", tmp_path)
     assert run(*words) == 130
     assert [path.name for path in tmp_path.iterdir()] == ["points.unfinished"]
-    assert "keeps the run up to step 40; --resume goes on with it" in capsys.readouterr().err
+    assert "keeps the run up to step 20; --resume goes on with it" in capsys.readouterr().err
     monkeypatch.setattr(unfinished.Unfinished, "save", save)
     assert run(*words, "--resume --num-steps 61") == 2
-    assert "is another run, num_steps was 60 and is 61" in capsys.readouterr().err
+    assert "is another run, num_steps was 40 and is 61" in capsys.readouterr().err
     assert run(*words, "--resume") == 0
     assert [path.name for path in tmp_path.iterdir()] == ["points"]
-    with np.load(done / "checkpoints" / "60.npz") as one, np.load(tmp_path / "points/checkpoints/60.npz") as other:
+    with np.load(done / "checkpoints" / "40.npz") as one, np.load(tmp_path / "points/checkpoints/40.npz") as other:
         assert one.files == other.files
         for name in one.files:
             np.testing.assert_array_equal(one[name], other[name], err_msg=name)
