@@ -252,7 +252,7 @@ def draw_rows(aim: Aim, enclosure: Enclosure, mixture: Mixture, step: int, gener
     surface = generator.permutation(sample_surface(mesh, ROWS, generator))
     chosen = generator.choice(len(aim.point), ROWS, p=aim.share)
     near = aim.point[aim.tree.query(surface, NEAR, workers=-1)[1]]
-    certain = certain_places(enclosure, enclosure.noise, ROWS, generator)
+    certain = certain_places(enclosure, ROWS, generator)
     parts = (aim.point[chosen], aim.normal[chosen], surface, near, *certain)
     return Rows(*(jnp.asarray(part, jnp.float32) for part in parts))
 

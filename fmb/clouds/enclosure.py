@@ -90,10 +90,10 @@ MOST_DEPTH = 0.1  # of a certain place: farther from the surface all fields may 
 OUTSIDE_SHARE = 0.75  # of the certain places
 
 
-def certain_places(enclosure: Enclosure, noise: float, count: int, generator: np.random.Generator) -> Certain:
+def certain_places(enclosure: Enclosure, count: int, generator: np.random.Generator) -> Certain:
     """Places that are surely inside or outside, in random order, with half of the depth that the grid gives them."""
-    depth, doubt = enclosure.depth, max(enclosure.side, noise)
-    within = np.argwhere((depth > doubt) & (enclosure.away > CONCAVE * enclosure.gap - noise))
+    depth, doubt = enclosure.depth, max(enclosure.side, enclosure.noise)
+    within = np.argwhere((depth > doubt) & (enclosure.away > CONCAVE * enclosure.gap - enclosure.noise))
     without = np.argwhere((depth < -doubt) & (enclosure.away > doubt))
     outside = round(OUTSIDE_SHARE * count) if len(within) else count
     places, depths = [], []

@@ -69,7 +69,7 @@ def test_the_body_of_a_sphere_is_found_even_where_it_is_open(opening):
     assert volume == pytest.approx(expected, rel=0.08)
     inside = inner_points(found, 500, generator)
     assert np.linalg.norm(inside, axis=1).max() < 0.4 + 2 * found.side
-    places, depth = certain_places(found, 0.0, 2_000, generator)
+    places, depth = certain_places(found, 2_000, generator)
     true = 0.4 - np.linalg.norm(places, axis=1)
     shown = places[:, 2] < 0.4 * opening  # what lies beyond the mouth is a matter of taste
     # in one of 5,000 random points' voids the balloon may dip by a cell
