@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from benchmarks import gpu
 from benchmarks.render import growth, peers
 from benchmarks.render.growth import Growth
-from benchmarks.render.methods import METHODS, RAYS, Method, Scene
+from benchmarks.render.methods import METHODS, RAYS, TILES, Method, Scene
 from benchmarks.render.scenes import default_mesh, scene
 from benchmarks.study import ROOT
 from fm_render import Mixture
@@ -27,6 +27,11 @@ def test_every_method_sees_the_same():
         other, gradient = jax.jit(method.gradient)(mixture, view)
         assert_allclose(other, loss, rtol=1e-6, err_msg=name)
         assert_allclose(gradient.mean, slope.mean, rtol=1e-4, atol=1e-7, err_msg=name)
+
+
+def test_tiles_meet_a_share_of_the_pairs_of_many_components():
+    few, many = (METHODS[TILES].met(*gpu.ball(size)) for size in (TINY, gpu.Size(100, 64)))
+    assert few == 1.0 and 0.0 < many < 0.5  # the ball fills an eighth of the image
 
 
 def test_report_of_a_gpu_says_how_far_it_is_from_the_cpu(tmp_path, monkeypatch, capsys):
