@@ -15,7 +15,7 @@ from jaxtyping import Float
 from benchmarks.measure import Rates
 from benchmarks.render.naive import render_naive
 from fm_render import Cameras, Mixture, Rays, Rendering, Sight, in_tiles, render, render_views, views_loss
-from fm_tiles import FEW, met, side_of, tiles_of
+from fm_tiles import met, side_of, tiles_of
 from fmb.fit.losses import pixel_cross_entropy, relative_depth_loss, silhouette_cross_entropy
 from fmb.geometry.cameras import pixel_rays
 from fmb.geometry.rotations import matrix_from_rotation_vector, rigid_transform
@@ -153,9 +153,7 @@ def share_of_pairs(mixture: Mixture, scene: Scene) -> float:
         task, (table, shared), placed = in_tiles(mixture, cameras, tiles, side, Sight())
         return met(task, table, placed, shared).sum()
 
-    every = tiles.middle.shape[0] * tiles.middle.shape[1] * components
-    found = every if components <= FEW else int(pairs(mixture, scene.cameras))
-    return found * side**2 / (components * scene.silhouette.size)
+    return int(pairs(mixture, scene.cameras)) * side**2 / (components * scene.silhouette.size)
 
 
 RAYS, TILES, NAIVE = "render", "render_views", "naive twin"
