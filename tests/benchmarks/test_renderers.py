@@ -1,6 +1,7 @@
 """Our renderers beside others', on a GPU, and as sizes grow: sizes of a few pixels, and no look at a clock."""
 
 import json
+import sys
 from argparse import ArgumentTypeError
 
 import jax
@@ -122,6 +123,18 @@ def test_another_version_of_the_renderer_draws_the_same():
     methods = METHODS[RAYS], peers.method_of(ROOT / "fm_render.py")
     loss, other = (float(jax.jit(method.loss)(mixture, view)) for method in methods)
     assert loss == other > 0.0
+
+
+def test_another_version_has_its_own_neighbours(tmp_path):
+    (tmp_path / "fm_tiles.py").write_text("from fm_numerics import FACTOR\n")
+    (tmp_path / "fm_numerics.py").write_text("FACTOR = 3.0\n")
+    program = "from fm_render import *\nimport fm_tiles\ndef render(mixture, rays, outputs):\n"
+    program += "    return Rendering(density=fm_tiles.FACTOR * rays.direction[..., 2])\n"
+    (tmp_path / "fm_render.py").write_text(program)
+    mixture, view = gpu.ball(TINY)
+    seen = peers.method_of(tmp_path / "fm_render.py").density(mixture, view)
+    assert_allclose(np.ravel(seen), 3.0 * view.rays.direction[:, 2])
+    assert "fm_tiles" in sys.modules and not hasattr(sys.modules["fm_tiles"], "FACTOR")
 
 
 @pytest.mark.filterwarnings("ignore:Arrays of 2-dimensional vectors:DeprecationWarning")  # its own
