@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 
 PAIRS_PER_BLOCK = 200_000  # component x ray, about what two cores keep in cache
 LEAST_BLOCK = 256  # rays; below that the overhead of a step shows
@@ -28,6 +29,18 @@ def dot(a: Vector, b: Vector) -> Array:
 def cross(a: Vector, b: Vector) -> Vector:
     """Cross product over the tuple."""
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+
+
+def lower(precision_cholesky: Float[Array, "mixture 3 3"], x: Vector | Array) -> Vector:
+    """L x of vectors [3][mixture, ray]; L is lower triangular, hence the missing terms."""
+    (a, _, _), (b, c, _), (d, e, f) = jnp.moveaxis(precision_cholesky, (-2, -1), (0, 1))[..., None]
+    return a * x[0], b * x[0] + c * x[1], d * x[0] + e * x[1] + f * x[2]
+
+
+def transposed(precision_cholesky: Float[Array, "mixture 3 3"], x: Vector | Array) -> Vector:
+    """L^T x of vectors [3][mixture, ray]: its length is a Mahalanobis distance."""
+    (a, _, _), (b, c, _), (d, e, f) = jnp.moveaxis(precision_cholesky, (-2, -1), (0, 1))[..., None]
+    return a * x[0] + b * x[1] + d * x[2], c * x[1] + e * x[2], f * x[2]
 
 
 class Passes(NamedTuple):

@@ -27,14 +27,15 @@ from fm_numerics import (
     dot,
     facing_normal,
     in_blocks,
+    lower,
     nearby,
     product,
     smooth_root,
+    transposed,
     unit,
     with_closed_form,
 )
 from fm_tiles import (
-    FEW,
     Block,
     Outlines,
     Task,
@@ -128,18 +129,6 @@ class Hits(NamedTuple):
 
     distance: Float[Array, "mixture ray"]
     log_density: Float[Array, "mixture ray"]
-
-
-def lower(precision_cholesky: Float[Array, "*component 3 3"], x: Vector | Array) -> Vector:
-    """L x of vectors [3][*component, ray]; L is lower triangular, hence the missing terms."""
-    (a, _, _), (b, c, _), (d, e, f) = jnp.moveaxis(precision_cholesky, (-2, -1), (0, 1))[..., None]
-    return a * x[0], b * x[0] + c * x[1], d * x[0] + e * x[1] + f * x[2]
-
-
-def transposed(precision_cholesky: Float[Array, "mixture 3 3"], x: Vector | Array) -> Vector:
-    """L^T x of vectors [3][mixture, ray]: its length is a Mahalanobis distance."""
-    (a, _, _), (b, c, _), (d, e, f) = jnp.moveaxis(precision_cholesky, (-2, -1), (0, 1))[..., None]
-    return a * x[0] + b * x[1] + d * x[2], c * x[1] + e * x[2], f * x[2]
 
 
 def passes(mixture: Mixture, origin: Array, direction: Array) -> Passes:
@@ -277,20 +266,13 @@ BLENDINGS = {
 }
 
 
-class Blend(NamedTuple):
-    """The blended hits of each ray, and what each hit weighs in it."""
-
-    density: Array
-    depth: Array
-    weight: Array
-
-
-def blend(settings: Settings, hits: Hits, scale: Array) -> Blend:
-    """Density and mean depth of the hits [mixture, ray]."""
+def blend(settings: Settings, hits: Hits, scale: Array) -> Rendering:
+    """Density and mean depth of the hits of each ray, and what each hit [mixture, ray] weighs in it."""
     blending = BLENDINGS[settings.blending]
     weight = blending.weight(hits, scale, settings.betas)
     weight = weight / jnp.maximum(weight.sum(0, keepdims=True), TINY)
-    return Blend(blending.density(hits, scale, settings.betas), (weight * hits.distance).sum(0), weight)
+    density, depth = blending.density(hits, scale, settings.betas), (weight * hits.distance).sum(0)
+    return Rendering(density=density, depth=depth, weight=weight)
 
 
 def render(
@@ -328,7 +310,7 @@ def _render_block(settings: Settings, outputs: tuple[str, ...], common: tuple, r
     (mixture, scale, betas, color), origin, direction = common, rays[:3], rays[3:]
     settings = dataclasses.replace(settings, betas=betas)
 
-    def depth(direction: Array) -> tuple[Array, Blend]:
+    def depth(direction: Array) -> tuple[Array, Rendering]:
         start, near_mixture, near_rays = nearby(mixture, origin, direction)
         hits = trace(settings, near_mixture, *near_rays)
         seen = blend(settings, hits._replace(distance=hits.distance + start), scale)
@@ -396,33 +378,14 @@ def views_loss(
     """
     shape = jax.tree.leaves(target)[0].shape
     side = side_of(shape[1:3])
-    parts = jax.tree.map(lambda x: cut(jnp.asarray(x), side), (jnp.ones(shape[:3], bool), target))
+    parts = jax.tree.map(lambda x: stop_gradient(cut(jnp.asarray(x), side)), (jnp.ones(shape[:3], bool), target))
 
-    def inner(rendering: Rendering, now: tuple) -> Array:
+    def inner(fields: dict[str, Array], now: tuple) -> Array:
         inside, target = now
-        return jnp.where(inside, loss(rendering, target), 0)
+        return jnp.where(inside, loss(Rendering(**fields), target), 0)
 
-    return tiles_loss(inner, mixture, cameras, tiles_of(shape[0], shape[1:3], side), parts, sight)
-
-
-def tiles_loss(
-    loss: Callable[[Rendering, Any], Array],
-    mixture: Mixture,
-    cameras: Cameras,
-    tiles: Tiles,
-    target: Any,
-    sight: Sight = Sight(),
-) -> Float[Array, ""]:
-    """`views_loss` over some tiles of the views, `target` being arrays [tile, pixel, ...].
-
-    `tiles.relative` may be False where no pixel is object; an object's pixels pull from afar, and a density of 1e-20
-    counts there.
-    """
-    side = round(jax.tree.leaves(target)[0].shape[1] ** 0.5)
-    task, given, tiles = in_tiles(mixture, cameras, tiles, side, sight)
-    every = len(mixture.mean) <= FEW
-    task = task._replace(loss=lambda fields, target: loss(Rendering(**fields), target), all=every)
-    return tile_loss(task, given, tiles, jax.tree.map(stop_gradient, target))
+    task, given, tiles = in_tiles(mixture, cameras, tiles_of(shape[0], shape[1:3], side), side, sight)
+    return tile_loss(task._replace(loss=inner), given, tiles, parts)
 
 
 def in_tiles(mixture: Mixture, cameras: Cameras, tiles: Tiles, side: int, sight: Sight) -> tuple[Task, tuple, Tiles]:
@@ -444,7 +407,7 @@ def in_tiles(mixture: Mixture, cameras: Cameras, tiles: Tiles, side: int, sight:
         side=side,
     )
     given = project(mixture, cameras, color, curved), (scale, settings.betas)
-    return task, given, Tiles(jnp.asarray(tiles.view), middle, tiles.relative)
+    return task, given, Tiles(jnp.asarray(tiles.view), middle)
 
 
 def draw_tiles(
@@ -485,7 +448,7 @@ def draw_tiles(
     return {name: x.T.reshape(tiles, -1, *x.shape[:-1]) for name, x in fields.items()}
 
 
-def shown(outputs: tuple[str, ...], seen: Blend, others: dict[str, Callable[[], Array]]) -> dict[str, Array]:
+def shown(outputs: tuple[str, ...], seen: Rendering, others: dict[str, Callable[[], Array]]) -> dict[str, Array]:
     """The outputs, with the ray last."""
     fields = {
         "density": lambda: seen.density,

@@ -19,7 +19,6 @@ from jaxtyping import Bool, Float, Int
 
 from fm_numerics import LEAST_LOG_WEIGHT, Passes, Vector, cross, dot, product
 
-FEW = 64  # components: up to so many, a batch of tiles goes through all of them, which is as fast as to choose
 EPSILON = 1e-7  # share of a pixel's density, and of its weights, that a component left out may have
 SMALL_IMAGE, SIDES = 128**2, (8, 16)  # pixels of a tile's side, for images up to that many pixels and for larger ones
 PIXELS_PER_BLOCK = {
@@ -49,18 +48,13 @@ class Task(NamedTuple):
     mixtures: int
     side: int
     loss: Callable | None = None
-    all: bool = False  # each tile goes through all components
 
 
 class Tiles(NamedTuple):
-    """Squares of pixels in groups, row by row: the view that a group lies in, and each tile's middle in the image.
-
-    `relative` (None: all) says where a component left out may have EPSILON of a pixel's density, not of a density of 1.
-    """
+    """Squares of pixels in groups, row by row: the view that a group lies in, and each tile's middle in the image."""
 
     view: Int[Array | np.ndarray, " group"]
     middle: Float[Array | np.ndarray, "group tile 2"]
-    relative: Bool[Array, "group tile"] | None = None
 
 
 class Block(NamedTuple):
@@ -222,8 +216,7 @@ def met(task: Task, table: Array, tiles: Tiles, shared: tuple) -> Bool[Array, "t
     def test(tiles: Tiles) -> Array:
         row = jnp.moveaxis(rows[tiles.view], -1, 0)[..., None]
         seen = outlines(task.side, task.curved, row, jnp.moveaxis(tiles.middle, -1, 0)[:, :, None])
-        relative = True if tiles.relative is None else tiles.relative[:, None]
-        return _needed(task, seen, relative, shared).swapaxes(1, 2).reshape(-1, task.mixtures)
+        return _needed(task, seen, shared).swapaxes(1, 2).reshape(-1, task.mixtures)
 
     groups = max(1, PAIRS_PER_TEST // (tiles.middle.shape[1] * task.mixtures))
     if len(tiles.view) <= groups:
@@ -232,7 +225,7 @@ def met(task: Task, table: Array, tiles: Tiles, shared: tuple) -> Bool[Array, "t
     return each.reshape(-1, task.mixtures)
 
 
-def _needed(task: Task, seen: Outlines, relative: Array, shared: tuple) -> Bool[Array, "group mixture tile"]:
+def _needed(task: Task, seen: Outlines, shared: tuple) -> Bool[Array, "group mixture tile"]:
     """`met` for components in tiles, from bounds of s = log_weight - d^2 / 2 and of t over each tile.
 
     In front of the camera s has convex superlevel sets: its least value in a tile stands in a corner. Its most is not
@@ -251,7 +244,7 @@ def _needed(task: Task, seen: Outlines, relative: Array, shared: tuple) -> Bool[
     low = jnp.where(first > task.margin * most, reduce(jnp.minimum, corners), -jnp.inf)
     keep = jnp.zeros(high.shape, bool)
     if task.density:
-        keep = _rivals(high, low, corners, corners, bulge, lambda best: jnp.where(relative, best, jnp.maximum(best, 0)))
+        keep = _rivals(high, low, corners, corners, bulge, jnp.inf)
     if task.weight:
         apart = [near * t / (rate * scale) for t, rate in zip(along, rates, strict=True)]
         upper = [jnp.maximum(steep * s, flat * s) - t for s, t in zip(corners, apart, strict=True)]
@@ -261,19 +254,20 @@ def _needed(task: Task, seen: Outlines, relative: Array, shared: tuple) -> Bool[
         )
         low = jnp.minimum(steep * low, flat * low) - near * last / (least * least * scale)
         room = steep * bulge + near * task.margin / (least * scale) + 1
-        keep = keep | _rivals(high, low, upper, lower, room, lambda best: jnp.minimum(best, 0))
+        keep = keep | _rivals(high, low, upper, lower, room, 0.0)
     return keep & (last > 0)
 
 
-def _rivals(high: Array, low: Array, upper: list, lower: list, room: Array, enough: Callable) -> Array:
+def _rivals(high: Array, low: Array, upper: list, lower: list, room: Array, most: float) -> Array:
     """Which components may exceed EPSILON of the one whose least value in the tile is largest, the tile's best.
 
-    They must by their bounds over the tile, and in some corner, where both are compared, by at least `room`.
+    They must by their bounds over the tile, the best counting as at most `most`, and in some corner, where both are
+    compared, but for `room`.
     """
     best, index = low.max(1, keepdims=True), low.argmax(1)[:, None]
     beside = [x - jnp.take_along_axis(y, index, axis=1) for x, y in zip(upper, lower, strict=True)]
     close = (reduce(jnp.maximum, beside) + room > np.log(EPSILON)) | (best == -jnp.inf)
-    return (high > np.log(EPSILON) + enough(best)) & close
+    return (high > np.log(EPSILON) + jnp.minimum(best, most)) & close
 
 
 def at_corners(coefficients: list[Array]) -> list[Array]:
@@ -307,27 +301,20 @@ def over_blocks(task: Task, given: tuple, tiles: Tiles, work: Callable, begin: A
         tiles.middle.reshape(-1, 2),
     )
     size = min(max(1, PIXELS_PER_BLOCK.get(jax.default_backend(), MANY) // task.side**2), tile_count)
-    if task.all:
-        order, classes = jnp.arange(tile_count), [task.mixtures]
-    else:
-        needed = met(task, table, tiles, shared)
-        count, classes = needed.sum(1), [room for room in CLASSES if room < task.mixtures] + [task.mixtures]
-        order = jnp.argsort(-count)
+    needed = met(task, table, tiles, shared)
+    count, classes = needed.sum(1), [room for room in CLASSES if room < task.mixtures] + [task.mixtures]
+    order = jnp.argsort(-count)
     order = jnp.pad(order, (0, -tile_count % size), constant_values=tile_count)
 
     def one(room: int, carry: Any, block: Array, index: Array) -> tuple:
-        slot = jnp.broadcast_to(jnp.arange(room, dtype=jnp.int32)[:, None], (room, size))
-        if not task.all:
-            rank = jnp.cumsum(needed[index], axis=1, dtype=jnp.int32)
-            slot = (rank[None] <= slot[..., None]).sum(-1, dtype=jnp.int32)
+        rank = jnp.cumsum(needed[index], axis=1, dtype=jnp.int32)
+        slot = (rank[None] <= jnp.arange(room, dtype=jnp.int32)[:, None, None]).sum(-1, dtype=jnp.int32)
         real, number = block < tile_count, jnp.minimum(slot, task.mixtures - 1)
         place = tiles.view[index // group][None] * task.mixtures + number
         return work(carry, Block(index, real, middle[index], number, (slot < task.mixtures) & real[None], place))
 
     def step(carry: Any, block: Array) -> tuple:
         index = jnp.minimum(block, tile_count - 1)
-        if len(classes) == 1:
-            return one(classes[0], carry, block, index)
         which = jnp.searchsorted(jnp.asarray(classes), count[index[0]])
         return jax.lax.switch(which, [partial(one, room) for room in classes], carry, block, index)
 
@@ -409,14 +396,9 @@ def _slopes(task: Task, given: tuple, tiles: Tiles, data: Any, value: Callable) 
 
         part, (g_rows, g_shared) = jax.value_and_grad(total, (0, 1))(table[block.place], shared)
         g_shared = jax.tree.map(jnp.add, carry[2], g_shared)
-        if task.all:
-            return (carry[0] + part, carry[1], g_shared), g_rows.swapaxes(0, 1)
         place = jnp.where(block.there, block.place, len(table))
         return (carry[0] + part, carry[1].at[place].add(g_rows, mode="drop"), g_shared), None
 
     begin = jnp.zeros((), table.dtype), jnp.zeros_like(table), jax.tree.map(jnp.zeros_like, shared)
-    (total, *slope), each = over_blocks(task, given, tiles, work, begin)
-    if task.all:
-        each = each.reshape(*tiles.middle.shape[:2], task.mixtures, -1).sum(1)
-        slope[0] = slope[0].reshape(-1, *each.shape[1:]).at[tiles.view].add(each).reshape(table.shape)
+    (total, *slope), _ = over_blocks(task, given, tiles, work, begin)
     return total, tuple(slope)

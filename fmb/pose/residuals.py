@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-from fm_numerics import dot, laid_out, product
-from fm_render import Mixture, lower, transposed
+from fm_numerics import dot, laid_out, lower, product, transposed
+from fm_render import Mixture
 from fmb.fields.metaballs import FLATTEST, HALF_OPAQUE, LEAST_SHARPNESS, FieldJet, value_slope_curvature
 
 

@@ -158,7 +158,7 @@ def ray_slopes(
 
 def blends(settings: Settings) -> dict[str, Callable[[Hits], Array]]:
     """Density, alpha and depth of the hits by the blend of `settings`, in a frame where the object's scale is 1."""
-    blend_density, blend_weight, default = BLENDINGS[settings.blending]
+    blend_density, blend_weight, default, _ = BLENDINGS[settings.blending]
     betas = default if settings.betas is None else settings.betas
 
     def density(hits: Hits) -> Array:

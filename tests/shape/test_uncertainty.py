@@ -271,7 +271,7 @@ def test_errors():
         fit_covariance(mixture, select_views(views, slice(1)))
     with pytest.raises(ValueError, match="prior_deviation 0.0: must be positive"):
         fit_covariance(mixture, views, prior_deviation=0.0)
-    with pytest.raises(ValueError, match="intersection 'cubic' is not one of linear, quadratic"):
-        fit_covariance(mixture, views, settings=Settings("cubic"))
+    with pytest.raises(ValueError, match="intersection 'exact' is not one of linear, quadratic, cubic"):
+        fit_covariance(mixture, views, settings=Settings("exact"))
     with pytest.raises(ValueError, match="blending 'none' is not one of"):
         look_deviation(mixture, fit_covariance(mixture, views), cameras, SIZE, Settings(blending="none"))
