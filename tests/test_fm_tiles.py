@@ -10,7 +10,6 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
-import fm_render
 import fm_tiles
 from fm_render import (
     INTERSECTIONS,
@@ -21,7 +20,6 @@ from fm_render import (
     Sight,
     render,
     render_views,
-    tiles_loss,
     views_loss,
 )
 from fmb.fit.losses import pixel_cross_entropy
@@ -248,7 +246,9 @@ def test_float32_against_the_twin(distance):
     mixture, cameras = jax.tree.map(
         lambda x: jnp.asarray(x, jnp.float32), (mixture, cameras_of(*some_views(distance=distance)))
     )
-    tiled = two_fields(SIZE, "linear", mixture, cameras)[0]
+    tiled = jax.jit(partial(render_views, image_size=SIZE, outputs=("density", "depth")), compiler_options=FAST)(
+        mixture, cameras
+    )
     wide = Cameras(*(jnp.asarray(x, float) for x in cameras))
     twin = render_reference(mixture, pixel_rays(wide, *SIZE), 1.0)
     assert tiled.density.dtype == jnp.float32
@@ -280,19 +280,17 @@ def test_nothing_is_dropped(rule, components, classes, monkeypatch):
             assert 1e-250 < rays.density[seen].min() < 1e-20
 
 
-@partial(jax.jit, compiler_options=FAST)
-def silhouette_loss(mixture: Mixture, cameras: Cameras, mask: jax.Array, relative: jax.Array | None) -> tuple:
-    """Cross-entropy of masks by `views_loss`, or by its tiles with `relative` as given; value and slopes."""
+@partial(jax.jit, compiler_options=FAST, static_argnames="tiled")
+def silhouette_loss(tiled: bool, mixture: Mixture, cameras: Cameras, mask: jax.Array) -> tuple:
+    """Cross-entropy of masks in tiles or along rays; value and slopes."""
 
     def loss(image, mask):
         return pixel_cross_entropy(image.density, mask)
 
     def total(mixture):
-        if relative is None:
+        if tiled:
             return views_loss(loss, mixture, cameras, mask)
-        side = fm_tiles.side_of(mask.shape[1:])
-        tiles = fm_tiles.tiles_of(len(mask), mask.shape[1:], side)._replace(relative=relative)
-        return tiles_loss(loss, mixture, cameras, tiles, fm_tiles.cut(mask, side))
+        return loss(render(mixture, pixel_rays(cameras, *mask.shape[1:]), outputs=("density",)), mask).sum()
 
     return jax.value_and_grad(total)(mixture)
 
@@ -311,23 +309,9 @@ def ball(components: int = 40) -> Mixture:
     return Mixture(jnp.asarray(place), jnp.tile(6.0 * jnp.eye(3), (components, 1, 1)), jnp.zeros(components))
 
 
-def test_tiles_without_an_object_may_count_densities_as_such(monkeypatch):
-    monkeypatch.setattr(fm_tiles, "CLASSES", (20,))
-    cameras = cameras_of(*some_views(size=(24, 24)))
-    mask = jnp.asarray(ball_mask(cameras, (24, 24), [0.1, 0.0, 0.0], 0.4), float)
-    relative = fm_tiles.cut(mask, 8).max(1).reshape(2, 9) > 0
-    assert 0 < relative.sum() < relative.size
-    mixture = ball(70)  # more than FEW, so that tiles choose
-    every, some = (silhouette_loss(mixture, cameras, mask, x) for x in (jnp.ones_like(relative), relative))
-    check_alike(some, every, 1e-6)
-
-
-@pytest.mark.parametrize("few", [fm_tiles.FEW, 0])
-def test_far_starts(few, monkeypatch):
-    """A ball, moved by its size or until no component touches the mask, comes back; also where tiles choose."""
-    monkeypatch.setattr(fm_render, "FEW", few)
+def test_far_starts(monkeypatch):
+    """A ball, moved by its size or until no component touches the mask, comes back, pulled as along rays."""
     monkeypatch.setattr(fm_tiles, "CLASSES", (8,))
-    graded = jax.jit(lambda *inputs: silhouette_loss.__wrapped__(*inputs), compiler_options=FAST)  # no cache of FEW
     single = partial(jax.tree.map, lambda x: jnp.asarray(x, jnp.float32))
     cameras = cameras_of(*some_views(size=(24, 24)))
     mask = jnp.asarray(ball_mask(cameras, (24, 24), [0.0, 0.0, 0.0], 0.5), jnp.float32)
@@ -335,8 +319,10 @@ def test_far_starts(few, monkeypatch):
         mixture = ball()
         mixture = single(mixture._replace(mean=mixture.mean + shift * jnp.array([[0.6, 0.0, 0.8]])))
         losses, away, nearest = [], [], []
+        pulls = [silhouette_loss(way, mixture, single(cameras), mask) for way in (True, False)]
+        check_alike(*pulls, 1e-3)  # float32
         for _ in range(12):
-            loss, slope = graded(mixture, single(cameras), mask, None)
+            loss, slope = silhouette_loss(True, mixture, single(cameras), mask)
             losses.append(float(loss))
             away.append(float(jnp.linalg.norm(mixture.mean.mean(0))))
             nearest.append(float(jnp.linalg.norm(mixture.mean, axis=1).min()))
