@@ -123,7 +123,8 @@ def twin_of(rule: str, blend: str, inputs: tuple, shift=(0.0, 0.0)):
     cameras = cameras_of(inputs[1], inputs[2] - jnp.array([0.0, 0.0, 0.0, *shift])[None])
     rays = jax.tree.map(lambda x: np.asarray(x, float), pixel_rays(cameras, *SIZE))
     betas = tuple(BETAS[blend]) if blend != "two_parameter" else (7.0, 1.3)
-    twin = render_reference(inputs[0], rays, SCALE, rule, blend, betas)
+    mixture = inputs[0]._replace(log_weight=jnp.maximum(inputs[0].log_weight, -1e30))  # complex numbers have no -inf
+    twin = render_reference(mixture, rays, SCALE, rule, blend, betas)
     return twin, rays.origin + twin.depth[..., None] * rays.direction
 
 
