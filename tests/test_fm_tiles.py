@@ -26,7 +26,7 @@ from fmb.fit.losses import pixel_cross_entropy
 from fmb.geometry.cameras import pixel_rays
 from fmb.geometry.rotations import matrix_from_rotation_vector, rigid_transform
 from tests.reference import render_reference
-from tests.test_fm_render import BETAS, ONCE, OTHERS, SCALE, every_combination, options
+from tests.test_fm_render import BETAS, ONCE, OTHERS, SCALE, options
 
 SIZE = (9, 13)  # two by two tiles, which stand out of the image
 COMPONENTS = 8
@@ -145,7 +145,10 @@ def some_worth() -> jax.Array:
     return jnp.asarray(generator.normal(size=(2, *SIZE, 5)) * (generator.random((2, *SIZE, 1)) > 0.5))
 
 
-@every_combination
+@pytest.mark.parametrize(
+    ("rule", "blend"),
+    [ONCE[0], ONCE[2], *(pytest.param(*names, marks=pytest.mark.slow) for names in (ONCE[1], *OTHERS))],
+)
 def test_images(rule, blend, exact):
     inputs = some_inputs(blend)
     image = images(rule, blend, inputs)
@@ -172,6 +175,7 @@ def test_slopes(rule, blend, exact):
     check_alike(slopes("views_loss", rule, blend, inputs, worth), slopes("rays", rule, blend, inputs, worth))
 
 
+@pytest.mark.slow  # `test_images` and `test_slopes` imply it
 def test_a_loss_is_the_sum_over_images(exact):
     inputs, worth = some_inputs("sorted"), some_worth()
     loss, image = (slopes(way, "linear", "sorted", inputs, worth) for way in ("views_loss", "render_views"))
