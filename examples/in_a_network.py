@@ -5,8 +5,9 @@ From the project's folder: python -m examples.in_a_network
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from fm_render import Mixture, Rays, render
+from fm_render import Cameras, Mixture, Rendering, views_loss
 
 COMPONENTS, HIDDEN, STEPS, RATE, SIDE = 12, 32, 300, 0.03, 32
 
@@ -21,28 +22,38 @@ def decode(weights: list[tuple[jax.Array, jax.Array]], code: jax.Array) -> Mixtu
     return Mixture(0.3 * numbers[:, :3], factor, numbers[:, 9])
 
 
-def image_rays(side: int) -> Rays:
-    """A camera three units before the origin."""
-    column, row = jnp.meshgrid(jnp.linspace(-0.3, 0.3, side), jnp.linspace(-0.3, 0.3, side))
-    direction = jnp.stack([column, row, jnp.ones_like(row)], axis=-1)
-    return Rays(jnp.broadcast_to(jnp.array([0.0, 0.0, -3.0]), direction.shape), direction)
+def camera(side: int) -> Cameras:
+    """One camera three units before the origin, a batch of one; the image is 0.6 wide at unit depth."""
+    pose, focal = np.eye(4, dtype=np.float32), side / 0.6
+    pose[2, 3] = -3.0
+    intrinsics = np.array([[focal, 0, side / 2], [0, focal, side / 2], [0, 0, 1]], np.float32)
+    return Cameras(pose[None], intrinsics[None])
 
 
-def targets(rays: Rays) -> tuple[jax.Array, jax.Array]:
-    """Two codes and the masks that belong to them: a disc and an upright bar."""
-    x, y = 3 * rays.direction[..., 0], 3 * rays.direction[..., 1]
-    masks = jnp.stack([jnp.hypot(x, y) < 0.5, (jnp.abs(x) < 0.2) & (jnp.abs(y) < 0.7)])
-    return jnp.array([[1.0, 0.0], [0.0, 1.0]]), masks.astype(jnp.float32)
+def targets(side: int) -> tuple[jax.Array, jax.Array]:
+    """Two codes and the masks that belong to them, [2, side, side]: a disc and an upright bar."""
+    y, x = 0.9 * ((np.indices((side, side)) + 0.5) * 2 / side - 1)
+    masks = np.stack([np.hypot(x, y) < 0.5, (np.abs(x) < 0.2) & (np.abs(y) < 0.7)])
+    return jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.asarray(masks, jnp.float32)
+
+
+def cross_entropy(rendering: Rendering, mask: jax.Array) -> jax.Array:
+    """Of each pixel, from the density: alpha = 1 - exp(-density)."""
+    density = rendering.density
+    return mask * -jnp.log(-jnp.expm1(-density - 1e-6)) + (1 - mask) * density
 
 
 def main() -> tuple[float, float]:
     """Prints and returns the mean cross-entropy before and after training."""
-    rays = image_rays(SIDE)
-    codes, masks = targets(rays)
+    codes, masks = targets(SIDE)
+    view = camera(SIDE)
 
     def loss(weights: list) -> jax.Array:
-        density = jax.vmap(lambda code: render(decode(weights, code), rays, outputs=("density",)).density)(codes)
-        return jnp.mean(masks * -jnp.log(-jnp.expm1(-density - 1e-6)) + (1 - masks) * density)
+        parts = [
+            views_loss(cross_entropy, decode(weights, code), view, mask[None])
+            for code, mask in zip(codes, masks, strict=True)
+        ]
+        return sum(parts) / masks.size
 
     keys = jax.random.split(jax.random.key(0), 2)
     shapes = ((2, HIDDEN), (HIDDEN, 10 * COMPONENTS))
@@ -51,7 +62,7 @@ def main() -> tuple[float, float]:
     ]
     speed = jax.tree.map(jnp.zeros_like, weights)
     graded = jax.jit(jax.value_and_grad(loss))
-    first = float(loss(weights))
+    first = float(graded(weights)[0])
     for number in range(STEPS):
         value, gradient = graded(weights)
         speed = jax.tree.map(lambda v, g: 0.9 * v + 0.1 * g, speed, gradient)

@@ -1,7 +1,7 @@
 """Fuzzy metaballs: fit mixtures of Gaussians to meshes, masks and depth, render them, and find cameras with them.
 
 The interface below is loaded when a name is first used, so that `import fmb` costs nothing. The renderer for work of
-your own is `fm_render.render`; the rooms (fmb.geometry, fmb.fields, ...) are open, too, but may change.
+your own is `fm_render`; the rooms (fmb.geometry, fmb.fields, ...) are open, too, but may change.
 """
 
 from typing import Any

@@ -104,7 +104,8 @@ def render(model: Model, cameras: Cameras, size: tuple[int, int]) -> Images:
     """Alpha [view, height, width] and depth of the surface, NaN where a ray meets none, for images of (height, width).
 
     `cameras` (world_from_camera [view, 4, 4], intrinsics [view, 3, 3] in pixels) and depths are in the input's frame
-    and unit. For gradients call fm_render.render on `model.mixture`.
+    and unit. For gradients call fm_render.render_views or views_loss on `model.mixture`, which is in the canonical
+    frame, with `model.frame.cameras_to_canonical(cameras)`.
     """
     mixture, canonical = in_single(model.mixture), model.frame.cameras_to_canonical(cameras)
     depth = float(model.frame.scale) * surface_depth(mixture, canonical, size)

@@ -198,5 +198,5 @@ def test_readme_shows_what_exists_and_its_example_runs():
     example = textwrap.dedent(head + rest.partition("\n\n`fm_render.py`")[0])
     seen = {}
     exec(example, seen)
-    assert seen["picture"].depth.shape == (64, 64)
+    assert seen["picture"].depth.shape == (1, 64, 64)
     assert seen["gradient"].mean.shape == (1, 3)

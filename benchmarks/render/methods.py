@@ -14,9 +14,10 @@ from jaxtyping import Float
 
 from benchmarks.measure import Rates
 from benchmarks.render.naive import render_naive
-from fm_render import Mixture, Rays, render
-from fmb.fit.losses import relative_depth_loss, silhouette_cross_entropy
-from fmb.geometry.cameras import Cameras, pixel_rays
+from fm_render import Cameras, Mixture, Rays, Rendering, Sight, in_tiles, render, render_views, views_loss
+from fm_tiles import met, side_of, tiles_of
+from fmb.fit.losses import pixel_cross_entropy, relative_depth_loss, silhouette_cross_entropy
+from fmb.geometry.cameras import pixel_rays
 from fmb.geometry.rotations import matrix_from_rotation_vector, rigid_transform
 
 POSE_STEP = 0.02  # radians and scales, so that the gradient is not that at the answer
@@ -126,9 +127,41 @@ def along_rays(renderer: Callable) -> tuple[Callable, Callable]:
     return images, loss
 
 
-RAYS, NAIVE = "render", "naive twin"
+def images_in_tiles(outputs: tuple[str, ...], mixture: Mixture, scene: Scene) -> tuple[Array, ...]:
+    """Images by `render_views`."""
+    found = render_views(mixture, scene.cameras, scene.silhouette.shape[1:], outputs=outputs)
+    return tuple(getattr(found, name) for name in outputs)
+
+
+def loss_in_tiles(mixture: Mixture, scene: Scene) -> Array:
+    """Silhouette loss by `views_loss`, which takes the slope in the same pass."""
+
+    def loss(rendering: Rendering, silhouette: Array) -> Array:
+        return pixel_cross_entropy(rendering.density, silhouette)
+
+    return views_loss(loss, mixture, scene.cameras, scene.silhouette) / scene.silhouette.size
+
+
+def share_of_pairs(mixture: Mixture, scene: Scene) -> float:
+    """Pairs that the tiles of `views_loss` meet, of all; pixels of tiles that stand out of the image count as well."""
+    (views, *size), components = scene.silhouette.shape, len(mixture.mean)
+    side = side_of(size)
+    tiles = tiles_of(views, size, side)
+
+    @jax.jit
+    def pairs(mixture: Mixture, cameras: Cameras) -> Array:
+        task, (table, shared), placed = in_tiles(mixture, cameras, tiles, side, Sight())
+        return met(task, table, placed, shared).sum()
+
+    return int(pairs(mixture, scene.cameras)) * side**2 / (components * scene.silhouette.size)
+
+
+RAYS, TILES, NAIVE = "render", "render_views", "naive twin"
 METHODS: dict[str, Method] = {
     RAYS: Method(*along_rays(render), RAYS_FORWARD, plus(RAYS_FORWARD, RAYS_BACKWARD)),
+    TILES: Method(
+        images_in_tiles, loss_in_tiles, PIXELS_FORWARD, plus(PIXELS_FORWARD, PIXELS_BACKWARD), met=share_of_pairs
+    ),
     # it keeps tens of numbers for each pair, and its path through the distance does not cancel in float32
     NAIVE: Method(*along_rays(render_naive), most=2 * 10**7, tolerance=5e-2),
 }

@@ -39,6 +39,7 @@ TASKS = LOSS, GRADIENT, DEPTH, NORMALS, POSE = (
     "alpha, depth, normals",
     "gradient of the pose",
 )
+NEIGHBOURS = ("fm_numerics", "fm_tiles")  # of fm_render.py, which it imports by these names
 FEWEST = 3  # turns
 SIZES = ((80, 60), (160, 120), (256, 256))  # width, height
 BURST = 4  # calls a turn
@@ -86,11 +87,19 @@ def prepare_ours(method: Method, subject: Subject) -> Calls:
 
 
 def method_of(file: Path) -> Method:
-    """The `render` of another fm_render.py, as it was in some other version."""
-    spec = importlib.util.spec_from_file_location("fm_render_of_another_version", file)
-    other = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = other
-    spec.loader.exec_module(other)
+    """The `render` of another fm_render.py, as it was in some other version, with the neighbours in its own folder."""
+    ours = {name: sys.modules.pop(name) for name in NEIGHBOURS if name in sys.modules}
+    sys.path.insert(0, str(file.resolve().parent))
+    try:
+        spec = importlib.util.spec_from_file_location("fm_render_of_another_version", file)
+        other = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = other
+        spec.loader.exec_module(other)
+    finally:
+        sys.path.pop(0)
+        for name in NEIGHBOURS:
+            sys.modules.pop(name, None)
+        sys.modules.update(ours)
 
     def renderer(mixture: Mixture, rays: Rays, **options: Any) -> Any:
         return other.render(other.Mixture(*mixture), other.Rays(*rays), **options)

@@ -1,6 +1,7 @@
 """Our renderers beside others', on a GPU, and as sizes grow: sizes of a few pixels, and no look at a clock."""
 
 import json
+import sys
 from argparse import ArgumentTypeError
 
 import jax
@@ -11,7 +12,7 @@ from numpy.testing import assert_allclose
 from benchmarks import gpu
 from benchmarks.render import growth, peers
 from benchmarks.render.growth import Growth
-from benchmarks.render.methods import METHODS, RAYS, Method, Scene
+from benchmarks.render.methods import METHODS, RAYS, TILES, Method, Scene
 from benchmarks.render.scenes import default_mesh, scene
 from benchmarks.study import ROOT
 from fm_render import Mixture
@@ -27,6 +28,11 @@ def test_every_method_sees_the_same():
         other, gradient = jax.jit(method.gradient)(mixture, view)
         assert_allclose(other, loss, rtol=1e-6, err_msg=name)
         assert_allclose(gradient.mean, slope.mean, rtol=1e-4, atol=1e-7, err_msg=name)
+
+
+def test_tiles_meet_a_share_of_the_pairs_of_many_components():
+    few, many = (METHODS[TILES].met(*gpu.ball(size)) for size in (TINY, gpu.Size(100, 64)))
+    assert few == 1.0 and 0.0 < many < 0.5  # the ball fills an eighth of the image
 
 
 def test_report_of_a_gpu_says_how_far_it_is_from_the_cpu(tmp_path, monkeypatch, capsys):
@@ -117,6 +123,18 @@ def test_another_version_of_the_renderer_draws_the_same():
     methods = METHODS[RAYS], peers.method_of(ROOT / "fm_render.py")
     loss, other = (float(jax.jit(method.loss)(mixture, view)) for method in methods)
     assert loss == other > 0.0
+
+
+def test_another_version_has_its_own_neighbours(tmp_path):
+    (tmp_path / "fm_tiles.py").write_text("from fm_numerics import FACTOR\n")
+    (tmp_path / "fm_numerics.py").write_text("FACTOR = 3.0\n")
+    program = "from fm_render import *\nimport fm_tiles\ndef render(mixture, rays, outputs):\n"
+    program += "    return Rendering(density=fm_tiles.FACTOR * rays.direction[..., 2])\n"
+    (tmp_path / "fm_render.py").write_text(program)
+    mixture, view = gpu.ball(TINY)
+    seen = peers.method_of(tmp_path / "fm_render.py").density(mixture, view)
+    assert_allclose(np.ravel(seen), 3.0 * view.rays.direction[:, 2])
+    assert "fm_tiles" in sys.modules and not hasattr(sys.modules["fm_tiles"], "FACTOR")
 
 
 @pytest.mark.filterwarnings("ignore:Arrays of 2-dimensional vectors:DeprecationWarning")  # its own
