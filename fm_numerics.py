@@ -31,8 +31,8 @@ def cross(a: Vector, b: Vector) -> Vector:
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 
 
-def lower(precision_cholesky: Float[Array, "mixture 3 3"], x: Vector | Array) -> Vector:
-    """L x of vectors [3][mixture, ray]; L is lower triangular, hence the missing terms."""
+def lower(precision_cholesky: Float[Array, "*component 3 3"], x: Vector | Array) -> Vector:
+    """L x of vectors [3][*component, ray]; L is lower triangular, hence the missing terms."""
     (a, _, _), (b, c, _), (d, e, f) = jnp.moveaxis(precision_cholesky, (-2, -1), (0, 1))[..., None]
     return a * x[0], b * x[0] + c * x[1], d * x[0] + e * x[1] + f * x[2]
 

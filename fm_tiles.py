@@ -36,7 +36,7 @@ class Task(NamedTuple):
     """What tiles are drawn for: the function that draws a block, the bounds of `met`, numbers, and the loss, if any.
 
     `reach(betas)` is (steep, flat, near): log weights lie between steep s - near t / scale and flat s - near t / scale.
-    Hits lie up to `margin`, in whitened length, before the densest point.
+    Hits lie up to `margin`, in whitened length, from the densest point.
     """
 
     draw: Callable
@@ -241,10 +241,11 @@ def _needed(task: Task, seen: Outlines, shared: tuple) -> Bool[Array, "group mix
     first, last = reduce(jnp.minimum, along), reduce(jnp.maximum, along)
     bulge = (seen.square[3] + seen.square[5]) / (2 * least * least)  # at most so much more than between the corners
     high = seen.log_weight - nearest_square(seen.square) / (2 * most * most)
-    low = jnp.where(first > task.margin * most, reduce(jnp.minimum, corners), -jnp.inf)
+    beside = task.margin**2 / 2  # what a hit beside the densest point may lose of s
+    low = jnp.where(first > task.margin * most, reduce(jnp.minimum, corners) - beside, -jnp.inf)
     keep = jnp.zeros(high.shape, bool)
     if task.density:
-        keep = _rivals(high, low, corners, corners, bulge, jnp.inf)
+        keep = _rivals(high, low, corners, corners, bulge + beside, jnp.inf)
     if task.weight:
         apart = [near * t / (rate * scale) for t, rate in zip(along, rates, strict=True)]
         upper = [jnp.maximum(steep * s, flat * s) - t for s, t in zip(corners, apart, strict=True)]
@@ -252,10 +253,10 @@ def _needed(task: Task, seen: Outlines, shared: tuple) -> Bool[Array, "group mix
         high = jnp.maximum(steep * high, flat * high) - near * (jnp.maximum(first, 0) / most - task.margin) / (
             most * scale
         )
-        low = jnp.minimum(steep * low, flat * low) - near * last / (least * least * scale)
-        room = steep * bulge + near * task.margin / (least * scale) + 1
+        low = jnp.minimum(steep * low, flat * low) - near * (last / least + task.margin) / (least * scale)
+        room = steep * (bulge + beside) + near * task.margin / (least * scale) + 1
         keep = keep | _rivals(high, low, upper, lower, room, 0.0)
-    return keep & (last > 0)
+    return keep & (last > -task.margin * most)  # the cubic rule also hits behind the densest point
 
 
 def _rivals(high: Array, low: Array, upper: list, lower: list, room: Array, most: float) -> Array:
