@@ -1,9 +1,9 @@
 """What makes the images of fm_render.py fast: they are drawn in tiles.
 
-A component's d^2 and t are quotients of polynomials of the pixel (`project`). A
-tile goes through the components that reach it and no others (`met`). Tiles that need most components come first, and
-blocks of them have room for as many as their first one needs (`over_blocks`), so that nothing is ever dropped for want
-of room. Gradients are taken block by block: nothing of size component x pixel is kept.
+A component's d^2 and t are quotients of polynomials of the pixel (`project`). A tile goes through the components that
+reach it and no others (`met`). Tiles that need most components come first, and blocks of them have room for as many as
+their first one needs (`over_blocks`), so that nothing is ever dropped for want of room. Gradients are taken block by
+block: nothing of size component x pixel is kept.
 """
 
 from collections.abc import Callable
@@ -21,9 +21,7 @@ from fm_numerics import LEAST_LOG_WEIGHT, Passes, Vector, cross, dot, product
 
 EPSILON = 1e-7  # share of a pixel's density, and of its weights, that a component left out may have
 SMALL_IMAGE, SIDES = 128**2, (8, 16)  # pixels of a tile's side, for images up to that many pixels and for larger ones
-PIXELS_PER_BLOCK = {
-    "cpu": 2**10
-}  # drawn at once, as many as a CPU's second cache holds with 40 components; elsewhere MANY
+PIXELS_PER_BLOCK = {"cpu": 2**10}  # drawn at once: what a CPU's cache holds with 40 components; elsewhere MANY
 MANY = 2**18
 CLASSES = (8, 20, 48, 120, 300, 750, 1900, 4800, 12_000)  # numbers of components that a block may have room for
 PAIRS_PER_TEST = 2**20  # component x tile, asked at once whether they meet
@@ -296,11 +294,8 @@ def nearest_square(coefficients: list[Array]) -> Array:
 def over_blocks(task: Task, given: tuple, tiles: Tiles, work: Callable, begin: Any) -> tuple:
     """The carry after `work(carry, block)` of all blocks of tiles, and its results [tile, ...]."""
     table, shared = stop_gradient(given)
-    tile_count, group, middle = (
-        tiles.middle.shape[0] * tiles.middle.shape[1],
-        tiles.middle.shape[1],
-        tiles.middle.reshape(-1, 2),
-    )
+    group, middle = tiles.middle.shape[1], tiles.middle.reshape(-1, 2)
+    tile_count = len(middle)
     size = min(max(1, PIXELS_PER_BLOCK.get(jax.default_backend(), MANY) // task.side**2), tile_count)
     needed = met(task, table, tiles, shared)
     count, classes = needed.sum(1), [room for room in CLASSES if room < task.mixtures] + [task.mixtures]
