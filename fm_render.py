@@ -341,8 +341,8 @@ def render_views(  # noqa: PLR0913 - as `render`, and the size
     """The outputs named (fields of Rendering), [view, height, width(, last)], as cameras see them.
 
     They are those of `render` along the rays of the pixels, t being the depth, but a tile of an image goes through the
-    components that reach it alone: those left out add less than EPSILON to what the others make of any of its pixels.
-    Reverse mode.
+    components that reach it alone: each one left out adds less than EPSILON to what the others make of its pixels.
+    Reverse mode; slopes by a camera's turn hold for changes that leave it a rotation. `settings.gradient` is not read.
     """
     sight = Sight(scale, tuple([outputs] if isinstance(outputs, str) else outputs), settings, color)
     views, side = len(cameras.intrinsics), side_of(image_size)

@@ -260,11 +260,11 @@ def _needed(task: Task, seen: Outlines, shared: tuple) -> Bool[Array, "group mix
 def _rivals(high: Array, low: Array, upper: list, lower: list, room: Array, most: float) -> Array:
     """Which components may exceed EPSILON of the one whose least value in the tile is largest, the tile's best.
 
-    They must by their bounds over the tile, the best counting as at most `most`, and in some corner, where both are
-    compared, but for `room`.
+    They must by their bounds over the tile and in some corner, where both are compared, but for `room`. The best
+    counts as at most `most`: what lies before something opaque has all the weight, however much denser that is.
     """
     best, index = low.max(1, keepdims=True), low.argmax(1)[:, None]
-    beside = [x - jnp.take_along_axis(y, index, axis=1) for x, y in zip(upper, lower, strict=True)]
+    beside = [x - jnp.minimum(jnp.take_along_axis(y, index, axis=1), most) for x, y in zip(upper, lower, strict=True)]
     close = (reduce(jnp.maximum, beside) + room > np.log(EPSILON)) | (best == -jnp.inf)
     return (high > np.log(EPSILON) + jnp.minimum(best, most)) & close
 

@@ -285,6 +285,21 @@ def test_nothing_is_dropped(rule, components, classes, monkeypatch):
             assert 1e-250 < rays.density[seen].min() < 1e-20
 
 
+def test_what_stands_before_an_opaque_body_is_seen():
+    mean, factor = jnp.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), jnp.tile(0.05 * jnp.eye(3), (2, 1, 1))
+    mixture, inner = Mixture(mean, factor, jnp.array([-7.0, 12.0])), jnp.diag(jnp.array([100.0, 100.0, 1.0]))
+    cameras = Cameras(jnp.eye(4).at[2, 3].set(-3.0)[None], inner[None])
+
+    @partial(jax.jit, compiler_options=FAST)
+    def both(mixture):
+        rest = (1.0, ("weight",), Settings(blending="sorted"))
+        return render_views(mixture, cameras, (8, 8), *rest), along_rays(mixture, cameras, (8, 8), *rest)
+
+    tiled, rays = both(mixture)
+    assert rays.weight[..., 0].min() > 5e-4
+    assert_allclose(tiled.weight, rays.weight, atol=1e-9)
+
+
 @partial(jax.jit, compiler_options=FAST, static_argnames="tiled")
 def silhouette_loss(tiled: bool, mixture: Mixture, cameras: Cameras, mask: jax.Array) -> tuple:
     """Cross-entropy of masks in tiles or along rays; value and slopes."""
