@@ -17,8 +17,10 @@ def frame_of_cloud(points: Float[np.ndarray, "point 3"], name: str) -> Frame:
     bad = np.count_nonzero(~np.isfinite(points).all(axis=1))
     if bad:
         raise ValueError(f"{name}: {bad} of {len(points)} points are not finite")
-    if len(points) < FEWEST_POINTS:
-        raise ValueError(f"{name}: {len(points)} points; at least {FEWEST_POINTS} are needed")
+    places = len(np.unique(points, axis=0))
+    if 1 < places < FEWEST_POINTS or len(points) < FEWEST_POINTS:
+        found = f"{len(points)} points" + f" at {places} places" * (1 < places < len(points))
+        raise ValueError(f"{name}: {found}; at least {FEWEST_POINTS} are needed")
     with np.errstate(over="ignore"):
         frame = box_frame(points)
     if not 0.0 < float(frame.scale) < np.inf:

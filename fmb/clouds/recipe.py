@@ -15,11 +15,11 @@ from fmb.clouds.enclosure import enclose
 from fmb.clouds.evidence import examine
 from fmb.clouds.methods import LOSSES, Batch, Weights
 from fmb.clouds.options import AUTO, PointsOptions
-from fmb.clouds.sampling import Target, draw_batches, make_target
+from fmb.clouds.sampling import PLACES, Target, draw_batches, make_target
 from fmb.clouds.smoothing import smoothed
 from fmb.clouds.surface import extract
 from fmb.fields.field import Field
-from fmb.fields.networks import Network, Shape, network_field, start_network
+from fmb.fields.networks import INPUTS, Network, Shape, network_field, start_network
 from fmb.fit.loop import Coordinates, Course, adam, begin
 from fmb.fit.options import FitOptions
 from fmb.fit.schedules import SCHEDULES
@@ -28,6 +28,7 @@ CHUNK = 20  # steps between two extractions: the surface moves by less than a pr
 # The eikonal weight grows with the noise from here on, up to so many times. With 5 % noise on the dragon, weights of
 # 0.2, 0.5 and 2 end at 1.86, 1.94 and 3.06 % of the longest side; with 1 %, 0.1 and 0.5 at 0.40 and 0.63 %.
 NOISY, SMOOTHEST = 0.02, 2.5
+FEWEST_POINTS = PLACES  # in a step: of every kind there is one at least
 SAVES = 20  # checkpoints of a fit, if nothing else is said
 CHUNK_CELLS = 48  # along the longest side of the surface that samples are taken from
 PLAIN = Coordinates(lambda parameters, gradient: gradient, lambda p, change: jax.tree.map(jnp.add, p, change))
@@ -77,7 +78,11 @@ class Hooks(NamedTuple):
 
 
 def preset_of(options: PointsOptions) -> Preset:
-    """The preset with what the options say otherwise."""
+    """The preset with what the options say otherwise.
+
+    Raises ValueError for a layer with no room for the input beside what it takes from the layer before it, and for
+    steps so small that some term would see nothing.
+    """
     preset = PRESETS[options.preset]
     wanted = (
         options.network_width,
@@ -88,7 +93,12 @@ def preset_of(options: PointsOptions) -> Preset:
         options.points_rate,
         "" if options.activation == AUTO else options.activation,
     )
-    return Preset(*(value or default for value, default in zip(wanted, preset, strict=True)))
+    found = Preset(*(value or default for value, default in zip(wanted, preset, strict=True)))
+    if 0 < found.skip < found.depth and found.width <= INPUTS:
+        raise ValueError(f"network_width is {found.width}; preset {options.preset} needs at least {INPUTS + 1}")
+    if found.points < FEWEST_POINTS:
+        raise ValueError(f"points_per_step is {found.points}; must be at least {FEWEST_POINTS}")
+    return found
 
 
 def weights_of(options: PointsOptions, noise: float = 0.0) -> Weights:

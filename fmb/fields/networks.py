@@ -24,6 +24,7 @@ RADIUS = 0.5  # of the sphere before the first step, in longest sides of the clo
 LEAST = 0.01  # factor of the last layer where the sphere is added
 ROUND = 0.1  # radius within which the added sphere has no kink
 ADDED = ("sine", "elu")  # activations of which weights alone make no sphere
+INPUTS = 3  # coordinates of a point
 LEAST_DEVIATION = 1e-4  # of the last layer's weights, which are nearly equal (Atzmon & Lipman 2020)
 
 
@@ -124,9 +125,9 @@ def start_network(shape: Shape, generator: np.random.Generator) -> Network:
 def _sizes(shape: Shape) -> list[tuple[int, int]]:
     """Inputs and outputs of every layer; what comes before the skip leaves room for the input."""
     hidden = [shape.width] * shape.depth
-    inputs, outputs = [3, *hidden], [*hidden, 1]
+    inputs, outputs = [INPUTS, *hidden], [*hidden, 1]
     if 0 < shape.skip < shape.depth:
-        outputs[shape.skip - 1] -= 3
+        outputs[shape.skip - 1] -= INPUTS
     return list(zip(inputs, outputs, strict=True))
 
 

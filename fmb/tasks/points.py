@@ -11,8 +11,9 @@ import trimesh
 from fmb import machine
 from fmb.clouds.choice import choose_method
 from fmb.clouds.cloud import frame_of_cloud
+from fmb.clouds.methods import LOSSES
 from fmb.clouds.options import AUTO
-from fmb.clouds.recipe import Hooks, State
+from fmb.clouds.recipe import Hooks, State, preset_of
 from fmb.clouds.table import METHODS
 from fmb.config import PROGRAM, Config
 from fmb.fields.points import Cloud
@@ -52,10 +53,11 @@ def points(config: Config, clock: Clock) -> None:
         say(given.device.hint)
         config = chosen(config, given)
         unfinished = Unfinished(place, record_of(config, given.cloud))
-        with clock("optimize"):
-            state = fitted(config, given, unfinished)
-        result = Result(config, given.cloud, given.frame, given.reference, state)
-        metrics = write_results(result, folder, unfinished, clock)
+        with unfinished.kept():
+            with clock("optimize"):
+                state = fitted(config, given, unfinished)
+            result = Result(config, given.cloud, given.frame, given.reference, state)
+            metrics = write_results(result, folder, unfinished, clock)
     unfinished.remove()
     say(*summary(metrics), f"surface, pictures and numbers in {place}/")
 
@@ -80,13 +82,18 @@ def read(config: Config) -> Given:
 
 
 def chosen(config: Config, given: Given) -> Config:
-    """The config with a method: where it is to be chosen, the one that the points call for, which is told."""
+    """The config with a method: where it is to be chosen, the one that the points call for, which is told.
+
+    Raises ValueError for a network that cannot be fitted.
+    """
     cloud = replace(config.cloud, components=config.model.num_mixtures)
     if cloud.points_method == AUTO:
         inside = given.frame.to_canonical(given.cloud.point)
         choice = choose_method(inside, np.random.default_rng(config.random_seed))
         say(f"method {choice.method}: {choice.reason}")
         cloud = replace(cloud, points_method=choice.method)
+    if cloud.points_method in LOSSES:
+        preset_of(cloud)
     return replace(config, cloud=cloud)
 
 
@@ -98,10 +105,10 @@ def record_of(config: Config, cloud: Cloud) -> Mapping[str, Any]:
 
 
 def fitted(config: Config, given: Given, unfinished: Unfinished) -> State:
-    """The fit, from its start or from the last checkpoint; whatever ends it leaves its checkpoints."""
+    """The fit, from its start or from the last checkpoint."""
     begun = unfinished.begin(config.resume)
     normals = given.cloud.normal if config.cloud.use_normals else None
     inside, generator = given.frame.to_canonical(given.cloud.point), np.random.default_rng(config.random_seed)
-    with unfinished.kept(), machine.progress_bar("fit") as on_progress:
+    with machine.progress_bar("fit") as on_progress:
         hooks = Hooks(on_progress, unfinished.save, begun)
         return METHODS[config.cloud.points_method].fit(inside, normals, config.cloud, generator, hooks)

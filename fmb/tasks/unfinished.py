@@ -68,7 +68,7 @@ class Unfinished:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Whatever ends what is done within, a line says from which step --resume goes on."""
+        """Where a signal or a fit that fails ends what is done within, a line says what --resume goes on with."""
         try:
             yield
         except (KeyboardInterrupt, FloatingPointError):

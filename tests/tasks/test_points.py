@@ -120,6 +120,12 @@ def test_input_that_makes_no_sense_is_one_line_and_changes_nothing(tmp_path: Pat
     ball.copy().apply_translation([1e3, 0, 0]).export(tmp_path / "away.ply")
     words = said(scan, SMALL, "--reference-mesh", tmp_path / "away.ply")
     assert "away.ply: reference in another frame: the centres are 50 sizes apart" in words
+    np.save(tmp_path / "again.npy", np.load(scan)[:40].repeat(5, axis=0))
+    assert "again.npy: 200 points at 40 places; at least 100" in said(tmp_path / "again.npy", SMALL)
+    assert "network_width is 3; preset paper needs" in said(
+        scan, SMALL, "--preset paper --network-depth 8 --network-width 3"
+    )
+    assert "points_per_step is 3; must be at least 4" in said(scan, SMALL, "--points-per-step 3")
     assert "--method is 'blob'" in said(scan, "--method blob")
 
 
