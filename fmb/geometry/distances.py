@@ -98,8 +98,10 @@ def _try(pieces: Pieces, points: np.ndarray, part: np.ndarray, count: int, found
 
 def _enter(pieces: Pieces, points: np.ndarray, index: np.ndarray, piece: np.ndarray, found: Nearest) -> None:
     """Enters into `found` each piece that is nearer to the point of that index than what stands there."""
+    # in units of a piece and from the point: trimesh takes squares below 1e-13 or so for 0
+    from_point = (pieces.corner[piece] - points[index, None]) / pieces.reach
     with np.errstate(all="ignore"):  # needles without area: their neighbours have the same edges
-        on = closest_point(pieces.corner[piece], points[index])
+        on = points[index] + pieces.reach * closest_point(from_point, np.zeros_like(points[index]))
     distance = np.linalg.norm(on - points[index], axis=1)
     order = np.argsort(-distance, kind="stable")  # of several for one point the nearest is written last
     order = order[distance[order] < found.distance[index[order]]]

@@ -33,6 +33,13 @@ def test_nearest_points_are_those_of_brute_force(monkeypatch):
         assert np.linalg.norm(found.point - points, axis=1) == pytest.approx(found.distance, abs=1e-12)
 
 
+@pytest.mark.parametrize("size", [1e-6, 1e-2, 1e6])
+def test_distances_keep_the_unit(size):
+    mesh, points = sphere(1.0), np.random.default_rng(0).normal(size=(200, 3))
+    scaled = trimesh.Trimesh(size * mesh.vertices, mesh.faces, process=False)
+    assert distance_to(scaled, size * points) == pytest.approx(size * distance_to(mesh, points), rel=1e-9)
+
+
 def random_soup(generator):
     return generator.normal(size=(90, 3)), np.arange(90).reshape(30, 3)
 
