@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-import fm_render as numerics
+import fm_numerics as numerics
 from fm_render import BLENDINGS, INTERSECTIONS, FiveBetas, Mixture, Rays, Rendering, Settings, TwoBetas, render
 from fmb.geometry.cameras import Cameras, pinhole_intrinsics, pixel_rays
 from fmb.geometry.rotations import matrix_from_rotation_vector, rigid_transform

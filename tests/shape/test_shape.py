@@ -22,7 +22,7 @@ from fmb.geometry.views import Views, flatten_views, select_views
 from fmb.shape.attendant import Attention, Care, attend, begin_attention
 from fmb.shape.edges import Edges, mixture_from_edges
 from fmb.shape.options import OptimizationOptions
-from fmb.shape.recipe import RECIPES, Sample, ShapeProgram, compile_shape_fit, fit_options, fit_to_views
+from fmb.shape.recipe import RECIPES, Sample, ShapeProgram, compile_shape_fit, enlarged, fit_options, fit_to_views
 from fmb.shape.sampling import sample_all
 from fmb.shape.supervision import Supervision
 from fmb.tasks.shell import Bystander
@@ -254,7 +254,7 @@ def turned(pose: np.ndarray, angle: float) -> np.ndarray:
 def looked_after(views) -> tuple[Care, Attention, Course, Sample]:
     """Eight views, the state before the first chunk, a course of four components, two of them idle, and the sample."""
     seen = select_views(views, slice(8))
-    care, state = begin_attention(seen, sample_all(seen.silhouette, None, 64), 0)
+    care, state = begin_attention(seen, sample_all(seen.silhouette, None, 64), enlarged(seen.cameras, 1.0), 0)
     pixels = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), flatten_views(seen))
     mean = np.array([[-0.3, 0.0, 0.1], [0.3, 0.1, -0.1], [40.0, 0.0, 0.0], [0.0, 40.0, 0.0]], np.float32)
     lower = np.tile(np.eye(3, dtype=np.float32) * np.float32(3.0), (4, 1, 1))
@@ -298,10 +298,10 @@ def test_whole_fits_of_two_shapes_run_side_by_side(start, views):
     recipe, aims = RECIPES["best"], Supervision(scale=1.0)
     steps = steps_of(lambda edges, batch: aims.loss(recipe.decode(edges), batch), recipe.coordinates, options)
     pixels = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), flatten_views(seen))
-    fits = []
+    fits, cameras = [], enlarged(seen.cameras, 1.0)
     for number, silhouette in enumerate((seen.silhouette, seen.silhouette[:, ::-1])):
         sampling = recipe.choose_rays(silhouette, None, options.batch_size)
-        care, state = begin_attention(seen._replace(silhouette=silhouette), sampling, number)
+        care, state = begin_attention(seen._replace(silhouette=silhouette), sampling, cameras, number)
         sample = Sample(pixels._replace(silhouette=care.silhouette.ravel()), care.weight)
         course, total = begin(recipe.encode(start)), 60 + 12 * number
         batches = sampling.batches(options.batch_size, np.random.default_rng(number))
