@@ -344,7 +344,7 @@ def render_views(  # noqa: PLR0913 - as `render`, and the size
     components that reach it alone: each one left out adds less than EPSILON to what the others make of its pixels.
     Reverse mode; slopes by a camera's turn hold for changes that leave it a rotation. `settings.gradient` is not read.
     """
-    sight = Sight(scale, tuple([outputs] if isinstance(outputs, str) else outputs), settings, color)
+    sight = Sight(scale, outputs, settings, color)
     views, side = len(cameras.intrinsics), side_of(image_size)
     task, given, tiles = in_tiles(mixture, cameras, tiles_of(views, image_size, side), side, sight)
     parts = tile_images(task, given, tiles)

@@ -19,12 +19,12 @@ from scipy.spatial import cKDTree
 from fm_render import Mixture
 from fmb.clouds.enclosure import Enclosure, certain_places, enclose, inner_points
 from fmb.clouds.evidence import Evidence, estimate_noise, examine
-from fmb.clouds.losses import length
+from fmb.clouds.losses import length, misplaced, moved_along, nearest_distance
 from fmb.clouds.options import PointsOptions
 from fmb.clouds.recipe import Hooks, State
 from fmb.clouds.smoothing import smoothed
 from fmb.clouds.surface import extract
-from fmb.fields.field import Field, attached, projected
+from fmb.fields.field import Field
 from fmb.fields.metaballs import HALF_DENSITY, density_field, log_density, value_slope_curvature
 from fmb.fields.mixtures import fit_gmm, in_single
 from fmb.fit.loop import CHUNK, Course, Program, begin, run_fit, steps_of
@@ -38,7 +38,6 @@ BATCH = 2048  # points of a step; half as many places of each other kind
 FIT = FitOptions(STEPS * BATCH // ROWS, BATCH, 0.03, "cosine", False, square_decay=0.99, average_decay=0.9)
 CELLS = 48  # along the longest side of the surface that samples are taken from
 NEAR = 4  # candidates for the nearest point of the cloud
-PROJECTION_STEPS, LONGEST_STEP = 2, 0.05
 # Noise from which on the likelihood is used: the 1,024 samples of a step are then about as dense as the noise is wide.
 # Distances to single points make tunnels there: over dragon and spot with 5 % noise they end at 2.0 and 2.3 % of the
 # longest side, the likelihood at 1.6 and 1.0.
@@ -142,13 +141,15 @@ def blob_loss(edges: Edges, rows: Rows, lengths: Lengths, strong: bool) -> Float
     jet = value_slope_curvature(mixture, jnp.concatenate([rows.point, rows.place[:half]]))
     steep = length(jet.slope.T)
     offset = jet.value / stop_gradient(jnp.maximum(steep, LEAST_SLOPE))
-    at, count = slice(None, rows.point.shape[0]), rows.point.shape[0]
+    count = rows.point.shape[0]
+    at = slice(None, count)
     field = partial(log_density, mixture, jnp.asarray(HALF_DENSITY, jet.value.dtype))
-    surface = attached(field, projected(field, rows.surface[:half], PROJECTION_STEPS, LONGEST_STEP))
+    surface = moved_along(field, rows.surface[:half])
     if strong:
         agreement = unlikelihood(rows.point[:half], surface, lengths.noise)
     else:
-        agreement = (rounded(offset[at], jnp.maximum(0.2 * lengths.spacing, lengths.noise)) + _back(surface, rows)) / 2
+        near = rounded(offset[at], jnp.maximum(0.2 * lengths.spacing, lengths.noise))
+        agreement = (near + nearest_distance(surface, rows.near[:half])) / 2
     wanted = 1.0 / jnp.maximum(lengths.noise, STEEPNESS)
     flat = jnp.mean(jax.nn.relu(1.0 - steep[at] / wanted) ** 2)
     cosine = jnp.sum(rows.normal * jet.slope.T[at] / steep[at, None], axis=1)
@@ -167,13 +168,6 @@ def rounded(offset: Float[Array, " point"], radius: Float[Array, ""]) -> Float[A
     return jnp.mean(jnp.sqrt(offset * offset + radius * radius))
 
 
-def _back(surface: Float[Array, "sample 3"], rows: Rows) -> Float[Array, ""]:
-    """Mean distance of samples of the surface to the nearest point of the cloud."""
-    apart = surface[:, None] - rows.near[: len(surface)]
-    nearest = jnp.argmin(jnp.sum(stop_gradient(apart) ** 2, axis=2), axis=1)
-    return jnp.mean(length(jnp.take_along_axis(apart, nearest[:, None, None], axis=1)[:, 0]))
-
-
 def unlikelihood(
     points: Float[Array, "point 3"], surface: Float[Array, "sample 3"], noise: Float[Array, ""]
 ) -> Float[Array, ""]:
@@ -185,11 +179,6 @@ def unlikelihood(
     )
     chance = jax.nn.logsumexp(-square / (2.0 * noise * noise), axis=1) - jnp.log(float(len(surface)))
     return -noise * jnp.mean(chance)
-
-
-def misplaced(offset: Float[Array, " place"], depth: Float[Array, " place"]) -> Float[Array, ""]:
-    """Mean length by which places lie less deep in the mixture, or less far outside, than is certain."""
-    return jnp.mean(jax.nn.relu(jnp.abs(depth) + jnp.sign(depth) * offset))
 
 
 def slender(edges: Edges, least: Float[Array, ""]) -> Float[Array, ""]:

@@ -126,8 +126,17 @@ def surface_distance(
 
     The points are first walked to the surface as it is now, and then move with it: see `attached`.
     """
-    point = attached(field, projected(field, surface, PROJECTION_STEPS, LONGEST_STEP))
-    apart = point[:, None] - neighbours
+    return nearest_distance(moved_along(field, surface), neighbours)
+
+
+def moved_along(field: Field, surface: Float[Array, "point 3"]) -> Float[Array, "point 3"]:
+    """Points of an earlier surface, walked to the surface as it is now, with the gradient of points that stay on it."""
+    return attached(field, projected(field, surface, PROJECTION_STEPS, LONGEST_STEP))
+
+
+def nearest_distance(points: Float[Array, "point 3"], neighbours: Float[Array, "point near 3"]) -> Float[Array, ""]:
+    """Mean distance of points to the nearest of their neighbours."""
+    apart = points[:, None] - neighbours
     nearest = jnp.argmin(jnp.sum(stop_gradient(apart) ** 2, axis=2), axis=1)
     return jnp.mean(length(jnp.take_along_axis(apart, nearest[:, None, None], axis=1)[:, 0]))
 
