@@ -64,7 +64,7 @@ TASKS = {
             "pose output/model.npz --sensor-noise 1",
             "pose model.npz --mask-file m.png --intrinsics-file K.txt --initial-pose-file p.json",
         ),
-        (*VIEWS_ALONE, "num_frames"),
+        (*VIEWS_ALONE, "num_frames", "symmetry"),
     ),
     "track": Task(
         "fmb.tasks.track",
@@ -77,7 +77,7 @@ TASKS = {
             "track output/model.npz --num-frames 30",
             "track --sensor-noise 1",
         ),
-        (*VIEWS_ALONE, "bop_dir"),
+        (*VIEWS_ALONE, "bop_dir", "symmetry"),
     ),
     "export": Task(
         "fmb.tasks.export",
@@ -119,6 +119,18 @@ TASKS = {
         ),
         switches=("cpu", "resume"),
         own=(("--method", "points_method"),),
+    ),
+    "symmetry": Task(
+        "fmb.tasks.symmetry",
+        "symmetry",
+        "Find the planes and axes of symmetry of a mesh or a model, and say whether they hold.",
+        ("model", "export"),
+        ("mesh_file", "model_file"),
+        ("symmetry their.obj", "symmetry output/model.npz", "symmetry their.obj --symmetry cyclic_3"),
+        (
+            *("film", "uncertainty", "mesh", "mesh_field", "mesh_resolution", "mesh_faces", "points", "num_points"),
+            *("splats", "turntable"),
+        ),
     ),
 }
 

@@ -7,7 +7,7 @@ with d between the means. It is 1 for a map that leaves F as it is and, by Cauch
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +33,7 @@ DIRECTIONS = 96  # of normals and axes that are tried; the principal axes are ad
 REFINED = 4  # of them, of each kind, that are moved uphill
 DISTINCT = math.radians(12.0)  # between two starts of one kind
 PAIRS_AT_ONCE = 400_000  # of components: what stays in the fast cache
-SETTLED = 1e-9  # change of the correlation at which a search ends
+PROMISING = 0.85  # least mean correlation of a start that is moved uphill
 
 
 class Bodies(NamedTuple):
@@ -134,8 +134,11 @@ def likely_symmetries(bodies: Bodies, kind: str, count: int = REFINED) -> list[L
     return sorted(found, key=lambda one: -one.score)
 
 
-def climb(bodies: Bodies, start: Symmetry) -> Likeness:
-    """The symmetry at the nearest maximum of the mean correlation, over all that can be moved of its place."""
+def climb(bodies: Bodies, start: Symmetry, on_step: Callable[[Symmetry], None] = lambda now: None) -> Likeness:
+    """The symmetry at the nearest maximum of the mean correlation, over all that can be moved of its place.
+
+    `on_step` sees where each step leads.
+    """
     turns, shifts = (np.flatnonzero(free) for free in (start.group.turns, start.group.shifts))
     unit = np.sqrt(np.trace(bodies.covariance, axis1=1, axis2=2).mean() + bodies.mean.var(axis=0).sum())
 
@@ -150,7 +153,7 @@ def climb(bodies: Bodies, start: Symmetry) -> Likeness:
     def loss(step: np.ndarray) -> float:
         return 1.0 - float(correlation(bodies, _moving(at(step))).mean())
 
-    found = minimize(loss, np.zeros(len(turns) + len(shifts)), method="BFGS", tol=SETTLED, options={"gtol": 1e-6})
+    found = minimize(loss, np.zeros(len(turns) + len(shifts)), method="BFGS", callback=lambda step: on_step(at(step)))
     best = at(found.x)
     return Likeness(best, score_of(bodies, best))
 
@@ -200,9 +203,6 @@ def _quarter_turn(a: Symmetry, b: Symmetry) -> float:
     return float(min(angle, np.pi / 2 - angle))
 
 
-PROMISING = 0.8  # least score of a start from which a kind is looked at closely
-
-
 def detect(bodies: Bodies, kinds: Sequence[str] = tuple(GROUPS)) -> list[Likeness]:
     """The best place of every kind but none that comes near to being one, in the order of `kinds`."""
     return [found[0] for kind in kinds if kind != NO_SYMMETRY and (found := likely_symmetries(bodies, kind))]
@@ -213,3 +213,16 @@ def largest(found: Sequence[Likeness], least: float = SYMMETRIC) -> Likeness | N
     good = [one for one in found if one.score >= least]
     order = [(len(one.symmetry.group.maps), len(one.symmetry.group.planes), one.score) for one in good]
     return good[order.index(max(order))] if good else None
+
+
+def best_place(bodies: Bodies, kind: str) -> Likeness:
+    """The best place of a kind, along a principal axis where nothing is PROMISING."""
+    places = likely_symmetries(bodies, kind) or [climb(bodies, place) for place in principal_places(bodies, kind)]
+    return max(places, key=lambda one: one.score)
+
+
+def principal_places(bodies: Bodies, kind: str) -> list[Symmetry]:
+    """The places of a group along each of the principal axes, through the centre of mass."""
+    own, middle = principal_axes(bodies), middle_of(bodies)
+    column = 0 if kind == "plane" else 2
+    return [Symmetry(kind, Placement(frame_towards(axis, own, column), middle)) for axis in own.T]

@@ -17,6 +17,7 @@ from fmb.geometry.symmetry import GROUPS, NO_SYMMETRY, Orbit, Placement, Symmetr
 SAMPLES, MOVED, MEASURED = 20_000, 2_000, 1_000  # points of the surface: to be near to, to be moved, to be measured
 STEPS = 20  # of Gauss and Newton, at most
 KEPT = 0.8  # of the pairs of points in a step, the nearest: parts that have no counterpart do not count
+CLOSE = 0.94  # score of the mixture from which a symmetry is looked for on the surface
 SETTLED = 1e-7  # radians and scales: a shorter step is the last
 DIFFERENCE = 1e-6  # radians and scales, over which slopes are taken
 # Of the distance of mirrored points from the surface, in object scales. Exactly symmetric meshes have 0.0001 in the
@@ -106,7 +107,7 @@ def surface_symmetries(skin: Skin, bodies: Bodies, kinds: Sequence[str] = tuple(
     found = []
     for kind in kinds:
         if kind != NO_SYMMETRY:
-            each = [refined(skin, one) for one in likely_symmetries(bodies, kind)]
+            each = [refined(skin, one) for one in likely_symmetries(bodies, kind) if one.score >= CLOSE]
             if each:
                 found.append(min(each, key=lambda one: one.distance))
     return found

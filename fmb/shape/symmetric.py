@@ -121,3 +121,8 @@ def turned(quaternion: Float[Array, "4"], vector: Float[Array, "3"]) -> Float[Ar
 
 
 SYMMETRIC_COORDINATES = Coordinates(pull_symmetric, move_symmetric)
+
+
+def coordinates_of(parameters: Parameters) -> Coordinates:
+    """How they move."""
+    return EDGE_COORDINATES if isinstance(parameters, Edges) else SYMMETRIC_COORDINATES

@@ -14,17 +14,16 @@ from fmb.fields.correlation import (
     bodies_of,
     detect,
     differ,
-    frame_towards,
     largest,
     likely_symmetries,
-    middle_of,
-    principal_axes,
+    principal_places,
     score_of,
     tried_places,
 )
 from fmb.fields.looks import look
 from fmb.fields.mixtures import in_single
 from fmb.fields.surface_symmetry import (
+    Skin,
     SurfaceLikeness,
     largest_of_surface,
     refined,
@@ -131,8 +130,7 @@ def convert_with_symmetry(
     skin, bodies = skin_of(mesh), bodies_of(start)
     near = surface_symmetries(skin, bodies, tuple(GROUPS) if kind == AUTO else (kind,))
     if kind != AUTO and not near:
-        places = (Likeness(place, score_of(bodies, place)) for place in principal_places(bodies, kind))
-        near = [min((refined(skin, place) for place in places), key=lambda one: one.distance)]
+        near = [nearest_place(skin, bodies, kind)]
     best = min(near, key=lambda one: one.distance, default=None)
     chosen = largest_of_surface(near) if kind == AUTO else best
     if chosen is None:
@@ -146,6 +144,17 @@ def convert_with_symmetry(
     )
     fit = fit._replace(mixture=in_single(fit.symmetric.whole()))
     return fit, SymmetryFound(chosen.symmetry.kind, _likeness(chosen), words)
+
+
+SURFACE_KINDS = ("plane", "cyclic_2")  # what is looked at where nothing comes near to a symmetry
+
+
+def nearest_place(skin: Skin, bodies: Bodies, kind: str) -> SurfaceLikeness:
+    """Where a surface is nearest to a symmetry that it does not have: from likely places, or the principal axes."""
+    places = likely_symmetries(bodies, kind)
+    if not places:
+        places = [Likeness(place, score_of(bodies, place)) for place in principal_places(bodies, kind)]
+    return min((refined(skin, place) for place in places), key=lambda one: one.distance)
 
 
 def _likeness(found: SurfaceLikeness | None) -> Likeness | None:
@@ -176,13 +185,6 @@ def seen_places(mixture: Mixture, kind: str, views: Views, settings: Settings) -
         copies = fold(mixture, place, count).copies()
         error.append(cross_entropy(look(copies, few.cameras, size, settings).alpha, few.silhouette, few.valid))
     return distinct([places[number] for number in np.argsort(error)])
-
-
-def principal_places(bodies: Bodies, kind: str) -> list[Symmetry]:
-    """The places of a group along each of the principal axes."""
-    own, middle = principal_axes(bodies), middle_of(bodies)
-    column = 0 if kind == "plane" else 2
-    return [Symmetry(kind, Placement(frame_towards(axis, own, column), middle)) for axis in own.T]
 
 
 def distinct(places: list[Symmetry]) -> list[Symmetry]:
