@@ -99,7 +99,7 @@ def fit_blobs(
     if evidence.noise < STRONG:
         points, evidence = _calmed(points, evidence, generator)
     hooks.save(_state(0, mixture, {}, facts))
-    edges, told = begin_blobs(mixture, options.symmetry)
+    edges, told = begin_blobs(mixture, options.group)
     facts, aim = facts | told, _aim(points, normals, mixture, evidence)
     steps: list[float] = []
 

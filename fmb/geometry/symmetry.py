@@ -275,8 +275,10 @@ def coinciding(copies: Mixture, maps: int) -> Int[np.ndarray, " mixture"]:
 
 def home_map(symmetry: Symmetry, points: Float[np.ndarray, "point 3"]) -> Int[np.ndarray, " point"]:
     """For each point, the number of the map that takes it into the part of space that `toward` points into."""
-    toward = symmetry.placement.rotation @ np.asarray(symmetry.group.toward, float)
-    return np.argmax(apply_to_points(symmetry.orbit, points) @ toward, axis=0)
+    rotation, orbit = np.asarray(symmetry.placement.rotation, float), symmetry.orbit
+    orbit = Orbit(*(np.asarray(field, float) for field in orbit))
+    toward = rotation @ np.asarray(symmetry.group.toward, float)
+    return np.argmax(apply_to_points(orbit, points) @ toward, axis=0)
 
 
 def times(a: ANY_ARRAY, b: ANY_ARRAY) -> ANY_ARRAY:

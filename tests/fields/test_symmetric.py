@@ -45,11 +45,19 @@ def test_slopes_of_mirrored_rays_are_those_of_copies():
         seen = render(mixture.copies(), rays(), 1.0, ("density", "depth"))
         return (seen.density + seen.depth).sum()
 
-    first, second = jax.jit(jax.grad(ours))(symmetric("plane")), jax.jit(jax.grad(theirs))(symmetric("plane"))
-    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
-        # triangular factors may differ by what a rotation from the right changes: only the lower half is read
-        size = np.abs(b).max()
-        np.testing.assert_allclose(np.tril(a) if a.ndim == 3 else a, np.tril(b) if b.ndim == 3 else b, atol=1e-6 * size)
+    mixture = symmetric("plane")
+    first, second = (jax.jit(jax.grad(loss))(mixture) for loss in (ours, theirs))
+    for a, b in zip(jax.tree.leaves(first.fundamental), jax.tree.leaves(second.fundamental), strict=True):
+        a, b = (np.tril(x) if x.ndim == 3 else x for x in (a, b))  # only the lower half of a factor is read
+        np.testing.assert_allclose(a, b, atol=1e-6 * np.abs(b).max())
+    for a, b in zip(first.symmetry.placement, second.symmetry.placement, strict=True):
+        np.testing.assert_allclose(tangent(mixture, a), tangent(mixture, b), rtol=1e-6)
+
+
+def tangent(mixture: SymmetricMixture, slope: jax.Array) -> np.ndarray:
+    """A slope by the place of a group, of what can move: of a matrix only what leaves it a rotation has a meaning."""
+    turned = np.asarray(mixture.symmetry.placement.rotation).T @ slope
+    return (turned - turned.T)[[2, 0, 1], [1, 2, 0]] if slope.ndim == 2 else np.asarray(slope)
 
 
 def test_outputs_that_an_orbit_of_rays_has_not():
