@@ -118,6 +118,8 @@ def is_subject(word: str) -> bool:
 
 def subject_option(task: str, word: str) -> str:
     """The option that a file or folder named after the task stands for."""
+    if task == "morph" and os.path.splitext(word)[1].lower() not in (".npz", ".pkl"):
+        return "shapes"
     if os.path.isdir(word):
         return "data"
     if task == "points":
