@@ -11,9 +11,8 @@ import jax.numpy as jnp
 from fm_render import Mixture
 from fmb.fields.isosurface import Surface
 from fmb.fields.metaballs import HALF_DENSITY, density_field
-from fmb.latent.losses import find_loss
+from fmb.latent.losses import Target, find_loss
 from fmb.latent.morph import Plan, morph
-from fmb.latent.losses import Target
 from fmb.shape.edges import EDGE_COORDINATES, edges_from_mixture, mixture_from_edges
 
 

@@ -22,6 +22,7 @@ class Task(NamedTuple):
     switches: tuple[str, ...] = ("cpu",)
     own: tuple[tuple[str, str], ...] = ()  # flags of another option's name, and the option that they mean here
     also: tuple[str, ...] = ()  # options of other sections
+    several: str = ""  # what it works on, in words, if that is any number of files and folders
 
     def reads(self, spec: Option) -> bool:
         """Whether the task reads the option."""
@@ -120,6 +121,21 @@ TASKS = {
         ),
         switches=("cpu", "resume"),
         own=(("--method", "points_method"),),
+    ),
+    "learn": Task(
+        "fmb.tasks.learn",
+        "learn",
+        "Learn a space of shapes from meshes: a code for each, and one network that decodes them.",
+        ("space", "export"),
+        (),
+        (
+            "learn spot.ply bob.ply --output-dir shapes",
+            "learn models/ --learn-steps 6000 --resume --output-dir shapes",
+            "learn 'models/*.ply' other.obj samples.npz",
+        ),
+        ("film", "uncertainty", "mesh_field", "mesh_faces", "points", "num_points", "splats", "turntable"),
+        switches=("cpu", "resume"),
+        several="Meshes to learn from, folders of meshes, patterns, and .npz files of signed distances (pos and neg)",
     ),
     "morph": Task(
         "fmb.tasks.morph",

@@ -16,7 +16,7 @@ from jax.tree_util import Partial
 from jaxtyping import Float
 
 from fmb.fields.field import Field
-from fmb.fields.networks import ACTIVATIONS, INPUTS, Layer, Network
+from fmb.fields.networks import ACTIVATIONS, FREQUENCY, INPUTS, Layer, Network
 from fmb.geometry.cameras import ANY_ARRAY
 from fmb.geometry.frames import Frame
 
@@ -100,12 +100,29 @@ def latent_field(parameters: Network, code: Float[Array, " code"], shape: Latent
 
 
 def start_latent(shape: LatentShape, generator: np.random.Generator) -> Network:
-    """Random weights by He et al. (2015), zero biases."""
-    dtype, layers = jnp.result_type(float), []
-    for inputs, outputs in layer_sizes(shape):
-        weight = generator.normal(0.0, math.sqrt(2.0 / inputs), (inputs, outputs))
-        layers.append(Layer(jnp.asarray(weight, dtype), jnp.zeros(outputs, dtype)))
+    """Random weights: by Sitzmann et al. (2020) for sines, else by He et al. (2015); biases are zero for the latter.
+
+    The inputs of octave l get weights 2^-l as large, so that coarse forms come first: with equal ones a decoder needs
+    several times as many steps until its surface has no debris.
+    """
+    dtype, layers, fading = jnp.result_type(float), [], input_scale(shape)
+    for number, (inputs, outputs) in enumerate(layer_sizes(shape)):
+        if shape.activation == "sine":
+            reach = 1.0 / inputs if number == 0 else math.sqrt(6.0 / inputs) / FREQUENCY
+            weight = generator.uniform(-reach, reach, (inputs, outputs))
+            bias = generator.uniform(-1.0, 1.0, outputs) / math.sqrt(inputs)
+        else:
+            weight, bias = generator.normal(0.0, math.sqrt(2.0 / inputs), (inputs, outputs)), np.zeros(outputs)
+        if number == 0 or number == shape.skip:
+            weight[-len(fading) :] *= fading[:, None]
+        layers.append(Layer(jnp.asarray(weight, dtype), jnp.asarray(bias, dtype)))
     return tuple(layers)
+
+
+def input_scale(shape: LatentShape) -> Float[np.ndarray, " input"]:
+    """The factor of each input's first weights: 1 for the code, 2^-l for octave l."""
+    octaves = np.repeat(0.5 ** np.arange(shape.frequencies), 2 * INPUTS)
+    return np.concatenate([np.ones(shape.code), octaves])
 
 
 def layer_sizes(shape: LatentShape) -> list[tuple[int, int]]:

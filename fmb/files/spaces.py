@@ -32,15 +32,17 @@ def write_space(folder: Path, space: Space) -> Path:
 
 
 def read_space(folder: str | Path) -> Space:
-    """The space that `write_space` put into the folder; the path of the file itself will do, too.
+    """The space that `write_space` put into the folder; the folder above it, as --output-dir of task
+    learn names it, and the path of the file itself will do, too.
 
     Raises ValueError for a folder without space.npz, another version, and arrays that do not belong together.
     """
     path = Path(folder)
     if path.suffix != ".npz":
-        if not (path / SPACE).is_file():
-            raise ValueError(f"{path}: no {SPACE} in it; a folder that task learn has written is needed")
-        path = path / SPACE
+        places = [path / SPACE, path / "learn" / SPACE]
+        path = next((place for place in places if place.is_file()), path)
+    if path.suffix != ".npz":
+        raise ValueError(f"{path}: no {SPACE} in it; a folder that task learn has written is needed")
     arrays = read_arrays(path)
     facts = _facts(path, arrays)
     names, shape = facts["names"], _shape(path, facts["network"])

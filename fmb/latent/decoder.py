@@ -1,7 +1,9 @@
 """The auto-decoder (Park et al. 2019): codes of all shapes and the network that decodes them, trained together.
 
-Loss: mean |f(z_i, x) - clamp(d_i(x), +-c)| + w min(1, progress / RISE) mean |z_i|. The prediction is not clamped: where
-it is far off, a clamped one would have no slope.
+Loss: mean |f(z_i, x) - clamp(d_i(x), +-c)| + w min(1, progress / RISE) mean |z_i| + v M. The prediction is not clamped:
+where it is far off, a clamped one would have no slope. M is what keeps the space between the shapes in order: a code
+t z_i + (1 - t) z_j should give t f(z_i, x) + (1 - t) f(z_j, x), as mixup asks of classes (Zhang et al. 2018). Without
+it, nothing is asked of codes between two shapes, and they may decode to debris or to nothing.
 """
 
 import math
@@ -27,9 +29,10 @@ CHUNK = 50  # steps of one call of the compiled function
 RISE = 0.05  # part of the training in which the weight of the codes' length rises
 SAVES = 10  # checkpoints of a training
 MOST_SHAPES = 64  # in one step
+MIX_EVERY = 8  # of the points of a step, one in so many is decoded with a code between two shapes
 SHORTEST = 1e-6  # length of a code, below which its slope is 0
 FEWEST_SHAPES = 2
-STEPS, STEPS_A_SHAPE = 1600, 100  # of two shapes, and for each shape more
+STEPS, STEPS_A_SHAPE = 400, 50  # of two shapes, and for each shape more
 
 
 class Weights(NamedTuple):
@@ -141,6 +144,9 @@ def compile_chunk(
             terms = terms_of(weights, (chosen, rows), options, shape)
             rising = options.code_weight * jnp.minimum(1.0, part / RISE)
             value = terms["distance_error"] + rising * terms["code_length"]
+            if options.mix_weight:
+                terms["mixing_error"] = mixing(weights, (chosen, rows), shape, jax.random.fold_in(key, -1 - number))
+                value += options.mix_weight * terms["mixing_error"]
             return value, {"loss": value, **terms}
 
         gradient, terms = jax.grad(loss, has_aux=True)(course.parameters)
@@ -188,6 +194,24 @@ def terms_of(
     target = jnp.clip(rows[..., 3], -options.clamp, options.clamp)
     length = jnp.sqrt(jnp.sum(code * code, axis=1) + SHORTEST**2)
     return {"distance_error": jnp.mean(jnp.abs(value - target)), "code_length": jnp.mean(length)}
+
+
+def mixing(weights: Weights, batch: tuple[Array, Array], shape: LatentShape, key: Array) -> Array:
+    """Mean |f(t z_i + (1 - t) z_j, x) - t f(z_i, x) - (1 - t) f(z_j, x)|, t uniform, at some points of the batch.
+
+    Only the first term has a slope: what is known of shapes pulls what lies between them, not the other way round.
+    """
+    chosen, rows = batch
+    points = rows[:, ::MIX_EVERY, :3]
+    share_key, shift_key = jax.random.split(key)
+    part = jax.random.uniform(share_key, (len(chosen), 1), rows.dtype)
+    shift = jax.random.randint(shift_key, (), 1, len(chosen))
+    code = weights.code[chosen]
+    other = jnp.roll(code, shift, axis=0)
+    decode = jax.vmap(latent_network(shape), (None, 0, 0))
+    still = jax.lax.stop_gradient((weights.network, code, other))
+    wanted = part * decode(still[0], still[1], points) + (1.0 - part) * decode(still[0], still[2], points)
+    return jnp.mean(jnp.abs(decode(weights.network, part * code + (1.0 - part) * other, points) - wanted))
 
 
 def space_of(course: Course, samples: Sequence[Samples], shape: LatentShape) -> Space:
