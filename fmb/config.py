@@ -7,7 +7,7 @@ from pathlib import Path
 from fmb.clouds.options import PointsOptions
 from fmb.fields.options import MeshOptions
 from fmb.files.options import CaptureOptions
-from fmb.geometry.options import RenderingOptions
+from fmb.geometry.options import ComparisonOptions, RenderingOptions
 from fmb.options import NONE, Option, option, switch
 from fmb.pose.options import PoseTaskOptions
 from fmb.shape.options import ModelOptions, OptimizationOptions
@@ -40,6 +40,8 @@ class IoOptions:
     mesh_file: str = option("data/ibex.ply", "Mesh to work on (obj, ply, stl, off, glb or gltf)")
     model_file: str = option(NONE, "Mixture to work on (model.npz, splats as ply or splat, pkl as released)")
     cloud_file: str = option(NONE, "Points to work on (npy, xyz, txt, ply, pts or pcd; a mesh is sampled)")
+    shape_file: str = option(NONE, "Shape to compare: a mesh, model.npz or points, of any format that is read")
+    reference_file: str = option(NONE, "Shape that it is compared with, of any of these kinds")
     output_dir: str = option(
         "output", "Folder of the results; pose, track, convert and points write to a folder of their own in it"
     )
@@ -55,6 +57,7 @@ class Config:
     capture: CaptureOptions = CaptureOptions()
     pose: PoseTaskOptions = PoseTaskOptions()
     cloud: PointsOptions = PointsOptions()
+    comparison: ComparisonOptions = ComparisonOptions()
     export: ExportOptions = ExportOptions()
     io: IoOptions = IoOptions()
     random_seed: int = option(42, "Seed of every random choice", at_least=0, at_most=2**32 - 1)

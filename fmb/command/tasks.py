@@ -21,6 +21,7 @@ class Task(NamedTuple):
     unread: tuple[str, ...] = ()
     switches: tuple[str, ...] = ("cpu",)
     own: tuple[tuple[str, str], ...] = ()  # flags of another option's name, and the option that they mean here
+    second: str = ""  # the option that a second file named after the task stands for
 
     def reads(self, spec: Option) -> bool:
         """Whether the task reads the option."""
@@ -119,6 +120,20 @@ TASKS = {
         ),
         switches=("cpu", "resume"),
         own=(("--method", "points_method"),),
+    ),
+    "compare": Task(
+        "fmb.tasks.compare",
+        "compare",
+        "Measure how well a mesh, a model or points agree with another, and draw where they do not.",
+        ("comparison", "export"),
+        ("shape_file", "reference_file"),
+        (
+            "compare mesh.ply truth.obj",
+            "compare output/model.npz truth.obj --align icp",
+            "compare scan.ply truth.stl --length-factor 1000",
+        ),
+        ("mesh", "mesh_faces", "points", "num_points", "splats", "turntable", "film", "uncertainty"),
+        second="reference_file",
     ),
 }
 
