@@ -62,27 +62,37 @@ def compare(
     floor of a cloud is that of its two halves, chosen at random. What needs a body is left out: voxels, Euler number.
     Raises ValueError for an empty mesh, and where the two can hardly be in one frame.
     """
+    return compared(mesh, reference, count, seed, unit, threshold).record
+
+
+class Compared(NamedTuple):
+    """The record of two shapes, and what it is made of."""
+
+    record: dict[str, Any]
+    here: Sampled
+    there: Sampled
+    exact: Sides
+    floor: Sides
+
+
+def compared(mesh: Shape, reference: Shape, count: int, seed: int, unit: float | None, threshold: float) -> Compared:
+    """The record of `compare`, and the distances that it sums up."""
     check_frames(mesh.bounds, reference.bounds)
     generator = np.random.default_rng(seed)
     unit = float(np.ptp(reference.bounds, axis=0).max()) if unit is None else unit
     here, there = sampled(mesh, count, generator), sampled(reference, count, generator)
+    exact, floor = exact_sides(here, there), sampled_sides(*twice(reference, there, generator))
     record = {
-        "exact": summary(exact_sides(here, there), unit, threshold),
+        "exact": summary(exact, unit, threshold),
         "sampled": summary(sampled_sides(here, there), unit, threshold),
-        "floor": summary(sampled_sides(*twice(reference, there, generator)), unit, threshold),
+        "floor": summary(floor, unit, threshold),
     }
     if isinstance(mesh, trimesh.Trimesh) and isinstance(reference, trimesh.Trimesh):
         record["voxel_iou"] = voxel_iou(mesh, reference)
-    return {
-        **record,
-        **(topology(mesh) if isinstance(mesh, trimesh.Trimesh) else {}),
-        **({"reference": topology(reference)} if isinstance(reference, trimesh.Trimesh) else {}),
-        "samples": count,
-        "seed": seed,
-        "unit": unit,
-        "threshold": threshold,
-        "cells_per_diagonal": CELLS_PER_DIAGONAL,
-    }
+    record |= topology(mesh) if isinstance(mesh, trimesh.Trimesh) else {}
+    record |= {"reference": topology(reference)} if isinstance(reference, trimesh.Trimesh) else {}
+    record |= {"samples": count, "seed": seed, "unit": unit, "threshold": threshold}
+    return Compared(record | {"cells_per_diagonal": CELLS_PER_DIAGONAL}, here, there, exact, floor)
 
 
 def check_frames(box: Float[np.ndarray, "2 3"] | None, reference: Float[np.ndarray, "2 3"] | None) -> None:
@@ -232,17 +242,21 @@ class Worst(NamedTuple):
     distance: float
 
 
-def worst_pair(shape: Shape, other: Shape, count: int = POINTS, seed: int = 0) -> Worst:
-    """The pair of worst points from one shape to the other: of its vertices and of `count` samples."""
-    own, target = sampled(shape, count, np.random.default_rng(seed)), sampled(other, count, np.random.default_rng(seed))
-    places = own.point if isinstance(shape, Cloud) else np.concatenate([own.point, np.asarray(shape.vertices, float)])
-    if target.pieces is None:
-        distance, place = cKDTree(other.point).query(places)
-        worst = int(np.argmax(distance))
-        return Worst(places[worst], np.asarray(other.point, float)[place[worst]], float(distance[worst]))
-    found = nearest_on(target.pieces, places)
-    worst = int(np.argmax(found.distance))
-    return Worst(places[worst], found.point[worst], float(found.distance[worst]))
+def worst_pairs(found: Compared, mesh: Shape, reference: Shape) -> tuple[Worst, Worst]:
+    """The pair of worst points from the mesh to the reference, and the one from there: of samples and vertices."""
+    back = worst_pair(mesh, found.here, found.there, found.exact.back)
+    return back, worst_pair(reference, found.there, found.here, found.exact.there)
+
+
+def worst_pair(shape: Shape, own: Sampled, other: Sampled, known: Float[np.ndarray, " point"]) -> Worst:
+    """The place of a shape that is farthest from another: of its vertices, and of its samples at known distances."""
+    places, distance = own.point, known
+    if isinstance(shape, trimesh.Trimesh):
+        vertices = np.asarray(shape.vertices, float)
+        places, distance = np.concatenate([places, vertices]), np.append(known, onto(other, vertices)[0])
+    start = places[[int(np.argmax(distance))]]
+    end = nearest_on(other.pieces, start).point if other.pieces else other.point[cKDTree(other.point).query(start)[1]]
+    return Worst(start[0], end[0], float(distance.max()))
 
 
 def with_worst(record: dict[str, Any], back: Worst, there: Worst) -> dict[str, Any]:

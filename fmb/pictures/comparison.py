@@ -22,13 +22,13 @@ from fmb.pictures.report_scene import Layer
 from fmb.pictures.sheets import BLUE, ORANGE, SEAM, Scale, Sheet, fit_tiles, paint
 from fmb.pictures.turntable import on_white, turn_cameras
 
-SIDE, TURNS = 288, 4  # pixels of a view, and views around the shapes
+SIDE, TURNS = 300, 4  # pixels of a view, and views around the shapes
 UP = (0.0, 1.0, 0.0)
 PERCENT = 100.0
 ERROR_TOP = 99.0  # percentile of the errors at which their colours end
 COLORS = "inferno"
-FINEST_EDGE = 60  # edges are cut until none is longer than the box's diagonal over this, so that colours follow errors
-MOST_VERTICES, MOST_BEADS = 20_000, 12_000  # that are coloured; points of a cloud that are drawn
+FINEST_EDGE = 50  # edges are cut until none is longer than the box's diagonal over this, so that colours follow errors
+MOST_VERTICES, MOST_BEADS = 10_000, 10_000  # that are coloured; points of a cloud that are drawn
 BEAD, LEAST_BEAD = 0.6, 0.004  # radius of a drawn point: in spacings, and at least in radii of the ball
 RING, HALO = 9, 2  # pixels: radius of the mark of a worst point, and the white around its lines
 HIDDEN = 0.02  # radii: a mark that lies deeper behind the surface is drawn hollow
@@ -79,9 +79,9 @@ def beads(cloud: Cloud, ball: Ball) -> tuple[trimesh.Trimesh, np.ndarray]:
 
 def ball_of(shapes: Sequence[Shape]) -> Ball:
     """The ball about the middle of the box of all shapes that holds them."""
-    bounds = np.stack([shape.bounds for shape in shapes])
-    lower, upper = bounds[:, 0].min(axis=0), bounds[:, 1].max(axis=0)
-    return Ball((lower + upper) / 2.0, float(np.linalg.norm(upper - lower)) / 2.0)
+    points = np.concatenate([shape.point if isinstance(shape, Cloud) else shape.vertices for shape in shapes])
+    centre = (points.min(axis=0) + points.max(axis=0)) / 2.0
+    return Ball(centre, float(np.linalg.norm(points - centre, axis=1).max()))
 
 
 def error_scale(parts: Sequence[Painted]) -> Scale:
@@ -109,9 +109,9 @@ def compared_sheet(parts: Sequence[Painted], worst: Sequence[Worst], names: tupl
         views = zip(tiles, seen.depth, views_of(cameras), strict=True)
         panels.append(np.stack([marked(*view, pair, ball) for view in views]))
     seam = np.full((TURNS, SIDE, SEAM, 3), 255, np.uint8)
-    note = "distance from the other shape, both ways; ring and line: the worst point and the nearest place to it, "
-    note += f"{worst[0].distance:.3g} and {worst[1].distance:.3g} in the shapes' unit"
-    tiles = fit_tiles(np.concatenate([panels[0], seam, panels[1]], axis=2))
+    away = " and ".join(f"{pair.distance:.3g}" for pair in worst)
+    note = f"distance from the other shape; ring: the worst point, {away} away from the end of its line"
+    tiles = np.concatenate([panels[0], seam, panels[1]], axis=2)
     return Sheet("Errors on the surface", note, tiles, degrees_around(TURNS), (scale,), {}, names)
 
 

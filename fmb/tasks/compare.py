@@ -14,7 +14,7 @@ from fmb.files.shapes import read_shape
 from fmb.geometry import comparison
 from fmb.geometry.alignment import ALIGNMENTS, Motion
 from fmb.geometry.cloud import Cloud
-from fmb.geometry.comparison import Shape, Worst, check_frames, check_units, with_worst, worst_pair
+from fmb.geometry.comparison import Shape, Worst, check_frames, check_units, with_worst
 from fmb.geometry.metrics import POINTS
 from fmb.machine import Clock, choose_device, say
 from fmb.options import NONE
@@ -62,11 +62,12 @@ def compare(config: Config, clock: Clock) -> None:
         with clock("align"):
             first, motion = placed(config, first, second)
         with clock("evaluate"):
-            record = record_of(config, first, second)
-            worst = worst_pair(first, second), worst_pair(second, first)
-            record = with_worst(record, *worst)
+            seed, threshold = config.random_seed, config.comparison.f_threshold
+            found = comparison.compared(first, second, POINTS, seed, None, threshold)
+            worst = comparison.worst_pairs(found, first, second)
+            found = found._replace(record=with_worst(found.record, *worst))
         pair = Pair(first, second, motion, names_of(*files), worst)
-        metrics = write_all(config, pair, record, folder, clock)
+        metrics = write_all(config, pair, found, folder, clock)
     say(*summary(metrics), f"numbers, pictures and page in {place}/")
 
 
@@ -104,12 +105,7 @@ def names_of(first: str, second: str) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def record_of(config: Config, first: Shape, second: Shape) -> dict[str, Any]:
-    """The measures, see `fmb.geometry.comparison.compare`."""
-    return comparison.compare(first, second, seed=config.random_seed, threshold=config.comparison.f_threshold)
-
-
-def write_all(config: Config, pair: Pair, record: dict[str, Any], folder: Path, clock: Clock) -> dict[str, Any]:
+def write_all(config: Config, pair: Pair, found: comparison.Compared, folder: Path, clock: Clock) -> dict[str, Any]:
     """Writes all files into the folder; what metrics.json tells."""
     facts = {"task": "compare", "first": kind_of(pair.first), "second": kind_of(pair.second)}
     facts |= {"align": config.comparison.align, "length_factor": config.comparison.length_factor}
@@ -119,12 +115,13 @@ def write_all(config: Config, pair: Pair, record: dict[str, Any], folder: Path, 
         if config.comparison.align != NONE:
             write_aligned(pair.first, folder)
     with clock("figures"):
-        ball, unit = drawn.ball_of((pair.first, pair.second)), record["unit"]
+        ball, unit = drawn.ball_of((pair.first, pair.second)), found.record["unit"]
         parts = [drawn.painted(*both, ball, unit) for both in ((pair.first, pair.second), (pair.second, pair.first))]
         draw_sheet(folder / "01_errors.png", drawn.compared_sheet(parts, pair.worst, pair.names, ball))
         draw_sheet(folder / "02_both.png", drawn.overlay_sheet(parts, pair.names, ball))
-        draw_shares(pair, record, folder)
-    metrics = {**facts, "errors": record, "seconds": clock.seconds()}
+        threshold = found.record["threshold"]
+        drawn.draw_shares(folder / "03_shares.png", found.exact, found.floor, unit, threshold)
+    metrics = {**facts, "errors": found.record, "seconds": clock.seconds()}
     machine.write_metrics(folder / METRICS, metrics)
     if config.export.report:
         write_page(pair, metrics, drawn.layers_of(parts, pair.worst, pair.names, ball), folder)
@@ -144,15 +141,6 @@ def kind_of(shape: Shape) -> dict[str, Any]:
     if isinstance(shape, Cloud):
         return {"kind": "points", "points": len(shape.point), **size}
     return {"kind": "mesh", "faces": len(shape.faces), **size}
-
-
-def draw_shares(pair: Pair, record: dict[str, Any], folder: Path) -> Path:
-    """Shares of the shapes within a distance of each other."""
-    generator = np.random.default_rng(record["seed"])
-    own, other = (comparison.sampled(shape, POINTS, generator) for shape in (pair.first, pair.second))
-    floor = comparison.sampled_sides(*comparison.twice(pair.second, other, generator))
-    sides = comparison.exact_sides(own, other)
-    return drawn.draw_shares(folder / "03_shares.png", sides, floor, record["unit"], record["threshold"])
 
 
 def write_page(pair: Pair, metrics: dict[str, Any], layers: list, folder: Path) -> None:
