@@ -14,8 +14,8 @@ from fmb.geometry.distances import nearest_on
 COARSE, FINE = 1_000, 5_000  # points that choose among starts, and that the last steps move
 TARGETS = 20_000  # samples of the reference among which neighbours are sought
 STARTS = 5  # best ways to match the axes that ICP tries
-COARSE_STEPS, FINE_STEPS = 15, 60
-STILL = 1e-9  # of the size: a smaller step ends the iteration
+COARSE_STEPS, FINE_STEPS, EXACT_STEPS = 15, 60, 20
+STILL = 1e-8  # of the size: a smaller step ends the iteration
 NEIGHBOURS = 12  # of a point of a cloud, whose plane gives its normal
 FAR = 3.0  # medians of the distances: pairs farther apart pull less, in inverse proportion (Huber)
 
@@ -75,7 +75,7 @@ def align_icp(shape: Shape, reference: Shape, generator: np.random.Generator) ->
     spacing = np.median(target.tree.query(target.surface.point, 2)[0][:, 1])
     if target.surface.pieces is None or np.median(target.tree.query(best(many))[0]) > 2.0 * spacing:
         return best
-    return icp(many, target, best, FINE_STEPS, exact=True)
+    return icp(many, target, best, EXACT_STEPS, exact=True)
 
 
 ALIGNMENTS = {"none": align_none, "pca": align_pca, "icp": align_icp}

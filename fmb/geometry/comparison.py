@@ -113,10 +113,9 @@ def check_units(box: Float[np.ndarray, "2 3"] | None, reference: Float[np.ndarra
     if not size > 0.0 or not expected > 0.0:
         raise ValueError("all points lie in one place")
     if not 1.0 / LARGEST_RATIO <= size / expected <= LARGEST_RATIO:
-        ratio, most = max(size / expected, expected / size), f"{LARGEST_RATIO:g} times"
-        raise ValueError(
-            f"reference in another unit: sizes differ {ratio:.4g} times: {size:.4g} and {expected:.4g}, at most {most}"
-        )
+        ratio, most = max(size / expected, expected / size), f"at most {LARGEST_RATIO:g} times as large"
+        words = f"reference in another unit: the sizes are {size:.4g} and {expected:.4g}, {most}"
+        raise ValueError(f"sizes differ {ratio:.4g} times: {words}")
     return expected
 
 
