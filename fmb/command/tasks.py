@@ -23,6 +23,7 @@ class Task(NamedTuple):
     own: tuple[tuple[str, str], ...] = ()  # flags of another option's name, and the option that they mean here
     also: tuple[str, ...] = ()  # options of other sections
     several: str = ""  # what it works on, in words, if that is any number of files and folders
+    second: str = ""  # the option that a second file named after the task stands for
 
     def reads(self, spec: Option) -> bool:
         """Whether the task reads the option."""
@@ -154,6 +155,20 @@ TASKS = {
             *("depth_file", "depth_unit", "mask_file", "intrinsics_file", "initial_pose_file"),
             *("surface_resolution", "mesh", "report"),
         ),
+    ),
+    "compare": Task(
+        "fmb.tasks.compare",
+        "compare",
+        "Measure how well a mesh, a model or points agree with another, and draw where they do not.",
+        ("comparison", "export"),
+        ("shape_file", "reference_file"),
+        (
+            "compare mesh.ply truth.obj",
+            "compare output/model.npz truth.obj --align icp",
+            "compare scan.ply truth.stl --length-factor 1000",
+        ),
+        ("mesh", "mesh_faces", "points", "num_points", "splats", "turntable", "film", "uncertainty"),
+        second="reference_file",
     ),
 }
 
