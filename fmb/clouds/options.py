@@ -49,3 +49,4 @@ class PointsOptions:
     smooth: bool = option(True, "Move noisy points to the surface that their neighbours lie about, for a network")
     use_normals: bool = option(False, "Use the points' normals where the file has some")
     components: int = 40  # of metaballs; the config names them num_mixtures
+    group: str = "none"  # of metaballs, its symmetry; the config has it in the model's section

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from fmb.options import NONE, option
 
+MOST_TURNS = 12  # of cyclic_K
+SYMMETRIES = ("none", "plane", "two_planes", *(f"cyclic_{count}" for count in range(2, MOST_TURNS + 1)), "revolution")
+
 
 @dataclass(frozen=True)
 class RenderingOptions:
