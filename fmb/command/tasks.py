@@ -127,9 +127,14 @@ TASKS = {
         "fmb.tasks.symmetry",
         "symmetry",
         "Find the planes and axes of symmetry of a mesh or a model, and say whether they hold.",
-        ("model", "export"),
+        ("model", "export", "reflection"),
         ("mesh_file", "model_file"),
-        ("symmetry their.obj", "symmetry output/model.npz", "symmetry their.obj --symmetry cyclic_3"),
+        (
+            "symmetry their.obj",
+            "symmetry output/model.npz",
+            "symmetry their.obj --symmetry cyclic_3",
+            "symmetry their.obj --symmetrise centre",
+        ),
         (
             *("film", "uncertainty", "mesh", "mesh_field", "mesh_resolution", "mesh_faces", "points", "num_points"),
             *("splats", "turntable"),
