@@ -110,11 +110,12 @@ TASKS = {
         "points",
         "Fit a closed surface to a cloud of points.",
         ("model", "cloud", "export"),
-        ("cloud_file",),
+        ("cloud_file", "shapes"),
         (
             "points scan.ply",
             "points scan.npy --method diff_cd --preset quality",
             "points scan.xyz --method diff_cd --reference-mesh truth.ply --resume",
+            "points part.ply --method latent --shapes shapes",
         ),
         (
             *("init", "gmm_points", "gmm_init_scale", "rand_sphere_size", "film", "uncertainty", "mesh_field"),

@@ -19,6 +19,7 @@ from fmb.config import PROGRAM, Config
 from fmb.fields.points import Cloud
 from fmb.files.clouds import read_cloud
 from fmb.files.meshes import read_mesh
+from fmb.files.spaces import read_space
 from fmb.geometry.comparison import check_frames
 from fmb.geometry.frames import Frame
 from fmb.machine import Clock, choose_device, say
@@ -29,7 +30,7 @@ from fmb.tasks.shell import check_before, task_folder
 from fmb.tasks.unfinished import Unfinished
 from fmb.whole import whole_folder
 
-AFTERWARDS = ("reference_mesh", "save_every", "surface_resolution")  # options that the fit itself does not see
+AFTERWARDS = ("reference_mesh", "save_every", "surface_resolution", "space")  # options that the fit itself does not see
 
 
 class Given(NamedTuple):
@@ -56,7 +57,8 @@ def points(config: Config, clock: Clock) -> None:
         with unfinished.kept():
             with clock("optimize"):
                 state = fitted(config, given, unfinished)
-            result = Result(config, given.cloud, given.frame, given.reference, state)
+            frame = given.frame if state.frame is None else given.frame.inner(state.frame)
+            result = Result(config, given.cloud, frame, given.reference, state)
             metrics = write_results(result, folder, unfinished, clock)
     unfinished.remove()
     say(*summary(metrics), f"surface, pictures and numbers in {place}/")
@@ -96,12 +98,19 @@ def chosen(config: Config, given: Given) -> Config:
         if cloud.group != NONE:
             raise ValueError(f"symmetry is {cloud.group}; method {cloud.points_method} has none, metaballs do")
         preset_of(cloud)
+    if cloud.points_method == "latent":
+        if config.io.shapes == NONE:
+            raise ValueError("--method latent needs --shapes, a folder that task learn has written")
+        cloud = replace(cloud, space=read_space(config.io.shapes))
     return replace(config, cloud=cloud)
 
 
 def record_of(config: Config, cloud: Cloud) -> Mapping[str, Any]:
     """All that the fit depends on: a run that goes on must be given the same."""
-    options = {name: value for name, value in asdict(config.cloud).items() if name not in AFTERWARDS}
+    options = asdict(replace(config.cloud, space=None))
+    options = {name: value for name, value in options.items() if name not in AFTERWARDS}
+    if config.cloud.space is not None:
+        options["space"] = sha256(np.ascontiguousarray(config.cloud.space.codes)).hexdigest()[:16]
     digest = sha256(np.ascontiguousarray(cloud.point)).hexdigest()[:16]
     return {**options, "random_seed": config.random_seed, "points": digest}
 
