@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import trimesh
 
@@ -198,7 +199,8 @@ def write_page(result: Result, folder: Path, metrics: Mapping[str, Any], columns
     reference = None if result.aim.mesh is None else frame.mesh_to_world(result.aim.mesh)
     page = PageScene(None, views=world, mesh=frame.mesh_to_world(result.end), reference=reference)
     steps = columns["step"].astype(float)
-    rates = result.config.morph.morph_rate * np.asarray(SCHEDULES["cosine"](steps / max(steps[-1], 1.0)), float)
+    part = jnp.asarray(steps / max(steps[-1], 1.0))
+    rates = result.config.morph.morph_rate * np.asarray(SCHEDULES["cosine"](part), float)
     history = History(np.arange(1, len(steps) + 1), columns["loss"], rates)
     title = f"{metrics['source']} to {metrics['target']}" if result.space is not None else metrics["target"]
     report = Report(

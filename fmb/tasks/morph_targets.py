@@ -8,9 +8,11 @@ import numpy as np
 import trimesh
 from jaxtyping import Float
 
-from fmb.clouds.surface import extract
+from fmb.clouds.surface import REACH, extract
 from fmb.config import Config
 from fmb.fields.field import Field
+from fmb.fields.following import whole_grid
+from fmb.fields.isosurface import padded, padded_mesh, settled
 from fmb.fields.latent import Space
 from fmb.files.captures.read import read_capture
 from fmb.files.meshes import read_mesh
@@ -74,7 +76,12 @@ def aim_of(
             f"--target {name}: no such shape in this space, and no mesh file; it has {', '.join(space.names)}"
         )
     frame = space.frames[space.names.index(name)]
-    return aim_of_mesh(config, extract(field_of(name), TARGET_CELLS), frame, generator)._replace(name=name)
+    field = field_of(name)
+    aim = aim_of_mesh(config, extract(field, TARGET_CELLS), frame, generator)
+    # triangles as those of the morph, so that the loss is 0 at the code itself
+    spacing = 2.0 * REACH / config.morph.morph_cells
+    surface = settled(field, padded(whole_grid(field, REACH, config.morph.morph_cells).grid), spacing)
+    return aim._replace(name=name, target=aim.target._replace(surface=surface))
 
 
 def framed(name: str) -> tuple[trimesh.Trimesh, Frame]:
@@ -91,7 +98,7 @@ def aim_of_mesh(config: Config, mesh: trimesh.Trimesh, frame: Frame, generator: 
     views = Views(cameras, cast_silhouettes(mesh, cameras, (height, width)))
     points = sample_surface(mesh, POINTS, generator)
     normals = np.asarray(mesh.face_normals)[nearest_on(cut(mesh), points).face]
-    target = Target(views, points, normals, float(mesh.volume))
+    target = Target(views, points, normals, float(mesh.volume), padded_mesh(mesh))
     name = Path(config.morph.target).stem
     return Aim(name, target, frame, mesh, reference_of(config, frame))
 
