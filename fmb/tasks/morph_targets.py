@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import trimesh
 from jaxtyping import Float
@@ -24,13 +25,15 @@ from fmb.geometry.distances import cut, nearest_on
 from fmb.geometry.frames import Frame, box_frame
 from fmb.geometry.ground_truth import cast_silhouettes
 from fmb.geometry.interior import sample_surface
+from fmb.geometry.options import RenderingOptions
 from fmb.geometry.views import Views, select_views
 from fmb.hull.frame import framed_hull, hull_points
 from fmb.latent.losses import Target
 from fmb.options import NONE
 from fmb.tasks.scenes import held_out, without_empty
 
-DISTANCE, ELEVATION, AZIMUTH = 2.5, 30.0, 45.0  # longest sides, degrees: MeshSDF's camera, the first of all
+ELEVATION, AZIMUTH = 30.0, 45.0  # degrees: the direction of MeshSDF's camera, the first of all
+RADIUS = 0.75  # longest sides, that images show around the middle of the box
 POINTS = 4000  # of a target's surface, for losses of points
 TARGET_CELLS = 96  # along the longest side of a shape of the space that is a target
 HULL_GRID, HULL_POINTS = 64, 4000
@@ -80,7 +83,8 @@ def aim_of(
     aim = aim_of_mesh(config, extract(field, TARGET_CELLS), frame, generator)
     # triangles as those of the morph, so that the loss is 0 at the code itself
     spacing = 2.0 * REACH / config.morph.morph_cells
-    surface = settled(field, padded(whole_grid(field, REACH, config.morph.morph_cells).grid), spacing)
+    rough = padded(whole_grid(field, REACH, config.morph.morph_cells).grid)
+    surface = jax.jit(settled, static_argnums=2)(field, rough, spacing)
     return aim._replace(name=name, target=aim.target._replace(surface=surface))
 
 
@@ -94,7 +98,7 @@ def framed(name: str) -> tuple[trimesh.Trimesh, Frame]:
 def aim_of_mesh(config: Config, mesh: trimesh.Trimesh, frame: Frame, generator: np.random.Generator) -> Aim:
     """A mesh in its canonical frame, from cameras around it."""
     height, width = config.rendering.image_height, config.rendering.image_width
-    cameras = ring(config.morph.morph_views, pinhole_intrinsics(height, width, config.rendering.vfov_degrees))
+    cameras = ring(config.morph.morph_views, config.rendering)
     views = Views(cameras, cast_silhouettes(mesh, cameras, (height, width)))
     points = sample_surface(mesh, POINTS, generator)
     normals = np.asarray(mesh.face_normals)[nearest_on(cut(mesh), points).face]
@@ -116,12 +120,15 @@ def reference_of(config: Config, frame: Frame) -> trimesh.Trimesh | None:
     return mesh
 
 
-def ring(count: int, intrinsics: Float[np.ndarray, "3 3"]) -> Cameras:
-    """Cameras around the origin, by turns above and below it; the first is MeshSDF's."""
+def ring(count: int, options: RenderingOptions) -> Cameras:
+    """Cameras around the origin, by turns above and below it, each so far away that its image shows RADIUS."""
+    fov = np.deg2rad(options.vfov_degrees) * min(1.0, options.image_width / options.image_height)
+    distance = RADIUS / np.sin(fov / 2.0)
+    intrinsics = pinhole_intrinsics(options.image_height, options.image_width, options.vfov_degrees)
     azimuth = np.deg2rad(AZIMUTH + 360.0 * np.arange(count) / count)
     elevation = np.deg2rad(ELEVATION) * np.where(np.arange(count) % 2, -1.0, 1.0)
     flat = np.stack([np.sin(azimuth), np.zeros(count), np.cos(azimuth)], axis=1) * np.cos(elevation)[:, None]
-    position = DISTANCE * (flat + np.sin(elevation)[:, None] * np.array([[0.0, 1.0, 0.0]]))
+    position = distance * (flat + np.sin(elevation)[:, None] * np.array([[0.0, 1.0, 0.0]]))
     return Cameras(look_at(position, np.zeros(3), (0.0, 1.0, 0.0)), np.tile(intrinsics, (count, 1, 1)))
 
 
