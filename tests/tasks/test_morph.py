@@ -35,7 +35,7 @@ def run(*words: object) -> int:
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A space made by hand: f = (3 - sum cos(pi x)) / 4 - code 0 - 0.1, round bodies, the larger the code the larger."""
+    """A space made by hand: f = (3 - sum cos(pi x)) / 4 - code 0 - 0.1, round bodies that grow with the code."""
     inner = np.zeros((2 + 6, 3))
     inner[2:5] = -np.eye(3)
     inner[0] = -4.0 / 3.0
@@ -133,7 +133,7 @@ def test_metaballs_morph_through_the_same_surface(tmp_path: Path):
     trimesh.creation.torus(0.33, 0.13).export(tmp_path / "torus.ply")
     mean = 0.2 * np.random.default_rng(0).normal(size=(8, 3))
     mixture = Mixture(mean, np.tile(7.0 * np.eye(3), (8, 1, 1)), np.full(8, -0.5))
-    write_model(tmp_path / "ball.npz", mixture, {})
+    write_model(tmp_path / "ball.npz", *mixture, {"task": "shape"})
     words = ("morph", tmp_path / "ball.npz", "--target", tmp_path / "torus.ply", SMALL)
     assert run(*words, "--loss chamfer --output-dir", tmp_path) == 0
     metrics = json.loads((tmp_path / "morph" / "metrics.json").read_text())
