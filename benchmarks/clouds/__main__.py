@@ -29,10 +29,15 @@ from fmb.geometry.comparison import compare
 
 USUAL = ("spot", "bob", "bunny", "dragon")
 SOURCES = ("fmb/geometry/comparison.py", "benchmarks/clouds/methods.py", "benchmarks/clouds/cases.py")  # of all rows
-BLOBS = tuple(f"fmb/clouds/{name}.py" for name in ("blobs", "enclosure", "evidence"))
+OURS = (
+    *(f"fmb/clouds/{name}.py" for name in ("enclosure", "evidence", "losses", "patches", "smoothing", "surface")),
+    *(f"fmb/fields/{name}.py" for name in ("contour", "topology")),
+)
+BLOBS = (*OURS, "fmb/clouds/blobs.py")
 NETWORKS = (
+    *OURS,
     "fmb/fields/networks.py",
-    *(f"fmb/clouds/{name}.py" for name in ("losses", "methods", "recipe", "sampling")),
+    *(f"fmb/clouds/{name}.py" for name in ("methods", "recipe", "sampling")),
 )
 
 

@@ -26,7 +26,7 @@ LEVELS = np.linspace(-0.3, 0.3, 13)  # of the level sets, in longest sides
 
 
 class Slice(NamedTuple):
-    """Values of a field on a grid in a plane, seen along `axis`, and points of the cloud near that plane."""
+    """Distances from a surface on a grid in a plane, seen along `axis`, and points of the cloud near that plane."""
 
     axis: int
     place: float
@@ -92,7 +92,7 @@ def error_sheet(
 
 @plain_style
 def draw_slices(path: Path, slices: Sequence[Slice]) -> Path:
-    """The field's level sets in planes through the middle, its zero bold, with the points near each plane."""
+    """Level sets of the distance in planes through the middle, its zero bold, with the points near each plane."""
     from matplotlib.figure import Figure
 
     names = "xyz"
@@ -113,7 +113,7 @@ def draw_slices(path: Path, slices: Sequence[Slice]) -> Path:
         axes.tick_params(labelsize=7, color=FAINT, labelcolor=INK)
     figure.subplots_adjust(left=0.05, right=0.91, top=0.8, bottom=0.11, wspace=0.2)
     bar = figure.colorbar(filled, cax=figure.add_axes((0.935, 0.11, 0.012, 0.69)))
-    bar.set_label("field, negative inside (longest sides)", size=8, color=INK)
+    bar.set_label("distance to first order, negative inside (longest sides)", size=8, color=INK)
     bar.ax.tick_params(labelsize=7)
     return write_picture(path, pixels_of(figure))
 

@@ -23,10 +23,10 @@ MAY_CHANGE = ("points_rate", "eikonal_weight", "area_weight", "surface_weight", 
 
 
 class Unfinished:
-    """The checkpoints of a run into `place`; `record` says what the run works with."""
+    """The checkpoints of a run into `place`; `record` says what it works with, `resumes` whether its fit can go on."""
 
-    def __init__(self, place: Path, record: Mapping[str, Any]):
-        self.folder = place.with_name(f"{place.name}.unfinished")
+    def __init__(self, place: Path, record: Mapping[str, Any], resumes: bool = True):
+        self.resumes, self.folder = resumes, place.with_name(f"{place.name}.unfinished")
         self.checkpoints, self.record = self.folder / "checkpoints", json.loads(json.dumps(record))
 
     def begin(self, resume: bool) -> dict[str, np.ndarray] | None:
@@ -39,9 +39,13 @@ class Unfinished:
             if not steps:
                 raise ValueError(f"{self.folder}: no interrupted run to go on with; run without --resume")
             self._check_same()
+            if not self.resumes:
+                warn(f"note: this method takes seconds and starts anew; {self.folder} says with which options")
+                return None
             return read_arrays(self.path(steps[-1]))
         if steps:
-            warn(f"note: the interrupted run in {self.folder} is replaced; --resume would have gone on with it")
+            lost = "; --resume would have gone on with it" * self.resumes
+            warn(f"note: the interrupted run in {self.folder} is replaced{lost}")
             self.remove()
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -73,7 +77,8 @@ class Unfinished:
             yield
         except (KeyboardInterrupt, FloatingPointError):
             if steps := self.steps():
-                warn(f"note: {self.folder} keeps the run up to step {steps[-1]}; --resume goes on with it")
+                later = "goes on with it" if self.resumes else "starts anew: this method takes seconds"
+                warn(f"note: {self.folder} keeps the run up to step {steps[-1]}; --resume {later}")
             raise
 
     def hand_over(self, folder: Path) -> None:
