@@ -20,6 +20,7 @@ from fmb.clouds.smoothing import smoothed
 from fmb.clouds.surface import extract
 from fmb.fields.field import Field
 from fmb.fields.networks import INPUTS, Network, Shape, network_field, start_network
+from fmb.fit.checkpoints import Columns, columns_of, filled, to_arrays
 from fmb.fit.loop import Coordinates, Course, adam, begin
 from fmb.fit.options import FitOptions
 from fmb.fit.schedules import SCHEDULES
@@ -34,7 +35,6 @@ CHUNK_CELLS = 48  # along the longest side of the surface that samples are taken
 PLAIN = Coordinates(lambda parameters, gradient: gradient, lambda p, change: jax.tree.map(jnp.add, p, change))
 
 
-Columns = dict[str, list[np.ndarray]]
 Streams = Callable[[int], np.random.Generator]
 Chunk = Callable[[Course, Batch], tuple[Course, dict[str, Array]]]
 
@@ -206,18 +206,14 @@ def compile_chunk(options: PointsOptions, preset: Preset, weights: Weights) -> C
     return jax.jit(run)
 
 
-PREFIX = "term."  # of the names of columns in a checkpoint
-
-
 def field_of(arrays: Mapping[str, np.ndarray], options: PointsOptions) -> Field:
     """The field of a checkpoint's arrays."""
-    return network_field(_filled(_blank(options), arrays).average, preset_of(options).activation)
+    return network_field(filled(_blank(options), arrays).average, preset_of(options).activation)
 
 
 def restored(arrays: Mapping[str, np.ndarray], options: PointsOptions) -> tuple[Course, Columns]:
     """The course and the terms so far, from the arrays of a checkpoint. Raises ValueError for another network's."""
-    columns = {name.removeprefix(PREFIX): [arrays[name]] for name in arrays if name.startswith(PREFIX)}
-    return _filled(_blank(options), arrays), columns
+    return filled(_blank(options), arrays), columns_of(arrays)
 
 
 def _blank(options: PointsOptions) -> Course:
@@ -229,27 +225,10 @@ def _shape(options: PointsOptions) -> Shape:
     return Shape(preset.width, preset.depth, preset.skip, preset.activation)
 
 
-def _named(course: Course) -> dict[str, Array]:
-    """Every array of the course by its name, such as parameters.0.weight."""
-    paths = jax.tree_util.tree_flatten_with_path(course)[0]
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in paths}
-
-
-def _filled(course: Course, arrays: Mapping[str, np.ndarray]) -> Course:
-    found = []
-    for name, leaf in _named(course).items():
-        if name not in arrays or arrays[name].shape != leaf.shape:
-            what = f"{name} of shape {arrays[name].shape}" if name in arrays else f"no {name}"
-            raise ValueError(f"has {what}; this network needs one of shape {leaf.shape}")
-        found.append(jnp.asarray(arrays[name], leaf.dtype))
-    return jax.tree.unflatten(jax.tree.structure(course), found)
-
-
 def _state(course: Course, history: Mapping[str, list[np.ndarray]], options: PointsOptions) -> State:
     columns = {name: np.concatenate(parts) for name, parts in history.items()}
-    arrays = {name: np.asarray(leaf) for name, leaf in _named(course).items()}
-    arrays |= {PREFIX + name: column for name, column in columns.items()}
-    return State(int(course.step), network_field(course.average, preset_of(options).activation), arrays, columns)
+    field = network_field(course.average, preset_of(options).activation)
+    return State(int(course.step), field, to_arrays(course, history), columns)
 
 
 def _surface(course: Course, options: PointsOptions, step: int) -> trimesh.Trimesh:

@@ -49,7 +49,13 @@ def load_config(argv: Sequence[str], tasks: Sequence[str] = (), default_file: Pa
     for name, spec in declared().items():
         values.setdefault(spec.section, {})[name] = entries[name].value
     made = {name: kind(**values[name]) for name, kind in sections().items()}
-    return Config(**made, **values[""], task=flags.task, **{name: getattr(flags, name) for name in switches()})
+    return Config(
+        **made,
+        **values[""],
+        task=flags.task,
+        several=flags.several,
+        **{name: getattr(flags, name) for name in switches()},
+    )
 
 
 def found_from(folder: Path, entry: Entry) -> Entry:

@@ -21,12 +21,15 @@ class Task(NamedTuple):
     unread: tuple[str, ...] = ()
     switches: tuple[str, ...] = ("cpu",)
     own: tuple[tuple[str, str], ...] = ()  # flags of another option's name, and the option that they mean here
+    also: tuple[str, ...] = ()  # options of other sections
+    several: str = ""  # what it works on, in words, if that is any number of files and folders
+    second: str = ""  # the option that a second file named after the task stands for
 
     def reads(self, spec: Option) -> bool:
         """Whether the task reads the option."""
         if spec.section == "io":
             return spec.name == "output_dir" or spec.name in self.works_on
-        return spec.section in ("", *self.sections) and spec.name not in self.unread
+        return spec.name in self.also or (spec.section in ("", *self.sections) and spec.name not in self.unread)
 
     def flag(self, spec: Option) -> str:
         """The option's flag as it is typed for this task."""
@@ -119,6 +122,53 @@ TASKS = {
         ),
         switches=("cpu", "resume"),
         own=(("--method", "points_method"),),
+    ),
+    "learn": Task(
+        "fmb.tasks.learn",
+        "learn",
+        "Learn a space of shapes from meshes: a code for each, and one network that decodes them.",
+        ("space", "export"),
+        (),
+        (
+            "learn spot.ply bob.ply --output-dir shapes",
+            "learn models/ --learn-steps 6000 --resume --output-dir shapes",
+            "learn 'models/*.ply' other.obj samples.npz",
+        ),
+        ("film", "uncertainty", "mesh_field", "mesh_faces", "points", "num_points", "splats", "turntable"),
+        switches=("cpu", "resume"),
+        several="Meshes to learn from, folders of meshes, patterns, and .npz files of signed distances (pos and neg)",
+    ),
+    "morph": Task(
+        "fmb.tasks.morph",
+        "morph_shape",
+        "Move a shape of a space, or a mixture, until a loss on the vertices of its surface is least.",
+        ("morph",),
+        ("shapes", "model_file", "data"),
+        (
+            "morph shapes/ --source spot --target bob",
+            "morph shapes/ --source spot --data CAPTURE/ --fast",
+            "morph ball.npz --target torus.ply --loss normals",
+        ),
+        switches=("cpu", "fast"),
+        also=(
+            *("image_width", "image_height", "vfov_degrees", "format", "longest_side", "hold_out", "reference_mesh"),
+            *("depth_file", "depth_unit", "mask_file", "intrinsics_file", "initial_pose_file"),
+            *("surface_resolution", "mesh", "report"),
+        ),
+    ),
+    "compare": Task(
+        "fmb.tasks.compare",
+        "compare",
+        "Measure how well a mesh, a model or points agree with another, and draw where they do not.",
+        ("comparison", "export"),
+        ("shape_file", "reference_file"),
+        (
+            "compare mesh.ply truth.obj",
+            "compare output/model.npz truth.obj --align icp",
+            "compare scan.ply truth.stl --length-factor 1000",
+        ),
+        ("mesh", "mesh_faces", "points", "num_points", "splats", "turntable", "film", "uncertainty"),
+        second="reference_file",
     ),
 }
 

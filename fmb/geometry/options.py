@@ -1,4 +1,4 @@
-"""Options of the views of a mesh."""
+"""Options of the views of a mesh, and of the comparison of shapes."""
 
 from dataclasses import dataclass
 
@@ -20,4 +20,21 @@ class RenderingOptions:
         "auto",
         "What draws the reference images (auto: pyrender where OpenGL works)",
         choices=("auto", "pyrender", "raycast"),
+    )
+
+
+@dataclass(frozen=True)
+class ComparisonOptions:
+    """How two shapes are compared."""
+
+    align: str = option(
+        "none",
+        "How the first shape is moved to the second before they are compared",
+        choices=("none", "pca", "icp"),
+    )
+    length_factor: float = option(
+        1.0, "Factor on the lengths of the first shape (1000: from metres to millimetres)", above=0, at_most=1e12
+    )
+    f_threshold: float = option(
+        0.01, "Distance below which the F-score counts a point as found, in longest sides", above=0, at_most=1
     )

@@ -17,7 +17,7 @@ from fmb.fit.loop import Course
 from fmb.fit.losses import pixel_cross_entropy
 from fmb.geometry.cameras import ANY_ARRAY
 from fmb.geometry.views import Pixels, Views, foreground
-from fmb.shape.edges import Edges, mixture_from_edges
+from fmb.shape.edges import Edges, mixture_from_edges, thickened, triangular
 from fmb.shape.sampling import BAND, Sampling, outline_band
 from fmb.shape.supervision import Sample
 
@@ -26,6 +26,7 @@ RELOCATED = 0.15  # of the components, at most, each time
 WORTH_RAYS = 16_384  # sample of rays that tells what components are worth
 FIRST_DOUBT = 0.25  # part of the fit after which masks may be doubted
 FIRST_VIEW_DOUBT = 1 / 3  # and whole views
+THINNEST = 0.05  # semi-axis of a component, in the finest pixels: no mask tells of less, and meshes come out in holes
 LOOKS = 40  # at all rays, at most, in a fit: each takes as long as hundreds of steps where there are many rays
 
 
@@ -37,6 +38,7 @@ class Care(NamedTuple):
     weight: Float[Array, " ray"]  # of each pixel in the loss, as it is sampled
     length: Float[Array, " view"]  # of the outlines, in pixels
     cameras: Cameras  # in the frame of the fit
+    thinnest: Float[Array, ""]  # semi-axis that a component may have
 
 
 class Attention(NamedTuple):
@@ -62,7 +64,8 @@ def begin_attention(views: Views, sampling: Sampling, cameras: Cameras, seed: in
     silhouette = np.asarray(views.silhouette, np.float32)
     valid = np.ones(silhouette.shape, bool) if views.valid is None else np.asarray(views.valid)
     length = np.asarray(outline_length(silhouette, valid), np.float32)
-    care = Care(*map(jnp.asarray, (silhouette, valid, sampling.weight(), length)), cameras)
+    given = silhouette, valid, sampling.weight(), length
+    care = Care(*map(jnp.asarray, given), cameras, THINNEST * finest_pixel(cameras))
     ones = jnp.ones_like(care.length)
     look = jnp.asarray(FIRST_DOUBT, ones.dtype)
     return care, Attention(care.valid, ones, 0 * ones, look, jnp.zeros((), jnp.int32), jax.random.key(seed))
@@ -77,6 +80,8 @@ def attend(
     state = jax.lax.cond(looks, partial(doubt, care), lambda state, *_: state, state, course, progress, settings)
     trust = state.trust().ravel()
     sample = sample._replace(weight=care.weight * trust)
+    parameters, average = (thickened(edges, care.thinnest) for edges in (course.parameters, course.average))
+    course = course._replace(parameters=parameters, average=average)
     passed = jnp.sum(jnp.linspace(FIRST_RELOCATION, LAST_RELOCATION, RELOCATIONS) <= progress, dtype=jnp.int32)
     moves = (passed > state.relocations) & (progress < 1)  # what moves at the very end would never learn its place
     key, use = jax.random.split(state.key)
@@ -205,15 +210,17 @@ def halved(
 ) -> tuple[Float[Array, "mixture 3"], Float[Array, "mixture 3 3"]]:
     """Where the halves of each ellipsoid stand, from its middle, and their factor.
 
-    With L = U S V^T the halves' precision is U S'^2 U^T, S' with its least entry divided by HALF_WIDTH. Its triangular
-    factor comes from a QR decomposition, which exists for every matrix: thin components cannot make it fail.
+    With L = U S V^T the halves' precision is U S'^2 U^T, S' with its least entry divided by HALF_WIDTH.
     """
     axes, inverse, _ = jnp.linalg.svd(lower)
     offset = HALF_OFFSET / inverse[:, -1:] * axes[:, :, -1]
-    factor = axes * inverse.at[:, -1].divide(HALF_WIDTH)[:, None]
-    upper = jnp.linalg.qr(factor.mT, mode="r")
-    sign = jnp.where(jnp.diagonal(upper, axis1=1, axis2=2) < 0, -1, 1)
-    return offset, jnp.tril((sign[:, :, None] * upper).mT)
+    return offset, triangular(axes * inverse.at[:, -1].divide(HALF_WIDTH)[:, None])
+
+
+def finest_pixel(cameras: Cameras) -> Float[Array, ""]:
+    """Width of the smallest of the views' pixels at the distance of the world's origin, which is in the object."""
+    distance = jnp.linalg.norm(cameras.world_from_camera[:, :3, 3], axis=1)
+    return jnp.min(distance / jnp.diagonal(cameras.intrinsics, axis1=1, axis2=2)[:, :2].max(axis=1))
 
 
 def believed(

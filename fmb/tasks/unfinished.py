@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fmb.clouds.recipe import State
 from fmb.files.safe import read_arrays, read_json
+from fmb.fit.checkpoints import Kept
 from fmb.machine import replacing, warn, write_metrics
 
 RECORD = "unfinished.json"
@@ -65,7 +65,7 @@ class Unfinished:
         """The checkpoint after so many steps."""
         return self.checkpoints / f"{step}.npz"
 
-    def save(self, state: State) -> None:
+    def save(self, state: Kept) -> None:
         """Keeps the state."""
         with replacing(self.path(state.step)) as partial, partial.open("wb") as file:
             np.savez(file, **state.arrays)
