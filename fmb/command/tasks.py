@@ -27,7 +27,7 @@ class Task(NamedTuple):
 
     def reads(self, spec: Option) -> bool:
         """Whether the task reads the option."""
-        if spec.section == "io":
+        if spec.section == "io" or spec.name in self.works_on:
             return spec.name == "output_dir" or spec.name in self.works_on
         return spec.name in self.also or (spec.section in ("", *self.sections) and spec.name not in self.unread)
 
