@@ -120,11 +120,13 @@ def draw_slices(path: Path, slices: Sequence[Slice]) -> Path:
 
 @plain_style
 def draw_terms(path: Path, terms: Mapping[str, Float[np.ndarray, " step"]]) -> Path:
-    """Every term of the loss over the steps, smoothed, and the learning rate."""
+    """Every term of the loss over the steps, smoothed, and below them the learning rate, where that is known."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.4, 5.6), dpi=DOTS_PER_INCH)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    known = "learning_rate" in terms
+    panels = figure.subplots(1 + known, 1, sharex=True, height_ratios=(3, 1)[: 1 + known], squeeze=False)[:, 0]
+    upper = panels[0]
     figure.subplots_adjust(left=0.1, right=0.97, top=0.9, bottom=0.09, hspace=0.1)
     count = len(terms["loss"])
     figure.text(0.032, 0.94, f"Convergence of the fit, {count} steps", size=12, weight="bold", color=INK)
@@ -136,10 +138,11 @@ def draw_terms(path: Path, terms: Mapping[str, Float[np.ndarray, " step"]]) -> P
     upper.set_yscale("log")
     upper.set_ylabel("terms, smoothed (longest sides)", size=9, color=INK)
     upper.legend(frameon=False, fontsize=8)
-    lower.plot(np.arange(1, count + 1), terms["learning_rate"], color=BLUE, linewidth=1.4)
-    lower.set_ylabel("learning rate", size=9, color=INK)
-    lower.set_xlabel("step", size=9, color=INK)
-    for axes in (upper, lower):
+    if known:
+        panels[1].plot(np.arange(1, count + 1), terms["learning_rate"], color=BLUE, linewidth=1.4)
+        panels[1].set_ylabel("learning rate", size=9, color=INK)
+    panels[-1].set_xlabel("step", size=9, color=INK)
+    for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#ececec", linewidth=0.7)
         axes.tick_params(labelsize=8, color=FAINT, labelcolor=INK)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from fmb.options import NONE
 from fmb.tasks.points_course import Result
 from fmb.tasks.points_files import summary, write_results
 from fmb.tasks.points_notes import notes
+from fmb.tasks.points_watch import FILES, Watch, watched
 from fmb.tasks.shell import check_before, task_folder
 from fmb.tasks.unfinished import Unfinished
 from fmb.whole import whole_folder
@@ -58,7 +60,7 @@ def points(config: Config, clock: Clock) -> None:
         config = chosen(config, given.evidence)
         machine.warn(*notes(config, given.cloud))
         resumes = METHODS[config.cloud.points_method].resumes
-        unfinished = Unfinished(place, record_of(config, given.cloud), resumes)
+        unfinished = Unfinished(place, record_of(config, given.cloud), resumes, FILES)
         with unfinished.kept():
             with clock("optimize"):
                 state = fitted(config, given, unfinished)
@@ -119,6 +121,8 @@ def fitted(config: Config, given: Given, unfinished: Unfinished) -> State:
     begun = unfinished.begin(config.resume)
     normals = given.cloud.normal if config.cloud.use_normals else None
     inside, generator = given.frame.to_canonical(given.cloud.point), np.random.default_rng(config.random_seed)
+    note = f"{Path(config.io.cloud_file).name}, {config.cloud.points_method}"
     with machine.progress_bar("fit") as on_progress:
         hooks = Hooks(on_progress, unfinished.save, begun)
+        hooks = watched(hooks, Watch(unfinished.folder, inside, note)) if config.view else hooks
         return METHODS[config.cloud.points_method].fit(inside, normals, config.cloud, generator, hooks, given.evidence)

@@ -7,7 +7,7 @@ complete, and only then does the folder go.
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,13 @@ MAY_CHANGE = ("points_rate", "eikonal_weight", "area_weight", "surface_weight", 
 
 
 class Unfinished:
-    """The checkpoints of a run into `place`; `record` says what it works with, `resumes` whether its fit can go on."""
+    """The checkpoints of a run into `place`; `record` says what it works with, `resumes` whether its fit can go on.
 
-    def __init__(self, place: Path, record: Mapping[str, Any], resumes: bool = True):
-        self.resumes, self.folder = resumes, place.with_name(f"{place.name}.unfinished")
+    Files of the names `beside`, which others write into its folder, go with it.
+    """
+
+    def __init__(self, place: Path, record: Mapping[str, Any], resumes: bool = True, beside: Sequence[str] = ()):
+        self.resumes, self.beside, self.folder = resumes, (RECORD, *beside), place.with_name(f"{place.name}.unfinished")
         self.checkpoints, self.record = self.folder / "checkpoints", json.loads(json.dumps(record))
 
     def begin(self, resume: bool) -> dict[str, np.ndarray] | None:
@@ -87,7 +90,7 @@ class Unfinished:
 
     def remove(self) -> None:
         """Removes what a run has written; what else is in the folder stays."""
-        for path in [*map(self.path, self.steps()), self.folder / RECORD]:
+        for path in [*map(self.path, self.steps()), *(self.folder / name for name in self.beside)]:
             path.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.folder):
             if folder.is_dir() and not any(folder.iterdir()):
