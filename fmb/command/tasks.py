@@ -121,7 +121,7 @@ TASKS = {
             *("init", "gmm_points", "gmm_init_scale", "rand_sphere_size", "film", "uncertainty", "mesh_field"),
             *("mesh_resolution", "mesh_faces", "points", "num_points", "splats", "turntable"),
         ),
-        switches=("cpu", "resume"),
+        switches=("cpu", "resume", "view"),
         own=(("--method", "points_method"),),
     ),
     "symmetry": Task(
