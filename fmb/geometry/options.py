@@ -56,6 +56,6 @@ class ReflectionOptions:
     )
     refinement: str = option(
         NONE,
-        "More vertices of a symmetric mesh (loop: 4 times, others: twice)",
+        "More vertices of a symmetric mesh (loop: 4 times, else 2)",
         choices=(NONE, "centroid", "midpoint", "loop"),
     )
