@@ -12,9 +12,8 @@ from fmb.command.help_text import switch_flag
 from fmb.command.tasks import TASKS, subjects
 from fmb.command.yaml_file import Entry, read_file
 from fmb.config import DEFAULT_FILE, Config, declared, sections, switches
-from fmb.geometry.options import SYMMETRIES
-from fmb.options import NONE, ConfigError, did_you_mean, parse_value, quote
-from fmb.shape.options import AUTO, RELEASED
+from fmb.options import NONE, ConfigError, parse_value, quote
+from fmb.shape.options import RELEASED
 
 
 def load_config(argv: Sequence[str], tasks: Sequence[str] = (), default_file: Path | None = DEFAULT_FILE) -> Config:
@@ -80,6 +79,9 @@ def check_read(entries: Mapping[str, Entry], flags: argparse.Namespace) -> list[
         if name in subjects(*TASKS.values()):
             works_on = " or ".join(task.works_on)
             label = quote(flags.subject) if flags.subject == entries[name].value else switch_flag(name)
+            if flags.subject == entries[name].value and os.path.isdir(flags.subject):
+                files = " or ".join(declared()[other].limits["text"] for other in task.works_on)
+                raise ConfigError(f"{label} is a folder; task {flags.task} needs a file: {files}")
             raise ConfigError(f"{label}: task {flags.task} does not work on it, but on {works_on}")
         readers = [other for other, entry in TASKS.items() if entry.reads_flag(name)]
         verb = "do" if len(readers) > 1 else "does"
@@ -97,9 +99,5 @@ def check_together(entries: Mapping[str, Entry], task: str) -> None:
     if task in ("", "shape", "convert") and entries["data"].value == NONE and batch.value > views * width * height:
         rays = f"{views * width * height}, the rays of {views} views of {width} x {height} pixels"
         raise ConfigError(f"{batch.label} is {batch.value}; must be at most {rays}")
-    kind = entries["symmetry"]
-    if kind.value not in (AUTO, *SYMMETRIES):
-        near = did_you_mean(kind.value, (AUTO, *SYMMETRIES))
-        raise ConfigError(f"{kind.label} is {quote(kind.value)}{near}; must be one of {', '.join((AUTO, *SYMMETRIES))}")
     if entries["init"].value != "sphere" and mixtures.value > points.value:
         raise ConfigError(f"{mixtures.label} is {mixtures.value}; must be at most gmm_points, {points.value}")

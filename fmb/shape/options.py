@@ -16,7 +16,8 @@ class ModelOptions:
     num_mixtures: int = option(40, "Number of Gaussians in the mixture", at_least=1, at_most=100_000)
     symmetry: str = option(
         SYMMETRIES[0],
-        "none, auto (what the fit shows), plane, two_planes, cyclic_K (K from 2 to 12) or revolution",
+        "Its symmetry (auto: found)",
+        choices=(AUTO, *SYMMETRIES),
     )
     init: str = option(
         "auto",
