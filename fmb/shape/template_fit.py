@@ -23,7 +23,7 @@ from fmb.shape.template import SPREAD, Bend, Form, Seen, Stand, Weights, bend_lo
 from fmb.shape.template_options import TemplateOptions
 
 HULL_GRID, HULL_POINTS = 48, 20_000  # voxels on an edge of the visual hull; points of it that tell where to begin
-BATCH = 8  # views in a step
+BATCH = 4  # views in a step
 CHUNK = 50  # steps of one compiled call
 STARTS = 3  # ways to lay the template into the hull that are tried
 LAST = 50  # losses whose mean compares starts
@@ -46,7 +46,7 @@ class Stage(NamedTuple):
 
 STAGES = {
     "start": Stage(150, 0.05, 50.0, 1.4 * SPREAD, 0.2),
-    "coarse": Stage(300, 0.05, 10.0, SPREAD, 0.1),
+    "coarse": Stage(300, 0.05, 10.0, SPREAD, 0.1, True),
     "fine": Stage(200, 0.03, 3.0, SPREAD, 0.05, True),
 }
 
