@@ -78,11 +78,11 @@ def fit_completion(
     The field lies in a frame of its own, `State.frame`, whose longest side is that of the whole shape. It takes
     seconds, so a run that is resumed starts it anew, with the same result. Raises ValueError without a space.
     """
-    space = options.space
+    space = options.learnt
     if space is None:
         raise ValueError("--method latent needs --shapes, a folder that task learn has written")
     few = _some(points, SEARCH_POINTS, generator)
-    starts = search(space, few, options.any_turn, generator)
+    starts = search(space, few, options.turned, generator)
     codes = codes_of(space)
     found, loss = _descend(
         space, starts, jnp.broadcast_to(few[None], (len(starts.code), *few.shape)), codes, START_STEPS
@@ -110,9 +110,9 @@ def codes_of(space: Space) -> Codes:
     return Codes(jnp.asarray(space.codes.mean(axis=0), dtype), jnp.asarray(axes.T / np.sqrt(variance)[:, None], dtype))
 
 
-def search(space: Space, points: Float[Array, "point 3"], any_turn: bool, generator: np.random.Generator) -> Placed:
+def search(space: Space, points: Float[Array, "point 3"], turned: bool, generator: np.random.Generator) -> Placed:
     """The STARTS best of many places, scales and turns of all shapes; each shape's best one is among them first."""
-    places = _places(points, any_turn, generator)
+    places = _places(points, turned, generator)
     losses = []
     for code in space.codes:
         placed = jax.tree.map(lambda x: x, places._replace(code=_repeated(space, code, len(places.log_scale))))
@@ -130,9 +130,9 @@ def _repeated(space: Space, code: np.ndarray, count: int) -> Array:
     return jnp.asarray(np.tile(code, (count, 1)), space.parameters[0].weight.dtype)
 
 
-def _places(points: Float[Array, "point 3"], any_turn: bool, generator: np.random.Generator) -> Placed:
+def _places(points: Float[Array, "point 3"], turned: bool, generator: np.random.Generator) -> Placed:
     """Similarities to begin with."""
-    if any_turn:
+    if turned:
         turns = Rotation.random(TURNS, rng=generator).as_rotvec()
         grid = [(scale, turn, np.zeros(3)) for scale in SCALES for turn in turns]
     else:
@@ -200,9 +200,9 @@ def _placed_network(shape: LatentShape) -> Callable[..., Array]:
 
 def field_of_completion(arrays: Any, options: PointsOptions) -> Field:
     """The field of a checkpoint's arrays."""
-    dtype = options.space.parameters[0].weight.dtype
+    dtype = options.learnt.parameters[0].weight.dtype
     code, rotation, room = (jnp.asarray(arrays[name], dtype) for name in ("code", "rotation", "room"))
-    return Partial(_placed_network(options.space.shape), options.space.parameters, code, rotation, room)
+    return Partial(_placed_network(options.learnt.shape), options.learnt.parameters, code, rotation, room)
 
 
 def _state(space: Space, placed: Placed, loss: np.ndarray, points: np.ndarray) -> State:
@@ -218,7 +218,7 @@ def _state(space: Space, placed: Placed, loss: np.ndarray, points: np.ndarray) -
         "room": np.asarray(room),
         "frame": np.append(frame.centre, frame.scale),
     }
-    field = field_of_completion(arrays, PointsOptions(space=space))
+    field = field_of_completion(arrays, PointsOptions(learnt=space))
     away = np.linalg.norm(space.codes - code, axis=1)
     nearest = int(np.argmin(away))
     facts = {

@@ -21,12 +21,15 @@ class Task(NamedTuple):
     unread: tuple[str, ...] = ()
     switches: tuple[str, ...] = ("cpu",)
     own: tuple[tuple[str, str], ...] = ()  # flags of another option's name, and the option that they mean here
+    more: tuple[str, ...] = ()  # options of other sections that it reads
     several: str = ""  # what it works on, in words, if that is any number of files and folders
 
     def reads(self, spec: Option) -> bool:
         """Whether the task reads the option."""
         if spec.section == "io":
             return spec.name == "output_dir" or spec.name in self.works_on
+        if spec.name in self.more:
+            return True
         return spec.section in ("", *self.sections) and spec.name not in self.unread
 
     def flag(self, spec: Option) -> str:
@@ -114,6 +117,7 @@ TASKS = {
             "points scan.npy --method diff_cd --preset quality",
             "points scan.xyz --method diff_cd --reference-mesh truth.ply --resume",
             "points part.ply --method latent --shapes shapes",
+            "points --depth-file depth.png --intrinsics-file K.json --method latent --shapes shapes --turned true",
         ),
         (
             *("init", "gmm_points", "gmm_init_scale", "rand_sphere_size", "film", "uncertainty", "mesh_field"),
@@ -121,6 +125,7 @@ TASKS = {
         ),
         switches=("cpu", "resume"),
         own=(("--method", "points_method"),),
+        more=("depth_file", "depth_unit", "mask_file", "intrinsics_file"),
     ),
     "learn": Task(
         "fmb.tasks.learn",

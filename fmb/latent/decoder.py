@@ -62,11 +62,14 @@ class Hooks(NamedTuple):
 def shape_of(options: SpaceOptions, count: int) -> LatentShape:
     """The network for so many shapes."""
     code = options.code_length or (2 if count == FEWEST_SHAPES else 16)
-    names = ("width", "depth", "skip", "activation", "output")
     return LatentShape(
         code=code,
+        width=options.decoder_width,
+        depth=options.decoder_depth,
+        skip=options.decoder_skip,
         frequencies=options.frequencies,
-        **{name: getattr(options, f"decoder_{name}") for name in names},
+        activation=options.decoder_activation,
+        output=options.decoder_output,
     )
 
 
