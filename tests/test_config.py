@@ -435,8 +435,8 @@ UNREAD_FLAGS = {
     "pose --view": "note: --view changes nothing: task pose does not read it; shape does\n",
     "--overwrite": "note: --overwrite changes nothing: task shape does not read it; export does\n",
     "shape --sensor-noise 1": "note: --sensor-noise changes nothing: task shape does not read it; pose and track do\n",
-    "export model.npz --report false --film none": "note: --report changes nothing: task export does not read it; "
-    "shape and points and learn do\n",
+    "export model.npz --uncertainty true --film none": "note: --uncertainty changes nothing: task export does not read "
+    "it; shape does\n",
     "pose --num-epochs 100": "",  # its default
 }
 

@@ -178,7 +178,7 @@ def _descent(shape: LatentShape, steps: int) -> Callable[..., tuple[Placed, Arra
             loss, gradient = jax.value_and_grad(lambda placed: objective(shape, network, placed, points, codes))(
                 course.parameters
             )
-            rate = RATE * SCHEDULES["cosine"](number.astype(points.dtype) / steps)
+            rate = RATE * SCHEDULES["cosine"](number[None].astype(points.dtype) / steps)[0]
             return adam(course, PLAIN, gradient, rate, moments), loss
 
         course, losses = jax.lax.scan(step, begin(start), jnp.arange(steps))

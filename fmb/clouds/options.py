@@ -51,4 +51,5 @@ class PointsOptions:
     use_normals: bool = option(False, "Use the points' normals where the file has some")
     turned: bool = option(False, "latent: the points may be turned in any way against the shapes of the space")
     components: int = 40  # of metaballs; the config names them num_mixtures
+    group: str = "none"  # of metaballs, its symmetry; the config has it in the model's section
     learnt: Any = None  # for latent: the Space that the folder `shapes` holds

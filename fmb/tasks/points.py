@@ -110,13 +110,15 @@ def chosen(config: Config, given: Given) -> Config:
 
     Raises ValueError for a network that cannot be fitted.
     """
-    cloud = replace(config.cloud, components=config.model.num_mixtures)
+    cloud = replace(config.cloud, components=config.model.num_mixtures, group=config.model.symmetry)
     if cloud.points_method == AUTO:
         inside = given.frame.to_canonical(given.cloud.point)
         choice = choose_method(inside, np.random.default_rng(config.random_seed))
         say(f"method {choice.method}: {choice.reason}")
         cloud = replace(cloud, points_method=choice.method)
     if cloud.points_method in LOSSES:
+        if cloud.group != NONE:
+            raise ValueError(f"symmetry is {cloud.group}; method {cloud.points_method} has none, metaballs do")
         preset_of(cloud)
     if cloud.points_method == "latent":
         if config.io.shapes == NONE:

@@ -239,9 +239,20 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
     return [*lines, f"{metrics['seconds']['total']:.1f} s: {seconds}"]
 
 
+def symmetry_told(metrics: Mapping[str, Any]) -> list[str]:
+    """What the fit made of the symmetry it was asked for."""
+    found = metrics.get("symmetry")
+    if found is None:
+        return []
+    if "score" not in found:
+        return ["no symmetry: nothing comes near enough to one"]
+    doubt = "" if found["holds"] else "; that is low, the object may not have it"
+    return [f"symmetry {found['kind']}: the start scores {found['score']:.3f}{doubt}"]
+
+
 def evidence_told(metrics: Mapping[str, Any]) -> list[str]:
     """What the points do not tell of the surface, where it matters."""
-    bare, flooded, lines = metrics["share_without_points"], metrics.get("flooded", 0.0), []
+    bare, flooded, lines = metrics["share_without_points"], metrics.get("flooded", 0.0), symmetry_told(metrics)
     if metrics["pieces_left_out"]:
         lines.append(f"{pieces(metrics['pieces_left_out'])} without a point within three spacings: left out")
     if bare > LEAST_BARE:
