@@ -18,6 +18,7 @@ from jax.tree_util import Partial
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from fmb.clouds.evidence import Evidence, examine
 from fmb.clouds.options import PointsOptions
 from fmb.clouds.recipe import PLAIN, Hooks, State
 from fmb.clouds.surface import REACH
@@ -72,6 +73,7 @@ def fit_completion(
     options: PointsOptions,
     generator: np.random.Generator,
     hooks: Hooks = Hooks(),
+    evidence: Evidence | None = None,
 ) -> State:
     """The whole shape of normalised points that are a part of it.
 
@@ -81,6 +83,7 @@ def fit_completion(
     space = options.learnt
     if space is None:
         raise ValueError("--method latent needs --shapes, a folder that task learn has written")
+    points = points[(evidence or examine(points)).kept]
     few = _some(points, SEARCH_POINTS, generator)
     starts = search(space, few, options.turned, generator)
     codes = codes_of(space)

@@ -122,7 +122,7 @@ TASKS = {
             *("init", "gmm_points", "gmm_init_scale", "rand_sphere_size", "film", "uncertainty", "mesh_field"),
             *("mesh_resolution", "mesh_faces", "points", "num_points", "splats", "turntable"),
         ),
-        switches=("cpu", "resume"),
+        switches=("cpu", "resume", "view"),
         own=(("--method", "points_method"),),
         also=("depth_file", "depth_unit", "mask_file", "intrinsics_file"),
     ),
