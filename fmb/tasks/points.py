@@ -67,8 +67,7 @@ def points(config: Config, clock: Clock) -> None:
         with unfinished.kept():
             with clock("optimize"):
                 state = fitted(config, given, unfinished)
-            frame = given.frame if state.frame is None else given.frame.inner(state.frame)
-            result = Result(config, given.cloud, frame, given.evidence, given.reference, state)
+            result = Result(config, given.cloud, *placed(given, state), given.reference, state)
             metrics = write_results(result, folder, unfinished, clock)
     unfinished.remove()
     say(*summary(metrics), f"surface, pictures and numbers in {place}/")
@@ -92,6 +91,14 @@ def read(config: Config) -> Given:
     except ValueError as error:
         raise ValueError(f"{config.cloud.reference_mesh}: {error}") from None
     return Given(cloud, frame, evidence, reference, device)
+
+
+def placed(given: Given, state: State) -> tuple[Frame, Evidence]:
+    """The frame of the fit's field, and the evidence of the cloud in its longest sides."""
+    if state.frame is None:
+        return given.frame, given.evidence
+    spacing, noise = (length / float(state.frame.scale) for length in (given.evidence.spacing, given.evidence.noise))
+    return given.frame.inner(state.frame), given.evidence._replace(spacing=spacing, noise=noise)
 
 
 def read_points(config: Config, generator: np.random.Generator) -> tuple[Cloud, str]:
