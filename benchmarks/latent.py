@@ -119,7 +119,7 @@ def _seen(mesh: trimesh.Trimesh, camera: Cameras, generator: np.random.Generator
 def completed(method: str, points: Float[np.ndarray, "point 3"], space: Space, seed: int) -> trimesh.Trimesh:
     """The surface that a method of task points makes of the points."""
     frame = box_frame(points)
-    options = replace(PointsOptions(points_method=method), learnt=space)
+    options = replace(PointsOptions(points_method=method), latent_space=space)
     state = METHODS[method].fit(frame.to_canonical(points), None, options, np.random.default_rng(seed))
     whole: Frame = frame if state.frame is None else frame.inner(state.frame)
     return whole.mesh_to_world(extract(state.field, CELLS))

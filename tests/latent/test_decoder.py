@@ -119,7 +119,7 @@ def test_half_of_an_egg_is_completed(states: list[State]):
     points = np.asarray(trimesh.sample.sample_surface(egg, 4000, seed=0)[0])
     half = points[points[:, 0] > 0.0]
     frame = box_frame(half)
-    options = PointsOptions(points_method="latent", learnt=space)
+    options = PointsOptions(points_method="latent", latent_space=space)
     state = fit_completion(frame.to_canonical(half), None, options, np.random.default_rng(0))
     whole = frame.inner(state.frame)
     assert state.facts["nearest_shape"] == "egg"
