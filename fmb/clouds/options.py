@@ -61,6 +61,4 @@ class PointsOptions:
     )
     components: int = 40  # of metaballs; the config names them num_mixtures
     group: str = "none"  # of metaballs, its symmetry; the config has it in the model's section
-    latent_space: Any = (
-        None  # of shapes, for latent: a fmb.fields.latent.Space, read from the folder that `shapes` names
-    )
+    latent_space: Any = None  # for latent: the fmb.fields.latent.Space that the folder `shapes` holds
