@@ -74,17 +74,15 @@ def fit_blobs(
     hooks: Hooks = Hooks(),
     evidence: Evidence | None = None,
 ) -> State:
-    """The mixture of options.components components whose surface lies on normalised points.
+    """The mixture of options.components components whose surface lies on normalised points; `evidence` is theirs.
 
-    `evidence` is that of the points, where it is known. It takes seconds, so a run that is resumed starts it anew,
-    with the same result.
+    It takes seconds, so a run that is resumed starts it anew, with the same result.
     Raises FloatingPointError, with the step, where the loss is not finite or the surface vanishes.
     """
     evidence = evidence or examine(points)
     kept = points[evidence.kept]
     enclosure = enclose(kept, evidence, generator)
-    mixture = start_blobs(kept, enclosure, options.components, generator)
-    facts = _facts(evidence, enclosure)
+    mixture, facts = start_blobs(kept, enclosure, options.components, generator), _facts(evidence, enclosure)
     if evidence.noise < STRONG:
         points, evidence = _calmed(points, evidence, generator)
     hooks.save(_state(0, mixture, {}, facts))
@@ -102,8 +100,8 @@ def fit_blobs(
         hooks.save(_state(step, mixture_from_edges(course.average), {"loss": np.array(steps)}, facts))
         return course, refresh(course.parameters, step)
 
-    program = blob_program(evidence)
-    fit = run_fit(program, begin(edges), refresh(edges, 0), _batches(generator), ROWS // BATCH, on_chunk)
+    start, batches = (begin(edges), refresh(edges, 0)), _batches(generator)
+    fit = run_fit(blob_program(evidence), *start, batches, ROWS // BATCH, on_chunk)
     history = {"loss": fit.loss, "learning_rate": fit.learning_rate}
     state = _state(len(fit.loss), mixture_from_edges(fit.parameters), history, facts)
     hooks.save(state)

@@ -112,11 +112,10 @@ def fit_to_views(
     """
     scale, recipe, options = program.shape_scale, program.recipe, program.fit.options
     aims = replace(program.supervision, scale=scale)
-    choose_rays = sample_objects if aims.depth_weight and recipe.attends else recipe.choose_rays
-    sampling = choose_rays(views.silhouette, views.valid, options.batch_size)
+    choose = sample_objects if aims.depth_weight and recipe.attends else recipe.choose_rays
+    sampling = choose(views.silhouette, views.valid, options.batch_size)
     sample = all_pixels(views, point, sampling, aims, generator)
-    start = recipe.encode(resized(mixture, scale))
-    cameras = enlarged(views.cameras, scale)
+    start, cameras = recipe.encode(resized(mixture, scale)), enlarged(views.cameras, scale)
     care, attention = begin_attention(views, sampling, cameras, int(generator.spawn(1)[0].integers(2**31)))
     states = []
 
@@ -129,8 +128,8 @@ def fit_to_views(
             attention, course, sample = attend(care, attention, course, sample, now, aims.settings)
         return course, sample
 
-    batches = sampling.batches(options.batch_size, generator)
-    fit = run_fit(program.fit, begin(start), sample, batches, sampling.epoch // options.batch_size, on_chunk)
+    batches, steps = sampling.batches(options.batch_size, generator), sampling.epoch // options.batch_size
+    fit = run_fit(program.fit, begin(start), sample, batches, steps, on_chunk)
     whole = sample._replace(weight=attention.trust().ravel())
     low = [state for _, state in sorted(states, key=lambda state: state[0])[:CANDIDATES]]
     end = min([fit.parameters, *low, start], key=lambda x: float(whole_loss(aims, recipe.decode(x), whole)))
