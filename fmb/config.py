@@ -7,7 +7,7 @@ from pathlib import Path
 from fmb.clouds.options import PointsOptions
 from fmb.fields.options import MeshOptions
 from fmb.files.options import CaptureOptions
-from fmb.geometry.options import ComparisonOptions, RenderingOptions
+from fmb.geometry.options import ComparisonOptions, ReflectionOptions, RenderingOptions
 from fmb.latent.morph_options import MorphOptions
 from fmb.latent.options import SpaceOptions
 from fmb.options import NONE, Option, option, switch
@@ -66,6 +66,7 @@ class Config:
     space: SpaceOptions = SpaceOptions()
     morph: MorphOptions = MorphOptions()
     comparison: ComparisonOptions = ComparisonOptions()
+    reflection: ReflectionOptions = ReflectionOptions()
     export: ExportOptions = ExportOptions()
     io: IoOptions = IoOptions()
     random_seed: int = option(42, "Seed of every random choice", at_least=0, at_most=2**32 - 1)

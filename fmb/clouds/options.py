@@ -1,11 +1,12 @@
 """Options of surfaces from points."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from fmb.options import NONE, option
 
 AUTO = "auto"
-METHOD_NAMES = ("metaballs", "diff_cd", "igr", "neural_pull", "siren")
+METHOD_NAMES = ("metaballs", "diff_cd", "igr", "neural_pull", "siren", "latent")
 PRESETS = ("fast", "quality", "paper")
 
 
@@ -51,6 +52,7 @@ class PointsOptions:
     sample_points: int = option(20_000, "Points taken where a mesh is given", at_least=100, at_most=10**7)
     smooth: bool = option(True, "Move noisy points to the surface that their neighbours lie about, for a network")
     use_normals: bool = option(False, "Use the points' normals where the file has some")
+    any_turn: bool = option(False, "latent: the points may be turned in any way against the shapes of the space")
     thinnest_handle: float = option(
         -1.0,
         "Cut handles and fill holes where that moves the surface by less (-1: by the noise; 0: none)",
@@ -58,3 +60,5 @@ class PointsOptions:
         at_most=1,
     )
     components: int = 40  # of metaballs; the config names them num_mixtures
+    group: str = "none"  # of metaballs, its symmetry; the config has it in the model's section
+    space: Any = None  # of shapes, for latent: a fmb.fields.latent.Space, read from the folder that `shapes` names

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fmb.clouds.blobs import field_of_blobs, fit_blobs
+from fmb.clouds.completion import field_of_completion, fit_completion
 from fmb.clouds.methods import LOSSES
 from fmb.clouds.options import PointsOptions
 from fmb.clouds.recipe import State, field_of, fit_network
@@ -30,6 +31,7 @@ OF_ALL = ("points_method", "reference_mesh", "surface_resolution", "sample_point
 
 
 METHODS: dict[str, Method] = {
-    "metaballs": Method(fit_blobs, field_of_blobs, ("components", "use_normals"), False),
+    "metaballs": Method(fit_blobs, field_of_blobs, ("components", "group", "use_normals"), False),
+    "latent": Method(fit_completion, field_of_completion, ("space", "any_turn"), False),
     **{name: Method(fit_network, field_of, (*OF_NETWORKS, *loss.reads), True) for name, loss in LOSSES.items()},
 }

@@ -1,8 +1,11 @@
-"""Options of the views of a mesh, and of the comparison of shapes."""
+"""Options of the views of a mesh, of the comparison of shapes, and of meshes made symmetric."""
 
 from dataclasses import dataclass
 
-from fmb.options import option
+from fmb.options import NONE, option
+
+MOST_TURNS = 12  # of cyclic_K
+SYMMETRIES = ("none", "plane", "two_planes", *(f"cyclic_{count}" for count in range(2, MOST_TURNS + 1)), "revolution")
 
 
 @dataclass(frozen=True)
@@ -37,4 +40,22 @@ class ComparisonOptions:
     )
     f_threshold: float = option(
         0.01, "Distance below which the F-score counts a point as found, in longest sides", above=0, at_most=1
+    )
+
+
+@dataclass(frozen=True)
+class ReflectionOptions:
+    """A mesh made symmetric about a plane, and how it then becomes finer."""
+
+    symmetrise: str = option(
+        NONE,
+        "Make the mesh symmetric: left_to_right, right_to_left, centre, or several with commas, one a slice",
+    )
+    mirror_plane: str = option(
+        "found", "Plane of symmetry: found, or its normal and offset as nx,ny,nz,d in the mesh's unit"
+    )
+    refinement: str = option(
+        NONE,
+        "How a symmetric mesh gets more vertices (centroid and midpoint: twice; loop: four times, smoother)",
+        choices=(NONE, "centroid", "midpoint", "loop"),
     )

@@ -17,9 +17,9 @@ from jaxtyping import Float, Int
 
 from fm_render import Mixture, Rays
 from fmb.geometry.cameras import ANY_ARRAY
+from fmb.geometry.options import MOST_TURNS
 
 NO_SYMMETRY = "none"
-MOST_TURNS = 12  # of cyclic_K
 # Turns that stand for all of a surface of revolution. Copies r apart from the axis stand 2 pi r / 16 apart; where a
 # component is as wide along the circle as that (one deviation), the density differs from its mean by
 # 2 exp(-2 pi^2) < 1e-8, and by 1.4 % where it is half as wide.
@@ -125,6 +125,10 @@ class Symmetry:
         linear = times(times(turn[None], maps), turn.T[None])
         return Orbit(linear, origin[None] - (linear * origin[None, None]).sum(-1))
 
+    def resized(self, factor: float) -> "Symmetry":
+        """The symmetry of the same thing, `factor` times as large."""
+        return Symmetry(self.kind, Placement(self.placement.rotation, factor * self.placement.origin))
+
     def moved(self, rotation: Float[ANY_ARRAY, "3 3"], translation: Float[ANY_ARRAY, "3"], scale: float) -> "Symmetry":
         """The symmetry of what is carried along by x -> scale * rotation @ x + translation."""
         turn, origin = self.placement
@@ -142,6 +146,17 @@ class Symmetry:
         if self.kind in (NO_SYMMETRY, "plane"):
             return None
         return Axis(self.placement.rotation[:, 2], self.placement.origin)
+
+
+def place_record(symmetry: Symmetry) -> dict[str, list | dict]:
+    """The planes and the axis by name, as lists of numbers for files."""
+    record: dict[str, list | dict] = {}
+    planes = [{"normal": list(map(float, p.normal)), "offset": float(p.offset)} for p in symmetry.planes]
+    if planes:
+        record["planes"] = planes
+    if symmetry.axis is not None:
+        record["axis"] = {name: list(map(float, field)) for name, field in symmetry.axis._asdict().items()}
+    return record
 
 
 def plane_symmetry(normal: ANY_ARRAY, offset: float) -> Symmetry:
@@ -260,8 +275,10 @@ def coinciding(copies: Mixture, maps: int) -> Int[np.ndarray, " mixture"]:
 
 def home_map(symmetry: Symmetry, points: Float[np.ndarray, "point 3"]) -> Int[np.ndarray, " point"]:
     """For each point, the number of the map that takes it into the part of space that `toward` points into."""
-    toward = symmetry.placement.rotation @ np.asarray(symmetry.group.toward, float)
-    return np.argmax(apply_to_points(symmetry.orbit, points) @ toward, axis=0)
+    rotation, orbit = np.asarray(symmetry.placement.rotation, float), symmetry.orbit
+    orbit = Orbit(*(np.asarray(field, float) for field in orbit))
+    toward = rotation @ np.asarray(symmetry.group.toward, float)
+    return np.argmax(apply_to_points(orbit, points) @ toward, axis=0)
 
 
 def times(a: ANY_ARRAY, b: ANY_ARRAY) -> ANY_ARRAY:

@@ -17,9 +17,10 @@ from fmb.fit.loop import Course
 from fmb.fit.losses import pixel_cross_entropy
 from fmb.geometry.cameras import ANY_ARRAY
 from fmb.geometry.views import Pixels, Views, foreground
-from fmb.shape.edges import Edges, mixture_from_edges, thickened, triangular
+from fmb.shape.edges import Edges, thickened, triangular
 from fmb.shape.sampling import BAND, Sampling, outline_band
 from fmb.shape.supervision import Sample
+from fmb.shape.symmetric import Parameters, edges_of, mixture_of, with_edges
 
 RELOCATIONS, FIRST_RELOCATION, LAST_RELOCATION = 9, 0.12, 0.63  # how often, and between which parts of the fit
 RELOCATED = 0.15  # of the components, at most, each time
@@ -80,7 +81,9 @@ def attend(
     state = jax.lax.cond(looks, partial(doubt, care), lambda state, *_: state, state, course, progress, settings)
     trust = state.trust().ravel()
     sample = sample._replace(weight=care.weight * trust)
-    parameters, average = (thickened(edges, care.thinnest) for edges in (course.parameters, course.average))
+    parameters, average = (
+        with_edges(now, thickened(edges_of(now), care.thinnest)) for now in (course.parameters, course.average)
+    )
     course = course._replace(parameters=parameters, average=average)
     passed = jnp.sum(jnp.linspace(FIRST_RELOCATION, LAST_RELOCATION, RELOCATIONS) <= progress, dtype=jnp.int32)
     moves = (passed > state.relocations) & (progress < 1)  # what moves at the very end would never learn its place
@@ -93,7 +96,7 @@ def attend(
 
 def doubt(care: Care, state: Attention, course: Course, progress: Float[Array, ""], settings: Settings) -> Attention:
     """The state after a look along all rays: which pixels and, later, which views are believed."""
-    alpha = all_alpha(mixture_from_edges(course.average), care.cameras, care.silhouette.shape[1:], settings)
+    alpha = all_alpha(mixture_of(course.average), care.cameras, care.silhouette.shape[1:], settings)
     alpha = jnp.where(care.valid, alpha, 0)
     trusted = care.valid & believed(alpha, care.silhouette)
     error = outline_error(alpha, care.silhouette, trusted, care.length).astype(state.error.dtype)
@@ -111,12 +114,15 @@ def relocated(
     index = jax.random.choice(key, care.weight.shape[0], (WORTH_RAYS,), p=care.weight / care.weight.sum())
     part = jax.tree.map(lambda x: x[index], sample.pixels)
     worth = component_worth(course.parameters, part, trust[index], settings)
-    moved, changed = relocate(course.parameters, worth, math.ceil(RELOCATED * worth.value.shape[0]))
+    edges, changed = relocate(edges_of(course.parameters), worth, math.ceil(RELOCATED * worth.value.shape[0]))
 
     def forget(moment: Array) -> Array:
         return jnp.where(changed.reshape(-1, *(1,) * (moment.ndim - 1)), 0, moment)
 
-    mean, square = jax.tree.map(forget, (course.mean, course.square))
+    mean, square = (
+        with_edges(moment, jax.tree.map(forget, edges_of(moment))) for moment in (course.mean, course.square)
+    )
+    moved = with_edges(course.parameters, edges)
     return Course(moved, mean, square, moved, course.step)
 
 
@@ -144,10 +150,13 @@ class Worth(NamedTuple):
 
 @jax.jit
 def component_worth(
-    edges: Edges, pixels: Pixels, weight: Float[Array, " ray"], settings: Settings = Settings()
+    parameters: Parameters, pixels: Pixels, weight: Float[Array, " ray"], settings: Settings = Settings()
 ) -> Worth:
-    """Worth of the components on some rays, the loss of a ray shared out in proportion to their density there."""
-    mixture, count = mixture_from_edges(edges), weight.shape[0]
+    """Worth of the components on some rays, the loss of a ray shared out in proportion to their density there.
+
+    One that has copies is worth what they are together.
+    """
+    mixture, count = mixture_of(parameters), weight.shape[0]
     block = max(LEAST_BLOCK, PAIRS_PER_BLOCK // len(mixture.mean))
     blocks = -(-count // block)
 
@@ -162,7 +171,8 @@ def component_worth(
         return jax.tree.map(jnp.add, total, _block_worth(mixture, *part, settings)), None
 
     nothing = jnp.zeros(len(mixture.mean), weight.dtype)
-    return jax.lax.scan(add, Worth(nothing, nothing), (rays, silhouette, weight))[0]
+    worth = jax.lax.scan(add, Worth(nothing, nothing), (rays, silhouette, weight))[0]
+    return jax.tree.map(lambda x: x.reshape(-1, len(edges_of(parameters).mean)).sum(0), worth)
 
 
 def _block_worth(mixture: Mixture, rays: Rays, silhouette: Array, weight: Array, settings: Settings) -> Worth:

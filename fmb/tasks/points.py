@@ -21,6 +21,7 @@ from fmb.config import PROGRAM, Config
 from fmb.fields.points import Cloud
 from fmb.files.clouds import read_cloud
 from fmb.files.meshes import read_mesh
+from fmb.files.spaces import read_space
 from fmb.geometry.comparison import check_frames
 from fmb.geometry.frames import Frame
 from fmb.machine import Clock, choose_device, say
@@ -34,7 +35,7 @@ from fmb.tasks.unfinished import Unfinished
 from fmb.whole import whole_folder
 
 # options that the fit itself does not see
-AFTERWARDS = ("reference_mesh", "save_every", "surface_resolution", "thinnest_handle")
+AFTERWARDS = ("reference_mesh", "save_every", "surface_resolution", "thinnest_handle", "space")
 
 
 class Given(NamedTuple):
@@ -64,7 +65,8 @@ def points(config: Config, clock: Clock) -> None:
         with unfinished.kept():
             with clock("optimize"):
                 state = fitted(config, given, unfinished)
-            result = Result(config, given.cloud, given.frame, given.evidence, given.reference, state)
+            frame = given.frame if state.frame is None else given.frame.inner(state.frame)
+            result = Result(config, given.cloud, frame, given.evidence, given.reference, state)
             metrics = write_results(result, folder, unfinished, clock)
     unfinished.remove()
     say(*summary(metrics), f"surface, pictures and numbers in {place}/")
@@ -95,20 +97,32 @@ def chosen(config: Config, evidence: Evidence) -> Config:
 
     Raises ValueError for a network that cannot be fitted.
     """
-    cloud = replace(config.cloud, components=config.model.num_mixtures)
+    cloud = replace(config.cloud, components=config.model.num_mixtures, group=config.model.symmetry)
     if cloud.points_method == AUTO:
         choice = choose_method(evidence)
         say(f"method {choice.method}: {choice.reason}")
         cloud = replace(cloud, points_method=choice.method)
     if cloud.points_method in LOSSES:
+        if cloud.group != NONE:
+            raise ValueError(f"symmetry is {cloud.group}; method {cloud.points_method} has none, metaballs do")
         preset_of(cloud)
+    if cloud.points_method == "latent":
+        if config.io.shapes == NONE:
+            raise ValueError("--method latent needs --shapes, a folder that task learn has written")
+        cloud = replace(cloud, space=read_space(config.io.shapes))
     return replace(config, cloud=cloud)
 
 
 def record_of(config: Config, cloud: Cloud) -> Mapping[str, Any]:
     """All that the fit depends on: a run that goes on must be given the same."""
-    options = {name: value for name, value in asdict(config.cloud).items() if name not in AFTERWARDS}
-    used = {"points": cloud.point, "normals": cloud.normal if config.cloud.use_normals else None}
+    options = asdict(replace(config.cloud, space=None))
+    options = {name: value for name, value in options.items() if name not in AFTERWARDS}
+    space = config.cloud.space
+    used = {
+        "points": cloud.point,
+        "normals": cloud.normal if config.cloud.use_normals else None,
+        "space": None if space is None else space.codes,
+    }
     digests = {
         name: NONE if array is None else sha256(np.ascontiguousarray(array)).hexdigest()[:16]
         for name, array in used.items()

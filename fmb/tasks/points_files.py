@@ -238,9 +238,20 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
     return [*lines, f"{metrics['seconds']['total']:.1f} s: {seconds}"]
 
 
+def symmetry_told(metrics: Mapping[str, Any]) -> list[str]:
+    """What the fit made of the symmetry it was asked for."""
+    found = metrics.get("symmetry")
+    if found is None:
+        return []
+    if "score" not in found:
+        return ["no symmetry: nothing comes near enough to one"]
+    doubt = "" if found["holds"] else "; that is low, the object may not have it"
+    return [f"symmetry {found['kind']}: the start scores {found['score']:.3f}{doubt}"]
+
+
 def evidence_told(metrics: Mapping[str, Any]) -> list[str]:
     """What the points do not tell of the surface, where it matters."""
-    bare, flooded, lines = metrics["share_without_points"], metrics.get("flooded", 0.0), []
+    bare, flooded, lines = metrics["share_without_points"], metrics.get("flooded", 0.0), symmetry_told(metrics)
     if metrics["nodes_changed"]:
         reach = f"{PERCENT * metrics['thinnest_handle']:.2g} %"
         lines.append(f"handles and holes that a move of the surface by {reach} would undo: removed (--thinnest-handle)")

@@ -10,7 +10,8 @@ from fmb.command.tasks import TASKS
 from fmb.config import Config, declared
 from fmb.fields.points import Cloud
 
-NAMES = {"components": "num_mixtures"}  # of options that the config keeps elsewhere
+# options that the config keeps elsewhere, under these names
+NAMES = {"components": "num_mixtures", "group": "symmetry", "space": "shapes"}
 
 
 def notes(config: Config, cloud: Cloud) -> list[str]:
