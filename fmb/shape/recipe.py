@@ -159,14 +159,9 @@ def fit_to_views(
             attention, course, sample = attend(care, attention, course, sample, now, aims.settings)
         return course, sample
 
-<<<<<<< HEAD
-    batches, steps = sampling.batches(options.batch_size, generator), sampling.epoch // options.batch_size
-    fit = run_fit(program.fit, begin(start), sample, batches, steps, on_chunk)
-=======
     batches = sampling.batches(options.batch_size, generator)
     per_epoch = max(1, round(program.effort * (sampling.epoch // options.batch_size)))
     fit = run_fit(program.fit, begin(start), sample, batches, per_epoch, on_chunk)
->>>>>>> 1ba78f7a72287055e72853b0ec5f353957a04651
     whole = sample._replace(weight=attention.trust().ravel())
     low = [state for _, state in sorted(states, key=lambda state: state[0])[:CANDIDATES]]
     ends = [fit.parameters, *low, start]
