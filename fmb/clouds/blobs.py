@@ -29,7 +29,7 @@ from fmb.fields.field import Field
 from fmb.fields.metaballs import HALF_DENSITY, density_field, log_density, value_slope_curvature
 from fmb.fields.mixtures import fit_gmm, in_single
 from fmb.fields.symmetric import fold
-from fmb.fit.loop import CHUNK, Course, Program, begin, run_fit, steps_of
+from fmb.fit.loop import CHUNK, Course, Fit, Program, begin, run_fit, steps_of
 from fmb.fit.options import FitOptions
 from fmb.fit.schedules import Pace, begin_pace, stall_window
 from fmb.geometry.interior import sample_surface
@@ -115,13 +115,17 @@ def fit_blobs(
         return course, refresh(course.parameters, step)
 
     start, batches = (begin(edges), refresh(edges, 0)), _batches(generator)
-    fit = run_fit(blob_program(evidence), *start, batches, ROWS // BATCH, on_chunk)
-    history = {"loss": fit.loss, "learning_rate": fit.learning_rate}
-    if isinstance(fit.parameters, SymmetricEdges):
-        facts["symmetry"] |= place_record(symmetry_of(fit.parameters))
-    state = _state(len(fit.loss), whole_of(fit.parameters), history, facts)
+    state = _ended(run_fit(blob_program(evidence), *start, batches, ROWS // BATCH, on_chunk), facts)
     hooks.save(state)
     return state
+
+
+def _ended(fit: Fit, facts: dict[str, Any]) -> State:
+    """The state at the end of the fit; of a symmetric one all copies, and where its mirror or axis is by now."""
+    if isinstance(fit.parameters, SymmetricEdges):
+        facts = facts | {"symmetry": facts["symmetry"] | place_record(symmetry_of(fit.parameters))}
+    history = {"loss": fit.loss, "learning_rate": fit.learning_rate}
+    return _state(len(fit.loss), whole_of(fit.parameters), history, facts)
 
 
 def _calmed(points: np.ndarray, evidence: Evidence, generator: np.random.Generator) -> tuple[np.ndarray, Evidence]:
