@@ -22,7 +22,7 @@ BAD_FLAGS = {
     "--num-view=3": "unknown flag --num-view (did you mean --num-views?)",
     "--gpu": "unknown flag --gpu (did you mean --cpu?)",
     "-n 3": "unknown flag -n; TASK --help lists the flags of a task",
-    "--quantum": "unknown flag --quantum; TASK --help lists the flags of a task",
+    "--zebra": "unknown flag --zebra; TASK --help lists the flags of a task",
     "--num-views": "--num-views: expected one argument",
     "--num-views --cpu": "--num-views: expected one argument",
     "--cpu=3": "--cpu takes no value",

@@ -80,7 +80,7 @@ def fit_completion(
     The field lies in a frame of its own, `State.frame`, whose longest side is that of the whole shape. It takes
     seconds, so a run that is resumed starts it anew, with the same result. Raises ValueError without a space.
     """
-    space = options.space
+    space = options.latent_space
     if space is None:
         raise ValueError("--method latent needs --shapes, a folder that task learn has written")
     points = points[(evidence or examine(points)).kept]
@@ -203,9 +203,9 @@ def _placed_network(shape: LatentShape) -> Callable[..., Array]:
 
 def field_of_completion(arrays: Any, options: PointsOptions) -> Field:
     """The field of a checkpoint's arrays."""
-    dtype = options.space.parameters[0].weight.dtype
+    dtype = options.latent_space.parameters[0].weight.dtype
     code, rotation, room = (jnp.asarray(arrays[name], dtype) for name in ("code", "rotation", "room"))
-    return Partial(_placed_network(options.space.shape), options.space.parameters, code, rotation, room)
+    return Partial(_placed_network(options.latent_space.shape), options.latent_space.parameters, code, rotation, room)
 
 
 def _state(space: Space, placed: Placed, loss: np.ndarray, points: np.ndarray) -> State:
@@ -221,7 +221,7 @@ def _state(space: Space, placed: Placed, loss: np.ndarray, points: np.ndarray) -
         "room": np.asarray(room),
         "frame": np.append(frame.centre, frame.scale),
     }
-    field = field_of_completion(arrays, PointsOptions(space=space))
+    field = field_of_completion(arrays, PointsOptions(latent_space=space))
     away = np.linalg.norm(space.codes - code, axis=1)
     nearest = int(np.argmin(away))
     facts = {

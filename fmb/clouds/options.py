@@ -16,7 +16,7 @@ class PointsOptions:
 
     points_method: str = option(
         "metaballs",
-        "What is fitted to the points",
+        "What is fitted to points",
         choices=(*METHOD_NAMES, AUTO),
     )
     preset: str = option("fast", "Size of the network and number of steps", choices=PRESETS)
@@ -61,4 +61,6 @@ class PointsOptions:
     )
     components: int = 40  # of metaballs; the config names them num_mixtures
     group: str = "none"  # of metaballs, its symmetry; the config has it in the model's section
-    space: Any = None  # of shapes, for latent: a fmb.fields.latent.Space, read from the folder that `shapes` names
+    latent_space: Any = (
+        None  # of shapes, for latent: a fmb.fields.latent.Space, read from the folder that `shapes` names
+    )

@@ -35,7 +35,7 @@ from fmb.tasks.unfinished import Unfinished
 from fmb.whole import whole_folder
 
 # options that the fit itself does not see
-AFTERWARDS = ("reference_mesh", "save_every", "surface_resolution", "thinnest_handle", "space")
+AFTERWARDS = ("reference_mesh", "save_every", "surface_resolution", "thinnest_handle", "latent_space")
 
 
 class Given(NamedTuple):
@@ -109,15 +109,15 @@ def chosen(config: Config, evidence: Evidence) -> Config:
     if cloud.points_method == "latent":
         if config.io.shapes == NONE:
             raise ValueError("--method latent needs --shapes, a folder that task learn has written")
-        cloud = replace(cloud, space=read_space(config.io.shapes))
+        cloud = replace(cloud, latent_space=read_space(config.io.shapes))
     return replace(config, cloud=cloud)
 
 
 def record_of(config: Config, cloud: Cloud) -> Mapping[str, Any]:
     """All that the fit depends on: a run that goes on must be given the same."""
-    options = asdict(replace(config.cloud, space=None))
+    options = asdict(replace(config.cloud, latent_space=None))
     options = {name: value for name, value in options.items() if name not in AFTERWARDS}
-    space = config.cloud.space
+    space = config.cloud.latent_space
     used = {
         "points": cloud.point,
         "normals": cloud.normal if config.cloud.use_normals else None,

@@ -11,7 +11,7 @@ from fmb.config import Config, declared
 from fmb.fields.points import Cloud
 
 # options that the config keeps elsewhere, under these names
-NAMES = {"components": "num_mixtures", "group": "symmetry", "space": "shapes"}
+NAMES = {"components": "num_mixtures", "group": "symmetry", "latent_space": "shapes"}
 
 
 def notes(config: Config, cloud: Cloud) -> list[str]:
