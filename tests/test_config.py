@@ -436,7 +436,7 @@ UNREAD_FLAGS = {
     "--overwrite": "note: --overwrite changes nothing: task shape does not read it; export does\n",
     "shape --sensor-noise 1": "note: --sensor-noise changes nothing: task shape does not read it; pose and track do\n",
     "export model.npz --report false --film none": "note: --report changes nothing: task export does not read it; "
-    "shape and points do\n",
+    "shape and points and learn do\n",
     "pose --num-epochs 100": "",  # its default
 }
 

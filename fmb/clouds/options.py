@@ -1,11 +1,12 @@
 """Options of surfaces from points."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from fmb.options import NONE, option
 
 AUTO = "auto"
-METHOD_NAMES = ("metaballs", "diff_cd", "igr", "neural_pull", "siren")
+METHOD_NAMES = ("metaballs", "diff_cd", "igr", "neural_pull", "siren", "latent")
 PRESETS = ("fast", "quality", "paper")
 
 
@@ -48,4 +49,6 @@ class PointsOptions:
     sample_points: int = option(20_000, "Points taken where a mesh is given", at_least=100, at_most=10**7)
     smooth: bool = option(True, "Move noisy points to the surface that their neighbours lie about, for a network")
     use_normals: bool = option(False, "Use the points' normals where the file has some")
+    turned: bool = option(False, "latent: the points may be turned in any way against the shapes of the space")
     components: int = 40  # of metaballs; the config names them num_mixtures
+    learnt: Any = None  # for latent: the Space that the folder `shapes` holds

@@ -24,6 +24,7 @@ from fmb.fit.checkpoints import Columns, columns_of, filled, to_arrays
 from fmb.fit.loop import Coordinates, Course, adam, begin
 from fmb.fit.options import FitOptions
 from fmb.fit.schedules import SCHEDULES
+from fmb.geometry.frames import Frame
 
 CHUNK = 20  # steps between two extractions: the surface moves by less than a projection's reach
 # The eikonal weight grows with the noise from here on, up to so many times. With 5 % noise on the dragon, weights of
@@ -67,6 +68,7 @@ class State(NamedTuple):
     history: Mapping[str, np.ndarray]
     mixture: Mixture | None = None  # where the field is that of one
     facts: Mapping[str, Any] = {}  # what else there is to tell
+    frame: Frame | None = None  # of the field, in that of the points, where it is another one
 
 
 class Hooks(NamedTuple):

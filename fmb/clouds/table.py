@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fmb.clouds.blobs import field_of_blobs, fit_blobs
+from fmb.clouds.completion import field_of_completion, fit_completion
 from fmb.clouds.methods import LOSSES
 from fmb.clouds.options import PointsOptions
 from fmb.clouds.recipe import State, field_of, fit_network
@@ -21,5 +22,6 @@ class Method(NamedTuple):
 
 METHODS: dict[str, Method] = {
     "metaballs": Method(fit_blobs, field_of_blobs),
+    "latent": Method(fit_completion, field_of_completion),
     **{name: Method(fit_network, field_of) for name in LOSSES},
 }

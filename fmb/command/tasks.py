@@ -21,14 +21,16 @@ class Task(NamedTuple):
     unread: tuple[str, ...] = ()
     switches: tuple[str, ...] = ("cpu",)
     own: tuple[tuple[str, str], ...] = ()  # flags of another option's name, and the option that they mean here
-    also: tuple[str, ...] = ()  # options of other sections
+    more: tuple[str, ...] = ()  # options of other sections that it reads
     several: str = ""  # what it works on, in words, if that is any number of files and folders
 
     def reads(self, spec: Option) -> bool:
         """Whether the task reads the option."""
         if spec.section == "io":
             return spec.name == "output_dir" or spec.name in self.works_on
-        return spec.name in self.also or (spec.section in ("", *self.sections) and spec.name not in self.unread)
+        if spec.name in self.more:
+            return True
+        return spec.section in ("", *self.sections) and spec.name not in self.unread
 
     def flag(self, spec: Option) -> str:
         """The option's flag as it is typed for this task."""
@@ -109,11 +111,13 @@ TASKS = {
         "points",
         "Fit a closed surface to a cloud of points.",
         ("model", "cloud", "export"),
-        ("cloud_file",),
+        ("cloud_file", "shapes"),
         (
             "points scan.ply",
             "points scan.npy --method diff_cd --preset quality",
             "points scan.xyz --method diff_cd --reference-mesh truth.ply --resume",
+            "points part.ply --method latent --shapes shapes",
+            "points --depth-file depth.png --intrinsics-file K.json --method latent --shapes shapes --turned true",
         ),
         (
             *("init", "gmm_points", "gmm_init_scale", "rand_sphere_size", "film", "uncertainty", "mesh_field"),
@@ -121,6 +125,7 @@ TASKS = {
         ),
         switches=("cpu", "resume"),
         own=(("--method", "points_method"),),
+        more=("depth_file", "depth_unit", "mask_file", "intrinsics_file"),
     ),
     "learn": Task(
         "fmb.tasks.learn",
@@ -149,7 +154,7 @@ TASKS = {
             "morph ball.npz --target torus.ply --loss normals",
         ),
         switches=("cpu", "fast"),
-        also=(
+        more=(
             *("image_width", "image_height", "vfov_degrees", "format", "longest_side", "hold_out", "reference_mesh"),
             *("depth_file", "depth_unit", "mask_file", "intrinsics_file", "initial_pose_file"),
             *("surface_resolution", "mesh", "report"),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,10 @@ from fmb.clouds.table import METHODS
 from fmb.config import PROGRAM, Config
 from fmb.fields.points import Cloud
 from fmb.files.clouds import read_cloud
+from fmb.files.depth_clouds import read_depth_cloud
 from fmb.files.meshes import read_mesh
+from fmb.files.poses import ObservationFiles
+from fmb.files.spaces import read_space
 from fmb.geometry.comparison import check_frames
 from fmb.geometry.frames import Frame
 from fmb.machine import Clock, choose_device, say
@@ -29,7 +33,12 @@ from fmb.tasks.shell import check_before, task_folder
 from fmb.tasks.unfinished import Unfinished
 from fmb.whole import whole_folder
 
-AFTERWARDS = ("reference_mesh", "save_every", "surface_resolution")  # options that the fit itself does not see
+AFTERWARDS = (
+    "reference_mesh",
+    "save_every",
+    "surface_resolution",
+    "learnt",
+)  # options that the fit itself does not see
 
 
 class Given(NamedTuple):
@@ -43,7 +52,7 @@ class Given(NamedTuple):
 
 def points(config: Config, clock: Clock) -> None:
     """Points -> a field that is fitted to them -> a closed surface in their frame."""
-    if config.io.cloud_file == NONE:
+    if config.io.cloud_file == config.pose.depth_file == NONE:
         raise ValueError(f"points needs a file of points: {PROGRAM} points scan.ply")
     place = task_folder(config)
     check_before(config, place)
@@ -56,7 +65,8 @@ def points(config: Config, clock: Clock) -> None:
         with unfinished.kept():
             with clock("optimize"):
                 state = fitted(config, given, unfinished)
-            result = Result(config, given.cloud, given.frame, given.reference, state)
+            frame = given.frame if state.frame is None else given.frame.inner(state.frame)
+            result = Result(config, given.cloud, frame, given.reference, state)
             metrics = write_results(result, folder, unfinished, clock)
     unfinished.remove()
     say(*summary(metrics), f"surface, pictures and numbers in {place}/")
@@ -68,8 +78,8 @@ def read(config: Config) -> Given:
     Raises ValueError where no surface follows from the points, or the reference is in another frame.
     """
     device = choose_device(config.cpu)
-    cloud = read_cloud(config.io.cloud_file, config.cloud.sample_points, np.random.default_rng(config.random_seed))
-    frame = frame_of_cloud(cloud.point, config.io.cloud_file)
+    cloud, source = read_points(config, np.random.default_rng(config.random_seed))
+    frame = frame_of_cloud(cloud.point, source)
     if config.cloud.reference_mesh == NONE:
         return Given(cloud, frame, None, device)
     reference = read_mesh(config.cloud.reference_mesh)
@@ -79,6 +89,20 @@ def read(config: Config) -> Given:
     except ValueError as error:
         raise ValueError(f"{config.cloud.reference_mesh}: {error}") from None
     return Given(cloud, frame, reference, device)
+
+
+def read_points(config: Config, generator: np.random.Generator) -> tuple[Cloud, str]:
+    """The points and the name of the file that they are from: one of points, or a depth image with its camera."""
+    depth, lens = config.pose.depth_file, config.pose.intrinsics_file
+    if config.io.cloud_file != NONE:
+        if depth != NONE:
+            raise ValueError(f"{config.io.cloud_file}, {depth}: points and --depth-file; only one of them may be given")
+        return read_cloud(config.io.cloud_file, config.cloud.sample_points, generator), config.io.cloud_file
+    if lens == NONE:
+        raise ValueError("--depth-file is given, but no --intrinsics-file")
+    mask = None if config.pose.mask_file == NONE else Path(config.pose.mask_file)
+    files = ObservationFiles(Path(lens), Path(depth), mask, config.pose.depth_unit)
+    return read_depth_cloud(files, config.cloud.sample_points, generator), depth
 
 
 def chosen(config: Config, given: Given) -> Config:
@@ -94,12 +118,19 @@ def chosen(config: Config, given: Given) -> Config:
         cloud = replace(cloud, points_method=choice.method)
     if cloud.points_method in LOSSES:
         preset_of(cloud)
+    if cloud.points_method == "latent":
+        if config.io.shapes == NONE:
+            raise ValueError("--method latent needs --shapes, a folder that task learn has written")
+        cloud = replace(cloud, learnt=read_space(config.io.shapes))
     return replace(config, cloud=cloud)
 
 
 def record_of(config: Config, cloud: Cloud) -> Mapping[str, Any]:
     """All that the fit depends on: a run that goes on must be given the same."""
-    options = {name: value for name, value in asdict(config.cloud).items() if name not in AFTERWARDS}
+    options = asdict(replace(config.cloud, learnt=None))
+    options = {name: value for name, value in options.items() if name not in AFTERWARDS}
+    if config.cloud.learnt is not None:
+        options["space"] = sha256(np.ascontiguousarray(config.cloud.learnt.codes)).hexdigest()[:16]
     digest = sha256(np.ascontiguousarray(cloud.point)).hexdigest()[:16]
     return {**options, "random_seed": config.random_seed, "points": digest}
 
