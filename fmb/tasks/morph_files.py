@@ -35,7 +35,7 @@ from fmb.pictures.report_scene import PageScene
 from fmb.pictures.sheets import OPACITY, overlay_sheet, value_sheet
 from fmb.shape.edges import Edges, mixture_from_edges
 from fmb.tasks.export import Subject, write_mixture
-from fmb.tasks.morph_targets import Aim
+from fmb.tasks.morph_targets import Aim, loss_name
 from fmb.whole import METRICS
 
 SAMPLES = 4_000  # of each surface that is measured
@@ -125,7 +125,7 @@ def measured(result: Result) -> dict[str, Any]:
     """Silhouettes and topology at start and end, distances from the meshes that are known, and what it took."""
     found, options = result.found, result.config.morph
     facts: dict[str, Any] = {"task": "morph", "source": options.source, "target": result.aim.name}
-    facts |= {"loss": options.loss, "fast": result.config.fast, "steps": options.morph_steps}
+    facts |= {"loss": loss_name(result.config), "fast": result.config.fast, "steps": options.morph_steps}
     facts |= {"first_loss": found.stages[0].loss, "least_loss": found.best.loss, "tried": list(found.tried)}
     for name, mesh in (("start", result.start), ("end", result.end)):
         facts[name] = {"iou": overlap(mesh, result.views), **topology(mesh)}
