@@ -116,7 +116,7 @@ def columns_of(found: Morphed) -> dict[str, np.ndarray]:
     return columns
 
 
-def rows_of(columns: Mapping[str, np.ndarray]) -> list[dict[str, float]]:
+def rows_of(columns: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """The columns as rows."""
     return [dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
 
