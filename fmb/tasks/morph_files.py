@@ -80,7 +80,7 @@ def write_results(result: Result, folder: Path, clock: Clock) -> dict[str, Any]:
         draw(result, folder, columns)
     metrics["seconds"] = clock.seconds()
     machine.write_metrics(folder / METRICS, metrics)
-    machine.write_metrics(folder / "log.json", {"steps": rows_of(columns), **metrics})
+    machine.write_metrics(folder / "log.json", {"stages": rows_of(columns), **metrics})
     if result.config.export.report:
         write_page(result, folder, metrics, columns)
     return metrics
