@@ -40,6 +40,7 @@ from fmb.shape.options import AUTO
 from fmb.shape.start import start_mixture
 from fmb.shape.symmetry_fit import SURFACE_KINDS, in_world, nearest_place, surface_told
 from fmb.tasks.shell import check_before, task_folder
+from fmb.tasks.symmetrise import plane_of, symmetrise
 from fmb.whole import METRICS, whole_folder
 
 FRAME_SECONDS = 0.35
@@ -78,7 +79,8 @@ def symmetry(config: Config, clock: Clock) -> None:
             answer = answered(subject, skin, config.model.symmetry)
         with clock("figures"):
             draw(subject, skin, answer, folder)
-        metrics = {**facts_of(subject, answer, config), "seconds": clock.seconds()}
+            made = made_symmetric(subject, answer, config, folder)
+        metrics = {**facts_of(subject, answer, config), **made, "seconds": clock.seconds()}
         machine.write_metrics(folder / METRICS, metrics)
         machine.write_text(folder / "config.yaml", to_yaml(config))
         if config.export.report:
@@ -114,6 +116,17 @@ def answered(subject: Subject, skin: Skin, kind: str) -> Answer:
     best = largest([Likeness(one.symmetry, one.score) for one in found])
     chosen = None if best is None else next(one for one in found if one.symmetry is best.symmetry)
     return Answer(found, chosen, chosen or max(found, key=lambda one: one.score))
+
+
+def made_symmetric(subject: Subject, answer: Answer, config: Config, folder: Path) -> dict[str, Any]:
+    """Writes the mesh made symmetric, where that is asked for; by the first plane that holds, unless one is given."""
+    if config.reflection.symmetrise == NONE:
+        return {}
+    holding = [one.symmetry for one in (answer.chosen, *answer.found) if one and (one is answer.chosen or one.holds)]
+    planes = [plane for symmetry in holding for plane in in_world(symmetry, subject.frame).planes]
+    nearest = f"nearest: {surface_told(answer.nearest)}"
+    plane = plane_of(config.reflection, planes[0] if planes else None, subject.name, nearest)
+    return symmetrise(config.reflection, subject.frame.mesh_to_world(subject.mesh), plane, folder)
 
 
 def verdict(answer: Answer, subject: Subject) -> str:
