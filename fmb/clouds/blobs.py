@@ -17,7 +17,7 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from fm_render import Mixture
-from fmb.clouds.enclosure import Enclosure, certain_places, enclose, inner_points
+from fmb.clouds.enclosure import Enclosure, certain_places, enclose, inner_points, outward
 from fmb.clouds.evidence import Evidence, estimate_noise, examine
 from fmb.clouds.losses import length, misplaced, moved_along, nearest_distance
 from fmb.clouds.options import AUTO, PointsOptions
@@ -85,13 +85,15 @@ def fit_blobs(
     options: PointsOptions,
     generator: np.random.Generator,
     hooks: Hooks = Hooks(),
+    evidence: Evidence | None = None,
 ) -> State:
     """The mixture of options.components components whose surface lies on normalised points.
 
-    It takes seconds, so a run that is resumed starts it anew, with the same result.
+    `evidence` is that of the points, where it is known. It takes seconds, so a run that is resumed starts it anew,
+    with the same result.
     Raises FloatingPointError, with the step, where the loss is not finite or the surface vanishes.
     """
-    evidence = examine(points, generator)
+    evidence = evidence or examine(points)
     kept = points[evidence.kept]
     enclosure = enclose(kept, evidence, generator)
     mixture = start_blobs(kept, enclosure, options.components, generator)
@@ -100,7 +102,7 @@ def fit_blobs(
         points, evidence = _calmed(points, evidence, generator)
     hooks.save(_state(0, mixture, {}, facts))
     edges, told = begin_blobs(mixture, options.group)
-    facts, aim = facts | told, _aim(points, normals, mixture, evidence)
+    facts, aim = facts | told, _aim(points, normals, enclosure, evidence)
     steps: list[float] = []
 
     def refresh(edges: Parameters, step: int) -> Rows:
@@ -259,15 +261,9 @@ class Aim(NamedTuple):
     tree: cKDTree
 
 
-def _aim(points: np.ndarray, normals: np.ndarray | None, mixture: Mixture, evidence: Evidence) -> Aim:
+def _aim(points: np.ndarray, normals: np.ndarray | None, enclosure: Enclosure, evidence: Evidence) -> Aim:
     kept = points[evidence.kept]
-    normal = np.zeros_like(kept)
-    if normals is not None:
-        normal = normals[evidence.kept]
-        normal = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.finfo(float).tiny)
-        slope = np.asarray(value_slope_curvature(mixture, jnp.asarray(kept, mixture.mean.dtype)).slope).T
-        if np.mean(np.sum(slope * normal, axis=1) < 0.0) > 0.5:  # a file whose normals look inwards
-            normal = -normal
+    normal = np.zeros_like(kept) if normals is None else outward(kept, normals[evidence.kept], enclosure)
     area = evidence.area[evidence.kept]
     return Aim(kept, normal, area / area.sum(), cKDTree(kept))
 

@@ -110,18 +110,36 @@ TASKS = {
         "points",
         "Fit a closed surface to a cloud of points.",
         ("model", "cloud", "export"),
-        ("cloud_file",),
+        ("cloud_file", "shapes"),
         (
             "points scan.ply",
             "points scan.npy --method diff_cd --preset quality",
             "points scan.xyz --method diff_cd --reference-mesh truth.ply --resume",
+            "points part.ply --method latent --shapes shapes",
         ),
         (
             *("init", "gmm_points", "gmm_init_scale", "rand_sphere_size", "film", "uncertainty", "mesh_field"),
             *("mesh_resolution", "mesh_faces", "points", "num_points", "splats", "turntable"),
         ),
-        switches=("cpu", "resume"),
+        switches=("cpu", "resume", "view"),
         own=(("--method", "points_method"),),
+    ),
+    "symmetry": Task(
+        "fmb.tasks.symmetry",
+        "symmetry",
+        "Find the planes and axes of symmetry of a mesh or a model, and say whether they hold.",
+        ("model", "export", "reflection"),
+        ("mesh_file", "model_file"),
+        (
+            "symmetry their.obj",
+            "symmetry output/model.npz",
+            "symmetry their.obj --symmetry cyclic_3",
+            "symmetry their.obj --symmetrise centre",
+        ),
+        (
+            *("film", "uncertainty", "mesh", "mesh_field", "mesh_resolution", "mesh_faces", "points", "num_points"),
+            *("splats", "turntable"),
+        ),
     ),
     "learn": Task(
         "fmb.tasks.learn",
@@ -186,18 +204,6 @@ TASKS = {
             *("splats", "turntable", "film", "uncertainty"),
         ),
     ),
-    "symmetry": Task(
-        "fmb.tasks.symmetry",
-        "symmetry",
-        "Find the planes and axes of symmetry of a mesh or a model, and say whether they hold.",
-        ("model", "export", "reflection"),
-        ("mesh_file", "model_file"),
-        (
-            "symmetry their.obj",
-            "symmetry output/model.npz",
-            "symmetry their.obj --symmetry cyclic_3",
-            "symmetry their.obj --symmetrise centre",
-        ),
         (
             *("film", "uncertainty", "mesh", "mesh_field", "mesh_resolution", "mesh_faces", "points", "num_points"),
             *("splats", "turntable"),

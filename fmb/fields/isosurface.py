@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import trimesh
 from jax import Array
 from jax.lax import stop_gradient
 from jax.tree_util import Partial
@@ -87,7 +88,11 @@ def at_level(family: Family, level: float) -> Family:
 
 def padded(grid: Grid) -> Surface:
     """Marching cubes' mesh of the grid with filled-up arrays.  Raises ValueError where the field has no zero."""
-    mesh = contour(grid)
+    return padded_mesh(contour(grid))
+
+
+def padded_mesh(mesh: trimesh.Trimesh) -> Surface:
+    """The mesh with filled-up arrays."""
     vertex, face = np.asarray(mesh.vertices), np.asarray(mesh.faces)
     vertices, faces = (_room(len(array)) for array in (vertex, face))
     vertex = np.concatenate([vertex, np.repeat(vertex[:1], vertices - len(vertex), axis=0)])
@@ -99,17 +104,22 @@ def _room(count: int) -> int:
     return int(np.ceil(ROOM ** np.ceil(np.log(count) / np.log(ROOM))))
 
 
+def settled(field: Field, surface: Surface, spacing: float) -> Surface:
+    """The surface, its vertices moved on to the field's zero by one Newton step of at most half the grid's spacing."""
+    return surface._replace(vertex=projected(field, surface.vertex, 1, spacing / 2.0))
+
+
 def surface_slope(
     family: Family, loss: Callable[[Surface, Any], Array], spacing: float
 ) -> Callable[[Any, Surface, Any], Slope]:
     """A compiled function of parameters, surface, and what else the loss needs.
 
-    Vertices of marching cubes are first moved on to the zero by one Newton step of at most half the grid's spacing.
+    Vertices of marching cubes are first `settled`; `spacing` is the grid's.
     """
 
     @jax.jit
     def slope(parameters: Any, surface: Surface, more: Any) -> Slope:
-        place = projected(family(parameters), surface.vertex, 1, spacing / 2.0)
+        place = settled(family(parameters), surface, spacing).vertex
         vertex, back = jax.vjp(lambda values: attached(family(values), place), parameters)
         value, push = jax.value_and_grad(lambda x: loss(Surface(x, surface.face), more))(vertex)
         vector = Surface(vertex, surface.face).area_vector

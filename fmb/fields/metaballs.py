@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from fm_render import Mixture, Vector, choose, dot, lower, transposed
 from fmb.fields.contour import Grid, contour, extract_surface, sample_field, tidy
-from fmb.fields.field import Field, OnProgress, _evaluated, unwatched
+from fmb.fields.field import Field, OnProgress, evaluated, unwatched
 from fmb.fields.mixtures import covariance
 from fmb.fields.options import MeshOptions
 from fmb.geometry.cameras import ANY_ARRAY
@@ -280,7 +280,7 @@ def vertex_colors(
     mixture: Mixture, color: Float[ANY_ARRAY, "mixture 3"], points: Float[np.ndarray, "point 3"]
 ) -> Float[np.ndarray, "point 3"]:
     """Colours at points, 0 to 1: the mean of the components' colours, weighted by their densities there."""
-    return _evaluated(Partial(blended_color, *_arrays(mixture, color)), points)
+    return evaluated(Partial(blended_color, *_arrays(mixture, color)), points)
 
 
 def blended_color(

@@ -1,7 +1,7 @@
 """The state of a fit as named arrays, and back: what a checkpoint holds."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ PREFIX = "term."  # of the names of columns in a checkpoint
 Columns = dict[str, list[np.ndarray]]
 
 
+@runtime_checkable
 class Kept(Protocol):
     """What can be kept: a number of steps, and arrays that a fit can go on from."""
 

@@ -56,6 +56,6 @@ class ReflectionOptions:
     )
     refinement: str = option(
         NONE,
-        "How a symmetric mesh gets more vertices (centroid and midpoint: twice; loop: four times, smoother)",
+        "More vertices of a symmetric mesh (loop: 4 times, else 2)",
         choices=(NONE, "centroid", "midpoint", "loop"),
     )

@@ -23,13 +23,13 @@ from fmb.fit.loop import Coordinates, Course, adam, begin
 from fmb.fit.options import FitOptions
 from fmb.fit.schedules import SCHEDULES
 from fmb.latent.options import SpaceOptions
-from fmb.latent.samples import Samples
+from fmb.latent.samples import REACH, Samples
 
 CHUNK = 50  # steps of one call of the compiled function
 RISE = 0.05  # part of the training in which the weight of the codes' length rises
 SAVES = 10  # checkpoints of a training
 MOST_SHAPES = 64  # in one step
-MIX_EVERY = 8  # of the points of a step, one in so many is decoded with a code between two shapes
+MIX_EVERY = 16  # of the points of a step, one in so many is decoded with a code between two shapes, and one anywhere
 SHORTEST = 1e-6  # length of a code, below which its slope is 0
 FEWEST_SHAPES = 2
 STEPS, STEPS_A_SHAPE = 400, 50  # of two shapes, and for each shape more
@@ -200,13 +200,15 @@ def terms_of(
 
 
 def mixing(weights: Weights, batch: tuple[Array, Array], shape: LatentShape, key: Array) -> Array:
-    """Mean |f(t z_i + (1 - t) z_j, x) - t f(z_i, x) - (1 - t) f(z_j, x)|, t uniform, at some points of the batch.
+    """Mean |f(t z_i + (1 - t) z_j, x) - t f(z_i, x) - (1 - t) f(z_j, x)|, t uniform, at points near and far.
 
     Only the first term has a slope: what is known of shapes pulls what lies between them, not the other way round.
     """
     chosen, rows = batch
-    points = rows[:, ::MIX_EVERY, :3]
-    share_key, shift_key = jax.random.split(key)
+    share_key, shift_key, place_key = jax.random.split(key, 3)
+    near = rows[:, ::MIX_EVERY, :3]
+    far = jax.random.uniform(place_key, near.shape, rows.dtype, -REACH, REACH)
+    points = jnp.concatenate([near, far], axis=1)
     part = jax.random.uniform(share_key, (len(chosen), 1), rows.dtype)
     shift = jax.random.randint(shift_key, (), 1, len(chosen))
     code = weights.code[chosen]

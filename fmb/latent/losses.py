@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -28,6 +29,7 @@ class Target(NamedTuple):
     points: Float[np.ndarray, "point 3"] | None = None
     normals: Float[np.ndarray, "point 3"] | None = None
     volume: float | None = None
+    surface: Surface | None = None  # where it is known, silhouettes of both are drawn alike and the loss can reach 0
 
 
 class Loss(NamedTuple):
@@ -51,11 +53,15 @@ def silhouette_loss(target: Target, kind: str) -> Loss:
     cameras = views.cameras._replace(
         **{name: jnp.asarray(array, dtype) for name, array in views.cameras._asdict().items()}
     )
-    wanted = jnp.asarray(views.silhouette, dtype)
+    size = views.silhouette.shape[1:]
+    if target.surface is None:
+        wanted = jnp.asarray(views.silhouette, dtype)
+    else:
+        wanted = jax.jit(lambda surface: draw(surface, cameras, size))(target.surface)
     weight = None if views.valid is None else jnp.asarray(views.valid, dtype)
 
     def value(surface: Surface, more: Any) -> Array:
-        return weighted_mean((draw(surface, cameras, wanted.shape[1:]) - wanted) ** 2, weight)
+        return weighted_mean((draw(surface, cameras, size) - wanted) ** 2, weight)
 
     return Loss(value, nothing)
 

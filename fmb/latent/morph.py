@@ -107,6 +107,7 @@ def walk(
     slope, move = step
     stages, last = [], None
     first, end = between
+    rates = plan.rate * SCHEDULES["cosine"](jnp.arange(plan.steps) / plan.steps)
     for number in range(first, end + (end == plan.steps)):
         field = plan.family(course.parameters)
         followed = plan.fast and last is not None
@@ -117,8 +118,7 @@ def walk(
         on_stage(stages[-1], plan.steps)
         if number == end:
             break
-        rate = plan.rate * SCHEDULES["cosine"](jnp.asarray(number / plan.steps))
-        course, last = move(course, seen.gradient, rate), found.grid
+        course, last = move(course, seen.gradient, rates[number]), found.grid
     return course, stages
 
 

@@ -11,7 +11,7 @@ class SpaceOptions:
 
     code_length: int = option(0, "Numbers in the code of a shape (0: 2 for two shapes, 16 for more)", 0, at_most=1024)
     decoder_width: int = option(128, "Width of the decoder's layers", at_least=1, at_most=4096)
-    decoder_depth: int = option(5, "Number of its hidden layers", at_least=1, at_most=64)
+    decoder_depth: int = option(4, "Number of its hidden layers", at_least=1, at_most=64)
     decoder_skip: int = option(
         0, "Hidden layer before which code and point enter again (0: none)", at_least=0, at_most=64
     )

@@ -19,9 +19,10 @@ from fmb.pictures.ellipsoids import Ball
 from fmb.pictures.film import HOLD, MARGIN, lettered, overlay
 from fmb.pictures.sheets import BLUE, ORANGE, SEAM, Scale, paint
 
-SIDE = 416  # pixels of the mesh in a frame; the silhouettes are as high together
+SIDE = 360  # pixels of the mesh in a frame; the silhouettes are as high together
 FOOT = 46  # pixels for two lines of words
 TOP = 98.0  # percentile of the pull at which colours end
+LOG_RATIO = 10.0  # the loss is drawn on a logarithmic axis if it falls by more
 MOST_VIEWS = 4  # beside the mesh
 
 
@@ -106,13 +107,14 @@ def film_of_morph(
 def draw_course(path: Path, columns: Mapping[str, np.ndarray]) -> Path:
     """Loss, Euler number and evaluated nodes over the steps."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(8.4, 6.4), dpi=DOTS_PER_INCH)
     upper, middle, lower = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 1))
     figure.subplots_adjust(left=0.13, right=0.97, top=0.9, bottom=0.08, hspace=0.14)
     figure.text(0.032, 0.94, f"Course of the morph, {len(columns['loss'])} surfaces", size=12, weight="bold", color=INK)
     upper.plot(columns["step"], columns["loss"], color=BLUE, linewidth=1.6)
-    if np.min(columns["loss"]) > 0.0:
+    if np.max(columns["loss"]) > LOG_RATIO * np.min(columns["loss"]) > 0.0:
         upper.set_yscale("log")
     middle.step(columns["step"], columns["euler"], color=INK, linewidth=1.2, where="post")
     lower.plot(columns["step"], columns["points"] / 1000.0, color=ORANGE, linewidth=1.2)
@@ -123,6 +125,8 @@ def draw_course(path: Path, columns: Mapping[str, np.ndarray]) -> Path:
         axes.grid(color="#ececec", linewidth=0.7)
         axes.tick_params(labelsize=8, color=FAINT, labelcolor=INK)
     lower.set_xlabel("step", size=9, color=INK)
+    for axis in (middle.yaxis, lower.xaxis):
+        axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
     figure.align_ylabels()
     return write_picture(path, pixels_of(figure))
 

@@ -17,7 +17,7 @@ from fmb.pictures.ellipsoids import Ball
 from fmb.pictures.sheets import BLUE, ORANGE, Sheet, fit_tiles
 from fmb.pictures.turntable import on_white, turn_cameras
 
-SIDE, THUMBNAIL = 288, 120  # pixels of a view
+SIDE, THUMBNAIL = 240, 150  # pixels of a view
 BALL = Ball(np.zeros(3), 0.72)  # around shapes in the box of side 1, but for corners that hardly any has
 TURNS, SEEN_FROM = 8, 1  # of cameras all around, the one that sees a shape from ahead and aside
 MOST_SHOWN = 24  # shapes with a picture
@@ -51,7 +51,7 @@ def reconstruction_sheet(
     tiles = np.stack([np.concatenate([view(first), view(second)], axis=1) for first, second in pairs])
     note = "left: the mesh; right: what the network makes of its code"
     note += f"; the first {MOST_SHOWN} of {len(found)} shapes" * (len(found) > MOST_SHOWN)
-    return Sheet("Reconstructions", note, fit_tiles(tiles), list(labels[:MOST_SHOWN]))
+    return Sheet("Reconstructions", note, tiles, list(labels[:MOST_SHOWN]))
 
 
 def line_sheet(meshes: Sequence[trimesh.Trimesh | None], shares: Sequence[float], names: tuple[str, str]) -> Sheet:
@@ -59,9 +59,14 @@ def line_sheet(meshes: Sequence[trimesh.Trimesh | None], shares: Sequence[float]
     labels = []
     for mesh, share in zip(meshes, shares, strict=True):
         words = "no surface" if mesh is None else f"Euler number {mesh.euler_number}"
-        labels.append(f"{1 - share:.0%} {names[0]}, {share:.0%} {names[1]}: {words}")
+        labels.append(f"{share:.0%}: {words}")
     tiles = fit_tiles(np.stack([view(mesh) for mesh in meshes]))
-    return Sheet(f"From {names[0]} to {names[1]}", "meshes of codes along the line between the two", tiles, labels)
+    return Sheet(
+        f"From {names[0]} to {names[1]}",
+        f"meshes of codes along the line between the two, by the share of {names[1]}",
+        tiles,
+        labels,
+    )
 
 
 def plane_of(codes: Float[np.ndarray, "shape code"]) -> Plane:

@@ -81,7 +81,9 @@ def attend(
     state = jax.lax.cond(looks, partial(doubt, care), lambda state, *_: state, state, course, progress, settings)
     trust = state.trust().ravel()
     sample = sample._replace(weight=care.weight * trust)
-    parameters, average = (thickened(edges, care.thinnest) for edges in (course.parameters, course.average))
+    parameters, average = (
+        with_edges(now, thickened(edges_of(now), care.thinnest)) for now in (course.parameters, course.average)
+    )
     course = course._replace(parameters=parameters, average=average)
     passed = jnp.sum(jnp.linspace(FIRST_RELOCATION, LAST_RELOCATION, RELOCATIONS) <= progress, dtype=jnp.int32)
     moves = (passed > state.relocations) & (progress < 1)  # what moves at the very end would never learn its place

@@ -16,7 +16,7 @@ class ModelOptions:
     num_mixtures: int = option(40, "Number of Gaussians in the mixture", at_least=1, at_most=100_000)
     symmetry: str = option(
         SYMMETRIES[0],
-        "Symmetry of the mixture (auto: what the fit shows; of shape, convert and points by metaballs)",
+        "Its symmetry (auto: found)",
         choices=(AUTO, *SYMMETRIES),
     )
     init: str = option(

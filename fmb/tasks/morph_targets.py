@@ -4,13 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import trimesh
 from jaxtyping import Float
 
-from fmb.clouds.surface import extract
+from fmb.clouds.surface import REACH, extract
 from fmb.config import Config
 from fmb.fields.field import Field
+from fmb.fields.following import whole_grid
+from fmb.fields.isosurface import padded, padded_mesh, settled
 from fmb.fields.latent import Space
 from fmb.files.captures.read import read_capture
 from fmb.files.meshes import read_mesh
@@ -22,13 +25,15 @@ from fmb.geometry.distances import cut, nearest_on
 from fmb.geometry.frames import Frame, box_frame
 from fmb.geometry.ground_truth import cast_silhouettes
 from fmb.geometry.interior import sample_surface
+from fmb.geometry.options import RenderingOptions
 from fmb.geometry.views import Views, select_views
 from fmb.hull.frame import framed_hull, hull_points
 from fmb.latent.losses import Target
 from fmb.options import NONE
 from fmb.tasks.scenes import held_out, without_empty
 
-DISTANCE, ELEVATION, AZIMUTH = 2.5, 30.0, 45.0  # longest sides, degrees: MeshSDF's camera, the first of all
+ELEVATION, AZIMUTH = 30.0, 45.0  # degrees: the direction of MeshSDF's camera, the first of all
+RADIUS = 0.75  # longest sides, that images show around the middle of the box
 POINTS = 4000  # of a target's surface, for losses of points
 TARGET_CELLS = 96  # along the longest side of a shape of the space that is a target
 HULL_GRID, HULL_POINTS = 64, 4000
@@ -74,7 +79,13 @@ def aim_of(
             f"--target {name}: no such shape in this space, and no mesh file; it has {', '.join(space.names)}"
         )
     frame = space.frames[space.names.index(name)]
-    return aim_of_mesh(config, extract(field_of(name), TARGET_CELLS), frame, generator)._replace(name=name)
+    field = field_of(name)
+    aim = aim_of_mesh(config, extract(field, TARGET_CELLS), frame, generator)
+    # triangles as those of the morph, so that the loss is 0 at the code itself
+    spacing = 2.0 * REACH / config.morph.morph_cells
+    rough = padded(whole_grid(field, REACH, config.morph.morph_cells).grid)
+    surface = jax.jit(settled, static_argnums=2)(field, rough, spacing)
+    return aim._replace(name=name, target=aim.target._replace(surface=surface))
 
 
 def framed(name: str) -> tuple[trimesh.Trimesh, Frame]:
@@ -87,11 +98,11 @@ def framed(name: str) -> tuple[trimesh.Trimesh, Frame]:
 def aim_of_mesh(config: Config, mesh: trimesh.Trimesh, frame: Frame, generator: np.random.Generator) -> Aim:
     """A mesh in its canonical frame, from cameras around it."""
     height, width = config.rendering.image_height, config.rendering.image_width
-    cameras = ring(config.morph.morph_views, pinhole_intrinsics(height, width, config.rendering.vfov_degrees))
+    cameras = ring(config.morph.morph_views, config.rendering)
     views = Views(cameras, cast_silhouettes(mesh, cameras, (height, width)))
     points = sample_surface(mesh, POINTS, generator)
     normals = np.asarray(mesh.face_normals)[nearest_on(cut(mesh), points).face]
-    target = Target(views, points, normals, float(mesh.volume))
+    target = Target(views, points, normals, float(mesh.volume), padded_mesh(mesh))
     name = Path(config.morph.target).stem
     return Aim(name, target, frame, mesh, reference_of(config, frame))
 
@@ -109,12 +120,15 @@ def reference_of(config: Config, frame: Frame) -> trimesh.Trimesh | None:
     return mesh
 
 
-def ring(count: int, intrinsics: Float[np.ndarray, "3 3"]) -> Cameras:
-    """Cameras around the origin, by turns above and below it; the first is MeshSDF's."""
+def ring(count: int, options: RenderingOptions) -> Cameras:
+    """Cameras around the origin, by turns above and below it, each so far away that its image shows RADIUS."""
+    fov = np.deg2rad(options.vfov_degrees) * min(1.0, options.image_width / options.image_height)
+    distance = RADIUS / np.sin(fov / 2.0)
+    intrinsics = pinhole_intrinsics(options.image_height, options.image_width, options.vfov_degrees)
     azimuth = np.deg2rad(AZIMUTH + 360.0 * np.arange(count) / count)
     elevation = np.deg2rad(ELEVATION) * np.where(np.arange(count) % 2, -1.0, 1.0)
     flat = np.stack([np.sin(azimuth), np.zeros(count), np.cos(azimuth)], axis=1) * np.cos(elevation)[:, None]
-    position = DISTANCE * (flat + np.sin(elevation)[:, None] * np.array([[0.0, 1.0, 0.0]]))
+    position = distance * (flat + np.sin(elevation)[:, None] * np.array([[0.0, 1.0, 0.0]]))
     return Cameras(look_at(position, np.zeros(3), (0.0, 1.0, 0.0)), np.tile(intrinsics, (count, 1, 1)))
 
 
