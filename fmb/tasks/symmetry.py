@@ -9,7 +9,17 @@ import trimesh
 from fmb import machine
 from fmb.command.yaml_file import to_yaml
 from fmb.config import PROGRAM, Config
-from fmb.fields.correlation import SYMMETRIC, Bodies, Likeness, bodies_of, climb, correlation, largest, tried_places
+from fmb.fields.correlation import (
+    SYMMETRIC,
+    Bodies,
+    Likeness,
+    bodies_of,
+    climb,
+    correlation,
+    differ,
+    largest,
+    tried_places,
+)
 from fmb.fields.metaballs import mesh_mixture
 from fmb.fields.surface_symmetry import Skin, SurfaceLikeness, largest_of_surface, refine, skin_of, surface_symmetries
 from fmb.files.media import write_gif
@@ -156,7 +166,7 @@ def draw(subject: Subject, skin: Skin, answer: Answer, folder: Path) -> None:
 
 
 def search_steps(subject: Subject, skin: Skin, end: Symmetry) -> list[tuple[Symmetry, str]]:
-    """How the place was found: some of those tried, worst first, the way uphill, and the surface's own."""
+    """How the place is found: some of those tried, worst first, the way uphill from afar, and the surface's own."""
     bodies = subject.bodies
     tried = tried_places(bodies, end.kind)
     score = np.array([correlation(bodies, place.orbit)[1:].mean() for place in tried])
@@ -166,7 +176,8 @@ def search_steps(subject: Subject, skin: Skin, end: Symmetry) -> list[tuple[Symm
     def follow(now: Symmetry) -> None:
         steps.append((now, f"uphill: correlation {correlation(bodies, now.orbit)[1:].mean():.4f}"))
 
-    climbed = climb(bodies, tried[int(np.argmax(score))], follow).symmetry
+    away = [number for number in np.argsort(score) if differ(tried[number], end)] or [int(np.argmax(score))]
+    climbed = climb(bodies, tried[away[-1]], follow).symmetry
     if subject.measured:
         steps.append((refine(skin, climbed), "moved onto the surface's points"))
     return [*steps, (end, f"{end.kind}: found")]
