@@ -204,11 +204,6 @@ TASKS = {
             *("splats", "turntable", "film", "uncertainty"),
         ),
     ),
-        (
-            *("film", "uncertainty", "mesh", "mesh_field", "mesh_resolution", "mesh_faces", "points", "num_points"),
-            *("splats", "turntable"),
-        ),
-    ),
 }
 
 
