@@ -85,7 +85,7 @@ def fit_completion(
         raise ValueError("--method latent needs --shapes, a folder that task learn has written")
     points = points[(evidence or examine(points)).kept]
     few = _some(points, SEARCH_POINTS, generator)
-    starts = search(space, few, options.any_turn, generator)
+    starts = search(space, few, options.turned, generator)
     codes = codes_of(space)
     found, loss = _descend(
         space, starts, jnp.broadcast_to(few[None], (len(starts.code), *few.shape)), codes, START_STEPS
@@ -113,9 +113,9 @@ def codes_of(space: Space) -> Codes:
     return Codes(jnp.asarray(space.codes.mean(axis=0), dtype), jnp.asarray(axes.T / np.sqrt(variance)[:, None], dtype))
 
 
-def search(space: Space, points: Float[Array, "point 3"], any_turn: bool, generator: np.random.Generator) -> Placed:
+def search(space: Space, points: Float[Array, "point 3"], turned: bool, generator: np.random.Generator) -> Placed:
     """The STARTS best of many places, scales and turns of all shapes; each shape's best one is among them first."""
-    places = _places(points, any_turn, generator)
+    places = _places(points, turned, generator)
     losses = []
     for code in space.codes:
         placed = jax.tree.map(lambda x: x, places._replace(code=_repeated(space, code, len(places.log_scale))))
@@ -133,9 +133,9 @@ def _repeated(space: Space, code: np.ndarray, count: int) -> Array:
     return jnp.asarray(np.tile(code, (count, 1)), space.parameters[0].weight.dtype)
 
 
-def _places(points: Float[Array, "point 3"], any_turn: bool, generator: np.random.Generator) -> Placed:
+def _places(points: Float[Array, "point 3"], turned: bool, generator: np.random.Generator) -> Placed:
     """Similarities to begin with."""
-    if any_turn:
+    if turned:
         turns = Rotation.random(TURNS, rng=generator).as_rotvec()
         grid = [(scale, turn, np.zeros(3)) for scale in SCALES for turn in turns]
     else:
@@ -181,7 +181,7 @@ def _descent(shape: LatentShape, steps: int) -> Callable[..., tuple[Placed, Arra
             loss, gradient = jax.value_and_grad(lambda placed: objective(shape, network, placed, points, codes))(
                 course.parameters
             )
-            rate = RATE * SCHEDULES["cosine"](number.astype(points.dtype) / steps)
+            rate = RATE * SCHEDULES["cosine"](number[None].astype(points.dtype) / steps)[0]
             return adam(course, PLAIN, gradient, rate, moments), loss
 
         course, losses = jax.lax.scan(step, begin(start), jnp.arange(steps))

@@ -52,7 +52,7 @@ class PointsOptions:
     sample_points: int = option(20_000, "Points taken where a mesh is given", at_least=100, at_most=10**7)
     smooth: bool = option(True, "Move noisy points to the surface that their neighbours lie about, for a network")
     use_normals: bool = option(False, "Use the points' normals where the file has some")
-    any_turn: bool = option(False, "latent: the points may be turned in any way against the shapes of the space")
+    turned: bool = option(False, "latent: the points may be turned in any way against the shapes of the space")
     thinnest_handle: float = option(
         -1.0,
         "Cut handles and fill holes where that moves the surface by less (-1: by the noise; 0: none)",
@@ -61,6 +61,4 @@ class PointsOptions:
     )
     components: int = 40  # of metaballs; the config names them num_mixtures
     group: str = "none"  # of metaballs, its symmetry; the config has it in the model's section
-    latent_space: Any = (
-        None  # of shapes, for latent: a fmb.fields.latent.Space, read from the folder that `shapes` names
-    )
+    latent_space: Any = None  # for latent: the fmb.fields.latent.Space that the folder `shapes` holds

@@ -32,6 +32,6 @@ OF_ALL = ("points_method", "reference_mesh", "surface_resolution", "sample_point
 
 METHODS: dict[str, Method] = {
     "metaballs": Method(fit_blobs, field_of_blobs, ("components", "group", "use_normals"), False),
-    "latent": Method(fit_completion, field_of_completion, ("latent_space", "any_turn"), False),
+    "latent": Method(fit_completion, field_of_completion, ("latent_space", "turned"), False),
     **{name: Method(fit_network, field_of, (*OF_NETWORKS, *loss.reads), True) for name, loss in LOSSES.items()},
 }

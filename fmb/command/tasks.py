@@ -116,6 +116,7 @@ TASKS = {
             "points scan.npy --method diff_cd --preset quality",
             "points scan.xyz --method diff_cd --reference-mesh truth.ply --resume",
             "points part.ply --method latent --shapes shapes",
+            "points --depth-file depth.png --intrinsics-file K.json --method latent --shapes shapes --turned true",
         ),
         (
             *("init", "gmm_points", "gmm_init_scale", "rand_sphere_size", "film", "uncertainty", "mesh_field"),
@@ -123,6 +124,7 @@ TASKS = {
         ),
         switches=("cpu", "resume", "view"),
         own=(("--method", "points_method"),),
+        also=("depth_file", "depth_unit", "mask_file", "intrinsics_file"),
     ),
     "symmetry": Task(
         "fmb.tasks.symmetry",
@@ -169,7 +171,8 @@ TASKS = {
         ),
         switches=("cpu", "fast"),
         also=(
-            *("image_width", "image_height", "vfov_degrees", "format", "longest_side", "hold_out", "reference_mesh"),
+            *("image_width", "image_height", "vfov_degrees", "data", "format", "longest_side", "hold_out"),
+            "reference_mesh",
             *("depth_file", "depth_unit", "mask_file", "intrinsics_file", "initial_pose_file"),
             *("surface_resolution", "mesh", "report"),
         ),

@@ -64,10 +64,10 @@ def shape_of(options: SpaceOptions, count: int) -> LatentShape:
     code = options.code_length or (2 if count == FEWEST_SHAPES else 16)
     return LatentShape(
         code=code,
-        frequencies=options.frequencies,
         width=options.decoder_width,
         depth=options.decoder_depth,
         skip=options.decoder_skip,
+        frequencies=options.frequencies,
         activation=options.decoder_activation,
         output=options.decoder_output,
     )
@@ -153,7 +153,7 @@ def compile_chunk(
             return value, {"loss": value, **terms}
 
         gradient, terms = jax.grad(loss, has_aux=True)(course.parameters)
-        rate = options.decoder_rate * SCHEDULES["cosine"](part)
+        rate = options.decoder_rate * SCHEDULES["cosine"](part[None])[0]
         return adam(course, moves, gradient, rate, moments), terms | {"learning_rate": rate}
 
     def run(course: Course, data: tuple[Array, Array], numbers: Array, key: Array) -> tuple[Course, dict[str, Array]]:

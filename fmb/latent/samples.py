@@ -17,6 +17,8 @@ EVERYWHERE = 0.35  # share of points that are uniform in the domain: with 0.15, 
 REACH = 0.6  # half the side of the domain
 SURPLUS = 1.3  # points made at first for each that is wanted; a half is inside, more or less
 MOST_ROUNDS = 12
+LEAST_INSIDE = 0.01  # share of places near a body that lie in it; a sheet that is not quite flat has fewer
+ROUNDING = 1e-6  # of winding numbers: those of a flat sheet are one half at its sides
 
 
 class Samples(NamedTuple):
@@ -45,13 +47,13 @@ def sample_distances(
     for _ in range(MOST_ROUNDS):
         points = draw_places(mesh, int(SURPLUS * count), generator)
         tried += len(points)
-        inside = np.abs(winding_number(mesh, points)) > THRESHOLD
+        inside = np.abs(winding_number(mesh, points)) > THRESHOLD + ROUNDING
         for side, chosen in enumerate((points[~inside], points[inside])):
             parts[side].append(chosen[: wanted - found[side]])
             found[side] += len(parts[side][-1])
-        if min(found) >= wanted:
+        if min(found) >= wanted or found[1] < LEAST_INSIDE * tried:
             break
-    else:
+    if min(found) < wanted:
         raise ValueError(f"{source or name}: the mesh has no inside: {found[1]} of {tried} points near it lie in it")
     away = nearest_on(cut(mesh), np.concatenate([*parts[0], *parts[1]])).distance
     outside, inside = np.concatenate(parts[0]), np.concatenate(parts[1])

@@ -20,7 +20,9 @@ from fmb.clouds.table import METHODS
 from fmb.config import PROGRAM, Config
 from fmb.fields.points import Cloud
 from fmb.files.clouds import read_cloud
+from fmb.files.depth_clouds import read_depth_cloud
 from fmb.files.meshes import read_mesh
+from fmb.files.poses import ObservationFiles
 from fmb.files.spaces import read_space
 from fmb.geometry.comparison import check_frames
 from fmb.geometry.frames import Frame
@@ -50,7 +52,7 @@ class Given(NamedTuple):
 
 def points(config: Config, clock: Clock) -> None:
     """Points -> a field that is fitted to them -> a closed surface in their frame."""
-    if config.io.cloud_file == NONE:
+    if config.io.cloud_file == config.pose.depth_file == NONE:
         raise ValueError(f"points needs a file of points: {PROGRAM} points scan.ply")
     place = task_folder(config)
     check_before(config, place)
@@ -65,8 +67,7 @@ def points(config: Config, clock: Clock) -> None:
         with unfinished.kept():
             with clock("optimize"):
                 state = fitted(config, given, unfinished)
-            frame = given.frame if state.frame is None else given.frame.inner(state.frame)
-            result = Result(config, given.cloud, frame, given.evidence, given.reference, state)
+            result = Result(config, given.cloud, *placed(given, state), given.reference, state)
             metrics = write_results(result, folder, unfinished, clock)
     unfinished.remove()
     say(*summary(metrics), f"surface, pictures and numbers in {place}/")
@@ -78,8 +79,8 @@ def read(config: Config) -> Given:
     Raises ValueError where no surface follows from the points, or the reference is in another frame.
     """
     device = choose_device(config.cpu)
-    cloud = read_cloud(config.io.cloud_file, config.cloud.sample_points, np.random.default_rng(config.random_seed))
-    frame = frame_of_cloud(cloud.point, config.io.cloud_file)
+    cloud, source = read_points(config, np.random.default_rng(config.random_seed))
+    frame = frame_of_cloud(cloud.point, source)
     evidence = examine(frame.to_canonical(cloud.point))
     if config.cloud.reference_mesh == NONE:
         return Given(cloud, frame, evidence, None, device)
@@ -90,6 +91,28 @@ def read(config: Config) -> Given:
     except ValueError as error:
         raise ValueError(f"{config.cloud.reference_mesh}: {error}") from None
     return Given(cloud, frame, evidence, reference, device)
+
+
+def placed(given: Given, state: State) -> tuple[Frame, Evidence]:
+    """The frame of the fit's field, and the evidence of the cloud in its longest sides."""
+    if state.frame is None:
+        return given.frame, given.evidence
+    spacing, noise = (length / float(state.frame.scale) for length in (given.evidence.spacing, given.evidence.noise))
+    return given.frame.inner(state.frame), given.evidence._replace(spacing=spacing, noise=noise)
+
+
+def read_points(config: Config, generator: np.random.Generator) -> tuple[Cloud, str]:
+    """The points and the name of the file that they are from: one of points, or a depth image with its camera."""
+    depth, lens = config.pose.depth_file, config.pose.intrinsics_file
+    if config.io.cloud_file != NONE:
+        if depth != NONE:
+            raise ValueError(f"{config.io.cloud_file}, {depth}: points and --depth-file; only one of them may be given")
+        return read_cloud(config.io.cloud_file, config.cloud.sample_points, generator), config.io.cloud_file
+    if lens == NONE:
+        raise ValueError("--depth-file is given, but no --intrinsics-file")
+    mask = None if config.pose.mask_file == NONE else Path(config.pose.mask_file)
+    files = ObservationFiles(Path(lens), Path(depth), mask, config.pose.depth_unit)
+    return read_depth_cloud(files, config.cloud.sample_points, generator), depth
 
 
 def chosen(config: Config, evidence: Evidence) -> Config:

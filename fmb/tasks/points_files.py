@@ -174,7 +174,7 @@ def slices(result: Result) -> list[drawn.Slice]:
 
 def write_page(result: Result, folder: Path, mesh: trimesh.Trimesh, metrics: Mapping[str, Any]) -> None:
     """The page of numbers and pictures, with a view to turn, in the frame of the points."""
-    mixture = result.state.mixture
+    mixture, config = result.state.mixture, result.config
     page = PageScene(
         None if mixture is None else result.frame.mixture_to_world(mixture), mesh=mesh, reference=result.reference
     )
@@ -183,7 +183,7 @@ def write_page(result: Result, folder: Path, mesh: trimesh.Trimesh, metrics: Map
         history = History(np.arange(1, len(terms["loss"]) + 1), terms["loss"], terms["learning_rate"])
     note = f"{metrics['method']}, {metrics['points']} points"
     report = Report(
-        Path(result.config.io.cloud_file).name,
+        Path(config.pose.depth_file if config.io.cloud_file == NONE else config.io.cloud_file).name,
         note,
         page,
         highlights(metrics),
