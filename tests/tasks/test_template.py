@@ -14,6 +14,7 @@ from fmb.geometry.options import ReflectionOptions
 from fmb.geometry.symmetry import Plane
 from fmb.shape.template_fit import STAGES
 from fmb.tasks.symmetrise import parse_plane, plane_of, symmetrise
+from tests.geometry.test_alignment import hand
 
 PLANE = Plane(np.array([0.6, 0.8, 0.0]), np.asarray(2.0))
 
@@ -65,11 +66,10 @@ def test_template_writes_a_closed_mesh_and_what_is_known_of_it(tmp_path: Path, m
 
 
 def test_templates_without_a_plane_or_with_holes_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture):
-    hand = lopsided()
-    hand.vertices[5] *= 2.0
-    hand.export(tmp_path / "hand.ply")
-    hand.update_faces(np.arange(len(hand.faces)) > 3)
-    hand.export(tmp_path / "holes.ply")
+    body = hand()
+    body.export(tmp_path / "hand.ply")
+    body.update_faces(np.arange(len(body.faces)) > 3)
+    body.export(tmp_path / "holes.ply")
     for name, told in (
         ("hand.ply", "no plane of symmetry: its best one is"),
         ("holes.ply", "not watertight; a template"),
