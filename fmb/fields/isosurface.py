@@ -21,7 +21,7 @@ from fmb.fields.field import Field, attached, projected
 from fmb.geometry.cameras import ANY_ARRAY
 
 Family = Callable[[Any], Field]  # parameters to a field
-ROOM = 1.25  # sizes of arrays are powers of it, so that few programs are compiled while the number of vertices changes
+ROOM = 1.5  # sizes of arrays are powers of it, so that few programs are compiled while the number of vertices changes
 
 
 class Surface(NamedTuple):
@@ -86,15 +86,16 @@ def at_level(family: Family, level: float) -> Family:
     return family if level == 0.0 else field
 
 
-def padded(grid: Grid) -> Surface:
+def padded(grid: Grid, last: Surface | None = None) -> Surface:
     """Marching cubes' mesh of the grid with filled-up arrays.  Raises ValueError where the field has no zero."""
-    return padded_mesh(contour(grid))
+    return padded_mesh(contour(grid), last)
 
 
-def padded_mesh(mesh: trimesh.Trimesh) -> Surface:
-    """The mesh with filled-up arrays."""
+def padded_mesh(mesh: trimesh.Trimesh, last: Surface | None = None) -> Surface:
+    """The mesh with filled-up arrays, none smaller than those of `last`: then one program will do for both."""
     vertex, face = np.asarray(mesh.vertices), np.asarray(mesh.faces)
-    vertices, faces = (_room(len(array)) for array in (vertex, face))
+    least = (0, 0) if last is None else map(len, last)
+    vertices, faces = (max(_room(len(array)), size) for array, size in zip((vertex, face), least, strict=True))
     vertex = np.concatenate([vertex, np.repeat(vertex[:1], vertices - len(vertex), axis=0)])
     face = np.concatenate([face, np.zeros((faces - len(face), 3), face.dtype)])
     return Surface(jnp.asarray(vertex, jnp.result_type(float)), jnp.asarray(face, jnp.int32))

@@ -10,6 +10,7 @@ import trimesh
 from jax import Array
 from jaxtyping import Float
 
+from fmb.fields.contour import Grid
 from fmb.fields.following import followed_grid, whole_grid
 from fmb.fields.isosurface import Family, Slope, Surface, padded, surface_slope
 from fmb.fit.loop import Coordinates, Course, adam, begin
@@ -105,14 +106,14 @@ def walk(
 ) -> tuple[Course, list[Stage]]:
     """The course after the steps between two numbers, and the stages before each and, at the end, after the last."""
     slope, move = step
-    stages, last = [], None
+    stages, last, surface = [], None, None
     first, end = between
     rates = plan.rate * SCHEDULES["cosine"](jnp.arange(plan.steps) / plan.steps)
     for number in range(first, end + (end == plan.steps)):
         field = plan.family(course.parameters)
         followed = plan.fast and last is not None
         found = followed_grid(field, last, number) if followed else whole_grid(field, plan.corner, plan.cells)
-        surface = _surface(found.grid, number)
+        surface = _surface(found.grid, surface, number)
         seen = slope(course.parameters, surface, plan.loss.prepare(np.asarray(surface.vertex)))
         stages.append(_stage(number, course.parameters, surface, seen, found.points))
         on_stage(stages[-1], plan.steps)
@@ -122,9 +123,9 @@ def walk(
     return course, stages
 
 
-def _surface(grid: Any, number: int) -> Surface:
+def _surface(grid: Grid, last: Surface | None, number: int) -> Surface:
     try:
-        return padded(grid)
+        return padded(grid, last)
     except ValueError as error:
         if number == 0:
             raise ValueError(f"the shape to start from has no surface in its box ({error})") from None

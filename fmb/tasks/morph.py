@@ -20,7 +20,7 @@ from fmb.machine import Clock, choose_device, say
 from fmb.options import NONE
 from fmb.tasks.morph_blobs import blobs_case
 from fmb.tasks.morph_files import Result, summary, write_results
-from fmb.tasks.morph_targets import Aim, aim_of
+from fmb.tasks.morph_targets import Aim, aim_of, loss_name
 from fmb.tasks.shell import check_before, task_folder
 from fmb.whole import whole_folder
 
@@ -60,12 +60,6 @@ def morph_shape(config: Config, clock: Clock) -> None:
             result = Result(config, case.aim, found, *ends_of(config, family, found), case.space)
         metrics = write_results(result, folder, clock)
     say(*summary(metrics), f"meshes, film and numbers in {place}/")
-
-
-def loss_name(config: Config) -> str:
-    """The loss that is asked for; where a depth image is given and none is asked for, points count as well."""
-    name, depth = config.morph.loss, config.pose.depth_file != NONE
-    return "silhouettes+points" if depth and name == "silhouettes" else name
 
 
 def ends_of(config: Config, family: Family, found: Morphed) -> tuple[trimesh.Trimesh, trimesh.Trimesh]:

@@ -35,7 +35,7 @@ from fmb.pictures.report_scene import PageScene
 from fmb.pictures.sheets import OPACITY, overlay_sheet, value_sheet
 from fmb.shape.edges import Edges, mixture_from_edges
 from fmb.tasks.export import Subject, write_mixture
-from fmb.tasks.morph_targets import Aim
+from fmb.tasks.morph_targets import Aim, loss_name
 from fmb.whole import METRICS
 
 SAMPLES = 4_000  # of each surface that is measured
@@ -80,7 +80,7 @@ def write_results(result: Result, folder: Path, clock: Clock) -> dict[str, Any]:
         draw(result, folder, columns)
     metrics["seconds"] = clock.seconds()
     machine.write_metrics(folder / METRICS, metrics)
-    machine.write_metrics(folder / "log.json", {"steps": rows_of(columns), **metrics})
+    machine.write_metrics(folder / "log.json", {"stages": rows_of(columns), **metrics})
     if result.config.export.report:
         write_page(result, folder, metrics, columns)
     return metrics
@@ -116,7 +116,7 @@ def columns_of(found: Morphed) -> dict[str, np.ndarray]:
     return columns
 
 
-def rows_of(columns: Mapping[str, np.ndarray]) -> list[dict[str, float]]:
+def rows_of(columns: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """The columns as rows."""
     return [dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
 
@@ -125,7 +125,7 @@ def measured(result: Result) -> dict[str, Any]:
     """Silhouettes and topology at start and end, distances from the meshes that are known, and what it took."""
     found, options = result.found, result.config.morph
     facts: dict[str, Any] = {"task": "morph", "source": options.source, "target": result.aim.name}
-    facts |= {"loss": options.loss, "fast": result.config.fast, "steps": options.morph_steps}
+    facts |= {"loss": loss_name(result.config), "fast": result.config.fast, "steps": options.morph_steps}
     facts |= {"first_loss": found.stages[0].loss, "least_loss": found.best.loss, "tried": list(found.tried)}
     for name, mesh in (("start", result.start), ("end", result.end)):
         facts[name] = {"iou": overlap(mesh, result.views), **topology(mesh)}

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import trimesh
-from jaxtyping import Float
 
 from fmb.clouds.surface import REACH, extract
 from fmb.config import Config
@@ -16,10 +15,11 @@ from fmb.fields.following import whole_grid
 from fmb.fields.isosurface import padded, padded_mesh, settled
 from fmb.fields.latent import Space
 from fmb.files.captures.read import read_capture
+from fmb.files.depth_clouds import read_depth_cloud
 from fmb.files.meshes import read_mesh
 from fmb.files.options import FILE_SUFFIXES
 from fmb.files.poses import ObservationFiles, read_observation, read_pose
-from fmb.geometry.cameras import Cameras, look_at, pinhole_intrinsics, pixel_rays
+from fmb.geometry.cameras import Cameras, look_at, pinhole_intrinsics
 from fmb.geometry.comparison import check_frames
 from fmb.geometry.distances import cut, nearest_on
 from fmb.geometry.frames import Frame, box_frame
@@ -54,6 +54,12 @@ class Aim(NamedTuple):
     notices: tuple[str, ...] = ()
 
 
+def loss_name(config: Config) -> str:
+    """The loss that is asked for; where a depth image is given and none is asked for, points count as well."""
+    name, depth = config.morph.loss, config.pose.depth_file != NONE
+    return "silhouettes+points" if depth and name == "silhouettes" else name
+
+
 def aim_of(
     config: Config, space: Space, source: str, field_of: Callable[[str], Field], generator: np.random.Generator
 ) -> Aim:
@@ -70,7 +76,7 @@ def aim_of(
     if chosen[0] == "--data":
         return aim_of_capture(config, generator)
     if chosen[0] != "--target":
-        return aim_of_image(config, space.frames[space.names.index(source)], source)
+        return aim_of_image(config, space.frames[space.names.index(source)], source, generator)
     name = config.morph.target
     if name not in space.names and name.lower().endswith(FILE_SUFFIXES):
         return aim_of_mesh(config, *framed(name), generator)
@@ -145,28 +151,22 @@ def aim_of_capture(config: Config, generator: np.random.Generator) -> Aim:
     return Aim(name, Target(views), frame, None, reference_of(config, frame), True, (*capture.notices, *told, note))
 
 
-def aim_of_image(config: Config, frame: Frame, source: str) -> Aim:
+def aim_of_image(config: Config, frame: Frame, source: str, generator: np.random.Generator) -> Aim:
     """One image whose camera is known in the frame of the source's file."""
     depth, mask = (None if x == NONE else Path(x) for x in (config.pose.depth_file, config.pose.mask_file))
     for name in ("intrinsics_file", "initial_pose_file"):
         if getattr(config.pose, name) == NONE:
             raise ValueError(f"--{'depth' if depth else 'mask'}-file is given, but no --{name.replace('_', '-')}")
-    found = read_observation(ObservationFiles(Path(config.pose.intrinsics_file), depth, mask, config.pose.depth_unit))
+    files = ObservationFiles(Path(config.pose.intrinsics_file), depth, mask, config.pose.depth_unit)
+    found = read_observation(files)
     pose = read_pose(Path(config.pose.initial_pose_file))
     cameras = frame.cameras_to_canonical(Cameras(pose[None], found.intrinsics[None]))
     silhouette = np.isfinite(found.depth) if found.silhouette is None else found.silhouette
     valid = None if found.valid is None else found.valid[None]
     views = Views(cameras, np.asarray(silhouette, np.float32)[None], valid=valid)
-    points = None if found.depth is None else seen_points(views, found.depth / float(frame.scale), str(depth))
+    points = None
+    if depth is not None:
+        seen = read_depth_cloud(files, POINTS, generator).point
+        points = frame.to_canonical(seen @ pose[:3, :3].T + pose[None, :3, 3])
     note = f"one view; its camera is taken to be in the frame of {source}'s file"
     return Aim(str((mask or depth).stem), Target(views, points), frame, None, None, False, (*found.notices, note))
-
-
-def seen_points(views: Views, depth: Float[np.ndarray, "height width"], path: str) -> Float[np.ndarray, "point 3"]:
-    """The points of the object that the depth image shows.  Raises ValueError for none."""
-    rays = pixel_rays(views.cameras, *depth.shape)
-    kept = np.isfinite(depth) & (depth > 0.0) & (np.asarray(views.silhouette[0]) >= 0.5)
-    if not kept.any():
-        raise ValueError(f"{path}: no depth within the mask")
-    origin, direction = (np.asarray(part[0], float)[kept] for part in rays)
-    return origin + depth[kept][:, None] * direction

@@ -35,19 +35,20 @@ def target_of(mesh: trimesh.Trimesh) -> Target:
     return Target(views, np.asarray(points), np.asarray(mesh.face_normals)[face], float(mesh.volume))
 
 
-BALL = trimesh.creation.icosphere(subdivisions=3, radius=0.4)
-SMALL = trimesh.creation.icosphere(subdivisions=3, radius=0.3)
+BALL = trimesh.creation.icosphere(subdivisions=2, radius=0.4)
+SMALL = trimesh.creation.icosphere(subdivisions=2, radius=0.3)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_are_least_at_the_target_and_have_their_slope(name):
-    loss, vertex = find_loss(name, target_of(BALL)), jnp.asarray(np.asarray(SMALL.vertices))
+    # spots and the renderer's Gaussians reach far beyond the edge: they need a target that is drawn alike
+    alike = {"surface": surface_of(BALL)} if name in ("spots", "fuzzy") else {}
+    loss, vertex = find_loss(name, target_of(BALL)._replace(**alike)), jnp.asarray(np.asarray(SMALL.vertices))
     face = surface_of(SMALL).face
     more = loss.prepare(np.asarray(vertex))
     value, slope = jax.jit(jax.value_and_grad(lambda x: loss.value(Surface(x, face), more)))(vertex)
     exact = loss.value(surface_of(BALL), loss.prepare(np.asarray(BALL.vertices)))
-    # spots and the renderer's Gaussians reach beyond the edge
-    assert 0.0 <= exact < (value if name in ("spots", "fuzzy") else value / 3)
+    assert 0.0 <= exact < value / 3
     assert float(jnp.sum(slope * vertex)) < 0.0  # it falls as the ball grows
     way = jnp.asarray(np.random.default_rng(0).normal(size=vertex.shape))
     if name == "normals":  # weights are constant for gradients
@@ -69,7 +70,7 @@ def test_layers_put_the_edge_where_it_is_for_any_triangles(divisions):
 def test_chamfer_of_concentric_balls_is_the_difference_of_radii():
     loss = find_loss("chamfer", target_of(BALL))
     value = loss.value(surface_of(SMALL), loss.prepare(np.asarray(SMALL.vertices)))
-    assert_allclose(value, 0.1, atol=0.01)  # vertices, not triangles, are compared
+    assert_allclose(value, 0.1, atol=0.02)  # vertices, not triangles, are compared
 
 
 def test_sums_and_functions_of_the_user(tmp_path):

@@ -44,9 +44,9 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Layer(jnp.full((3, 1), 0.25), jnp.full(1, -(3 * 3.0) / 4.0 - 0.1)),
     )
     frame = Frame(MIDDLE, np.asarray(SIZE))
-    codes = np.array([[0.05, 0.0], [0.25, 0.1]])
+    codes = np.array([[-0.027, 0.0], [0.111, 0.1]])  # radii of about 0.25 and 0.45
     value = latent_field(layers, jnp.asarray(codes[1]), SHAPE)(jnp.asarray([[0.2, 0.0, -0.3]]))
-    expected = (3 - np.cos(0.2 * np.pi) - 1 - np.cos(0.3 * np.pi)) / 4 - 0.25 - 0.1
+    expected = (3 - np.cos(0.2 * np.pi) - 1 - np.cos(0.3 * np.pi)) / 4 - 0.111 - 0.1
     np.testing.assert_allclose(value, expected)
     folder = tmp_path_factory.mktemp("shapes")
     write_space(folder, Space(("small", "large"), codes, layers, SHAPE, (frame, frame)))
@@ -71,7 +71,7 @@ def test_results_are_whole_and_agree(done: Path):
     assert sorted(path.name for path in done.iterdir()) == sorted(names.split())
     metrics, log = (json.loads((done / f"{name}.json").read_text()) for name in ("metrics", "log"))
     path = rows(done / "code_path.csv")
-    assert len(path) == len(log["steps"]) == 7 and float(path[0]["code_0"]) == 0.05
+    assert len(path) == len(log["stages"]) == 7 and float(path[0]["code_0"]) == -0.027
     assert float(path[-1]["loss"]) < float(path[0]["loss"]) / 2
     assert metrics["end"]["iou"] > metrics["start"]["iou"] + 0.2
     assert metrics["end"]["chamfer_to_target"] < metrics["start"]["chamfer_to_target"] / 2
