@@ -139,13 +139,16 @@ def passes(mixture: Mixture, origin: Array, direction: Array) -> Passes:
     rate = dot(u, u)
     closest = dot(u, q) / rate
     rest = tuple(a - closest * b for a, b in zip(q, u, strict=True))
-    return Passes(closest, dot(rest, rest), rate, lambda: bend(factor, u, rest))
+    return Passes(closest, dot(rest, rest), rate, lambda: bend(partial(lower, factor), u, rest))
 
 
-def bend(precision_cholesky: Array, direction: Vector, rest: Vector) -> tuple[Array, Array]:
-    """beta = -Lu . Lr / |Lu|^2 and gamma = |Lr|^2 / |Lu|^2, u of unit length, r from the densest point to the mean."""
+def bend(times: Callable[[Vector], Vector], direction: Vector, rest: Vector) -> tuple[Array, Array]:
+    """beta = -Lu . Lr / |Lu|^2 and gamma = |Lr|^2 / |Lu|^2, u of unit length, r from the densest point to the mean.
+
+    `times` multiplies by L.
+    """
     speed = jnp.sqrt(dot(direction, direction))
-    along, across = (lower(precision_cholesky, x) for x in (tuple(u / speed for u in direction), rest))
+    along, across = times(tuple(u / speed for u in direction)), times(rest)
     square = dot(along, along)
     return -dot(along, across) / square, dot(across, across) / square
 
@@ -172,9 +175,6 @@ def intersect_cubic(passes: Passes, log_weight: Array) -> Hits:
     return Hits(passes.closest + tau / jnp.sqrt(passes.rate), log_weight - (passes.square + tau * tau) / 2)
 
 
-INTERSECTIONS = {"linear": intersect_linear, "quadratic": intersect_quadratic, "cubic": intersect_cubic}
-
-
 def linear_slopes(passes: Passes, g_t: Array | None, g_s: Array) -> tuple[Array, Array | None]:
     """(g, h) of `with_closed_form`: t maximises s, so that it drops out of the gradient of s (envelope theorem)."""
     return g_s, None if g_t is None else g_t / passes.rate
@@ -188,12 +188,24 @@ def quadratic_slopes(passes: Passes, g_t: Array | None, g_s: Array) -> tuple[Arr
     return jnp.where(inside > 0, hit, g_s), jnp.where(inside > 0, 0, g_t / passes.rate)
 
 
-CLOSED_FORMS = {"linear": linear_slopes, "quadratic": quadratic_slopes}
+class Intersection(NamedTuple):
+    """A rule: hits, up to `margin` in whitened length from the densest point, and slopes along rays, if known."""
+
+    hits: Callable[[Passes, Array], Hits]
+    margin: float
+    slopes: Callable[[Passes, Array | None, Array], tuple[Array, Array | None]] | None = None
+
+
+INTERSECTIONS = {
+    "linear": Intersection(intersect_linear, 0.0, linear_slopes),
+    "quadratic": Intersection(intersect_quadratic, 1.0, quadratic_slopes),
+    "cubic": Intersection(intersect_cubic, 2.0),
+}
 
 
 def trace(settings: Settings, mixture: Mixture, origin: Array, direction: Array) -> Hits:
     """Hits of all pairs by one rule, for rays [3, ray] that start near the mixture."""
-    rule, closed = INTERSECTIONS[settings.intersection], CLOSED_FORMS.get(settings.intersection)
+    rule, _, closed = INTERSECTIONS[settings.intersection]
 
     def hits(mixture: Mixture, origin: Array, direction: Array) -> Hits:
         return rule(passes(mixture, origin, direction), mixture.log_weight[:, None])
@@ -399,7 +411,7 @@ def in_tiles(mixture: Mixture, cameras: Cameras, tiles: Tiles, side: int, sight:
     task = Task(
         draw=partial(draw_tiles, (settings.intersection, settings.blending, outputs)),
         reach=BLENDINGS[settings.blending].reach,
-        margin=0.0 if settings.intersection == "linear" else 2.0,
+        margin=INTERSECTIONS[settings.intersection].margin,
         curved=curved,
         density=bool(opaque & set(outputs)),
         weight=bool(set(outputs) - opaque),
@@ -418,7 +430,7 @@ def draw_tiles(
     (scale, betas), place, half = shared, pixel_offsets(task.side, block.middle.dtype), task.side / 2
 
     def hits(place: Array) -> Hits:
-        found = INTERSECTIONS[rule](passes_at(seen, bend, place), seen.log_weight[..., None])
+        found = INTERSECTIONS[rule].hits(passes_at(seen, bend, place), seen.log_weight[..., None])
         return Hits(*(x.reshape(len(x), -1) for x in found))
 
     def depth(place: Array) -> Array:

@@ -17,16 +17,17 @@ from jax import Array
 from jax.lax import stop_gradient
 from jaxtyping import Bool, Float, Int
 
-from fm_numerics import LEAST_LOG_WEIGHT, Passes, Vector, cross, dot, product
+from fm_numerics import LEAST_LOG_WEIGHT, Passes, Vector, dot, product
 
 EPSILON = 1e-7  # share of a pixel's density, and of its weights, that a component left out may have
 SMALL_IMAGE, SIDES = 128**2, (8, 16)  # pixels of a tile's side, for images up to that many pixels and for larger ones
-PIXELS_PER_BLOCK = {"cpu": 2**10}  # drawn at once: what a CPU's cache holds with 40 components; elsewhere MANY
-MANY = 2**18
+PAIRS_PER_BLOCK = {"cpu": 2**14}  # component x pixel, drawn at once: what a CPU's cache holds; elsewhere MANY
+MANY = 2**24
 CLASSES = (8, 20, 48, 120, 300, 750, 1900, 4800, 12_000)  # numbers of components that a block may have room for
 PAIRS_PER_TEST = 2**20  # component x tile, asked at once whether they meet
 GRAZING = 0.05  # sine of the angle to the image plane below which a component's place in the image means nothing
 BEHIND = -1e9  # where the hits of components that do not count lie
+TERMS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))  # of a quadratic in 1, x, y
 LEAST_RATE = 1e-3  # of |u| in a tile's middle: bounds the farthest that a hit can be
 
 
@@ -58,14 +59,14 @@ class Tiles(NamedTuple):
 class Block(NamedTuple):
     """Tiles drawn at once: their numbers, which are real, their middles, and the components that each goes through.
 
-    `number` [slot, tile] is a component where `there`, else anything; `place` is its row in the table of all views.
+    `place` [slot, tile] is a row of `project`, `number` its component, anything where the row is the last, of nothing.
+    `index` is the number of tiles where not `real`.
     """
 
     index: Int[Array, " tile"]
     real: Bool[Array, " tile"]
     middle: Float[Array, "tile 2"]
     number: Int[Array, "slot tile"]
-    there: Bool[Array, "slot tile"]
     place: Int[Array, "slot tile"]
 
 
@@ -116,9 +117,10 @@ def project(mixture: Any, cameras: Any, color: Array | None, curved: bool) -> Fl
     """The components in the image of each view, a row for each view and component, as `outlines` reads them.
 
     A pixel's ray has the whitened direction u, linear in the pixel, and passes the mean's whitened offset q at d^2 =
-    |u x q|^2 / |u|^2 and t = u.q / |u|^2. All are polynomials about a middle: where the mean is seen, so that u x q has
-    no constant and nothing cancels, however far the camera stands; the principal point for means hardly ahead or
-    behind. u x q lies in the plane across q, so two numbers hold it.
+    |u x q|^2 / |u|^2 and t = u.q / |u|^2. Along two unit vectors across q and along q itself u has the parts a, b and
+    T: with N = a^2 + b^2, d^2 = |q|^2 N / (N + T^2), where nothing cancels, and t = |q| T / (N + T^2). The parts are
+    lines about a middle: where the mean is seen, so that a and b have no constant, however far the camera stands; the
+    principal point for means hardly ahead or behind. The last row stands for nothing at all, far behind.
     """
     turn, position = cameras.world_from_camera[:, :3, :3], cameras.world_from_camera[:, :3, 3]
     (focal_x, skew, centre_x), (_, focal_y, centre_y), _ = jnp.moveaxis(cameras.intrinsics, 0, -1)[..., None]
@@ -129,58 +131,50 @@ def project(mixture: Any, cameras: Any, color: Array | None, curved: bool) -> Fl
     x, y, one, q = product("kji,vaj->aivk", factor, ways)  # products, so that each is formed once and not for every use
     q = q + product("kji,kj->ik", factor, mean)[:, None]
     seen = product("kj,vji->ivk", mean, turn) + product("vj,vji->iv", away, turn)[..., None]
-    ahead = jnp.abs(seen[2]) > GRAZING * jnp.sqrt(dot(seen, seen))
-    safe = jnp.where(ahead, seen[2], 1)
-    seen_x, seen_y = jnp.where(ahead, seen[0] / safe, 0), jnp.where(ahead, seen[1] / safe, 0)
-    axes = [[jnp.where(ahead, along / safe, axis) for along, axis in zip(q, one, strict=True)], x, y]
-    moments = [[jnp.where(ahead, 0, moment) for moment in cross(one, q)], cross(x, q), cross(y, q)]
-    columns = [centre_x + focal_x * seen_x + skew * seen_y, centre_y + focal_y * seen_y]
-    columns += [dot(moment, way) for moment in moments for way in across(q)]
-    columns += [dot(axes[i], axes[j]) for i, j in zip(*np.triu_indices(3), strict=True)]
-    columns += [dot(axis, q) for axis in axes]
-    columns += [mixture.log_weight[None]]
-    columns += (
-        [*axes[0], *x, *y, *moments[0], *moments[1], *moments[2], *factor.reshape(-1, 9).T[:, None]] if curved else []
-    )
-    columns += [] if color is None else list(color.T[:, None])
-    return jnp.stack([jnp.broadcast_to(column, ahead.shape) for column in columns]).reshape(len(columns), -1).T
+    ahead = jnp.abs(seen[2:]) > GRAZING * jnp.sqrt((seen * seen).sum(0, keepdims=True))
+    safe = jnp.where(ahead, seen[2:], 1)
+    seen_x, seen_y = jnp.where(ahead, seen[:2] / safe, 0)
+    length, frame = frame_of(q)
+    axes = jnp.stack([jnp.where(ahead, q / safe, one), x, y])
+    lines = (axes[:, None] * frame[None]).sum(2)
+    zero = ahead[None] & (np.arange(9) < 2).reshape(3, 3, 1, 1)
+    columns = [jnp.stack([centre_x + focal_x * seen_x + skew * seen_y, centre_y + focal_y * seen_y])]
+    columns += [jnp.where(zero, 0, lines).reshape(9, *length.shape), length[None], mixture.log_weight[None, None]]
+    columns += [product("kij,ajvk->iavk", factor, frame).reshape(9, *length.shape)] if curved else []
+    columns += [] if color is None else [color.T[:, None]]
+    columns = [jnp.broadcast_to(column, (len(column), *length.shape)) for column in columns]
+    nothing = [0, 0, 0, 0, -1, *np.zeros(6), -BEHIND, LEAST_LOG_WEIGHT] + [*np.eye(3).ravel()] * curved
+    nothing = jnp.asarray(nothing + [0, 0, 0] * (color is not None), q.dtype)
+    return jnp.concatenate([jnp.concatenate(columns).reshape(len(nothing), -1).T, nothing[None]])
 
 
-def across(q: Vector) -> tuple[Vector, Vector]:
-    """Two unit vectors orthogonal to q and to each other (Duff et al. 2017)."""
-    square = dot(q, q)
-    x, y, z = (part / jnp.sqrt(jnp.where(square > 0, square, 1)) for part in q)
+def frame_of(q: Float[Array, "3 view mixture"]) -> tuple[Array, Float[Array, "3 3 view mixture"]]:
+    """|q|, and unit vectors: two orthogonal to q and to each other (Duff et al. 2017), and q's own."""
+    square = (q * q).sum(0, keepdims=True)
+    length = jnp.sqrt(jnp.where(square > 0, square, 1))
+    x, y, z = unit = jnp.where(square > 0, q / length, np.array([0, 0, 1])[:, None, None])
     sign = jnp.where(z < 0, -1, 1)
     a = -1 / (sign + z)
     b = x * y * a
-    return (1 + sign * x * x * a, sign * b, -sign * x), (b, sign + y * y * a, -y)
+    first, second = (1 + sign * x * x * a, sign * b, -sign * x), (b, sign + y * y * a, -y)
+    return jnp.where(square > 0, length, 0)[0], jnp.stack([jnp.stack(first), jnp.stack(second), unit])
 
 
-def outlines(side: int, curved: bool, row: Array, middle: Array) -> Outlines:
+def outlines(side: int, curved: bool, row: list[Array], middle: Array) -> Outlines:
     """The rows of `project`, number by number, about the middles of tiles, [2, ...]."""
-    half = side / 2
-    a, b = middle[0] - row[0], middle[1] - row[1]
+    half, x, y = side / 2, middle[0] - row[0], middle[1] - row[1]
+    a, b, c = ([row[2 + i] + x * row[5 + i] + y * row[8 + i], half * row[5 + i], half * row[8 + i]] for i in range(3))
 
-    def line(one: Array, x: Array, y: Array) -> list[Array]:
-        return [one + a * x + b * y, half * x, half * y]
+    def quadratic(*lines: list[Array]) -> list[Array]:
+        return [(1 if i == j else 2) * sum(line[i] * line[j] for line in lines) for i, j in TERMS]
 
-    def squared(*lines: list[Array]) -> list[Array]:
-        pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
-        return [(1 if i == j else 2) * sum(at[i] * at[j] for at in lines) for i, j in pairs]
-
-    one, x, y, xx, xy, yy = row[8:14]  # of a symmetric matrix
-    tilt_x, tilt_y = x + a * xx + b * xy, y + a * xy + b * yy
-    rate = [one + a * (x + tilt_x) + b * (y + tilt_y), 2 * half * tilt_x, 2 * half * tilt_y]
-    rate += [half * half * xx, 2 * half * half * xy, half * half * yy]
+    across, along, length, rest = quadratic(a, b), quadratic(c), row[11], 22 if curved else 13
+    square, rate = [length * length * n for n in across], [n + t for n, t in zip(across, along, strict=True)]
     # rounding must leave no rate at or below 0
-    rate[0] = rate[0] + 3 * jnp.finfo(row.dtype).eps * sum(map(jnp.abs, rate))
-    curve, rest = None, 18
-    if curved:
-        vectors = [[line(*row[start + i : start + i + 9 : 3]) for i in range(3)] for start in (18, 27)]
-        curve, rest = (*vectors, row[36:45]), 45
-    color = row[rest : rest + 3] if len(row) > rest else None
-    square = squared(line(*row[2:8:2]), line(*row[3:8:2]))
-    return Outlines(square, rate, line(*row[14:17]), row[17], curve, color)
+    rate[0] = rate[0] + 3 * jnp.finfo(length.dtype).eps * stop_gradient(sum(map(jnp.abs, rate)))
+    curve = ((a, b, c), length, jnp.stack(row[13:22])) if curved else None
+    color = jnp.stack(row[rest:]) if len(row) > rest else None
+    return Outlines(square, rate, [length * t for t in c], row[12], curve, color)
 
 
 def passes_at(seen: Outlines, bend: Callable, offset: Float[Array, "2 pixel"]) -> Passes:
@@ -194,9 +188,13 @@ def passes_at(seen: Outlines, bend: Callable, offset: Float[Array, "2 pixel"]) -
     rate = over_pixels(seen.rate)
 
     def curved() -> tuple[Array, Array]:
-        u, moment = (tuple(map(over_pixels, vector)) for vector in seen.curve[:2])
-        factor = jnp.moveaxis(seen.curve[2].reshape(3, 3, *seen.log_weight.shape), (0, 1), (-2, -1))
-        return bend(factor, u, tuple(x / rate for x in cross(moment, u)))
+        (a, b, c), length, factor = (*map(over_pixels, seen.curve[0]),), *(x[..., None] for x in seen.curve[1:])
+        pull = length / rate
+
+        def times(vector: Vector) -> Vector:
+            return tuple(dot(factor[i : i + 3], vector) for i in (0, 3, 6))
+
+        return bend(times, (a, b, c), (-pull * c * a, -pull * c * b, pull * (a * a + b * b)))
 
     return Passes(over_pixels(seen.along) / rate, over_pixels(seen.square) / rate, rate, curved)
 
@@ -209,10 +207,10 @@ def pixel_offsets(side: int, dtype: Any) -> Float[Array, "2 pixel"]:
 
 def met(task: Task, table: Array, tiles: Tiles, shared: tuple) -> Bool[Array, "tile mixture"]:
     """Which components each tile must go through, so that no other adds EPSILON to what its pixels have."""
-    rows = table.reshape(-1, task.mixtures, table.shape[-1])
+    rows = table[:-1].reshape(-1, task.mixtures, table.shape[-1])
 
     def test(tiles: Tiles) -> Array:
-        row = jnp.moveaxis(rows[tiles.view], -1, 0)[..., None]
+        row = list(jnp.moveaxis(rows[tiles.view], -1, 0)[..., None])
         seen = outlines(task.side, task.curved, row, jnp.moveaxis(tiles.middle, -1, 0)[:, :, None])
         return _needed(task, seen, shared).swapaxes(1, 2).reshape(-1, task.mixtures)
 
@@ -291,58 +289,64 @@ def nearest_square(coefficients: list[Array]) -> Array:
     return jnp.maximum(jnp.minimum(*edges), 0)
 
 
-def over_blocks(task: Task, given: tuple, tiles: Tiles, work: Callable, begin: Any) -> tuple:
-    """The carry after `work(carry, block)` of all blocks of tiles, and its results [tile, ...]."""
+def over_blocks(task: Task, given: tuple, tiles: Tiles, work: Callable, begin: Any) -> Any:
+    """The carry after `work(carry, block)` of all blocks of tiles.
+
+    Tiles that need most components come first. A block has the room that its first tile needs, and all that follow fit.
+    """
     table, shared = stop_gradient(given)
     group, middle = tiles.middle.shape[1], tiles.middle.reshape(-1, 2)
-    tile_count = len(middle)
-    size = min(max(1, PIXELS_PER_BLOCK.get(jax.default_backend(), MANY) // task.side**2), tile_count)
+    tile_count, pairs = len(middle), PAIRS_PER_BLOCK.get(jax.default_backend(), MANY) // task.side**2
     needed = met(task, table, tiles, shared)
-    count, classes = needed.sum(1), [room for room in CLASSES if room < task.mixtures] + [task.mixtures]
-    order = jnp.argsort(-count)
-    order = jnp.pad(order, (0, -tile_count % size), constant_values=tile_count)
+    count = needed.sum(1)
+    rooms = [*sorted((room for room in CLASSES if room < task.mixtures), reverse=True), 0]
+    sizes = [min(max(1, pairs // room), tile_count) for room in (task.mixtures, *rooms[:-1])]
+    order = jnp.pad(jnp.argsort(-count), (0, max(sizes)), constant_values=tile_count)
 
-    def one(room: int, carry: Any, block: Array, index: Array) -> tuple:
+    def step(room: int, size: int, state: tuple) -> tuple:
+        start, carry = state
+        block = jax.lax.dynamic_slice_in_dim(order, start, size)
+        real, index = block < tile_count, jnp.minimum(block, tile_count - 1)
         rank = jnp.cumsum(needed[index], axis=1, dtype=jnp.int32)
         slot = (rank[None] <= jnp.arange(room, dtype=jnp.int32)[:, None, None]).sum(-1, dtype=jnp.int32)
-        real, number = block < tile_count, jnp.minimum(slot, task.mixtures - 1)
+        number = jnp.minimum(slot, task.mixtures - 1)
         place = tiles.view[index // group][None] * task.mixtures + number
-        return work(carry, Block(index, real, middle[index], number, (slot < task.mixtures) & real[None], place))
+        place = jnp.where((slot < task.mixtures) & real[None], place, len(table) - 1)
+        return start + size, work(carry, Block(block, real, middle[index], number, place))
 
-    def step(carry: Any, block: Array) -> tuple:
-        index = jnp.minimum(block, tile_count - 1)
-        which = jnp.searchsorted(jnp.asarray(classes), count[index[0]])
-        return jax.lax.switch(which, [partial(one, room) for room in classes], carry, block, index)
-
-    carry, results = jax.lax.scan(step, begin, order.reshape(-1, size))
-
-    def sorted_back(x: Array) -> Array:
-        return jnp.zeros((tile_count, *x.shape[2:]), x.dtype).at[order].set(x.reshape(-1, *x.shape[2:]), mode="drop")
-
-    return carry, jax.tree.map(sorted_back, results)
+    state = jnp.zeros((), order.dtype), begin
+    for room, size, smaller in zip((task.mixtures, *rooms), sizes, rooms, strict=False):
+        last = (count > smaller).sum() if smaller else tile_count
+        state = jax.lax.while_loop(lambda state, last=last: state[0] < last, partial(step, room, size), state)
+    return state[1]
 
 
-def drawn(task: Task, rows: Float[Array, "slot tile number"], block: Block, shared: tuple) -> dict[str, Array]:
-    """The outputs [tile, pixel, ...] of a block; what does not count lies behind the camera and weighs nothing."""
-    seen, there = outlines(task.side, task.curved, jnp.moveaxis(rows, -1, 0), block.middle.T[:, None]), block.there
-    seen = seen._replace(
-        square=[jnp.where(there, x, 0) for x in seen.square],
-        rate=[jnp.where(there, x, float(not term)) for term, x in enumerate(seen.rate)],
-        along=[jnp.where(there, x, 0 if term else BEHIND) for term, x in enumerate(seen.along)],
-        log_weight=jnp.where(there, seen.log_weight, LEAST_LOG_WEIGHT),
-    )
-    return task.draw(task, seen, block, shared)
+def numbers(table: Array, block: Block) -> list[Array]:
+    """What the rows of a block's components hold, number by number, [slot, tile]: slopes are then no sums of slices."""
+    return list(jnp.moveaxis(table[block.place], -1, 0))
+
+
+def drawn(task: Task, row: list[Array], block: Block, shared: tuple) -> dict[str, Array]:
+    """The outputs [tile, pixel, ...] of a block."""
+    return task.draw(task, outlines(task.side, task.curved, row, block.middle.T[:, None]), block, shared)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def tile_images(task: Task, given: tuple, tiles: Tiles) -> dict[str, Array]:
     """The outputs [tile, pixel, ...] of all tiles; `given` is the table of `project`, then scale and betas."""
     table, shared = given
+    count = tiles.middle.shape[0] * tiles.middle.shape[1]
 
-    def work(carry: tuple, block: Block) -> tuple:
-        return carry, drawn(task, table[block.place], block, shared)
+    def work(images: dict[str, Array], block: Block) -> dict[str, Array]:
+        parts = drawn(task, numbers(table, block), block, shared)
+        return {name: image.at[block.index].set(parts[name], mode="drop") for name, image in images.items()}
 
-    return over_blocks(task, given, tiles, work, ())[1]
+    one = Block(*(np.zeros(shape, int) for shape in ((1,), (1,), (1, 2), (1, 1), (1, 1))))
+    one = one._replace(middle=tiles.middle[0, :1])
+    shapes = jax.eval_shape(lambda: drawn(task, numbers(table, one), one, shared))
+    return over_blocks(
+        task, given, tiles, work, {name: jnp.zeros((count, *x.shape[1:]), x.dtype) for name, x in shapes.items()}
+    )
 
 
 def _images_slope(task: Task, inputs: tuple, g_images: dict[str, Array]) -> tuple:
@@ -362,11 +366,13 @@ def tile_loss(task: Task, given: tuple, tiles: Tiles, target: Any) -> Float[Arra
     """The sum over all pixels of the task's loss; its slope is taken in the same pass."""
     table, shared = given
 
-    def work(carry: Array, block: Block) -> tuple:
-        each = task.loss(drawn(task, table[block.place], block, shared), jax.tree.map(lambda x: x[block.index], target))
-        return carry + jnp.where(block.real[:, None], each, 0).sum(), None
+    def work(total: Array, block: Block) -> Array:
+        each = task.loss(
+            drawn(task, numbers(table, block), block, shared), jax.tree.map(lambda x: x[block.index], target)
+        )
+        return total + jnp.where(block.real[:, None], each, 0).sum()
 
-    return over_blocks(task, given, tiles, work, jnp.zeros((), table.dtype))[0]
+    return over_blocks(task, given, tiles, work, jnp.zeros((), table.dtype))
 
 
 def _loss_forward(task: Task, given: tuple, tiles: Tiles, target: Any) -> tuple:
@@ -387,14 +393,13 @@ def _slopes(task: Task, given: tuple, tiles: Tiles, data: Any, value: Callable) 
     def work(carry: tuple, block: Block) -> tuple:
         mine = jax.tree.map(lambda x: x[block.index], data)
 
-        def total(rows: Array, shared: tuple) -> Array:
-            return jnp.where(block.real[:, None], value(drawn(task, rows, block, shared), mine), 0).sum()
+        def total(row: list[Array], shared: tuple) -> Array:
+            return jnp.where(block.real[:, None], value(drawn(task, row, block, shared), mine), 0).sum()
 
-        part, (g_rows, g_shared) = jax.value_and_grad(total, (0, 1))(table[block.place], shared)
+        part, (g_row, g_shared) = jax.value_and_grad(total, (0, 1))(numbers(table, block), shared)
         g_shared = jax.tree.map(jnp.add, carry[2], g_shared)
-        place = jnp.where(block.there, block.place, len(table))
-        return (carry[0] + part, carry[1].at[place].add(g_rows, mode="drop"), g_shared), None
+        return carry[0] + part, carry[1].at[block.place].add(jnp.stack(g_row, axis=-1)), g_shared
 
     begin = jnp.zeros((), table.dtype), jnp.zeros_like(table), jax.tree.map(jnp.zeros_like, shared)
-    (total, *slope), _ = over_blocks(task, given, tiles, work, begin)
+    total, *slope = over_blocks(task, given, tiles, work, begin)
     return total, tuple(slope)

@@ -387,7 +387,7 @@ BAD_FLAGS = {
     "--num-view=3": "unknown flag --num-view (did you mean --num-views?)",
     "--gpu": "unknown flag --gpu (did you mean --cpu?)",
     "-n 3": "unknown flag -n; TASK --help lists the flags of a task",
-    "--quantum": "unknown flag --quantum; TASK --help lists the flags of a task",
+    "--zebra": "unknown flag --zebra; TASK --help lists the flags of a task",
     "--num-views": "--num-views: expected one argument",
     "--num-views --cpu": "--num-views: expected one argument",
     "--cpu=3": "--cpu takes no value",
@@ -432,11 +432,11 @@ BAD_FLAGS = {
 UNREAD_FLAGS = {
     "pose --num-epochs 5": "note: --num-epochs changes nothing: task pose does not read it; shape and convert do\n",
     "pose --film gif": "note: --film changes nothing: task pose does not read it; shape does\n",
-    "pose --view": "note: --view changes nothing: task pose does not read it; shape does\n",
+    "pose --view": "note: --view changes nothing: task pose does not read it; shape and points do\n",
     "--overwrite": "note: --overwrite changes nothing: task shape does not read it; export does\n",
     "shape --sensor-noise 1": "note: --sensor-noise changes nothing: task shape does not read it; pose and track do\n",
-    "export model.npz --report false --film none": "note: --report changes nothing: task export does not read it; "
-    "shape and points and learn do\n",
+    "export model.npz --uncertainty true --film none": "note: --uncertainty changes nothing: task export does not read "
+    "it; shape does\n",
     "pose --num-epochs 100": "",  # its default
 }
 

@@ -18,6 +18,7 @@ from jax.tree_util import Partial
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from fmb.clouds.evidence import Evidence, examine
 from fmb.clouds.options import PointsOptions
 from fmb.clouds.recipe import PLAIN, Hooks, State
 from fmb.clouds.surface import REACH
@@ -72,15 +73,17 @@ def fit_completion(
     options: PointsOptions,
     generator: np.random.Generator,
     hooks: Hooks = Hooks(),
+    evidence: Evidence | None = None,
 ) -> State:
     """The whole shape of normalised points that are a part of it.
 
     The field lies in a frame of its own, `State.frame`, whose longest side is that of the whole shape. It takes
     seconds, so a run that is resumed starts it anew, with the same result. Raises ValueError without a space.
     """
-    space = options.learnt
+    space = options.latent_space
     if space is None:
         raise ValueError("--method latent needs --shapes, a folder that task learn has written")
+    points = points[(evidence or examine(points)).kept]
     few = _some(points, SEARCH_POINTS, generator)
     starts = search(space, few, options.turned, generator)
     codes = codes_of(space)
@@ -178,7 +181,7 @@ def _descent(shape: LatentShape, steps: int) -> Callable[..., tuple[Placed, Arra
             loss, gradient = jax.value_and_grad(lambda placed: objective(shape, network, placed, points, codes))(
                 course.parameters
             )
-            rate = RATE * SCHEDULES["cosine"](number.astype(points.dtype) / steps)
+            rate = RATE * SCHEDULES["cosine"](number[None].astype(points.dtype) / steps)[0]
             return adam(course, PLAIN, gradient, rate, moments), loss
 
         course, losses = jax.lax.scan(step, begin(start), jnp.arange(steps))
@@ -200,9 +203,9 @@ def _placed_network(shape: LatentShape) -> Callable[..., Array]:
 
 def field_of_completion(arrays: Any, options: PointsOptions) -> Field:
     """The field of a checkpoint's arrays."""
-    dtype = options.learnt.parameters[0].weight.dtype
+    dtype = options.latent_space.parameters[0].weight.dtype
     code, rotation, room = (jnp.asarray(arrays[name], dtype) for name in ("code", "rotation", "room"))
-    return Partial(_placed_network(options.learnt.shape), options.learnt.parameters, code, rotation, room)
+    return Partial(_placed_network(options.latent_space.shape), options.latent_space.parameters, code, rotation, room)
 
 
 def _state(space: Space, placed: Placed, loss: np.ndarray, points: np.ndarray) -> State:
@@ -218,7 +221,7 @@ def _state(space: Space, placed: Placed, loss: np.ndarray, points: np.ndarray) -
         "room": np.asarray(room),
         "frame": np.append(frame.centre, frame.scale),
     }
-    field = field_of_completion(arrays, PointsOptions(learnt=space))
+    field = field_of_completion(arrays, PointsOptions(latent_space=space))
     away = np.linalg.norm(space.codes - code, axis=1)
     nearest = int(np.argmin(away))
     facts = {

@@ -11,8 +11,8 @@ from jax import Array
 from jaxtyping import Float
 
 from fm_render import Mixture
-from fmb.clouds.enclosure import enclose
-from fmb.clouds.evidence import examine
+from fmb.clouds.enclosure import enclose, outward
+from fmb.clouds.evidence import Evidence, examine
 from fmb.clouds.methods import LOSSES, Batch, Weights
 from fmb.clouds.options import AUTO, PointsOptions
 from fmb.clouds.sampling import PLACES, Target, draw_batches, make_target
@@ -80,7 +80,7 @@ class Hooks(NamedTuple):
 
 
 def preset_of(options: PointsOptions) -> Preset:
-    """The preset with what the options say otherwise.
+    """The preset with what the options say otherwise; in a net too flat for its skip this stands in the middle.
 
     Raises ValueError for a layer with no room for the input beside what it takes from the layer before it, and for
     steps so small that some term would see nothing.
@@ -96,6 +96,8 @@ def preset_of(options: PointsOptions) -> Preset:
         "" if options.activation == AUTO else options.activation,
     )
     found = Preset(*(value or default for value, default in zip(wanted, preset, strict=True)))
+    if found.skip >= found.depth:  # as far down as in the published net
+        found = found._replace(skip=found.depth // 2)
     if 0 < found.skip < found.depth and found.width <= INPUTS:
         raise ValueError(f"network_width is {found.width}; preset {options.preset} needs at least {INPUTS + 1}")
     if found.points < FEWEST_POINTS:
@@ -112,7 +114,7 @@ def weights_of(options: PointsOptions, noise: float = 0.0) -> Weights:
         method.area if options.area_weight < 0 else options.area_weight,
         method.body if options.body_weight < 0 else options.body_weight,
     )
-    return Weights(options.surface_weight, *chosen, options.distance)
+    return Weights(options.surface_weight, *chosen, options.distance, options.normal_weight * options.use_normals)
 
 
 def fit_network(
@@ -121,17 +123,17 @@ def fit_network(
     options: PointsOptions,
     generator: np.random.Generator,
     hooks: Hooks = Hooks(),
+    evidence: Evidence | None = None,
 ) -> State:
-    """The network whose zero is the surface of normalised points; they may have normals, which none of these need.
+    """The network whose zero is the surface of normalised points, and stands on their normals where they have some.
 
-    Every chunk has random numbers of its own, so a fit that goes on from a checkpoint is the same, bit for bit.
+    `evidence` is that of the points, where it is known. Every chunk has random numbers of its own, so a fit that goes
+    on from a checkpoint is the same, bit for bit.
     Raises FloatingPointError, with the step, where the loss is not finite or the surface vanishes.
     """
-    streams, evidence = _streams(generator), examine(points, np.random.default_rng(0))
-    points, weights = points[evidence.kept], weights_of(options, evidence.noise)
-    points = smoothed(points, evidence) if options.smooth else points
-    body = enclose(points, evidence, streams(0)) if weights.body else None
-    target = make_target(points, body)
+    streams, evidence = _streams(generator), evidence or examine(points)
+    weights = weights_of(options, evidence.noise)._replace(**{} if normals is not None else {"normal": 0.0})
+    target = _target(points, normals, evidence, weights, options, streams)
     course, history = begin(start_network(_shape(options), streams(0))), {}
     if hooks.begun is not None:
         course, history = restored(hooks.begun, options)
@@ -141,6 +143,23 @@ def fit_network(
     facts = {"spacing": evidence.spacing, "noise": evidence.noise, "weights": weights._asdict()}
     facts |= {"strays": int(np.count_nonzero(~evidence.kept))}
     return _state(course, history, options)._replace(facts=facts)
+
+
+def _target(
+    points: np.ndarray,
+    normals: np.ndarray | None,
+    evidence: Evidence,
+    weights: Weights,
+    options: PointsOptions,
+    streams: Streams,
+) -> Target:
+    """What the fit aims at: points that are no strays, smoothed, and what their method needs beside them."""
+    points = points[evidence.kept]
+    points = smoothed(points, evidence) if options.smooth else points
+    turned = weights.normal and "normal_weight" in LOSSES[options.points_method].reads
+    body = enclose(points, evidence, streams(0)) if weights.body or turned else None
+    normal = outward(points, normals[evidence.kept], body) if turned else None
+    return make_target(points, body if weights.body else None, normal)
 
 
 def _fitted(

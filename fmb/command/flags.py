@@ -35,6 +35,7 @@ def flag_parser(tasks: Sequence[str], shown: str = "") -> FlagParser:
         text = f"What to work on, in place of {' or '.join(named)}"
         text = task.several if task and task.several else text
         general.add_argument("subject", nargs="?", metavar="FILE", help=text)
+        general.add_argument("second", nargs="?", help=argparse.SUPPRESS)
     text = f"Show this text, or that of a task: {PROGRAM} pose --help"
     general.add_argument("-h", "--help", action="help", help=text)
     general.add_argument("--config", metavar="FILE", help="YAML file of options (default config.yaml)")
@@ -65,6 +66,9 @@ def parse_flags(argv: Sequence[str], tasks: Sequence[str]) -> argparse.Namespace
     several = bare_words[1:] if bare_words and is_several(bare_words[0], tasks) else []
     bare_words = bare_words[: len(bare_words) - len(several)]
     flags, extra = flag_parser(tasks).parse_known_args([*bare_words, *flagged])
+    takes_second = tasks and flags.task in TASKS and TASKS[flags.task].second
+    if tasks and flags.second is not None and not takes_second:
+        extra.insert(0, flags.second)
     if extra:
         raise ConfigError(f"unexpected {quote(extra[0])}; options are given as flags such as --mesh-file FILE")
     if flags.config is not None and not (flags.config.strip() and flags.config.isprintable()):
@@ -76,11 +80,17 @@ def parse_flags(argv: Sequence[str], tasks: Sequence[str]) -> argparse.Namespace
             raise ConfigError(f"{flags.task}: no such file or folder")
         raise ConfigError(f"unknown task {quote(flags.task)}{hint}; must be one of {', '.join(tasks)}")
     if tasks and flags.subject is not None:
-        name = subject_option(flags.task, flags.subject)
-        if getattr(flags, name) is not None:
-            raise ConfigError(f"unexpected {quote(flags.subject)}: {declared()[name].flag} is given, too")
-        setattr(flags, name, flags.subject)  # where the task does not read it, check_read says so
+        take_word(flags, subject_option(flags.task, flags.subject), flags.subject)
+    if tasks and flags.second is not None:
+        take_word(flags, TASKS[flags.task].second, flags.second)
     return flags
+
+
+def take_word(flags: argparse.Namespace, name: str, word: str) -> None:
+    """Makes a word the value of an option; where the task does not read it, check_read says so."""
+    if getattr(flags, name) is not None:
+        raise ConfigError(f"unexpected {quote(word)}: {declared()[name].flag} is given, too")
+    setattr(flags, name, word)
 
 
 def joined_to_values(argv: Sequence[str]) -> list[str]:
@@ -130,8 +140,8 @@ def subject_option(task: str, word: str) -> str:
         return "shapes"
     if os.path.isdir(word):
         return "data"
-    if task == "points":
-        return "cloud_file"
+    if task in ("points", "compare"):
+        return TASKS[task].works_on[0]
     suffix = os.path.splitext(word)[1].lower()
     if task == "shape" and suffix == ".npz":  # a capture of arrays; a model is no start
         return "data"

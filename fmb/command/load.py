@@ -79,6 +79,9 @@ def check_read(entries: Mapping[str, Entry], flags: argparse.Namespace) -> list[
         if name in subjects(*TASKS.values()):
             works_on = " or ".join(task.works_on)
             label = quote(flags.subject) if flags.subject == entries[name].value else switch_flag(name)
+            if flags.subject == entries[name].value and os.path.isdir(flags.subject):
+                files = " or ".join(declared()[other].limits["text"] for other in task.works_on)
+                raise ConfigError(f"{label} is a folder; task {flags.task} needs a file: {files}")
             raise ConfigError(f"{label}: task {flags.task} does not work on it, but on {works_on}")
         readers = [other for other, entry in TASKS.items() if entry.reads_flag(name)]
         verb = "do" if len(readers) > 1 else "does"

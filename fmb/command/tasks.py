@@ -21,16 +21,15 @@ class Task(NamedTuple):
     unread: tuple[str, ...] = ()
     switches: tuple[str, ...] = ("cpu",)
     own: tuple[tuple[str, str], ...] = ()  # flags of another option's name, and the option that they mean here
-    more: tuple[str, ...] = ()  # options of other sections that it reads
+    also: tuple[str, ...] = ()  # options of other sections
     several: str = ""  # what it works on, in words, if that is any number of files and folders
+    second: str = ""  # the option that a second file named after the task stands for
 
     def reads(self, spec: Option) -> bool:
         """Whether the task reads the option."""
-        if spec.section == "io":
+        if spec.section == "io" or spec.name in self.works_on:
             return spec.name == "output_dir" or spec.name in self.works_on
-        if spec.name in self.more:
-            return True
-        return spec.section in ("", *self.sections) and spec.name not in self.unread
+        return spec.name in self.also or (spec.section in ("", *self.sections) and spec.name not in self.unread)
 
     def flag(self, spec: Option) -> str:
         """The option's flag as it is typed for this task."""
@@ -68,7 +67,7 @@ TASKS = {
             "pose output/model.npz --sensor-noise 1",
             "pose model.npz --mask-file m.png --intrinsics-file K.txt --initial-pose-file p.json",
         ),
-        (*VIEWS_ALONE, "num_frames"),
+        (*VIEWS_ALONE, "num_frames", "symmetry"),
     ),
     "track": Task(
         "fmb.tasks.track",
@@ -81,7 +80,7 @@ TASKS = {
             "track output/model.npz --num-frames 30",
             "track --sensor-noise 1",
         ),
-        (*VIEWS_ALONE, "bop_dir"),
+        (*VIEWS_ALONE, "bop_dir", "symmetry"),
     ),
     "export": Task(
         "fmb.tasks.export",
@@ -123,9 +122,26 @@ TASKS = {
             *("init", "gmm_points", "gmm_init_scale", "rand_sphere_size", "film", "uncertainty", "mesh_field"),
             *("mesh_resolution", "mesh_faces", "points", "num_points", "splats", "turntable"),
         ),
-        switches=("cpu", "resume"),
+        switches=("cpu", "resume", "view"),
         own=(("--method", "points_method"),),
-        more=("depth_file", "depth_unit", "mask_file", "intrinsics_file"),
+        also=("depth_file", "depth_unit", "mask_file", "intrinsics_file"),
+    ),
+    "symmetry": Task(
+        "fmb.tasks.symmetry",
+        "symmetry",
+        "Find the planes and axes of symmetry of a mesh or a model, and say whether they hold.",
+        ("model", "export", "reflection"),
+        ("mesh_file", "model_file"),
+        (
+            "symmetry their.obj",
+            "symmetry output/model.npz",
+            "symmetry their.obj --symmetry cyclic_3",
+            "symmetry their.obj --symmetrise centre",
+        ),
+        (
+            *("film", "uncertainty", "mesh", "mesh_field", "mesh_resolution", "mesh_faces", "points", "num_points"),
+            *("splats", "turntable"),
+        ),
     ),
     "learn": Task(
         "fmb.tasks.learn",
@@ -154,12 +170,26 @@ TASKS = {
             "morph ball.npz --target torus.ply --loss normals",
         ),
         switches=("cpu", "fast"),
-        more=(
+        also=(
             *("image_width", "image_height", "vfov_degrees", "data", "format", "longest_side", "hold_out"),
             "reference_mesh",
             *("depth_file", "depth_unit", "mask_file", "intrinsics_file", "initial_pose_file"),
             *("surface_resolution", "mesh", "report"),
         ),
+    ),
+    "compare": Task(
+        "fmb.tasks.compare",
+        "compare",
+        "Measure how well a mesh, a model or points agree with another, and draw where they do not.",
+        ("comparison", "export"),
+        ("shape_file", "reference_file"),
+        (
+            "compare mesh.ply truth.obj",
+            "compare output/model.npz truth.obj --align icp",
+            "compare scan.ply truth.stl --length-factor 1000",
+        ),
+        ("mesh", "mesh_faces", "points", "num_points", "splats", "turntable", "film", "uncertainty"),
+        second="reference_file",
     ),
 }
 

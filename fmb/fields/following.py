@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fmb.fields.contour import Grid, _corners, _known_range
-from fmb.fields.field import Field, _evaluated
+from fmb.fields.field import Field, evaluated
 
 COMB = 3  # nodes between those of the comb, along each axis: after COMB^3 grids every node has been seen again
 
@@ -60,7 +60,7 @@ def followed_grid(field: Field, last: Grid, number: int) -> Followed:
 def _fill(field: Field, grid: Grid, place: Int[np.ndarray, " node"]) -> None:
     """Enters the field's values at these nodes."""
     index = np.stack(np.unravel_index(place, grid.value.shape), axis=1)
-    value = _evaluated(field, grid.origin + grid.spacing * index)
+    value = evaluated(field, grid.origin + grid.spacing * index)
     border = np.any((index == 0) | (index == np.array(grid.value.shape) - 1), axis=1)
     value[border] = np.maximum(value[border], grid.spacing / 2)
     grid.value.reshape(-1)[place] = value

@@ -153,7 +153,7 @@ def compile_chunk(
             return value, {"loss": value, **terms}
 
         gradient, terms = jax.grad(loss, has_aux=True)(course.parameters)
-        rate = options.decoder_rate * SCHEDULES["cosine"](part)
+        rate = options.decoder_rate * SCHEDULES["cosine"](part[None])[0]
         return adam(course, moves, gradient, rate, moments), terms | {"learning_rate": rate}
 
     def run(course: Course, data: tuple[Array, Array], numbers: Array, key: Array) -> tuple[Course, dict[str, Array]]:

@@ -13,7 +13,7 @@ class MorphOptions:
     target: str = option(NONE, "Shape of the space to reach, or a mesh file")
     loss: str = option(
         "silhouettes",
-        "Loss on vertices: silhouettes, spots, fuzzy, chamfer, points, normals, volume, or FILE.py:function",
+        "Loss on vertices: silhouettes, spots, fuzzy, chamfer, points, normals, volume or FILE.py:name",
     )
     morph_views: int = option(4, "Number of views of the target, if it is a mesh", at_least=1, at_most=1000)
     morph_steps: int = option(100, "Steps of the morph", at_least=1, at_most=100_000)

@@ -146,7 +146,7 @@ def ray_slopes(
         """Of all components after the same step; a hit depends on its own component alone."""
         steps = jnp.broadcast_to(step, (len(mixture.mean), PARAMETERS))
         start, near, (origins, directions) = nearby(moved(mixture, steps), origin, direction)
-        found = INTERSECTIONS[intersection](passes(near, origins, directions), near.log_weight[:, None])
+        found = INTERSECTIONS[intersection].hits(passes(near, origins, directions), near.log_weight[:, None])
         return found._replace(distance=found.distance + start)
 
     still = jnp.zeros(PARAMETERS, mixture.mean.dtype)

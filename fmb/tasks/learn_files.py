@@ -11,7 +11,7 @@ from fmb import machine
 from fmb.clouds.surface import extract
 from fmb.command.yaml_file import to_yaml
 from fmb.config import Config
-from fmb.fields.field import _evaluated
+from fmb.fields.field import evaluated
 from fmb.fields.latent import Space
 from fmb.files.distances import write_distances
 from fmb.files.mesh_output import write_mesh
@@ -115,7 +115,7 @@ def row(learnt: Learnt, number: int, mesh: trimesh.Trimesh | None) -> dict[str, 
     """How well a shape came back; lengths in its longest sides."""
     part, truth = learnt.samples[number], learnt.meshes[number]
     places = np.concatenate([part.pos, part.neg])
-    value = _evaluated(learnt.space.field(learnt.space.codes[number]), places[:, :3])
+    value = evaluated(learnt.space.field(learnt.space.codes[number]), places[:, :3])
     clamp = learnt.config.space.clamp
     record = {
         "shape": part.name,

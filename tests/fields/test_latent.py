@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fmb.fields.field import _evaluated
+from fmb.fields.field import evaluated
 from fmb.fields.latent import LatentShape, Space, encode, latent_field, layer_sizes, start_latent
 from fmb.files.spaces import SPACE, read_space, write_space
 from fmb.geometry.frames import Frame
@@ -67,7 +67,7 @@ def test_a_space_goes_through_its_file(tmp_path):
         np.testing.assert_array_equal(found.codes, made.codes)
         np.testing.assert_array_equal(found.frames[1].centre, made.frames[1].centre)
         np.testing.assert_array_equal(found.frames[1].scale, 2.5)
-        values = [_evaluated(one.field(one.code_of("bob")), POINTS) for one in (made, found)]
+        values = [evaluated(one.field(one.code_of("bob")), POINTS) for one in (made, found)]
         np.testing.assert_array_equal(*values)
     with pytest.raises(ValueError, match="no shape 'cow' in this space; it has spot, bob"):
         found.code_of("cow")

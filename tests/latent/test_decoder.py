@@ -8,7 +8,7 @@ import trimesh
 
 from fmb.clouds.completion import Placed, fit_completion, misfit
 from fmb.clouds.options import PointsOptions
-from fmb.fields.field import _evaluated
+from fmb.fields.field import evaluated
 from fmb.fields.latent import Space
 from fmb.latent.decoder import CHUNK, Hooks, State, check_names, draw, mixing, shape_of, steps_of, terms_of, train
 from fmb.latent.decoder import start as start_weights
@@ -46,10 +46,10 @@ def test_shapes_come_back_from_their_codes(samples: list[Samples], states: list[
     space, history = states[-1].space, states[-1].history
     assert len(history["loss"]) == states[-1].step == 4 * CHUNK
     assert history["distance_error"][-20:].mean() < 0.005
-    ball = _evaluated(space.field(space.code_of("ball")), 0.3 * np.eye(3))
+    ball = evaluated(space.field(space.code_of("ball")), 0.3 * np.eye(3))
     np.testing.assert_allclose(ball, -0.1, atol=0.03)  # cut off
     axis = np.array([[0.45, 0.0, 0.0], [0.0, 0.3, 0.0], [0.0, 0.0, 0.2]])
-    np.testing.assert_allclose(_evaluated(space.field(space.code_of("egg")), axis), [-0.03, 0.05, -0.05], atol=0.03)
+    np.testing.assert_allclose(evaluated(space.field(space.code_of("egg")), axis), [-0.03, 0.05, -0.05], atol=0.03)
 
 
 def test_a_training_goes_on_bit_for_bit(samples: list[Samples], states: list[State]):
@@ -119,11 +119,11 @@ def test_half_of_an_egg_is_completed(states: list[State]):
     points = np.asarray(trimesh.sample.sample_surface(egg, 4000, seed=0)[0])
     half = points[points[:, 0] > 0.0]
     frame = box_frame(half)
-    options = PointsOptions(points_method="latent", learnt=space)
+    options = PointsOptions(points_method="latent", latent_space=space)
     state = fit_completion(frame.to_canonical(half), None, options, np.random.default_rng(0))
     whole = frame.inner(state.frame)
     assert state.facts["nearest_shape"] == "egg"
-    away = _evaluated(state.field, whole.to_canonical(points)) * float(whole.scale)
+    away = evaluated(state.field, whole.to_canonical(points)) * float(whole.scale)
     assert np.abs(away).mean() < 0.02
     with pytest.raises(ValueError, match="--method latent needs --shapes"):
         fit_completion(half, None, PointsOptions(points_method="latent"), np.random.default_rng(0))
