@@ -3,6 +3,7 @@
     python -m benchmarks.symmetry fits --models ../shared/data/models --views 4 [--results docs/results/symmetry.md]
     python -m benchmarks.symmetry decisions --models ../shared/data/models [--results docs/results/symmetry.md]
     python -m benchmarks.symmetry rays --models ../shared/data/models [--results docs/results/symmetry.md]
+    python -m benchmarks.symmetry picture --models ../shared/data/models --names spot
 
 Fits start from the visual hull of their own views, as captures do, and are measured on 32 views that none has seen.
 """
@@ -12,7 +13,7 @@ import time
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,25 +26,28 @@ from benchmarks.study import Job, Rows, canonical, chosen, find_meshes, flags, k
 from benchmarks.symmetry_shapes import Solid, crooked, other_solids, rabbit, symmetric_solids
 from fm_render import Rays, Settings, render
 from fmb.fields.correlation import Likeness, bodies_of, largest
-from fmb.fields.looks import evaluate
+from fmb.fields.looks import evaluate, look
 from fmb.fields.surface_symmetry import largest_of_surface, skin_of, surface_symmetries
 from fmb.fields.symmetric import SymmetricMixture, fold, render_orbit
 from fmb.geometry.frames import canonical_frame
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.options import RenderingOptions
 from fmb.geometry.symmetry import Symmetry, plane_symmetry
-from fmb.geometry.views import flatten_views, scene_cameras, split_views
+from fmb.geometry.views import Views, flatten_views, scene_cameras, select_views, split_views
 from fmb.hull.frame import hull_points
 from fmb.hull.votes import cast_votes, hull, hull_box
-from fmb.machine import choose_device
+from fmb.machine import choose_device, prepare_output_dir
+from fmb.pictures.draw import draw_sheet
+from fmb.pictures.sheets import overlay_sheet
 from fmb.shape.options import ModelOptions, OptimizationOptions
-from fmb.shape.recipe import compile_shape_fit
+from fmb.shape.recipe import ShapeFit, compile_shape_fit
 from fmb.shape.start import start_mixture
-from fmb.shape.symmetry_fit import PARAMETERS, Aim, fit_with_symmetry
+from fmb.shape.symmetry_fit import PARAMETERS, Aim, SymmetryFound, fit_with_symmetry
 
 NAMED = {"spot": np.array([1.0, 0.0, 0.0]), "plane": np.array([1.0, 0.0, 0.0])}  # meshes, normals of their planes
 OWN = {"rabbit": rabbit, "crooked": crooked}
 UNSEEN, SIDE, GRID, POINTS = 32, 64, 64, 15_000
+SHOWN = 6  # unseen views in the picture
 EPOCHS = {4: 150, 32: 40}  # so that all fits take some hundred steps
 MODELS = {  # name: kind and components in all
     "free 40": ("none", 40),
@@ -75,8 +79,18 @@ def middle_of_box(mesh: trimesh.Trimesh) -> np.ndarray:
     return mesh.bounds.mean(axis=0)
 
 
-def fitted(name: str, folder: Path, count: int, model: str, seed: int) -> dict[str, Any]:
-    """One row: errors on unseen views, how far the plane is off, how many numbers were fitted, processor seconds."""
+class Fitted(NamedTuple):
+    """A fit, what was said of its symmetry, the views, the shape, and processor seconds."""
+
+    fit: ShapeFit
+    found: SymmetryFound | None
+    parts: dict[str, Views]
+    solid: Solid
+    seconds: float
+
+
+def fit_model(name: str, folder: Path, count: int, model: str, seed: int) -> Fitted:
+    """A model fitted to views of a shape, from their visual hull."""
     solid, (kind, components) = body(name, folder), MODELS[model]
     generator = np.random.default_rng([seed, count])
     cameras = scene_cameras(generator, count + UNSEEN, RenderingOptions())
@@ -88,12 +102,15 @@ def fitted(name: str, folder: Path, count: int, model: str, seed: int) -> dict[s
     options = OptimizationOptions(num_epochs=EPOCHS[count])
     program = compile_shape_fit(start, parts["train"].silhouette.shape, options)
     begun = time.process_time()
-    aim = Aim(parts["train"], options, np.random.default_rng(seed))
-    fit, found = fit_with_symmetry(kind, program, start, aim)
-    seconds = time.process_time() - begun
-    errors = evaluate(fit.mixture, parts, 1.0)[1]
-    row = {"shape": name, "views": count, "model": model, "seed": seed, "seconds": seconds, **errors}
-    row |= {"parameters": PARAMETERS * components}
+    fit, found = fit_with_symmetry(kind, program, start, Aim(parts["train"], options, np.random.default_rng(seed)))
+    return Fitted(fit, found, parts, solid, time.process_time() - begun)
+
+
+def fitted(name: str, folder: Path, count: int, model: str, seed: int) -> dict[str, Any]:
+    """One row: errors on unseen views, how far the plane is off, how many numbers were fitted, processor seconds."""
+    fit, found, parts, solid, seconds = fit_model(name, folder, count, model, seed)
+    row = {"shape": name, "views": count, "model": model, "seed": seed, "seconds": seconds}
+    row |= {**evaluate(fit.mixture, parts, 1.0)[1], "parameters": PARAMETERS * MODELS[model][1]}
     if fit.symmetric is not None:
         row["parameters"] = PARAMETERS * len(fit.symmetric.fundamental.mean) + 3
         row |= {"score": found.best.score, **plane_error(fit.symmetric.symmetry, solid.symmetry)}
@@ -258,7 +275,25 @@ def timed(options: Any, argv: list[str]) -> str:
     return f"## Mirrored rays or all copies\n\n{provenance('symmetry', argv)}\n\n{rays_table(options.models)}"
 
 
-PARTS: Mapping[str, Any] = {"fits": fits, "decisions": decisions, "rays": timed}
+def picture(options: Any, argv: list[str]) -> str:
+    """Unseen views of the first shape, without and with its plane, side by side."""
+    name = (options.names or ["spot"])[0]
+    pair = [
+        fit_model(name, options.models, options.views, model, options.seeds[0]) for model in ("free 40", "plane 40")
+    ]
+    few = select_views(pair[0].parts["novel"], np.arange(SHOWN))
+    size = few.silhouette.shape[1:]
+    drawn = [overlay_sheet(few.silhouette, look(one.fit.mixture, few.cameras, size).alpha) for one in pair]
+    tiles = np.concatenate([sheet.tiles for sheet in drawn], axis=2)
+    labels = [f"{a.split()[1]}, {b.split()[1]}" for a, b in zip(*(sheet.labels for sheet in drawn), strict=True)]
+    title = f"{name} from {options.views} silhouettes: unseen views"
+    note = "40 components; left, each fitted by itself; right, 20 and their mirror images; numbers: IoU of both"
+    sheet = drawn[0]._replace(title=title, note=note, tiles=tiles, labels=labels, panels=("", ""))
+    path = draw_sheet(prepare_output_dir(options.output) / "symmetry.png", sheet)
+    return f"{path}"
+
+
+PARTS: Mapping[str, Any] = {"fits": fits, "decisions": decisions, "rays": timed, "picture": picture}
 
 
 def main(argv: list[str]) -> int:

@@ -119,7 +119,8 @@ def symmetric_solids(seed: int = 0) -> Iterator[Solid]:
         radius = np.tile([1.0, 0.45], count)
         yield Solid(f"star {count}", *moved(star_prism(radius, 0.5), Symmetry(f"cyclic_{count}", own), generator))
     arrow = star_prism(np.array([1.0, 0.4, 0.7, 0.3, 0.2, 0.3, 0.7, 0.4]), 0.4)
-    yield Solid("arrow", *moved(arrow, Symmetry("two_planes", own), generator))
+    along = own._replace(rotation=np.roll(np.eye(3), -1, axis=1))  # its mirrors are y = 0 and z = 0
+    yield Solid("arrow", *moved(arrow, Symmetry("two_planes", along), generator))
     for name, mesh in (
         ("cylinder", trimesh.creation.cylinder(0.4, 1.5, sections=64)),
         ("cone", trimesh.creation.cone(0.6, 1.4, sections=64)),

@@ -13,6 +13,7 @@ from fmb.latent.options import SpaceOptions
 from fmb.options import NONE, Option, option, switch
 from fmb.pose.options import PoseTaskOptions
 from fmb.shape.options import ModelOptions, OptimizationOptions
+from fmb.shape.template_options import TemplateOptions
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 INSTALLED = Path(__file__).resolve().with_name("defaults")  # where a wheel keeps config.yaml and data/
@@ -67,6 +68,7 @@ class Config:
     morph: MorphOptions = MorphOptions()
     comparison: ComparisonOptions = ComparisonOptions()
     reflection: ReflectionOptions = ReflectionOptions()
+    template: TemplateOptions = TemplateOptions()
     export: ExportOptions = ExportOptions()
     io: IoOptions = IoOptions()
     random_seed: int = option(42, "Seed of every random choice", at_least=0, at_most=2**32 - 1)

@@ -29,7 +29,7 @@ from fmb.fields.field import Field
 from fmb.fields.metaballs import HALF_DENSITY, density_field, log_density, value_slope_curvature
 from fmb.fields.mixtures import fit_gmm, in_single
 from fmb.fields.symmetric import fold
-from fmb.fit.loop import CHUNK, Course, Program, begin, run_fit, steps_of
+from fmb.fit.loop import CHUNK, Course, Fit, Program, begin, run_fit, steps_of
 from fmb.fit.options import FitOptions
 from fmb.fit.schedules import Pace, begin_pace, stall_window
 from fmb.geometry.interior import sample_surface
@@ -87,17 +87,15 @@ def fit_blobs(
     hooks: Hooks = Hooks(),
     evidence: Evidence | None = None,
 ) -> State:
-    """The mixture of options.components components whose surface lies on normalised points.
+    """The mixture of options.components components whose surface lies on normalised points; `evidence` is theirs.
 
-    `evidence` is that of the points, where it is known. It takes seconds, so a run that is resumed starts it anew,
-    with the same result.
+    It takes seconds, so a run that is resumed starts it anew, with the same result.
     Raises FloatingPointError, with the step, where the loss is not finite or the surface vanishes.
     """
     evidence = evidence or examine(points)
     kept = points[evidence.kept]
     enclosure = enclose(kept, evidence, generator)
-    mixture = start_blobs(kept, enclosure, options.components, generator)
-    facts = _facts(evidence, enclosure)
+    mixture, facts = start_blobs(kept, enclosure, options.components, generator), _facts(evidence, enclosure)
     if evidence.noise < STRONG:
         points, evidence = _calmed(points, evidence, generator)
     hooks.save(_state(0, mixture, {}, facts))
@@ -116,14 +114,18 @@ def fit_blobs(
         hooks.save(_state(step, mixture_of(course.average), {"loss": np.array(steps)}, facts))
         return course, refresh(course.parameters, step)
 
-    program = blob_program(evidence)
-    fit = run_fit(program, begin(edges), refresh(edges, 0), _batches(generator), ROWS // BATCH, on_chunk)
-    history = {"loss": fit.loss, "learning_rate": fit.learning_rate}
-    if isinstance(fit.parameters, SymmetricEdges):
-        facts["symmetry"] |= place_record(symmetry_of(fit.parameters))
-    state = _state(len(fit.loss), whole_of(fit.parameters), history, facts)
+    start, batches = (begin(edges), refresh(edges, 0)), _batches(generator)
+    state = _ended(run_fit(blob_program(evidence), *start, batches, ROWS // BATCH, on_chunk), facts)
     hooks.save(state)
     return state
+
+
+def _ended(fit: Fit, facts: dict[str, Any]) -> State:
+    """The state at the end of the fit; of a symmetric one all copies, and where its mirror or axis is by now."""
+    if isinstance(fit.parameters, SymmetricEdges):
+        facts = facts | {"symmetry": facts["symmetry"] | place_record(symmetry_of(fit.parameters))}
+    history = {"loss": fit.loss, "learning_rate": fit.learning_rate}
+    return _state(len(fit.loss), whole_of(fit.parameters), history, facts)
 
 
 def _calmed(points: np.ndarray, evidence: Evidence, generator: np.random.Generator) -> tuple[np.ndarray, Evidence]:

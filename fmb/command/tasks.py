@@ -191,6 +191,22 @@ TASKS = {
         ("mesh", "mesh_faces", "points", "num_points", "splats", "turntable", "film", "uncertainty"),
         second="reference_file",
     ),
+    "template": Task(
+        "fmb.tasks.template",
+        "template",
+        "Bend a mesh, symmetric or not, to the silhouettes of a mesh or of photographs.",
+        ("rendering", "capture", "template", "export"),
+        ("mesh_file", "data"),
+        (
+            "template their.obj --num-views 32",
+            "template photographs/ --template-mesh other.obj",
+            "template their.obj --template-mirror false",
+        ),
+        (
+            *("fit_color", "refine_cameras", "mesh_field", "mesh_resolution", "mesh_faces", "points", "num_points"),
+            *("splats", "turntable", "film", "uncertainty"),
+        ),
+    ),
 }
 
 

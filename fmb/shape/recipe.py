@@ -143,11 +143,10 @@ def fit_to_views(
     """
     scale, recipe, options = program.shape_scale, program.recipe, program.fit.options
     aims = replace(program.supervision, scale=scale)
-    choose_rays = sample_objects if aims.depth_weight and recipe.attends else recipe.choose_rays
-    sampling = choose_rays(views.silhouette, views.valid, options.batch_size)
+    choose = sample_objects if aims.depth_weight and recipe.attends else recipe.choose_rays
+    sampling = choose(views.silhouette, views.valid, options.batch_size)
     sample = all_pixels(views, point, sampling, aims, generator)
-    start = recipe.encode(resized(mixture, scale))
-    cameras = enlarged(views.cameras, scale)
+    start, cameras = recipe.encode(resized(mixture, scale)), enlarged(views.cameras, scale)
     care, attention = begin_attention(views, sampling, cameras, int(generator.spawn(1)[0].integers(2**31)))
     states = []
 

@@ -105,19 +105,27 @@ def _fit_told(kind: str, program: ShapeProgram, start: Mixture, aim: Aim, on_pro
     places = distinct([*(one.symmetry for one in likely), *seen, *principal_places(bodies, kind)])
     best = max([*likely, *(Likeness(place, score_of(bodies, place)) for place in places)], key=lambda one: one.score)
     starts = [fold(free.mixture, place, count) for place in places]
+    most = max(len(one.fundamental.mean) for one in starts)  # components that lie in one place are merged further
+    starts = [one for one in starts if len(one.fundamental.mean) == most]
     whole = compile_shape_fit(starts[0], aim.views.silhouette.shape, aim.options, program.supervision.settings)
-    tried = [
-        fit_to_views(whole._replace(effort=TRIAL_EFFORT), one, aim.views, aim.generator, point=aim.point)
-        for one in starts
-        if len(one.fundamental.mean) == count
-    ]
+    short = whole._replace(effort=TRIAL_EFFORT)
+    tried = [fit_to_views(short, one, aim.views, aim.generator, point=aim.point) for one in starts]
     chosen = min(tried, key=lambda fit: fit.loss).symmetric
     fit = fit_to_views(whole, chosen, aim.views, aim.generator, on_progress, aim.point)
     words = f"symmetry {kind} as told, the best of {len(tried)} places; "
-    words += f"{told(best)} in a short fit without it" + (
-        "" if best.score >= SYMMETRIC else f", below {SYMMETRIC}: the object may not have it"
-    )
-    return fit, SymmetryFound(kind, best, words)
+    return fit, SymmetryFound(kind, best, words + evidence(best, free, fit))
+
+
+def evidence(best: Likeness, free: ShapeFit, fit: ShapeFit) -> str:
+    """What the score of a short fit without a symmetry, and the silhouettes, say of one that was told."""
+    words = f"{told(best)} in a short fit without it"
+    if best.score >= SYMMETRIC:
+        return words
+    overlap, without = float(np.mean(fit.view_iou)), float(np.mean(free.view_iou))
+    told_of = f"{words}, below {SYMMETRIC}"
+    if overlap < without - WORSE:
+        return f"{told_of}, and the IoU is {overlap:.3f}, without it {without:.3f}: the object does not seem to have it"
+    return f"{told_of}, but the silhouettes allow it: IoU {overlap:.3f}"
 
 
 def convert_with_symmetry(

@@ -31,7 +31,8 @@ class Form(NamedTuple):
     """How a template is joined, and how free numbers move it.
 
     `beside` are the vertices of the half that have a mirror image; none without a plane. `even` and `odd` smooth
-    coordinates along the plane and across it; without a plane they are the same.
+    coordinates along the plane and across it; without a plane they are the same. Silhouettes are those of `parts`,
+    whose corners are the vertices, then the middles of `edges`: of none, or of all, with half as wide Gaussians.
     """
 
     beside: Int[ANY_ARRAY, " mirrored"]
@@ -39,6 +40,8 @@ class Form(NamedTuple):
     even: Float[ANY_ARRAY, "half half"]
     odd: Float[ANY_ARRAY, "half half"]
     laplacian: Float[ANY_ARRAY, "vertex vertex"]
+    edges: Int[ANY_ARRAY, "edge 2"]
+    parts: Int[ANY_ARRAY, "part 3"]
 
 
 class Stand(NamedTuple):
@@ -72,18 +75,34 @@ class Bend(NamedTuple):
     shift: Float[Array, ""]
 
 
-def form_of(mesh: Mirrored, mirror: bool, smoothing: float) -> Form:
-    """The form of a mesh: with its plane, or of all its vertices without one; I + `smoothing` L is what smooths."""
+def form_of(mesh: Mirrored, mirror: bool, smoothing: float, split: bool) -> Form:
+    """The form of a mesh: with its plane, or of all its vertices without one; I + `smoothing` L is what smooths.
+
+    `split`: each triangle is seen as four.
+    """
     opposite, half = mesh.opposite, len(mesh.half)
     laplacian = graph_laplacian(mesh.faces, len(opposite))
     inverse = np.linalg.inv(np.eye(len(opposite)) + smoothing * laplacian)
+    edges, parts = quartered(mesh.faces, len(opposite)) if split else (np.zeros((0, 2), int), mesh.faces)
     if not mirror:
-        return Form(np.zeros(0, int), mesh.faces, inverse, inverse, laplacian)
+        return Form(np.zeros(0, int), mesh.faces, inverse, inverse, laplacian, edges, parts)
     own, image = inverse[:half, :half], inverse[:half, opposite[:half]] * ~mesh.seam
     beside = np.flatnonzero(~mesh.seam)
     # a vertex on the plane stays on it: its coordinate across is 0
     odd = (own - image) * ~mesh.seam[:, None] * ~mesh.seam
-    return Form(beside, mesh.faces, own + image, odd, laplacian)
+    return Form(beside, mesh.faces, own + image, odd, laplacian, edges, parts)
+
+
+def quartered(
+    faces: Int[np.ndarray, "face 3"], count: int
+) -> tuple[Int[np.ndarray, "edge 2"], Int[np.ndarray, "part 3"]]:
+    """The edges of a mesh of `count` vertices, and its triangles in four: corners, then middles of edges."""
+    pairs = np.sort(np.stack([faces, np.roll(faces, -1, axis=1)], axis=2), axis=2).reshape(-1, 2)
+    edges, place = np.unique(pairs, axis=0, return_inverse=True)
+    first, second, third = count + place.reshape(len(faces), 3).T  # of edges 01, 12, 20
+    a, b, c = faces.T
+    four = ((a, first, third), (b, second, first), (c, third, second), (first, second, third))
+    return edges, np.concatenate([np.stack(corners, axis=1) for corners in four])
 
 
 def graph_laplacian(faces: Int[np.ndarray, "face 3"], count: int) -> Float[np.ndarray, "vertex vertex"]:
@@ -152,7 +171,9 @@ def bend_loss(form: Form, stand: Stand, bend: Bend, seen: Seen, weights: Weights
     Not the cross-entropy: a pixel far from all vertices then pulls so hard that thin shapes tangle.
     """
     vertices, _ = bent(form, stand, bend)
-    density = vertex_density(vertices, form.faces, seen.cameras, seen.silhouette.shape[1:], weights.spread)
+    middles = (vertices[form.edges[:, 0]] + vertices[form.edges[:, 1]]) / 2
+    shown = jnp.concatenate([vertices, middles])
+    density = vertex_density(shown, form.parts, seen.cameras, seen.silhouette.shape[1:], weights.spread)
     uneven = (form.laplacian @ vertices) / jnp.diagonal(form.laplacian)[:, None]
     edge = stop_gradient(jnp.mean(jnp.sum((vertices[form.faces[:, 0]] - vertices[form.faces[:, 1]]) ** 2, axis=1)))
     loss = weighted_mean((1.0 - jnp.exp(-density) - seen.silhouette) ** 2, seen.weight)

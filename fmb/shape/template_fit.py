@@ -1,7 +1,6 @@
 """The fit of a template to views: a start that the visual hull tells, coarse to fine, then with more vertices."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,8 +10,7 @@ import trimesh
 from jax import Array
 from jaxtyping import Float
 
-from fmb.fit.loop import Coordinates, Course, adam, begin
-from fmb.fit.options import FitOptions
+from fmb.fit.loop import EPSILON, MEAN_DECAY, Course, begin
 from fmb.fit.schedules import cosine
 from fmb.geometry.alignment import axes_matched, target_of
 from fmb.geometry.cloud import Cloud
@@ -22,29 +20,35 @@ from fmb.geometry.symmetry import Plane, frame_of
 from fmb.geometry.views import Views
 from fmb.hull.frame import framed_hull, hull_points
 from fmb.shape.template import SPREAD, Bend, Form, Seen, Stand, Weights, bend_loss, bent, form_of
+from fmb.shape.template_options import TemplateOptions
 
 HULL_GRID, HULL_POINTS = 48, 20_000  # voxels on an edge of the visual hull; points of it that tell where to begin
-BATCH = 8  # views in a step
+BATCH = 4  # views in a step
 CHUNK = 50  # steps of one compiled call
 STARTS = 3  # ways to lay the template into the hull that are tried
-DETAIL = 3  # subdivisions of an icosahedron that make the sphere: 642 vertices
 LAST = 50  # losses whose mean compares starts
-PLAIN = Coordinates(lambda parameters, gradient: gradient, partial(jax.tree.map, jnp.add))
+SQUARE_DECAY = 0.99
 
 
 class Stage(NamedTuple):
-    """A part of the fit: steps, largest rate, smoothing of a step, width of the Gaussians, weight of the Laplacian."""
+    """A part of the fit: steps, largest rate, smoothing of a step, width of the Gaussians, weight of the Laplacian.
+
+    `split`: silhouettes are those of triangles in four.
+    """
 
     steps: int
     rate: float
     smoothing: float
     spread: float
     stiffness: float
+    split: bool = False
 
 
-FIRST = Stage(150, 0.05, 100.0, 1.4 * SPREAD, 0.4)
-SECOND = Stage(400, 0.05, 8.0, SPREAD, 0.1)
-LAST_STAGE = Stage(300, 0.03, 1.0, SPREAD, 0.03)
+STAGES = {
+    "start": Stage(150, 0.05, 50.0, 1.4 * SPREAD, 0.2),
+    "coarse": Stage(300, 0.05, 10.0, SPREAD, 0.1, True),
+    "fine": Stage(200, 0.03, 3.0, SPREAD, 0.05, True),
+}
 
 
 class Template(NamedTuple):
@@ -85,38 +89,42 @@ def unwatched(name: str, template: Template) -> None:
 def fit_template(
     views: Views,
     generator: np.random.Generator,
+    options: TemplateOptions = TemplateOptions(),
     given: Mirrored | None = None,
-    mirror: bool = True,
-    rule: str = "midpoint",
     on_stage: OnStage = unwatched,
 ) -> Template:
     """A template bent to the silhouettes of views in the canonical frame; a sphere where none is `given`.
 
-    A given one is mirrored at x = 0. The best of several starts goes on. With a `rule` of `fmb.geometry.refinement`
-    ("none": no more) it then takes more vertices: half as many numbers became as many as without a plane.
-    Raises ValueError where the silhouettes have no volume in common.
+    A given one is mirrored at x = 0. The best of several starts goes on. A mirrored one takes twice the vertices at the
+    end, unless the options say "none": as many numbers as it had without a plane.
+    Raises ValueError where the silhouettes have no volume in common, FloatingPointError where the loss breaks.
     """
-    best: Template | None = None
-    for start in starts(views, generator, given, mirror):
-        tried = run_stage(start, views, FIRST, generator)
-        best = tried if best is None or tried.loss < best.loss else best
+
+    def stage(template: Template, name: str) -> Template:
+        part = STAGES[name]._replace(stiffness=options.stiffness * STAGES[name].stiffness)
+        return run_stage(template, views, part, generator)
+
+    tried = [stage(start, "start") for start in starts(views, generator, given, options)]
+    best = min(tried, key=lambda template: template.loss)
     on_stage("start", best)
-    best = run_stage(best, views, SECOND, generator)
-    on_stage("coarse", best)
-    best = run_stage(best, views, LAST_STAGE, generator)
-    on_stage("fine", best)
-    if rule != "none":
-        best = run_stage(with_more(best, rule), views, LAST_STAGE, generator)
+    for name in ("coarse", "fine"):
+        best = stage(best, name)
+        on_stage(name, best)
+    if options.template_mirror and options.template_refinement != "none":
+        best = stage(with_more(best, options.template_refinement), "fine")
         on_stage("refined", best)
     return best
 
 
-def starts(views: Views, generator: np.random.Generator, given: Mirrored | None, mirror: bool) -> Sequence[Template]:
+def starts(
+    views: Views, generator: np.random.Generator, given: Mirrored | None, options: TemplateOptions
+) -> list[Template]:
     """Templates laid into the visual hull: a sphere as the ellipsoid of its moments, another by its principal axes."""
     frame, volume = framed_hull(views, HULL_GRID)
     points = frame.to_world(hull_points(volume, HULL_POINTS, generator))
+    mirror = options.template_mirror
     if given is None:
-        return ellipsoids(points, mirror)
+        return ellipsoids(points, sphere(options.template_detail), mirror)
     own, middle = np.asarray(given.mesh().vertices), points.mean(axis=0)
     scale = np.sqrt(np.mean((points - middle) ** 2) / np.mean((own - own.mean(axis=0)) ** 2))
     target = target_of(Cloud(points), generator)
@@ -125,9 +133,9 @@ def starts(views: Views, generator: np.random.Generator, given: Mirrored | None,
     return [Template(given, mirror, Stand(scale * half, motion.rotation, motion.shift)) for motion in motions]
 
 
-def ellipsoids(points: Float[np.ndarray, "point 3"], mirror: bool) -> list[Template]:
+def ellipsoids(points: Float[np.ndarray, "point 3"], ball: Mirrored, mirror: bool) -> list[Template]:
     """The ellipsoid that has the moments of a solid's points; with a plane, across each of its axes."""
-    ball, middle = sphere(), points.mean(axis=0)
+    middle = points.mean(axis=0)
     variance, axes = np.linalg.eigh(np.cov((points - middle).T))
     half, made = ball.half if mirror else np.asarray(ball.mesh().vertices), []
     for first in range(3 if mirror else 1):
@@ -138,7 +146,7 @@ def ellipsoids(points: Float[np.ndarray, "point 3"], mirror: bool) -> list[Templ
     return made
 
 
-def sphere(detail: int = DETAIL) -> Mirrored:
+def sphere(detail: int) -> Mirrored:
     """The unit sphere of an icosahedron that is divided so often, mirrored at x = 0."""
     return mirrored_mesh(trimesh.creation.icosphere(detail), Plane(np.eye(3)[0], np.zeros(())), right=True)
 
@@ -151,18 +159,16 @@ def in_own_frame(mesh: trimesh.Trimesh, plane: Plane) -> Mirrored:
 
 
 def with_more(template: Template, rule: str) -> Template:
-    """The template with more vertices; without a plane both halves take the same."""
+    """The mirrored template with twice the vertices, by one of `fmb.geometry.refinement.RULES`."""
     half, axes, origin = (np.asarray(part, float) for part in template.stand)
-    if template.mirror:
-        finer = refined(template.mesh._replace(half=half), rule)
-        return Template(finer, True, Stand(finer.half, axes, origin))
-    raise ValueError("a template without a plane has no half to refine")
+    finer = refined(template.mesh._replace(half=half), rule)
+    return Template(finer, True, Stand(finer.half, axes, origin))
 
 
 def run_stage(template: Template, views: Views, stage: Stage, generator: np.random.Generator) -> Template:
     """The template after a stage. Raises FloatingPointError where the loss is no longer finite."""
     dtype, count = jnp.result_type(float), len(views.silhouette)
-    form = form_of(template.mesh, template.mirror, stage.smoothing)
+    form = form_of(template.mesh, template.mirror, stage.smoothing, stage.split)
     form = Form(*(jnp.asarray(part, jnp.int32 if part.dtype.kind == "i" else dtype) for part in form))
     stand = Stand(*(jnp.asarray(part, dtype) for part in template.stand))
     valid = np.ones(views.silhouette.shape) if views.valid is None else views.valid
@@ -184,12 +190,30 @@ def run_stage(template: Template, views: Views, stage: Stage, generator: np.rand
 def run_steps(
     still: tuple[Form, Stand, Weights], seen: Seen, course: Course, index: Array, rates: Array
 ) -> tuple[Course, Array]:
-    """A step of Adam with each row of views, compiled once for all templates of one size; the losses before each."""
+    """A step with each row of views, compiled once for all templates of one size; the losses before each."""
     form, stand, weights = still
 
     def step(course: Course, now: tuple[Array, Array]) -> tuple[Course, Array]:
         rows = jax.tree.map(lambda x: x[now[0]], seen)
         value, gradient = jax.value_and_grad(bend_loss, 2)(form, stand, course.parameters, rows, weights)
-        return adam(course, PLAIN, gradient, now[1], FitOptions()), value
+        return uniform_adam(course, gradient, now[1]), value
 
     return jax.lax.scan(step, course, (index, rates))
+
+
+def uniform_adam(course: Course, gradient: Bend, rate: Array) -> Course:
+    """A step of Adam in which the largest mean square of a part is that of all its numbers (Nicolet et al. 2021).
+
+    Vertices that no silhouette tells of then stay, where Adam would move them as far as any, by noise.
+    """
+    step = course.step + 1
+    mean = jax.tree.map(lambda m, g: MEAN_DECAY * m + (1 - MEAN_DECAY) * g, course.mean, gradient)
+    square = jax.tree.map(lambda v, g: SQUARE_DECAY * v + (1 - SQUARE_DECAY) * g * g, course.square, gradient)
+    count = step.astype(rate.dtype)
+    mean_weight, square_weight = 1 - MEAN_DECAY**count, 1 - SQUARE_DECAY**count
+
+    def moved(x: Array, mean: Array, square: Array) -> Array:
+        return x - rate * (mean / mean_weight) / (jnp.sqrt(jnp.max(square) / square_weight) + EPSILON)
+
+    parameters = jax.tree.map(moved, course.parameters, mean, square)
+    return Course(parameters, mean, square, parameters, step)

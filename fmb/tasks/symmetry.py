@@ -9,7 +9,17 @@ import trimesh
 from fmb import machine
 from fmb.command.yaml_file import to_yaml
 from fmb.config import PROGRAM, Config
-from fmb.fields.correlation import SYMMETRIC, Bodies, Likeness, bodies_of, climb, correlation, largest, tried_places
+from fmb.fields.correlation import (
+    SYMMETRIC,
+    Bodies,
+    Likeness,
+    bodies_of,
+    climb,
+    correlation,
+    differ,
+    largest,
+    tried_places,
+)
 from fmb.fields.metaballs import mesh_mixture
 from fmb.fields.surface_symmetry import Skin, SurfaceLikeness, largest_of_surface, refine, skin_of, surface_symmetries
 from fmb.files.media import write_gif
@@ -30,6 +40,7 @@ from fmb.shape.options import AUTO
 from fmb.shape.start import start_mixture
 from fmb.shape.symmetry_fit import SURFACE_KINDS, in_world, nearest_place, surface_told
 from fmb.tasks.shell import check_before, task_folder
+from fmb.tasks.symmetrise import plane_of, symmetrise
 from fmb.whole import METRICS, whole_folder
 
 FRAME_SECONDS = 0.35
@@ -68,7 +79,8 @@ def symmetry(config: Config, clock: Clock) -> None:
             answer = answered(subject, skin, config.model.symmetry)
         with clock("figures"):
             draw(subject, skin, answer, folder)
-        metrics = {**facts_of(subject, answer, config), "seconds": clock.seconds()}
+            made = made_symmetric(subject, answer, config, folder)
+        metrics = {**facts_of(subject, answer, config), **made, "seconds": clock.seconds()}
         machine.write_metrics(folder / METRICS, metrics)
         machine.write_text(folder / "config.yaml", to_yaml(config))
         if config.export.report:
@@ -104,6 +116,17 @@ def answered(subject: Subject, skin: Skin, kind: str) -> Answer:
     best = largest([Likeness(one.symmetry, one.score) for one in found])
     chosen = None if best is None else next(one for one in found if one.symmetry is best.symmetry)
     return Answer(found, chosen, chosen or max(found, key=lambda one: one.score))
+
+
+def made_symmetric(subject: Subject, answer: Answer, config: Config, folder: Path) -> dict[str, Any]:
+    """Writes the mesh made symmetric, where that is asked for; by the first plane that holds, unless one is given."""
+    if config.reflection.symmetrise == NONE:
+        return {}
+    holding = [one.symmetry for one in (answer.chosen, *answer.found) if one and (one is answer.chosen or one.holds)]
+    planes = [plane for symmetry in holding for plane in in_world(symmetry, subject.frame).planes]
+    nearest = f"nearest: {surface_told(answer.nearest)}"
+    plane = plane_of(config.reflection, planes[0] if planes else None, subject.name, nearest)
+    return symmetrise(config.reflection, subject.frame.mesh_to_world(subject.mesh), plane, folder)
 
 
 def verdict(answer: Answer, subject: Subject) -> str:
@@ -143,7 +166,7 @@ def draw(subject: Subject, skin: Skin, answer: Answer, folder: Path) -> None:
 
 
 def search_steps(subject: Subject, skin: Skin, end: Symmetry) -> list[tuple[Symmetry, str]]:
-    """How the place was found: some of those tried, worst first, the way uphill, and the surface's own."""
+    """How the place is found: some of those tried, worst first, the way uphill from afar, and the surface's own."""
     bodies = subject.bodies
     tried = tried_places(bodies, end.kind)
     score = np.array([correlation(bodies, place.orbit)[1:].mean() for place in tried])
@@ -153,7 +176,8 @@ def search_steps(subject: Subject, skin: Skin, end: Symmetry) -> list[tuple[Symm
     def follow(now: Symmetry) -> None:
         steps.append((now, f"uphill: correlation {correlation(bodies, now.orbit)[1:].mean():.4f}"))
 
-    climbed = climb(bodies, tried[int(np.argmax(score))], follow).symmetry
+    away = [number for number in np.argsort(score) if differ(tried[number], end)] or [int(np.argmax(score))]
+    climbed = climb(bodies, tried[away[-1]], follow).symmetry
     if subject.measured:
         steps.append((refine(skin, climbed), "moved onto the surface's points"))
     return [*steps, (end, f"{end.kind}: found")]

@@ -6,8 +6,10 @@ import pytest
 from jax.tree_util import Partial
 from scipy.ndimage import gaussian_filter
 
-from fmb.clouds.surface import certain_surface, extract
+from fmb.clouds.evidence import examine
+from fmb.clouds.surface import certain_surface, extract, uncertainty
 from fmb.fields.contour import Grid, contour
+from fmb.fields.field import first_order_distance
 from fmb.fields.topology import groups, hang_together, without_thin_handles
 from fmb.geometry.distances import distance_to
 
@@ -92,3 +94,24 @@ def test_neighbours_hang_together_as_in_a_slow_twin():
     counts = np.array([len(groups(row)) for row in there])
     assert set(counts) >= {1, 2, 3}
     np.testing.assert_array_equal(hang_together(there), counts == 1)
+
+
+def test_distances_from_the_zero_of_a_field_in_any_unit():
+    def steep(x):
+        """Zero on a ball, no distance: 50 times the square."""
+        return 50.0 * (jnp.sum(x**2, axis=1) - 0.16)
+
+    generator = np.random.default_rng(0)
+    points = generator.normal(size=(1_500, 3))
+    points *= 0.4 / np.linalg.norm(points, axis=1, keepdims=True)
+    places = points * np.array([0.98, 1.02, 1.5])[np.arange(1_500) % 3, None]
+    radius = np.linalg.norm(places, axis=1)
+    steepness = np.maximum(radius, 0.4)
+    np.testing.assert_allclose(
+        first_order_distance(steep, places, points), (radius**2 - 0.16) / (2 * steepness), rtol=1e-6, atol=1e-9
+    )
+    assert np.isfinite(first_order_distance(steep, np.zeros((1, 3)), points)).all()
+    noisy = points + 0.02 * generator.normal(size=points.shape)
+    assert uncertainty(steep, noisy, examine(noisy)) == pytest.approx(0.02, rel=0.2)
+    # the surface lies 0.1 beside clean points
+    assert uncertainty(lambda x: steep(0.8 * x), points, examine(points)) == pytest.approx(0.1, rel=0.15)

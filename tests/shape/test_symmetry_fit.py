@@ -105,7 +105,7 @@ def test_told_kinds_found_kinds_and_none():
     assert found.words.startswith("no symmetry: ")
     assert fit.symmetric is None
     fit, found = fit_with_symmetry("two_planes", quick, crooked, Aim(views, few, np.random.default_rng(0)))
-    assert "the object may not have it" in found.words
+    assert "the object does not seem to have it" in found.words
     record = symmetry_record(found, fit, Frame(np.ones(3), np.asarray(2.0)))
     assert record["components_fitted"] == fundamental_count("two_planes", 8) == 2
     assert record["parameters"] == 2 * 10 + 5
