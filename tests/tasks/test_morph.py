@@ -44,7 +44,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Layer(jnp.full((3, 1), 0.25), jnp.full(1, -(3 * 3.0) / 4.0 - 0.1)),
     )
     frame = Frame(MIDDLE, np.asarray(SIZE))
-    codes = np.array([[-0.027, 0.0], [0.111, 0.1]])  # radii of about 0.25 and 0.45
+    codes = np.array([[-0.027, 0.0], [0.111, 0.0]])  # radii of about 0.25 and 0.45
     value = latent_field(layers, jnp.asarray(codes[1]), SHAPE)(jnp.asarray([[0.2, 0.0, -0.3]]))
     expected = (3 - np.cos(0.2 * np.pi) - 1 - np.cos(0.3 * np.pi)) / 4 - 0.111 - 0.1
     np.testing.assert_allclose(value, expected)
