@@ -251,7 +251,8 @@ def _needed(task: Task, seen: Outlines, shared: tuple) -> Bool[Array, "group mix
         )
         low = jnp.minimum(steep * low, flat * low) - near * (last / least + task.margin) / (least * scale)
         room = steep * (bulge + beside) + near * task.margin / (least * scale) + 1
-        keep = keep | _rivals(high, low, upper, lower, room, 0.0)
+        rising = jnp.minimum(jnp.minimum(steep, flat), near) < 0  # the bounds above do not hold
+        keep = keep | _rivals(high, low, upper, lower, room, 0.0) | rising
     return keep & (last > -task.margin * most)  # the cubic rule also hits behind the densest point
 
 

@@ -14,6 +14,7 @@ import fm_tiles
 from fm_render import (
     INTERSECTIONS,
     Cameras,
+    FiveBetas,
     Mixture,
     Rendering,
     Settings,
@@ -298,6 +299,36 @@ def test_what_stands_before_an_opaque_body_is_seen():
     tiled, rays = both(mixture)
     assert rays.weight[..., 0].min() > 5e-4
     assert_allclose(tiled.weight, rays.weight, atol=1e-9)
+
+
+@partial(jax.jit, compiler_options=FAST)
+def both_depths(mixture: Mixture, cameras: Cameras, betas: FiveBetas) -> tuple[jax.Array, jax.Array]:
+    """Depth in tiles and along rays, by the blend with five betas."""
+    rest = (1.0, ("depth",), Settings(blending="five_parameter", betas=betas))
+    return render_views(mixture, cameras, SIZE, *rest).depth, along_rays(mixture, cameras, SIZE, *rest).depth
+
+
+@pytest.mark.parametrize("name", ["fit", "near", "front"])
+def test_betas_below_zero(name):
+    betas = FiveBetas()._replace(**{name: -2.0})
+    tiled, rays = both_depths(some_mixture(), cameras_of(*some_views()), jax.tree.map(jnp.asarray, betas))
+    assert_allclose(tiled, rays, rtol=1e-6)
+
+
+def test_what_is_kept_is_bounded_by_pairs(monkeypatch):
+    """Neither the tests of tiles nor the blocks keep anything of the size component x tile but one byte."""
+    pairs, components, side = 2**13, 400, 256
+    monkeypatch.setattr(fm_tiles, "PAIRS_PER_TEST", pairs)
+    monkeypatch.setattr(fm_tiles, "PAIRS_PER_BLOCK", {})
+    monkeypatch.setattr(fm_tiles, "MANY", pairs)
+    monkeypatch.setattr(fm_tiles, "CLASSES", ())
+    inputs = some_mixture(0, components), cameras_of(*some_views()), np.zeros((2, side, side))
+    inputs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), inputs)
+    kept = silhouette_loss.lower(True, *inputs).compile().memory_analysis().temp_size_in_bytes
+    tiles = 2 * (side // fm_tiles.side_of((side, side))) ** 2
+    images = 4 * 4 * inputs[2].size
+    one_tile = 4 * components * fm_tiles.side_of((side, side)) ** 2  # larger than a block may be, so blocks are of one
+    assert kept < tiles * components + images + 12 * (4 * pairs + one_tile)
 
 
 @partial(jax.jit, compiler_options=FAST, static_argnames="tiled")
