@@ -19,6 +19,7 @@ from fm_render import (
     Rendering,
     Settings,
     Sight,
+    in_tiles,
     render,
     render_views,
     views_loss,
@@ -317,18 +318,29 @@ def test_betas_below_zero(name):
 
 def test_what_is_kept_is_bounded_by_pairs(monkeypatch):
     """Neither the tests of tiles nor the blocks keep anything of the size component x tile but one byte."""
-    pairs, components, side = 2**13, 400, 256
+    pairs, components, size = 2**12, 400, (256, 256)
     monkeypatch.setattr(fm_tiles, "PAIRS_PER_TEST", pairs)
     monkeypatch.setattr(fm_tiles, "PAIRS_PER_BLOCK", {})
     monkeypatch.setattr(fm_tiles, "MANY", pairs)
     monkeypatch.setattr(fm_tiles, "CLASSES", ())
-    inputs = some_mixture(0, components), cameras_of(*some_views()), np.zeros((2, side, side))
-    inputs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), inputs)
-    kept = silhouette_loss.lower(True, *inputs).compile().memory_analysis().temp_size_in_bytes
-    tiles = 2 * (side // fm_tiles.side_of((side, side))) ** 2
-    images = 4 * 4 * inputs[2].size
-    one_tile = 4 * components * fm_tiles.side_of((side, side)) ** 2  # larger than a block may be, so blocks are of one
-    assert kept < tiles * components + images + 12 * (4 * pairs + one_tile)
+    placed = fm_tiles.tiles_of(2, size, 16)
+
+    def needed(mixture, cameras):
+        task, (table, shared), tiles = in_tiles(mixture, cameras, placed, 16, Sight())
+        return fm_tiles.met(task, table, tiles, shared)
+
+    def loss(mixture, cameras):
+        return views_loss(lambda image, _: image.density, mixture, cameras, jnp.zeros((2, *size), jnp.float32))
+
+    def kept(function) -> int:
+        inputs = some_mixture(0, components), cameras_of(*some_views())
+        inputs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), inputs)
+        program = jax.jit(function, compiler_options=FAST).lower(*inputs).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    assert kept(needed) < 40 * 4 * pairs
+    one_tile, images = 4 * components * 16**2, 4 * 2 * 256**2  # a block has one tile at least
+    assert kept(loss) < 40 * 4 * pairs + 2 * 256 * components + 6 * one_tile + 3 * images
 
 
 @partial(jax.jit, compiler_options=FAST, static_argnames="tiled")
