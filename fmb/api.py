@@ -32,8 +32,9 @@ from fmb.geometry.views import Images, Views
 from fmb.pose.estimate import PoseProgram, compile_pose, find_pose
 from fmb.pose.observation import Observation, image_size
 from fmb.pose.options import PoseOptions
-from fmb.shape.recipe import compile_shape_fit, fit_to_views
+from fmb.shape.recipe import compile_shape_fit
 from fmb.shape.start import start_mixture
+from fmb.shape.symmetry_fit import Aim, fit_with_symmetry, symmetry_record
 from fmb.tasks.scenes import open_scene, scene_of_capture, scene_of_mesh
 from fmb.tasks.shape import streams
 
@@ -95,8 +96,14 @@ def fit_shape(source: str | Path | trimesh.Trimesh | Capture, **options: Any) ->
     start = start_mixture(scene.mesh, config.model, config.random_seed, config.optimization.recipe, scene.inside)
     program = compile_shape_fit(start.mixture, scene.shape, config.optimization)
     views = scene.look().views["train"]
-    found = fit_to_views(program, start.mixture, views, fit_generator, point=scene.surface)
-    facts = {"scale": float(scene.frame.scale), "steps": len(found.history.step), **surface_level(found.mixture, views)}
+    aim = Aim(views, config.optimization, fit_generator, scene.surface)
+    found, symmetry = fit_with_symmetry(config.model.symmetry, program, start.mixture, aim)
+    facts = {} if symmetry is None else {"symmetry": symmetry_record(symmetry, found, scene.frame)}
+    facts |= {
+        "scale": float(scene.frame.scale),
+        "steps": len(found.history.step),
+        **surface_level(found.mixture, views),
+    }
     return Model(in_double(found.mixture), scene.frame, None, facts)
 
 

@@ -7,10 +7,13 @@ from pathlib import Path
 from fmb.clouds.options import PointsOptions
 from fmb.fields.options import MeshOptions
 from fmb.files.options import CaptureOptions
-from fmb.geometry.options import RenderingOptions
+from fmb.geometry.options import ComparisonOptions, ReflectionOptions, RenderingOptions
+from fmb.latent.morph_options import MorphOptions
+from fmb.latent.options import SpaceOptions
 from fmb.options import NONE, Option, option, switch
 from fmb.pose.options import PoseTaskOptions
 from fmb.shape.options import ModelOptions, OptimizationOptions
+from fmb.shape.template_options import TemplateOptions
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 INSTALLED = Path(__file__).resolve().with_name("defaults")  # where a wheel keeps config.yaml and data/
@@ -40,14 +43,20 @@ class IoOptions:
     mesh_file: str = option("data/ibex.ply", "Mesh to work on (obj, ply, stl, off, glb or gltf)")
     model_file: str = option(NONE, "Mixture to work on (model.npz, splats as ply or splat, pkl as released)")
     cloud_file: str = option(NONE, "Points to work on (npy, xyz, txt, ply, pts or pcd; a mesh is sampled)")
+    shapes: str = option(NONE, "Folder of a space of shapes that task learn has written")
+    shape_file: str = option(NONE, "Shape to compare: a mesh, model.npz or points, of any format that is read")
+    reference_file: str = option(NONE, "Shape that it is compared with, of any of these kinds")
     output_dir: str = option(
-        "output", "Folder of the results; pose, track, convert and points write to a folder of their own in it"
+        "output", "Folder of the results; all tasks but shape and export write to a folder of their own in it"
     )
 
 
 @dataclass(frozen=True)
 class Config:
-    """All options of a run; `task` and the switches belong to the command line alone."""
+    """All options of a run; `task`, `several` and the switches belong to the command line alone.
+
+    `several` are the files and folders named after a task that works on more than one.
+    """
 
     model: ModelOptions = ModelOptions()
     rendering: RenderingOptions = RenderingOptions()
@@ -55,14 +64,21 @@ class Config:
     capture: CaptureOptions = CaptureOptions()
     pose: PoseTaskOptions = PoseTaskOptions()
     cloud: PointsOptions = PointsOptions()
+    space: SpaceOptions = SpaceOptions()
+    morph: MorphOptions = MorphOptions()
+    comparison: ComparisonOptions = ComparisonOptions()
+    reflection: ReflectionOptions = ReflectionOptions()
+    template: TemplateOptions = TemplateOptions()
     export: ExportOptions = ExportOptions()
     io: IoOptions = IoOptions()
     random_seed: int = option(42, "Seed of every random choice", at_least=0, at_most=2**32 - 1)
     task: str = ""
+    several: tuple[str, ...] = ()
     cpu: bool = switch("Use the CPU even if there is a GPU")
-    resume: bool = switch("Let points go on with the run that was interrupted")
+    resume: bool = switch("Let points or learn go on with the run that was interrupted")
     overwrite: bool = switch("Let export write into a folder that holds other files")
-    view: bool = switch("Show the fit in a browser while it runs (needs the extra `view`)")
+    fast: bool = switch("Let morph evaluate the field only along its last surface, and on a coarse comb")
+    view: bool = switch("Show the fit in a browser while it runs (shape needs the extra `view`)")
     check_cameras: bool = switch("Only check whether the cameras and masks of --data agree")
 
 

@@ -1,6 +1,7 @@
 """Every option once: its name, type, default, text and limits feed config.yaml, the flags and `--help`."""
 
 import difflib
+import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -96,7 +97,13 @@ def expected(declared: Option) -> str:
 def description(declared: Option) -> str:
     """The option's text, after its choices where there are some."""
     choices = declared.limits["choices"]
-    return (f"{' | '.join(choices)}: " if choices else "") + declared.limits["text"]
+    return (f"{' | '.join(shortened(choices))}: " if choices else "") + declared.limits["text"]
+
+
+def shortened(choices: Iterable[str]) -> list[str]:
+    """The choices; of those that differ by a number alone, the first and the last."""
+    groups = [list(group) for _, group in itertools.groupby(choices, lambda choice: choice.rstrip("0123456789"))]
+    return [group[0] if len(group) == 1 else f"{group[0]} ... {group[-1]}" for group in groups]
 
 
 def quote(text: str) -> str:

@@ -23,6 +23,7 @@ from fmb.geometry.cameras import Cameras, look_at, pixel_rays
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.lenses import Lens, distort
 from fmb.geometry.views import Views
+from fmb.machine import write_columns, write_metrics
 
 HEIGHT, WIDTH, COUNT = 18, 24, 5
 BALLS = ((np.array([0.1, 0.0, -0.1]), 0.45), (np.array([-0.3, 0.35, 0.2]), 0.3))  # centre and radius
@@ -379,3 +380,20 @@ MAKERS: dict[str, tuple[str, Callable[[Path, Scene], None]]] = {
     "middlebury": ("projections", write_middlebury),
     "oxford": ("projections", write_oxford),
 }
+
+
+def write_point_runs(folder: Path) -> Path:
+    """Two runs of task `points`, metaballs with a reference and a network without, as far as their tables go."""
+    errors = {"points_to_surface": 0.001, "unit": 2.0}
+    exact = {"chamfer": 0.0025, "hausdorff": 0.03, "normal_degrees": 4.0}
+    kinds = {"blobs/points": ("metaballs", {"exact": exact}), "net": ("diff_cd", {})}
+    for name, (method, found) in kinds.items():
+        (place := folder / name).mkdir(parents=True)
+        facts = {"task": "points", "method": method, "preset": "fast", "points": 20_000, "euler": 2, "components": 1}
+        write_metrics(place / "metrics.json", facts | {"errors": errors | found, "seconds": {"optimize": 5.25}})
+        steps = np.arange(1, 41)
+        write_columns(place / "train_metrics.csv", {"step": steps, "loss": 1.0 / steps, "learning_rate": 0.1 / steps})
+        chamfer = {"chamfer_distance": np.array([np.nan, 0.2, 0.1])} if found else {}
+        write_columns(place / "eval_metrics.csv", {"step": np.array([0, 20, 40]), **chamfer})
+    write_metrics(folder / "metrics.json", {"task": "shape"})
+    return folder

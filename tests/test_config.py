@@ -5,6 +5,7 @@ import dataclasses
 import gc
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,22 +28,9 @@ from fmb.fit.schedules import SCHEDULES
 from fmb.options import ConfigError, Option, description
 from fmb.shape.options import RELEASED
 from fmb.shape.recipe import RECIPES
+from tests.configs import TASKS, load, written
 
 ROOT = Path(__file__).resolve().parents[1]
-TASKS = ("shape", "pose")
-
-
-def load(*argv: str, file: Path | None = None) -> Config:
-    """The options without the shipped config.yaml."""
-    return load_config([*argv, *(["--config", str(file)] if file else [])], TASKS, default_file=None)
-
-
-def message(*argv: str, file: Path | None = None) -> str:
-    """What is said of wrong options."""
-    with pytest.raises(ConfigError) as error:
-        load(*argv, file=file)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def value_of(config: Config, spec: Option) -> object:
@@ -53,12 +41,7 @@ def value_of(config: Config, spec: Option) -> object:
 def write(tmp_path):
     """A function that writes a config file and returns its path."""
 
-    def write_file(content: str | bytes) -> Path:
-        path = tmp_path / "mine.yaml"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write_file
+    return partial(written, tmp_path)
 
 
 def test_defaults_are_those_declared_of_their_type_and_allowed():
@@ -379,143 +362,3 @@ def test_no_option_is_unread():
     assert not unread, "read as config.<section>.<option>, <section>.<option> or options.<option>, or remove"
     read = read_in("print(config.pose.a, pose.b, c, other.d)\npose.e = 3")
     assert read & {("pose", name) for name in "abcde"} == {("pose", "a"), ("pose", "b")}
-
-
-BAD_FLAGS = {
-    "--num-mixture 3": "unknown flag --num-mixture (did you mean --num-mixtures?)",
-    "--num_mixtures 3": "unknown flag --num_mixtures (did you mean --num-mixtures?)",
-    "--num-view=3": "unknown flag --num-view (did you mean --num-views?)",
-    "--gpu": "unknown flag --gpu (did you mean --cpu?)",
-    "-n 3": "unknown flag -n; TASK --help lists the flags of a task",
-    "--quantum": "unknown flag --quantum; TASK --help lists the flags of a task",
-    "--num-views": "--num-views: expected one argument",
-    "--num-views --cpu": "--num-views: expected one argument",
-    "--cpu=3": "--cpu takes no value",
-    "cow": "unknown task 'cow'; must be one of shape, pose",
-    "cow.obj hen.obj": "unexpected 'hen.obj'; options are given as flags such as --mesh-file FILE",
-    "nowhere/model.x": "nowhere/model.x: no such file or folder",
-    "pse": "unknown task 'pse' (did you mean pose?); must be one of shape, pose",
-    "pose cow.obj hen.obj": "unexpected 'hen.obj'; options are given as flags such as --mesh-file FILE",
-    "pose cow.obj --mesh-file hen.obj": "unexpected 'cow.obj': --mesh-file is given, too",
-    "pose --data photographs": "--data: task pose does not work on it, but on mesh_file or model_file",
-    "--recipe predecessor --num-epochs 5": "--num-epochs: recipe predecessor has its own num_epochs, 10",
-    "shape model.pkl": "'model.pkl': task shape does not work on it, but on mesh_file or data",
-    "shape --model-file model.npz": "--model-file: task shape does not work on it, but on mesh_file or data",
-    "--view=true": "--view takes no value",
-    "--num-mixtures 0": "--num-mixtures is 0; must be at least 1",
-    "--num-views -3": "--num-views is -3; must be at least 1",
-    "--num-views 20000": "--num-views is 20000; must be at most 10000",
-    "--num-views 4.0": "--num-views is '4.0'; must be a whole number",
-    "--num-views 1_000": "--num-views is '1_000'; must be a whole number",
-    "--num-views 010": "--num-views is '010'; must be a whole number",
-    "--num-views 00000000000000000000": "--num-views is '00000000000000000000'; must be a whole number",
-    "--num-views 10000000000000000000": "--num-views is '10000000000000000000'; must be a whole number of fewer than "
-    "20 digits",
-    "--num-views true": "--num-views is 'true'; must be a whole number",
-    "--image-width 7": "--image-width is 7; must be at least 8",
-    "--initial-lr -1e-4": "--initial-lr is -0.0001; must be above 0",
-    "--initial-lr 0": "--initial-lr is 0.0; must be above 0",
-    "--initial-lr fast": "--initial-lr is 'fast'; must be a number",
-    "--initial-lr nan": "--initial-lr is 'nan'; must be a finite number",
-    "--initial-lr -inf": "--initial-lr is '-inf'; must be a finite number",
-    "--initial-lr 1e999": "--initial-lr is '1e999'; must be a finite number",
-    "--early-stop 1": "--early-stop is '1'; must be true or false",
-    "--init spher": "--init is 'spher' (did you mean sphere?); must be one of auto, volume_gmm, surface_gmm, sphere",
-    "--mesh-file=": "--mesh-file is ''; must be printable text",
-    "--batch-size 81921": "--batch-size is 81921; must be at most 81920, the rays of 20 views of 64 x 64 pixels",
-    "--num-mixtures 30000": "--num-mixtures is 30000; must be at most gmm_points, 20000",
-    "--config=": "--config is ''; must be the name of a YAML file",
-    "--config nowhere.yaml": "nowhere.yaml: no such file",
-}
-
-
-UNREAD_FLAGS = {
-    "pose --num-epochs 5": "note: --num-epochs changes nothing: task pose does not read it; shape and convert do\n",
-    "pose --film gif": "note: --film changes nothing: task pose does not read it; shape does\n",
-    "pose --view": "note: --view changes nothing: task pose does not read it; shape does\n",
-    "--overwrite": "note: --overwrite changes nothing: task shape does not read it; export does\n",
-    "shape --sensor-noise 1": "note: --sensor-noise changes nothing: task shape does not read it; pose and track do\n",
-    "export model.npz --report false --film none": "note: --report changes nothing: task export does not read it; "
-    "shape and points do\n",
-    "pose --num-epochs 100": "",  # its default
-}
-
-
-@pytest.mark.parametrize("line", UNREAD_FLAGS)
-def test_flags_of_other_tasks_are_told_and_change_nothing(line, capsys):
-    config = load_config(line.split(), tuple(ALL))
-    assert capsys.readouterr().err == UNREAD_FLAGS[line]
-    assert config.task == line.split()[0] or line.startswith("--")
-
-
-@pytest.mark.parametrize("line", BAD_FLAGS)
-def test_bad_flags(line):
-    assert message(*line.split()) == BAD_FLAGS[line]
-
-
-def test_bad_words():
-    for name in ("", " ", "a\nb.yaml"):
-        assert message("--config", name) == f"--config is {name!r}; must be the name of a YAML file"
-    assert len(message("--num-views", "9" * 10_000)) < 140
-    with pytest.raises(ConfigError, match=r"^unexpected 'shape'; options are given as flags such as --mesh-file FILE$"):
-        load_config(["shape"], default_file=None)
-
-
-BAD_FILES = {
-    "model:\n  num_mixture: 3\n": ", line 2: unknown key 'num_mixture' in section model (did you mean num_mixtures?)",
-    "model:\n  xyz: 3\n": ", line 2: unknown key 'xyz' in section model",
-    "modle:\n  num_mixtures: 3\n": ", line 1: unknown key 'modle' (did you mean model?)",
-    "num_view: 3\n": ", line 1: unknown key 'num_view' (did you mean num_views?)",
-    "model:\n  num_views: 3\n": ", line 2: num_views belongs to section rendering, not to section model",
-    "num_views: 3\n": ", line 1: num_views belongs to section rendering, not to the top level",
-    "model:\n  random_seed: 3\n": ", line 2: random_seed belongs to the top level, not to section model",
-    "cpu: true\n": ", line 1: cpu is of the command line alone, not of a file",
-    "io:\n  overwrite: true\n": ", line 2: overwrite is of the command line alone, not of a file",
-    "rendering:\n  num_views: 3\n\n  num_views: 4\n": ", line 4: 'num_views' is given twice, first in line 2",
-    "model: {}\nmodel: {}\n": ", line 2: 'model' is given twice, first in line 1",
-    "model: 3\n": ", line 1: section model must hold `key: value` lines",
-    "[1, 2]\n": ", line 1: the file must hold `key: value` lines",
-    "? [1]\n: 2\n": ", line 1: a key must be a word",
-    "model:\n  num_mixtures: 0\n": ", line 2: num_mixtures is 0; must be at least 1",
-    "model:\n  num_mixtures: 40.0\n": ", line 2: num_mixtures is '40.0'; must be a whole number",
-    "model:\n  num_mixtures: true\n": ", line 2: num_mixtures is 'true'; must be a whole number",
-    "model:\n  num_mixtures: 0x10\n": ", line 2: num_mixtures is '0x10'; must be a whole number",
-    "model:\n  num_mixtures: 1:30\n": ", line 2: num_mixtures is '1:30'; must be a whole number",
-    "model:\n  num_mixtures:\n": ", line 2: num_mixtures is empty; must be a whole number",
-    "model:\n  num_mixtures: '40'\n": ", line 2: num_mixtures is the text '40'; must be a whole number without quotes",
-    "model:\n  num_mixtures: [40]\n": ", line 2: num_mixtures is a sequence; must be a whole number",
-    "model:\n  num_mixtures: {a: 4}\n": ", line 2: num_mixtures is a mapping; must be a whole number",
-    "model:\n  num_mixtures: !!python/object/apply:os.getcwd []\n": ", line 2: num_mixtures is a sequence; must be "
-    "a whole number",
-    "model:\n  num_mixtures: !!python/name:os.sep x\n": ", line 2: num_mixtures has the tag 'python/name:os.sep'; "
-    "must be a whole number without a tag",
-    "model:\n  init: 3\n": ", line 2: init is '3'; must be one of auto, volume_gmm, surface_gmm, sphere",
-    "io:\n  mesh_file: yes\n": ", line 2: mesh_file is yes; must be printable text, with quotes around a word "
-    "like this",
-    'io:\n  mesh_file: "a\\nb"\n': ", line 2: mesh_file is 'a\\nb'; must be printable text",
-    "optimization:\n  initial_lr: .nan\n": ", line 2: initial_lr is '.nan'; must be a finite number",
-    "optimization:\n  early_stop: 1\n": ", line 2: early_stop is '1'; must be true or false",
-    "optimization:\n  batch_size: 99999\n": ", line 2: batch_size is 99999; must be at most 81920, the rays of 20 "
-    "views of 64 x 64 pixels",
-    "a: b: c\n": ", line 1, column 5: not YAML: mapping values are not allowed here",
-    "model:\n\tnum_mixtures: 3\n": ", line 2, column 1: not YAML: found character '\\t' that cannot start any token",
-    "a: 1\n---\nb: 2\n": ", line 2, column 1: not YAML: but found another document",
-    "model: *x\n": ", line 1, column 8: not YAML: found undefined alias 'x'",
-    "a: \x01\n": ': not YAML: unacceptable character #x0001: special characters are not allowed in "<unicode string>", '
-    "position 3",
-    "[" * 1000: ": not YAML of sections and keys: nested too deep",
-}
-
-
-@pytest.mark.parametrize("text", BAD_FILES, ids=lambda text: text[:30])
-def test_bad_files(write, text):
-    file = write(text)
-    assert message(file=file) == f"{file}{BAD_FILES[text]}"
-
-
-def test_files_that_are_no_text_and_aliases_that_would_multiply(write, tmp_path):
-    assert "not a text file in UTF-8" in message(file=write(b"\xff\xfe\x00m"))
-    assert "is a folder, expected a regular file" in message(file=tmp_path)
-    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
-    lines += [f"{n}: &{n} [{', '.join([f'*{p}'] * 9)}]" for p, n in zip("abcdefgh", "bcdefghi", strict=True)]
-    assert "line 1: unknown key 'a'" in message(file=write("\n".join(lines)))

@@ -1,4 +1,4 @@
-"""The three examples and the interface `import fmb`, as a user runs them."""
+"""The examples and the interface `import fmb`, as a user runs them."""
 
 import subprocess
 import sys
@@ -16,7 +16,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize(
-    ("name", "least", "most"), [("own_loss", 0.9, 1.0), ("in_a_network", 0.0, 0.1), ("pose_from_arrays", 0.0, 0.2)]
+    ("name", "least", "most"),
+    [
+        ("own_loss", 0.9, 1.0),
+        ("in_a_network", 0.0, 0.1),
+        ("pose_from_arrays", 0.0, 0.2),
+        ("own_mesh_loss", 0.0, 0.2),  # of a ball: 0.5
+    ],
 )
 def test_examples_do_what_they_say(name, least, most):
     program = f"from examples import {name}; print(repr({name}.main()))"

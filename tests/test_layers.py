@@ -27,6 +27,7 @@ ROOMS = (
     "fmb.shape",
     "fmb.pose",
     "fmb.clouds",
+    "fmb.latent",
     "fmb.joint",
     "fmb.config",
     "fmb.command",

@@ -13,12 +13,15 @@ from fmb.files.captures.co3d import write_co3d
 from fmb.files.captures.read import read_capture
 from fmb.geometry.cameras import orbit_cameras, pinhole_intrinsics
 from fmb.geometry.views import Views
+from tests.datasets import write_point_runs
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 SMALL = {  # what stands in for the cell of parameters
     "shape_from_silhouette": "COMPONENTS, VIEWS, SIDE = 6, 6, 24\nEPOCHS, BATCH = 2, 256",
     "pose_estimation": "COMPONENTS, HEIGHT, WIDTH = 6, 24, 32\nSTARTS = 2",
+    "morph": "WIDTH, LEARN_STEPS, STEPS, CELLS, VIEWS, SIDE = 16, 60, 10, 16, 2, 16",
     "run_co3d": "COMPONENTS, LONGEST_SIDE, EPOCHS, BATCH = 6, 24, 2, 256\nMADE_VIEWS, MADE_SIDE = 10, 24",
+    "points_tables": "RUNS = Path({runs!r})",
 }
 NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 SECONDS = 240  # for one cell, on a busy machine
@@ -59,11 +62,11 @@ def test_what_a_notebook_imports_is_there(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_notebook_runs(name, monkeypatch):
+def test_notebook_runs(name, monkeypatch, tmp_path):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     book = read(name)
     place = next(n for n, cell in enumerate(book.cells) if cell.metadata.get("tags") == ["parameters"])
-    book.cells[place].source += "\n" + SMALL[name]
+    book.cells[place].source += "\n" + SMALL[name].format(runs=str(write_point_runs(tmp_path)))
     NotebookClient(
         book, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
     ).execute()

@@ -2,7 +2,7 @@
 
     python -m benchmarks.clouds --models ../shared/data/models [--names spot ...] [--noises none medium strong]
         [--scans ../shared/data/pointclouds] [--seeds 0 1 2] [--methods "metaballs 40" ...] [--points 20000]
-        [--minutes 60] [--results docs/results/clouds.md] [--output output/clouds]
+        [--minutes 60] [--made] [--results docs/results/clouds.md] [--output output/clouds]
 
 A mesh NAME_hi is taken in place of NAME where there is one. Errors are exact distances between 30,000 samples of each
 surface and the other surface, in % of the longest side of the points' box. Rows go to OUTPUT/results.jsonl one by one:
@@ -23,16 +23,33 @@ import numpy as np
 from benchmarks.clouds.cases import NOISES, Case, given, scans
 from benchmarks.clouds.methods import METHODS
 from benchmarks.markdown import table
-from benchmarks.study import Job, Rows, chosen, find_meshes, key, methods_of, provenance, runnable, study, told
+from benchmarks.study import (
+    Job,
+    Rows,
+    chosen,
+    find_meshes,
+    key,
+    methods_of,
+    provenance,
+    read_rows,
+    runnable,
+    study,
+    told,
+)
 from benchmarks.study import flags as common_flags
 from fmb.geometry.comparison import compare
 
 USUAL = ("spot", "bob", "bunny", "dragon")
 SOURCES = ("fmb/geometry/comparison.py", "benchmarks/clouds/methods.py", "benchmarks/clouds/cases.py")  # of all rows
-BLOBS = tuple(f"fmb/clouds/{name}.py" for name in ("blobs", "enclosure", "evidence"))
+OURS = (
+    *(f"fmb/clouds/{name}.py" for name in ("enclosure", "evidence", "losses", "patches", "smoothing", "surface")),
+    *(f"fmb/fields/{name}.py" for name in ("contour", "topology")),
+)
+BLOBS = (*OURS, "fmb/clouds/blobs.py")
 NETWORKS = (
+    *OURS,
     "fmb/fields/networks.py",
-    *(f"fmb/clouds/{name}.py" for name in ("losses", "methods", "recipe", "sampling")),
+    *(f"fmb/clouds/{name}.py" for name in ("methods", "recipe", "sampling")),
 )
 
 
@@ -100,6 +117,7 @@ def flags() -> argparse.ArgumentParser:
     parser.add_argument("--noises", nargs="*", choices=tuple(NOISES), default=list(NOISES))
     parser.add_argument("--scans", type=Path, help="folder of scans with their true surfaces NAME_gt.ply")
     parser.add_argument("--minutes", type=float, help="begin no further row after so many minutes")
+    parser.add_argument("--made", action="store_true", help="the table of the rows that there are; none is made")
     return parser
 
 
@@ -121,6 +139,11 @@ def main(argv: list[str]) -> int:
         jobs = [
             job(case, method, seed, options.points) for seed in options.seeds for case in found for method in methods
         ]
+        if options.made:
+            known = read_rows(options.output / "results.jsonl")
+            jobs = [job for job in jobs if job.key in known]
+        if not jobs:
+            raise ValueError(f"{options.output}: no row of these methods and cases, as the program is now")
         rows = study(jobs, options.output, "clouds", options.minutes)
         seeds = ", ".join(map(str, options.seeds))
         lines = [f"{provenance('clouds', argv)} Seeds {seeds}; {options.points:,} points of a mesh, 30,000 samples."]

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import trimesh
 
+from fmb.clouds.evidence import examine
 from fmb.clouds.options import PointsOptions
-from fmb.clouds.surface import extract
+from fmb.clouds.surface import certain_surface, supported, uncertainty
 from fmb.clouds.table import METHODS as OURS
 
 CELLS = 192  # along the longest side of our surfaces
@@ -32,8 +33,10 @@ def ours(name: str, components: int = 40, preset: str = "fast") -> Callable:
 
     def make(points: np.ndarray, noise: str, seed: int) -> trimesh.Trimesh:
         options = replace(PointsOptions(), points_method=name, preset=preset, components=components)
-        state = OURS[name].fit(points, None, options, np.random.default_rng(seed))
-        return extract(state.field, CELLS)
+        evidence = examine(points)
+        state = OURS[name].fit(points, None, options, np.random.default_rng(seed), evidence=evidence)
+        mesh, _ = certain_surface(state.field, CELLS, points, uncertainty(state.field, points, evidence))
+        return supported(mesh, points, evidence.spacing)[0]
 
     return make
 

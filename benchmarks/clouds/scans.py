@@ -15,9 +15,9 @@ from jaxtyping import UInt8
 from benchmarks.markdown import number, table
 from benchmarks.study import provenance, told
 from fmb.clouds.blobs import fit_blobs
-from fmb.clouds.evidence import bare_share
+from fmb.clouds.evidence import bare_share, examine
 from fmb.clouds.options import PointsOptions
-from fmb.clouds.surface import extract
+from fmb.clouds.surface import certain_surface, supported, uncertainty
 from fmb.files.clouds import CLOUDS, read_cloud
 from fmb.geometry.distances import distance_to
 from fmb.geometry.frames import box_frame
@@ -42,8 +42,10 @@ def made(path: Path, components: int) -> Made:
     generator = np.random.default_rng(0)
     cloud = read_cloud(path, 20_000, generator)
     points = box_frame(cloud.point).to_canonical(cloud.point)
-    state = fit_blobs(points, None, PointsOptions(components=components), generator)
-    mesh, facts = extract(state.field, CELLS), state.facts
+    evidence = examine(points)
+    state = fit_blobs(points, None, PointsOptions(components=components), generator, evidence=evidence)
+    facts, reach = state.facts, uncertainty(state.field, points, evidence)
+    mesh = supported(certain_surface(state.field, CELLS, points, reach)[0], points, evidence.spacing)[0]
     views = looks(mesh, ball_of(mesh), 4, SIDE)[::2]
     shares = facts["flooded"], bare_share(mesh, points, facts["spacing"], generator)
     told = [facts["spacing"], facts["noise"], facts["strays"], *shares, distance_to(mesh, points).mean()]

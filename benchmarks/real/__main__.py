@@ -7,7 +7,7 @@ What was measured before with the same settings and sources is read from the out
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
@@ -69,28 +69,30 @@ def measured(folder: Path, components: int, settings: Settings, options: argpars
     return {**result.row, **facts}
 
 
+def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """A row of the table."""
+    return (
+        row["name"],
+        f"{row['components']}",
+        "{}, {}".format(*row["views"]),
+        "{} x {}".format(*row["size"]),
+        f"{row['iou']:.4f}",
+        f"{row['worst']:.3f}",
+        f"{row['off']:.2f}",
+        f"{row['moved_iou']:.4f}",
+        f"{row['train_iou']:.4f}",
+        f"{row['hull_iou']:.4f}",
+        f"{row['agreement']:.2f}",
+        f"{row['steps']:,}",
+        f"{row['seconds']:.0f} ({row['load']:.0f})",
+    )
+
+
 def section(rows: Rows, command: list[str]) -> str:
     """The section of the results."""
     head = ("", "components", "views: fit, left out", "pixels", "IoU left out", "worst view", "outlines off, pixels")
     head += ("IoU if moved", "IoU fitted", "hull's IoU left out", "agreement", "steps", "seconds (load)")
-    lines = [
-        (
-            row["name"],
-            f"{row['components']}",
-            "{}, {}".format(*row["views"]),
-            "{} x {}".format(*row["size"]),
-            f"{row['iou']:.4f}",
-            f"{row['worst']:.3f}",
-            f"{row['off']:.2f}",
-            f"{row['moved_iou']:.4f}",
-            f"{row['train_iou']:.4f}",
-            f"{row['hull_iou']:.4f}",
-            f"{row['agreement']:.2f}",
-            f"{row['steps']:,}",
-            f"{row['seconds']:.0f} ({row['load']:.0f})",
-        )
-        for row in sorted(rows, key=lambda row: (row["name"], row["components"]))
-    ]
+    lines = [cells(row) for row in sorted(rows, key=lambda row: (row["name"], row["components"]))]
     names = sorted({row["name"] for row in rows})
     pictures = [f"![{name}](docs/figures/real_{name}.png)" for name in names]
     return "\n\n".join(

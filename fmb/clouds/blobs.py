@@ -17,21 +17,34 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from fm_render import Mixture
-from fmb.clouds.enclosure import Enclosure, certain_places, enclose, inner_points
+from fmb.clouds.enclosure import Enclosure, certain_places, enclose, inner_points, outward
 from fmb.clouds.evidence import Evidence, estimate_noise, examine
 from fmb.clouds.losses import length, misplaced, moved_along, nearest_distance
-from fmb.clouds.options import PointsOptions
+from fmb.clouds.options import AUTO, PointsOptions
 from fmb.clouds.recipe import Hooks, State
 from fmb.clouds.smoothing import smoothed
 from fmb.clouds.surface import extract
+from fmb.fields.correlation import SYMMETRIC, best_place, bodies_of, detect, largest
 from fmb.fields.field import Field
 from fmb.fields.metaballs import HALF_DENSITY, density_field, log_density, value_slope_curvature
 from fmb.fields.mixtures import fit_gmm, in_single
-from fmb.fit.loop import CHUNK, Course, Program, begin, run_fit, steps_of
+from fmb.fields.symmetric import fold
+from fmb.fit.loop import CHUNK, Course, Fit, Program, begin, run_fit, steps_of
 from fmb.fit.options import FitOptions
 from fmb.fit.schedules import Pace, begin_pace, stall_window
 from fmb.geometry.interior import sample_surface
-from fmb.shape.edges import EDGE_COORDINATES, Edges, edges_from_mixture, mixture_from_edges
+from fmb.geometry.symmetry import GROUPS, NO_SYMMETRY, place_record
+from fmb.shape.edges import Edges, edges_from_mixture
+from fmb.shape.symmetric import (
+    Parameters,
+    SymmetricEdges,
+    coordinates_of,
+    edges_of,
+    edges_of_symmetric,
+    mixture_of,
+    symmetric_from_edges,
+    symmetry_of,
+)
 
 STEPS, ROWS = 500, 8192  # steps of the fit; places of each kind between two extractions of the surface
 BATCH = 2048  # points of a step; half as many places of each other kind
@@ -72,40 +85,47 @@ def fit_blobs(
     options: PointsOptions,
     generator: np.random.Generator,
     hooks: Hooks = Hooks(),
+    evidence: Evidence | None = None,
 ) -> State:
-    """The mixture of options.components components whose surface lies on normalised points.
+    """The mixture of options.components components whose surface lies on normalised points; `evidence` is theirs.
 
     It takes seconds, so a run that is resumed starts it anew, with the same result.
     Raises FloatingPointError, with the step, where the loss is not finite or the surface vanishes.
     """
-    evidence = examine(points, generator)
+    evidence = evidence or examine(points)
     kept = points[evidence.kept]
     enclosure = enclose(kept, evidence, generator)
-    mixture = start_blobs(kept, enclosure, options.components, generator)
-    facts = _facts(evidence, enclosure)
+    mixture, facts = start_blobs(kept, enclosure, options.components, generator), _facts(evidence, enclosure)
     if evidence.noise < STRONG:
         points, evidence = _calmed(points, evidence, generator)
     hooks.save(_state(0, mixture, {}, facts))
-    edges, aim = edges_from_mixture(mixture), _aim(points, normals, mixture, evidence)
+    edges, told = begin_blobs(mixture, options.group)
+    facts, aim = facts | told, _aim(points, normals, enclosure, evidence)
     steps: list[float] = []
 
-    def refresh(edges: Edges, step: int) -> Rows:
-        return draw_rows(aim, enclosure, mixture_from_edges(edges), step, generator)
+    def refresh(edges: Parameters, step: int) -> Rows:
+        return draw_rows(aim, enclosure, mixture_of(edges), step, generator)
 
     def on_chunk(course: Course, rows: Any, step: int, total: int, loss: float) -> tuple[Course, Any]:
         hooks.progress(step, total, loss)
         steps.extend([loss] * (step - len(steps)))
         if step == total:
             return course, rows
-        hooks.save(_state(step, mixture_from_edges(course.average), {"loss": np.array(steps)}, facts))
+        hooks.save(_state(step, mixture_of(course.average), {"loss": np.array(steps)}, facts))
         return course, refresh(course.parameters, step)
 
-    program = blob_program(evidence)
-    fit = run_fit(program, begin(edges), refresh(edges, 0), _batches(generator), ROWS // BATCH, on_chunk)
-    history = {"loss": fit.loss, "learning_rate": fit.learning_rate}
-    state = _state(len(fit.loss), mixture_from_edges(fit.parameters), history, facts)
+    start, batches = (begin(edges), refresh(edges, 0)), _batches(generator)
+    state = _ended(run_fit(blob_program(evidence), *start, batches, ROWS // BATCH, on_chunk), facts)
     hooks.save(state)
     return state
+
+
+def _ended(fit: Fit, facts: dict[str, Any]) -> State:
+    """The state at the end of the fit; of a symmetric one all copies, and where its mirror or axis is by now."""
+    if isinstance(fit.parameters, SymmetricEdges):
+        facts = facts | {"symmetry": facts["symmetry"] | place_record(symmetry_of(fit.parameters))}
+    history = {"loss": fit.loss, "learning_rate": fit.learning_rate}
+    return _state(len(fit.loss), whole_of(fit.parameters), history, facts)
 
 
 def _calmed(points: np.ndarray, evidence: Evidence, generator: np.random.Generator) -> tuple[np.ndarray, Evidence]:
@@ -130,14 +150,38 @@ def start_blobs(
     return mixture._replace(log_weight=mixture.log_weight + jnp.median(value_slope_curvature(mixture, some).value))
 
 
+def begin_blobs(mixture: Mixture, kind: str) -> tuple[Parameters, dict[str, Any]]:
+    """What is fitted, and what there is to say of its symmetry; "auto" takes the largest that the start shows.
+
+    A kind that is named is taken as told, at its best place. Places are in the frame of the mixture.
+    """
+    if kind == NO_SYMMETRY:
+        return edges_from_mixture(mixture), {}
+    bodies = bodies_of(mixture)
+    chosen = largest(detect(bodies)) if kind == AUTO else best_place(bodies, kind)
+    if chosen is None:
+        return edges_from_mixture(mixture), {"symmetry": {"kind": NO_SYMMETRY}}
+    count = -(-len(mixture.mean) // len(GROUPS[chosen.symmetry.kind]().maps))
+    folded = fold(mixture, chosen.symmetry, count)
+    told = {"kind": chosen.symmetry.kind, "score": chosen.score, "holds": chosen.score >= SYMMETRIC}
+    return edges_of_symmetric(folded, 1.0), {"symmetry": told | {"components_fitted": len(folded.fundamental.mean)}}
+
+
+def whole_of(parameters: Parameters) -> Mixture:
+    """All components as they are written: copies that fall together are one."""
+    if isinstance(parameters, Edges):
+        return mixture_of(parameters)
+    return in_single(symmetric_from_edges(parameters).whole())
+
+
 def field_of_blobs(arrays: Mapping[str, np.ndarray], options: PointsOptions) -> Field:
     """The field of a checkpoint's arrays."""
     return density_field(Mixture(*(jnp.asarray(arrays[name]) for name in Mixture._fields)), HALF_DENSITY)
 
 
-def blob_loss(edges: Edges, rows: Rows, lengths: Lengths, strong: bool) -> Float[Array, ""]:
+def blob_loss(edges: Parameters, rows: Rows, lengths: Lengths, strong: bool) -> Float[Array, ""]:
     """How badly points and surface agree; see the terms."""
-    mixture, half = mixture_from_edges(edges), rows.point.shape[0] // 2
+    mixture, half = mixture_of(edges), rows.point.shape[0] // 2
     jet = value_slope_curvature(mixture, jnp.concatenate([rows.point, rows.place[:half]]))
     steep = length(jet.slope.T)
     offset = jet.value / stop_gradient(jnp.maximum(steep, LEAST_SLOPE))
@@ -159,7 +203,7 @@ def blob_loss(edges: Edges, rows: Rows, lengths: Lengths, strong: bool) -> Float
         + CERTAIN_WEIGHT * misplaced(offset[count:], rows.depth[:half])
         + STEEP_WEIGHT * flat
         + NORMAL_WEIGHT * turned
-        + SLENDER_WEIGHT * slender(edges, jnp.maximum(lengths.spacing, 1.5 * lengths.noise))
+        + SLENDER_WEIGHT * slender(edges_of(edges), jnp.maximum(lengths.spacing, 1.5 * lengths.noise))
     )
 
 
@@ -189,10 +233,10 @@ def slender(edges: Edges, least: Float[Array, ""]) -> Float[Array, ""]:
 
 @partial(jax.jit, static_argnums=5)
 def _chunk(course: Course, pace: Pace, rows: Rows, index: Array, lengths: Lengths, strong: bool):
-    def loss(edges: Edges, batch: Rows) -> Array:
+    def loss(edges: Parameters, batch: Rows) -> Array:
         return blob_loss(edges, batch, lengths, strong)
 
-    return steps_of(loss, EDGE_COORDINATES, FIT)(course, pace, rows, index)
+    return steps_of(loss, coordinates_of(course.parameters), FIT)(course, pace, rows, index)
 
 
 def blob_program(evidence: Evidence) -> Program:
@@ -219,15 +263,9 @@ class Aim(NamedTuple):
     tree: cKDTree
 
 
-def _aim(points: np.ndarray, normals: np.ndarray | None, mixture: Mixture, evidence: Evidence) -> Aim:
+def _aim(points: np.ndarray, normals: np.ndarray | None, enclosure: Enclosure, evidence: Evidence) -> Aim:
     kept = points[evidence.kept]
-    normal = np.zeros_like(kept)
-    if normals is not None:
-        normal = normals[evidence.kept]
-        normal = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.finfo(float).tiny)
-        slope = np.asarray(value_slope_curvature(mixture, jnp.asarray(kept, mixture.mean.dtype)).slope).T
-        if np.mean(np.sum(slope * normal, axis=1) < 0.0) > 0.5:  # a file whose normals look inwards
-            normal = -normal
+    normal = np.zeros_like(kept) if normals is None else outward(kept, normals[evidence.kept], enclosure)
     area = evidence.area[evidence.kept]
     return Aim(kept, normal, area / area.sum(), cKDTree(kept))
 

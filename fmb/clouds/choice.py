@@ -2,11 +2,8 @@
 
 from typing import NamedTuple
 
-import numpy as np
-from jaxtyping import Float
-
 from fmb.clouds.blobs import STRONG
-from fmb.clouds.evidence import SPARSE, examine
+from fmb.clouds.evidence import SPARSE, Evidence
 
 
 class Choice(NamedTuple):
@@ -16,9 +13,8 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose_method(points: Float[np.ndarray, "point 3"], generator: np.random.Generator) -> Choice:
+def choose_method(evidence: Evidence) -> Choice:
     """The method for a normalised cloud: metaballs where it is noisy or sparse, else the network that shows details."""
-    evidence = examine(points, generator)
     noise, spacing = 100.0 * evidence.noise, 100.0 * evidence.spacing
     if evidence.noise >= STRONG:
         return Choice(

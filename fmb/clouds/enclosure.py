@@ -73,6 +73,20 @@ def _nodes(places: np.ndarray, origin: float, side: float, nodes: int) -> np.nda
     return np.clip(np.rint((places - origin) / side).astype(int), 0, nodes - 1)
 
 
+def outward(
+    points: Float[np.ndarray, "point 3"], normals: Float[np.ndarray, "point 3"], enclosure: Enclosure
+) -> Float[np.ndarray, "point 3"]:
+    """The normals with length 1, or 0 where they had none; all are turned round where most look into the body."""
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    unit = normals / np.where(length > 0.0, length, 1.0)
+    reach = 1.5 * enclosure.side
+    before, behind = (
+        map_coordinates(enclosure.depth, (points + sign * reach * unit - enclosure.origin).T / enclosure.side, order=1)
+        for sign in (1.0, -1.0)
+    )
+    return -unit if np.sum(np.sign(before - behind)) > 0.0 else unit
+
+
 def inner_points(enclosure: Enclosure, count: int, generator: np.random.Generator) -> Float[np.ndarray, "count 3"]:
     """Places spread over the body; where it is thinner than a cell, over its middle."""
     least = min(0.0, float(enclosure.depth.max()) - enclosure.side / 2)

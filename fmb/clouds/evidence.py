@@ -7,6 +7,7 @@ import trimesh
 from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 
+from fmb.clouds.patches import TERMS, fit_quadrics
 from fmb.geometry.interior import sample_surface
 
 NEIGHBOURS = 8  # whose distance tells how dense the cloud is about a point
@@ -32,8 +33,8 @@ class Evidence(NamedTuple):
     area: Float[np.ndarray, " point"]  # that each point stands for, in those of a usual one; strays have none
 
 
-def examine(points: Float[np.ndarray, "point 3"], generator: np.random.Generator) -> Evidence:
-    """The evidence of a normalised cloud."""
+def examine(points: Float[np.ndarray, "point 3"]) -> Evidence:
+    """The evidence of a normalised cloud; always the same of one cloud."""
     kept = np.ones(len(points), bool)
     for _ in range(ROUNDS):
         reach, near = _reach(points[kept])
@@ -44,7 +45,7 @@ def examine(points: Float[np.ndarray, "point 3"], generator: np.random.Generator
     reach, _ = _reach(points[kept])
     usual = float(np.median(reach))
     spacing = usual * float(np.sqrt(np.pi / NEIGHBOURS))
-    noise = estimate_noise(points[kept], spacing, generator)
+    noise = estimate_noise(points[kept], spacing, np.random.default_rng(0))
     area = kept.astype(float)
     if noise < spacing:  # in a thick layer the outermost points would count most
         area[kept] = np.clip(reach / usual, 0.25, 4.0) ** 2
@@ -78,16 +79,10 @@ def estimate_noise(points: Float[np.ndarray, "point 3"], spacing: float, generat
 
 def _misfit(patch: Float[np.ndarray, "patch near 3"]) -> Float[np.ndarray, " patch"]:
     """Standard deviation of each patch of points from the quadric fitted to it."""
-    count, patch = patch.shape[1], patch - patch.mean(axis=1, keepdims=True)
-    variance, axes = np.linalg.eigh(np.einsum("nki,nkj->nij", patch, patch) / count)
-    height, *plane = np.moveaxis(np.einsum("nki,nij->nkj", patch, axes), 2, 0)
-    width = np.sqrt(np.maximum(variance[:, 2, None], np.finfo(float).tiny))
-    u, v = (x / width for x in plane)
-    terms = np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=2)
-    square = np.einsum("nka,nkb->nab", terms, terms) + 1e-9 * count * np.eye(6)
-    factor = np.linalg.solve(square, np.einsum("nka,nk->na", terms, height)[..., None])
-    rest = height - (terms @ factor)[..., 0]
-    return np.sqrt(np.sum(rest**2, axis=1) / (count - 6))
+    quadrics = fit_quadrics(patch)
+    place = quadrics.local(patch)
+    rest = place[..., 0] - quadrics.height(place)
+    return np.sqrt(np.sum(rest**2, axis=1) / (patch.shape[1] - TERMS))
 
 
 def bare_share(

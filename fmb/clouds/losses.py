@@ -146,6 +146,12 @@ def eikonal(slope: Float[Array, "point 3"]) -> Float[Array, ""]:
     return jnp.mean((1.0 - length(slope)) ** 2)
 
 
+def normal_distance(slope: Float[Array, "point 3"], normal: Float[Array, "point 3"]) -> Float[Array, ""]:
+    """Mean |grad f - n| at points with outward unit normals (IGR); points whose normal is 0 do not count."""
+    known = jnp.sum(normal * normal, axis=1)
+    return jnp.sum(known * length(slope - normal)) / jnp.maximum(jnp.sum(known), 1.0)
+
+
 def surface_area(value: Float[Array, " point"]) -> Float[Array, ""]:
     """Mean exp(-alpha |f|): alpha V / 2 times it, for points that fill a volume V evenly, is the surface's area."""
     return jnp.mean(jnp.exp(-AREA_SHARPNESS * jnp.abs(value)))

@@ -12,6 +12,7 @@ from fmb.clouds.losses import (
     eikonal,
     implicit_distance,
     misplaced,
+    normal_distance,
     pull_distance,
     surface_area,
     surface_distance,
@@ -30,6 +31,7 @@ class Batch(NamedTuple):
     neighbours: Float[Array, "surface near 3"]  # of the cloud to those
     places: Float[Array, "place 3"]  # that are surely inside or outside
     depth: Float[Array, " place"]  # of each, at least; negative outside
+    normal: Float[Array, "normal 3"]  # of the cloud's points, outward; 0 where unknown
 
 
 class Weights(NamedTuple):
@@ -40,6 +42,7 @@ class Weights(NamedTuple):
     area: float
     body: float = 0.0
     distance: str = "implicit"
+    normal: float = 0.0
 
 
 Terms = dict[str, Array]
@@ -52,10 +55,13 @@ def igr(field: Field, batch: Batch, weights: Weights) -> Terms:
     near = closest_distance(field, batch.points) if weights.distance == "closest" else implicit_distance(value[:count])
     steep = eikonal(slope)
     terms = {"loss": near + weights.eikonal * steep, "points_to_surface": near, "eikonal": steep}
-    if not weights.area:
-        return terms
-    area = surface_area(value[-len(batch.everywhere) :])
-    return terms | {"loss": terms["loss"] + weights.area * area, "surface_area": area}
+    if weights.normal:
+        turned = normal_distance(slope[:count], batch.normal)
+        terms |= {"loss": terms["loss"] + weights.normal * turned, "normals": turned}
+    if weights.area:
+        area = surface_area(value[-len(batch.everywhere) :])
+        terms |= {"loss": terms["loss"] + weights.area * area, "surface_area": area}
+    return terms
 
 
 def diff_cd(field: Field, batch: Batch, weights: Weights) -> Terms:
@@ -82,18 +88,30 @@ def neural_pull(field: Field, batch: Batch, weights: Weights) -> Terms:
 
 
 class Method(NamedTuple):
-    """The terms of a step by name, "loss" their sum; weights that stand for -1; what of a Batch it needs."""
+    """The terms of a step by name, "loss" their sum; weights that stand for -1; what of a Batch it needs.
+
+    `reads` names the options that it has beside those of every network.
+    """
 
     terms: Callable[[Field, Batch, Weights], Terms]
     eikonal: float
     area: float
     body: float
     needs: tuple[str, ...]
+    reads: tuple[str, ...] = ()
 
 
+ALIKE = ("distance", "area_weight", "normal_weight", "use_normals")
 LOSSES: dict[str, Method] = {
-    "diff_cd": Method(diff_cd, 0.1, 0.0, 3.0, ("points", "local", "everywhere", "surface", "places")),
-    "igr": Method(igr, 0.1, 0.0, 0.0, ("points", "local", "everywhere")),
-    "siren": Method(igr, 0.1, 0.33, 0.0, ("points", "local", "everywhere")),
+    "diff_cd": Method(
+        diff_cd,
+        0.1,
+        0.0,
+        3.0,
+        ("points", "local", "everywhere", "surface", "places"),
+        (*ALIKE, "surface_weight", "body_weight"),
+    ),
+    "igr": Method(igr, 0.1, 0.0, 0.0, ("points", "local", "everywhere"), ALIKE),
+    "siren": Method(igr, 0.1, 0.33, 0.0, ("points", "local", "everywhere"), ALIKE),
     "neural_pull": Method(neural_pull, 0.0, 0.0, 0.0, ("local", "nearest")),
 }

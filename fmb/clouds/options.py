@@ -1,11 +1,12 @@
 """Options of surfaces from points."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from fmb.options import NONE, option
 
 AUTO = "auto"
-METHOD_NAMES = ("metaballs", "diff_cd", "igr", "neural_pull", "siren")
+METHOD_NAMES = ("metaballs", "diff_cd", "igr", "neural_pull", "siren", "latent")
 PRESETS = ("fast", "quality", "paper")
 
 
@@ -15,7 +16,7 @@ class PointsOptions:
 
     points_method: str = option(
         "metaballs",
-        "What is fitted to the points",
+        "What is fitted to points",
         choices=(*METHOD_NAMES, AUTO),
     )
     preset: str = option("fast", "Size of the network and number of steps", choices=PRESETS)
@@ -43,9 +44,21 @@ class PointsOptions:
     body_weight: float = option(
         -1.0, "diff_cd: weight of places that are surely inside or outside (-1: 3)", at_least=-1, at_most=1e6
     )
+    normal_weight: float = option(
+        0.1, "Weight of slopes that differ from the points' normals, where these are used", at_least=0, at_most=1e6
+    )
     save_every: int = option(0, "Steps between checkpoints (0: a twentieth of all)", at_least=0, at_most=10**7)
     surface_resolution: int = option(128, "Grid cells along the longest side", at_least=16, at_most=1024)
     sample_points: int = option(20_000, "Points taken where a mesh is given", at_least=100, at_most=10**7)
     smooth: bool = option(True, "Move noisy points to the surface that their neighbours lie about, for a network")
     use_normals: bool = option(False, "Use the points' normals where the file has some")
+    turned: bool = option(False, "latent: the points may be turned in any way against the shapes of the space")
+    thinnest_handle: float = option(
+        -1.0,
+        "Cut handles and fill holes where that moves the surface by less (-1: by the noise; 0: none)",
+        at_least=-1,
+        at_most=1,
+    )
     components: int = 40  # of metaballs; the config names them num_mixtures
+    group: str = "none"  # of metaballs, its symmetry; the config has it in the model's section
+    latent_space: Any = None  # for latent: the fmb.fields.latent.Space that the folder `shapes` holds

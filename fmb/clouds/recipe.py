@@ -11,8 +11,8 @@ from jax import Array
 from jaxtyping import Float
 
 from fm_render import Mixture
-from fmb.clouds.enclosure import enclose
-from fmb.clouds.evidence import examine
+from fmb.clouds.enclosure import enclose, outward
+from fmb.clouds.evidence import Evidence, examine
 from fmb.clouds.methods import LOSSES, Batch, Weights
 from fmb.clouds.options import AUTO, PointsOptions
 from fmb.clouds.sampling import PLACES, Target, draw_batches, make_target
@@ -20,9 +20,11 @@ from fmb.clouds.smoothing import smoothed
 from fmb.clouds.surface import extract
 from fmb.fields.field import Field
 from fmb.fields.networks import INPUTS, Network, Shape, network_field, start_network
+from fmb.fit.checkpoints import Columns, columns_of, filled, to_arrays
 from fmb.fit.loop import Coordinates, Course, adam, begin
 from fmb.fit.options import FitOptions
 from fmb.fit.schedules import SCHEDULES
+from fmb.geometry.frames import Frame
 
 CHUNK = 20  # steps between two extractions: the surface moves by less than a projection's reach
 # The eikonal weight grows with the noise from here on, up to so many times. With 5 % noise on the dragon, weights of
@@ -34,7 +36,6 @@ CHUNK_CELLS = 48  # along the longest side of the surface that samples are taken
 PLAIN = Coordinates(lambda parameters, gradient: gradient, lambda p, change: jax.tree.map(jnp.add, p, change))
 
 
-Columns = dict[str, list[np.ndarray]]
 Streams = Callable[[int], np.random.Generator]
 Chunk = Callable[[Course, Batch], tuple[Course, dict[str, Array]]]
 
@@ -67,6 +68,7 @@ class State(NamedTuple):
     history: Mapping[str, np.ndarray]
     mixture: Mixture | None = None  # where the field is that of one
     facts: Mapping[str, Any] = {}  # what else there is to tell
+    frame: Frame | None = None  # of the field, in that of the points, where it is another one
 
 
 class Hooks(NamedTuple):
@@ -78,7 +80,7 @@ class Hooks(NamedTuple):
 
 
 def preset_of(options: PointsOptions) -> Preset:
-    """The preset with what the options say otherwise.
+    """The preset with what the options say otherwise; in a net too flat for its skip this stands in the middle.
 
     Raises ValueError for a layer with no room for the input beside what it takes from the layer before it, and for
     steps so small that some term would see nothing.
@@ -94,6 +96,8 @@ def preset_of(options: PointsOptions) -> Preset:
         "" if options.activation == AUTO else options.activation,
     )
     found = Preset(*(value or default for value, default in zip(wanted, preset, strict=True)))
+    if found.skip >= found.depth:  # as far down as in the published net
+        found = found._replace(skip=found.depth // 2)
     if 0 < found.skip < found.depth and found.width <= INPUTS:
         raise ValueError(f"network_width is {found.width}; preset {options.preset} needs at least {INPUTS + 1}")
     if found.points < FEWEST_POINTS:
@@ -110,7 +114,7 @@ def weights_of(options: PointsOptions, noise: float = 0.0) -> Weights:
         method.area if options.area_weight < 0 else options.area_weight,
         method.body if options.body_weight < 0 else options.body_weight,
     )
-    return Weights(options.surface_weight, *chosen, options.distance)
+    return Weights(options.surface_weight, *chosen, options.distance, options.normal_weight * options.use_normals)
 
 
 def fit_network(
@@ -119,17 +123,17 @@ def fit_network(
     options: PointsOptions,
     generator: np.random.Generator,
     hooks: Hooks = Hooks(),
+    evidence: Evidence | None = None,
 ) -> State:
-    """The network whose zero is the surface of normalised points; they may have normals, which none of these need.
+    """The network whose zero is the surface of normalised points, and stands on their normals where they have some.
 
-    Every chunk has random numbers of its own, so a fit that goes on from a checkpoint is the same, bit for bit.
+    `evidence` is that of the points, where it is known. Every chunk has random numbers of its own, so a fit that goes
+    on from a checkpoint is the same, bit for bit.
     Raises FloatingPointError, with the step, where the loss is not finite or the surface vanishes.
     """
-    streams, evidence = _streams(generator), examine(points, np.random.default_rng(0))
-    points, weights = points[evidence.kept], weights_of(options, evidence.noise)
-    points = smoothed(points, evidence) if options.smooth else points
-    body = enclose(points, evidence, streams(0)) if weights.body else None
-    target = make_target(points, body)
+    streams, evidence = _streams(generator), evidence or examine(points)
+    weights = weights_of(options, evidence.noise)._replace(**{} if normals is not None else {"normal": 0.0})
+    target = _target(points, normals, evidence, weights, options, streams)
     course, history = begin(start_network(_shape(options), streams(0))), {}
     if hooks.begun is not None:
         course, history = restored(hooks.begun, options)
@@ -139,6 +143,23 @@ def fit_network(
     facts = {"spacing": evidence.spacing, "noise": evidence.noise, "weights": weights._asdict()}
     facts |= {"strays": int(np.count_nonzero(~evidence.kept))}
     return _state(course, history, options)._replace(facts=facts)
+
+
+def _target(
+    points: np.ndarray,
+    normals: np.ndarray | None,
+    evidence: Evidence,
+    weights: Weights,
+    options: PointsOptions,
+    streams: Streams,
+) -> Target:
+    """What the fit aims at: points that are no strays, smoothed, and what their method needs beside them."""
+    points = points[evidence.kept]
+    points = smoothed(points, evidence) if options.smooth else points
+    turned = weights.normal and "normal_weight" in LOSSES[options.points_method].reads
+    body = enclose(points, evidence, streams(0)) if weights.body or turned else None
+    normal = outward(points, normals[evidence.kept], body) if turned else None
+    return make_target(points, body if weights.body else None, normal)
 
 
 def _fitted(
@@ -187,18 +208,14 @@ def compile_chunk(options: PointsOptions, preset: Preset, weights: Weights) -> C
     return jax.jit(run)
 
 
-PREFIX = "term."  # of the names of columns in a checkpoint
-
-
 def field_of(arrays: Mapping[str, np.ndarray], options: PointsOptions) -> Field:
     """The field of a checkpoint's arrays."""
-    return network_field(_filled(_blank(options), arrays).average, preset_of(options).activation)
+    return network_field(filled(_blank(options), arrays).average, preset_of(options).activation)
 
 
 def restored(arrays: Mapping[str, np.ndarray], options: PointsOptions) -> tuple[Course, Columns]:
     """The course and the terms so far, from the arrays of a checkpoint. Raises ValueError for another network's."""
-    columns = {name.removeprefix(PREFIX): [arrays[name]] for name in arrays if name.startswith(PREFIX)}
-    return _filled(_blank(options), arrays), columns
+    return filled(_blank(options), arrays), columns_of(arrays)
 
 
 def _blank(options: PointsOptions) -> Course:
@@ -210,27 +227,10 @@ def _shape(options: PointsOptions) -> Shape:
     return Shape(preset.width, preset.depth, preset.skip, preset.activation)
 
 
-def _named(course: Course) -> dict[str, Array]:
-    """Every array of the course by its name, such as parameters.0.weight."""
-    paths = jax.tree_util.tree_flatten_with_path(course)[0]
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in paths}
-
-
-def _filled(course: Course, arrays: Mapping[str, np.ndarray]) -> Course:
-    found = []
-    for name, leaf in _named(course).items():
-        if name not in arrays or arrays[name].shape != leaf.shape:
-            what = f"{name} of shape {arrays[name].shape}" if name in arrays else f"no {name}"
-            raise ValueError(f"has {what}; this network needs one of shape {leaf.shape}")
-        found.append(jnp.asarray(arrays[name], leaf.dtype))
-    return jax.tree.unflatten(jax.tree.structure(course), found)
-
-
 def _state(course: Course, history: Mapping[str, list[np.ndarray]], options: PointsOptions) -> State:
     columns = {name: np.concatenate(parts) for name, parts in history.items()}
-    arrays = {name: np.asarray(leaf) for name, leaf in _named(course).items()}
-    arrays |= {PREFIX + name: column for name, column in columns.items()}
-    return State(int(course.step), network_field(course.average, preset_of(options).activation), arrays, columns)
+    field = network_field(course.average, preset_of(options).activation)
+    return State(int(course.step), field, to_arrays(course, history), columns)
 
 
 def _surface(course: Course, options: PointsOptions, step: int) -> trimesh.Trimesh:

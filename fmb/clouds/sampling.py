@@ -25,13 +25,18 @@ class Target(NamedTuple):
     spread: Float[np.ndarray, " point"]
     tree: cKDTree
     enclosure: Enclosure | None  # None: nothing is said of inside and outside
+    normal: Float[np.ndarray, "point 3"] | None  # outward, 0 where unknown; None: none are used
 
 
-def make_target(points: Float[np.ndarray, "point 3"], body: Enclosure | None = None) -> Target:
-    """The target of a normalised cloud, with what it encloses if that is wanted."""
+def make_target(
+    points: Float[np.ndarray, "point 3"],
+    body: Enclosure | None = None,
+    normal: Float[np.ndarray, "point 3"] | None = None,
+) -> Target:
+    """The target of a normalised cloud, with what it encloses and its outward normals if these are wanted."""
     tree = cKDTree(points)
     distance = tree.query(points, min(SPREAD_NEIGHBOUR + 1, len(points)), workers=-1)[0][:, -1]
-    return Target(points, SPREAD_SHARE * distance, tree, body)
+    return Target(points, SPREAD_SHARE * distance, tree, body, normal)
 
 
 def draw_batches(
@@ -61,4 +66,5 @@ def draw_batches(
         place, depth = certain.place.reshape(steps, -1, 3), certain.depth.reshape(steps, -1)
     parts = {"points": target.points[rows], "local": local, "everywhere": everywhere}
     parts = {name: part if name in needs else nothing for name, part in parts.items()}
-    return Batch(parts["points"], parts["local"], nearest, parts["everywhere"], on_surface, near, place, depth)
+    normal = nothing if target.normal is None else target.normal[rows]
+    return Batch(parts["points"], parts["local"], nearest, parts["everywhere"], on_surface, near, place, depth, normal)

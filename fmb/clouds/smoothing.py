@@ -9,6 +9,7 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from fmb.clouds.evidence import Evidence
+from fmb.clouds.patches import fit_quadrics
 
 WIDTH = 3.6  # radius of a patch in deviations of the noise
 FEWEST, MOST = 32, 384  # points of a patch
@@ -40,21 +41,7 @@ def patch_size(evidence: Evidence) -> int:
 def _on_quadrics(own: np.ndarray, points: np.ndarray, distance: np.ndarray, near: np.ndarray) -> np.ndarray:
     """Each of `own` at the height of the quadric over the plane of its neighbours, the nearer ones counting more."""
     weight = np.exp(-2.0 * (distance / np.maximum(distance[:, -1:], np.finfo(float).tiny)) ** 2)
-    weight /= weight.sum(axis=1, keepdims=True)
-    middle = np.einsum("nk,nki->ni", weight, points[near])
-    apart = points[near] - middle[:, None]
-    variance, axes = np.linalg.eigh(np.einsum("nk,nki,nkj->nij", weight, apart, apart))
-    width = np.sqrt(np.maximum(variance[:, 2, None], np.finfo(float).tiny))
-    place = np.einsum("ni,nij->nj", own - middle, axes)
-    terms, height = _terms(np.einsum("nki,nij->nkj", apart, axes), width)
-    square = np.einsum("nk,nka,nkb->nab", weight, terms, terms) + 1e-9 * np.eye(6)
-    factor = np.linalg.solve(square, np.einsum("nk,nka,nk->na", weight, terms, height)[..., None])
-    place[:, 0] = (_terms(place[:, None], width)[0] @ factor)[:, 0, 0]
-    return middle + np.einsum("nj,nij->ni", place, axes)
-
-
-def _terms(place: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The terms of a quadric over a plane, and the height over it."""
-    height, u, v = np.moveaxis(place, 2, 0)
-    u, v = u / width, v / width
-    return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=2), height
+    quadrics = fit_quadrics(points[near], weight)
+    place = quadrics.local(own[:, None])
+    place[..., 0] = quadrics.height(place)
+    return quadrics.middle + np.einsum("nj,nij->ni", place[:, 0], quadrics.axes)

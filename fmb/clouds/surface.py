@@ -6,10 +6,16 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 from trimesh.graph import connected_component_labels
 
+from fmb.clouds.evidence import Evidence
 from fmb.fields.contour import Grid, contour, sample_field
-from fmb.fields.field import Field, OnProgress, polish, unwatched
+from fmb.fields.field import Field, OnProgress, first_order_distance, polish, unwatched, usual_slope
+from fmb.fields.topology import without_thin_handles
 
 REACH = 0.6  # half the side of the box in which surfaces are looked for: a tenth of the cloud beyond its own
+
+LOOKS = 4_000  # about so many points tell how far the surface is from all
+LEAST_SHARE = 0.1  # of the points that a piece should have, see `supported`
+UNMOVED = 1.8  # cells from a node that has changed sides, within which vertices stay where linear interpolation is
 
 
 def extract(
@@ -28,18 +34,54 @@ def extract(
     return mesh
 
 
-def supported(mesh: trimesh.Trimesh, points: Float[np.ndarray, "point 3"], reach: float) -> tuple[trimesh.Trimesh, int]:
-    """The mesh without pieces and cavities of which no vertex is within `reach` of a point, and how many these are.
+def certain_surface(
+    field: Field, resolution: int, points: Float[np.ndarray, "point 3"], reach: float
+) -> tuple[trimesh.Trimesh, int]:
+    """The field's surface, see `extract`, without handles and holes that are gone where it moves by `reach`.
 
-    Nothing vouches for them: they are what is left where a fit has ended too early. One that has none else stays whole.
+    That is a length; how steep the field is at the points of the cloud turns it into levels. Beside the mesh stands how
+    many nodes of the grid have changed sides: there vertices are not moved to the field's zero.
+    """
+    corner, level = np.full(3, REACH), reach * usual_slope(field, points)
+    grid = _closed(sample_field(field, -corner, corner, round(2 * REACH * resolution), (-level, level)))
+    sure = without_thin_handles(grid, level, grid.spacing * level / reach / 4) if reach else grid
+    mesh, changed = contour(sure), np.argwhere(np.sign(sure.value) != np.sign(grid.value))
+    vertices = np.asarray(mesh.vertices)
+    free = np.ones(len(vertices), bool)
+    if len(changed):
+        free = cKDTree(grid.origin + grid.spacing * changed).query(vertices)[0] > UNMOVED * grid.spacing
+    vertices[free] = polish(field, vertices[free], grid.spacing / 2)
+    mesh.vertices = vertices
+    return mesh, len(changed)
+
+
+def uncertainty(field: Field, points: Float[np.ndarray, "point 3"], evidence: Evidence) -> float:
+    """How far the field's surface may be from the true one: the points' noise or, if more, how far it is from them."""
+    kept = points[evidence.kept]
+    away = first_order_distance(field, kept[:: max(1, len(kept) // LOOKS)], kept)
+    return max(evidence.noise, float(np.sqrt(np.mean(away**2))))
+
+
+def supported(
+    mesh: trimesh.Trimesh, points: Float[np.ndarray, "point 3"], spacing: float
+) -> tuple[trimesh.Trimesh, int]:
+    """The mesh without pieces and cavities that the points do not lie on, and how many these are.
+
+    A piece is kept where it is the nearest one to a LEAST_SHARE of the points that its area calls for, one for the
+    square of the spacing, and to one at least. The others are what is left where a fit has ended too early, or hollows
+    that no point has ever touched. A mesh of which nothing would be kept stays whole.
     """
     piece = connected_component_labels(mesh.edges_unique, node_count=len(mesh.vertices))
-    near = np.isfinite(cKDTree(points).query(mesh.vertices, distance_upper_bound=reach, workers=-1)[0])
-    kept = np.bincount(piece, near) > 0
+    of_face = piece[mesh.faces[:, 0]]
+    if piece.max() == 0:
+        return mesh, 0
+    nearest = piece[cKDTree(mesh.vertices).query(points, workers=-1)[1]]
+    own = np.bincount(nearest, minlength=piece.max() + 1)
+    kept = own >= np.maximum(LEAST_SHARE * np.bincount(of_face, mesh.area_faces) / spacing**2, 1.0)
     left_out = int(np.count_nonzero(~kept))
     if not left_out or not kept.any():
         return mesh, 0
-    return mesh.submesh([np.flatnonzero(kept[piece[mesh.faces[:, 0]]])], append=True), left_out
+    return mesh.submesh([np.flatnonzero(kept[of_face])], append=True), left_out
 
 
 def _closed(grid: Grid) -> Grid:

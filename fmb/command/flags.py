@@ -33,7 +33,9 @@ def flag_parser(tasks: Sequence[str], shown: str = "") -> FlagParser:
     if tasks:
         named = (f"--{name.replace('_', '-')}" for name in subjects(*([task] if task else TASKS.values())))
         text = f"What to work on, in place of {' or '.join(named)}"
+        text = task.several if task and task.several else text
         general.add_argument("subject", nargs="?", metavar="FILE", help=text)
+        general.add_argument("second", nargs="?", help=argparse.SUPPRESS)
     text = f"Show this text, or that of a task: {PROGRAM} pose --help"
     general.add_argument("-h", "--help", action="help", help=text)
     general.add_argument("--config", metavar="FILE", help="YAML file of options (default config.yaml)")
@@ -61,23 +63,34 @@ def parse_flags(argv: Sequence[str], tasks: Sequence[str]) -> argparse.Namespace
     flagged = [word for word in words if word.startswith("-")]
     if tasks and bare_words and bare_words[0] not in tasks and is_subject(bare_words[0]):
         bare_words.insert(0, tasks[0])
+    several = bare_words[1:] if bare_words and is_several(bare_words[0], tasks) else []
+    bare_words = bare_words[: len(bare_words) - len(several)]
     flags, extra = flag_parser(tasks).parse_known_args([*bare_words, *flagged])
+    takes_second = tasks and flags.task in TASKS and TASKS[flags.task].second
+    if tasks and flags.second is not None and not takes_second:
+        extra.insert(0, flags.second)
     if extra:
         raise ConfigError(f"unexpected {quote(extra[0])}; options are given as flags such as --mesh-file FILE")
     if flags.config is not None and not (flags.config.strip() and flags.config.isprintable()):
         raise ConfigError(f"--config is {quote(flags.config)}; must be the name of a YAML file")
-    flags.task = flags.task if tasks else ""
+    flags.task, flags.several = flags.task if tasks else "", tuple(several)
     if tasks and flags.task not in tasks:
         hint = did_you_mean(flags.task, tasks)
         if not hint and set(flags.task) & set("/\\."):
             raise ConfigError(f"{flags.task}: no such file or folder")
         raise ConfigError(f"unknown task {quote(flags.task)}{hint}; must be one of {', '.join(tasks)}")
     if tasks and flags.subject is not None:
-        name = subject_option(flags.task, flags.subject)
-        if getattr(flags, name) is not None:
-            raise ConfigError(f"unexpected {quote(flags.subject)}: {declared()[name].flag} is given, too")
-        setattr(flags, name, flags.subject)  # where the task does not read it, check_read says so
+        take_word(flags, subject_option(flags.task, flags.subject), flags.subject)
+    if tasks and flags.second is not None:
+        take_word(flags, TASKS[flags.task].second, flags.second)
     return flags
+
+
+def take_word(flags: argparse.Namespace, name: str, word: str) -> None:
+    """Makes a word the value of an option; where the task does not read it, check_read says so."""
+    if getattr(flags, name) is not None:
+        raise ConfigError(f"unexpected {quote(word)}: {declared()[name].flag} is given, too")
+    setattr(flags, name, word)
 
 
 def joined_to_values(argv: Sequence[str]) -> list[str]:
@@ -110,6 +123,11 @@ def in_own_words(words: Sequence[str], tasks: Sequence[str]) -> list[str]:
     return [meant.get(flag, flag) + equals + value for flag, equals, value in parts]
 
 
+def is_several(word: str, tasks: Sequence[str]) -> bool:
+    """Whether the word is a task that works on any number of files and folders."""
+    return word in tasks and word in TASKS and bool(TASKS[word].several)
+
+
 def is_subject(word: str) -> bool:
     """Whether a word in the place of the task is a file or folder to work on."""
     # not Path.exists, which raises for a name that is too long
@@ -118,10 +136,12 @@ def is_subject(word: str) -> bool:
 
 def subject_option(task: str, word: str) -> str:
     """The option that a file or folder named after the task stands for."""
+    if task == "morph" and os.path.splitext(word)[1].lower() not in (".npz", ".pkl"):
+        return "shapes"
     if os.path.isdir(word):
         return "data"
-    if task == "points":
-        return "cloud_file"
+    if task in ("points", "compare"):
+        return TASKS[task].works_on[0]
     suffix = os.path.splitext(word)[1].lower()
     if task == "shape" and suffix == ".npz":  # a capture of arrays; a model is no start
         return "data"

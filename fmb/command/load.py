@@ -49,7 +49,13 @@ def load_config(argv: Sequence[str], tasks: Sequence[str] = (), default_file: Pa
     for name, spec in declared().items():
         values.setdefault(spec.section, {})[name] = entries[name].value
     made = {name: kind(**values[name]) for name, kind in sections().items()}
-    return Config(**made, **values[""], task=flags.task, **{name: getattr(flags, name) for name in switches()})
+    return Config(
+        **made,
+        **values[""],
+        task=flags.task,
+        several=flags.several,
+        **{name: getattr(flags, name) for name in switches()},
+    )
 
 
 def found_from(folder: Path, entry: Entry) -> Entry:
@@ -73,6 +79,9 @@ def check_read(entries: Mapping[str, Entry], flags: argparse.Namespace) -> list[
         if name in subjects(*TASKS.values()):
             works_on = " or ".join(task.works_on)
             label = quote(flags.subject) if flags.subject == entries[name].value else switch_flag(name)
+            if flags.subject == entries[name].value and os.path.isdir(flags.subject):
+                files = " or ".join(declared()[other].limits["text"] for other in task.works_on)
+                raise ConfigError(f"{label} is a folder; task {flags.task} needs a file: {files}")
             raise ConfigError(f"{label}: task {flags.task} does not work on it, but on {works_on}")
         readers = [other for other, entry in TASKS.items() if entry.reads_flag(name)]
         verb = "do" if len(readers) > 1 else "does"

@@ -21,12 +21,15 @@ class Task(NamedTuple):
     unread: tuple[str, ...] = ()
     switches: tuple[str, ...] = ("cpu",)
     own: tuple[tuple[str, str], ...] = ()  # flags of another option's name, and the option that they mean here
+    also: tuple[str, ...] = ()  # options of other sections
+    several: str = ""  # what it works on, in words, if that is any number of files and folders
+    second: str = ""  # the option that a second file named after the task stands for
 
     def reads(self, spec: Option) -> bool:
         """Whether the task reads the option."""
-        if spec.section == "io":
+        if spec.section == "io" or spec.name in self.works_on:
             return spec.name == "output_dir" or spec.name in self.works_on
-        return spec.section in ("", *self.sections) and spec.name not in self.unread
+        return spec.name in self.also or (spec.section in ("", *self.sections) and spec.name not in self.unread)
 
     def flag(self, spec: Option) -> str:
         """The option's flag as it is typed for this task."""
@@ -64,7 +67,7 @@ TASKS = {
             "pose output/model.npz --sensor-noise 1",
             "pose model.npz --mask-file m.png --intrinsics-file K.txt --initial-pose-file p.json",
         ),
-        (*VIEWS_ALONE, "num_frames"),
+        (*VIEWS_ALONE, "num_frames", "symmetry"),
     ),
     "track": Task(
         "fmb.tasks.track",
@@ -77,7 +80,7 @@ TASKS = {
             "track output/model.npz --num-frames 30",
             "track --sensor-noise 1",
         ),
-        (*VIEWS_ALONE, "bop_dir"),
+        (*VIEWS_ALONE, "bop_dir", "symmetry"),
     ),
     "export": Task(
         "fmb.tasks.export",
@@ -107,18 +110,102 @@ TASKS = {
         "points",
         "Fit a closed surface to a cloud of points.",
         ("model", "cloud", "export"),
-        ("cloud_file",),
+        ("cloud_file", "shapes"),
         (
             "points scan.ply",
             "points scan.npy --method diff_cd --preset quality",
             "points scan.xyz --method diff_cd --reference-mesh truth.ply --resume",
+            "points part.ply --method latent --shapes shapes",
+            "points --depth-file depth.png --intrinsics-file K.json --method latent --shapes shapes --turned true",
         ),
         (
             *("init", "gmm_points", "gmm_init_scale", "rand_sphere_size", "film", "uncertainty", "mesh_field"),
             *("mesh_resolution", "mesh_faces", "points", "num_points", "splats", "turntable"),
         ),
-        switches=("cpu", "resume"),
+        switches=("cpu", "resume", "view"),
         own=(("--method", "points_method"),),
+        also=("depth_file", "depth_unit", "mask_file", "intrinsics_file"),
+    ),
+    "symmetry": Task(
+        "fmb.tasks.symmetry",
+        "symmetry",
+        "Find the planes and axes of symmetry of a mesh or a model, and say whether they hold.",
+        ("model", "export", "reflection"),
+        ("mesh_file", "model_file"),
+        (
+            "symmetry their.obj",
+            "symmetry output/model.npz",
+            "symmetry their.obj --symmetry cyclic_3",
+            "symmetry their.obj --symmetrise centre",
+        ),
+        (
+            *("film", "uncertainty", "mesh", "mesh_field", "mesh_resolution", "mesh_faces", "points", "num_points"),
+            *("splats", "turntable"),
+        ),
+    ),
+    "learn": Task(
+        "fmb.tasks.learn",
+        "learn",
+        "Learn a space of shapes from meshes: a code for each, and one network that decodes them.",
+        ("space", "export"),
+        (),
+        (
+            "learn spot.ply bob.ply --output-dir shapes",
+            "learn models/ --learn-steps 6000 --resume --output-dir shapes",
+            "learn 'models/*.ply' other.obj samples.npz",
+        ),
+        ("film", "uncertainty", "mesh_field", "mesh_faces", "points", "num_points", "splats", "turntable"),
+        switches=("cpu", "resume"),
+        several="Meshes to learn from, folders of meshes, patterns, and .npz files of signed distances (pos and neg)",
+    ),
+    "morph": Task(
+        "fmb.tasks.morph",
+        "morph_shape",
+        "Move a shape of a space, or a mixture, until a loss on the vertices of its surface is least.",
+        ("morph",),
+        ("shapes", "model_file", "data"),
+        (
+            "morph shapes/ --source spot --target bob",
+            "morph shapes/ --source spot --data CAPTURE/ --fast",
+            "morph ball.npz --target torus.ply --loss normals",
+        ),
+        switches=("cpu", "fast"),
+        also=(
+            *("image_width", "image_height", "vfov_degrees", "data", "format", "longest_side", "hold_out"),
+            "reference_mesh",
+            *("depth_file", "depth_unit", "mask_file", "intrinsics_file", "initial_pose_file"),
+            *("surface_resolution", "mesh", "report"),
+        ),
+    ),
+    "compare": Task(
+        "fmb.tasks.compare",
+        "compare",
+        "Measure how well a mesh, a model or points agree with another, and draw where they do not.",
+        ("comparison", "export"),
+        ("shape_file", "reference_file"),
+        (
+            "compare mesh.ply truth.obj",
+            "compare output/model.npz truth.obj --align icp",
+            "compare scan.ply truth.stl --length-factor 1000",
+        ),
+        ("mesh", "mesh_faces", "points", "num_points", "splats", "turntable", "film", "uncertainty"),
+        second="reference_file",
+    ),
+    "template": Task(
+        "fmb.tasks.template",
+        "template",
+        "Bend a mesh, symmetric or not, to the silhouettes of a mesh or of photographs.",
+        ("rendering", "capture", "template", "export"),
+        ("mesh_file", "data"),
+        (
+            "template their.obj --num-views 32",
+            "template photographs/ --template-mesh other.obj",
+            "template their.obj --template-mirror false",
+        ),
+        (
+            *("fit_color", "refine_cameras", "mesh_field", "mesh_resolution", "mesh_faces", "points", "num_points"),
+            *("splats", "turntable", "film", "uncertainty"),
+        ),
     ),
 }
 

@@ -12,10 +12,14 @@ from scipy.ndimage import maximum_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from fmb.fields.field import Field, OnProgress, _evaluated, polish, unwatched
+from fmb.fields.field import Field, OnProgress, evaluated, polish, unwatched
 
 COARSEST = 4  # fine cells along a side of a coarse cell, with which the search begins
 FEWEST_CELLS = 8  # along the longest side of the box
+
+
+class NoSurface(ValueError):
+    """A field that has one sign all over its grid."""
 
 
 class Grid(NamedTuple):
@@ -67,7 +71,7 @@ def sample_field(
     side = np.max(upper - lower) / (resolution / COARSEST)
     cells = np.ceil((upper - lower) / side).astype(int) + 2
     origin, shape = (lower + upper - side * cells) / 2, tuple(cells + 1)
-    grid = Grid(_evaluated(field, origin + side * np.indices(shape).reshape(3, -1).T).reshape(shape), origin, side)
+    grid = Grid(evaluated(field, origin + side * np.indices(shape).reshape(3, -1).T).reshape(shape), origin, side)
     for factor in range(int(np.log2(COARSEST))):
         grid = _halved(field, grid, levels, 2 ** (factor + 1) == COARSEST, on_progress)
     return grid
@@ -76,13 +80,13 @@ def sample_field(
 def contour(grid: Grid, level: float = 0.0) -> trimesh.Trimesh:
     """Closed mesh where the grid's values are `level`, outward (towards larger values).
 
-    Raises ValueError where there is no such surface and where it reaches the border of the grid.
+    Raises NoSurface, a ValueError, where there is none, and ValueError where it reaches the border of the grid.
     """
     from skimage.measure import marching_cubes
 
     value = grid.value - level
     if not value.min() < 0.0 < value.max():
-        raise ValueError(f"no surface: the field goes from {value.min():.3g} to {value.max():.3g}, must change sign")
+        raise NoSurface(f"no surface: the field goes from {value.min():.3g} to {value.max():.3g}, must change sign")
     if any(face.min() <= 0.0 for axis in range(3) for face in (value.take(0, axis), value.take(-1, axis))):
         raise ValueError("the surface reaches the border of its box: the box must be larger")
     # values of exactly zero would make triangles without area
@@ -156,7 +160,7 @@ def _evaluate(field: Field, grid: Grid, cells: Int[np.ndarray, " cell"], on_prog
         wanted[cells + corner] = True
     place = np.flatnonzero(wanted & np.isnan(value))
     points = grid.origin + grid.spacing * np.stack(np.unravel_index(place, grid.value.shape), axis=1)
-    value[place] = _evaluated(field, points, on_progress)
+    value[place] = evaluated(field, points, on_progress)
 
 
 def _known_range(

@@ -16,6 +16,7 @@ from fmb.geometry.cameras import ANY_ARRAY
 Field = Callable[[Array], Array]  # [point, 3] to [point]; a jax.tree_util.Partial is compiled once for all mixtures
 OnProgress = Callable[[int, int], None]  # called with points done and all points
 BATCH = 512  # points in one call: [component, point] arrays stay in the fast cache; 8192 take 1.3 times as long a point
+SLOPES = 2_000  # about so many points tell how steep a field is
 NEWTON_STEPS = 2  # towards the zero; after the first about 1 % of marching cubes' error is left
 
 
@@ -28,13 +29,13 @@ def polish(
 ) -> Float[np.ndarray, "vertex 3"]:
     """The vertices after Newton steps of at most `longest` towards the field's zero; none moves away from it."""
     points = np.asarray(vertices, float)
-    value, slope = _sloped(field, points, on_progress)
+    value, slope = slopes_at(field, points, on_progress)
     for number in range(NEWTON_STEPS):
         step = -value[:, None] * slope / np.maximum(np.sum(slope**2, axis=1), np.finfo(float).tiny)[:, None]
         length = np.linalg.norm(step, axis=1, keepdims=True)
         moved = points + step * np.minimum(1.0, longest / np.maximum(length, np.finfo(float).tiny))
         last = number == NEWTON_STEPS - 1
-        value_there, slope_there = (_evaluated(field, moved), slope) if last else _sloped(field, moved, on_progress)
+        value_there, slope_there = (evaluated(field, moved), slope) if last else slopes_at(field, moved, on_progress)
         nearer = np.abs(value_there) < np.abs(value)
         points, slope = (np.where(nearer[:, None], *pair) for pair in ((moved, points), (slope_there, slope)))
         value = np.where(nearer, value_there, value)
@@ -72,12 +73,30 @@ def projected(field: Field, points: Float[Array, "point 3"], steps: int, longest
     return points
 
 
+def first_order_distance(
+    field: Field, points: Float[np.ndarray, "point 3"], surface: Float[np.ndarray, "other 3"]
+) -> Float[np.ndarray, " point"]:
+    """Distances f / |grad f| from the field's zero (Taubin 1991), negative inside, of any field in one unit.
+
+    Where the field is flatter than it usually is at `surface`, points near its zero, that slope is taken instead.
+    """
+    steep = usual_slope(field, surface)
+    value, slope = slopes_at(field, points)
+    return value / np.maximum(np.linalg.norm(slope, axis=1), steep)
+
+
+def usual_slope(field: Field, surface: Float[np.ndarray, "point 3"]) -> float:
+    """Median |grad f| at points near the field's zero."""
+    some = surface[:: max(1, len(surface) // SLOPES)]
+    return float(np.median(np.linalg.norm(slopes_at(field, some)[1], axis=1)))
+
+
 def field_normals(field: Field, points: Float[np.ndarray, "point 3"]) -> Float[np.ndarray, "point 3"]:
     """Unit normals of the field's level sets, outward (towards larger values); 0 where it is flat.
 
     It is meant for `attached` vertices; no task of this program needs it.
     """
-    slope = _sloped(field, points)[1]
+    slope = slopes_at(field, points)[1]
     length = np.linalg.norm(slope, axis=1, keepdims=True)
     return slope / np.where(length > 0.0, length, 1.0)
 
@@ -109,11 +128,11 @@ def _in_batches(
     return [np.concatenate(part).astype(float) for part in zip(*parts, strict=True)]
 
 
-def _sloped(field: Field, points: np.ndarray, on_progress: OnProgress = unwatched) -> list[np.ndarray]:
+def slopes_at(field: Field, points: np.ndarray, on_progress: OnProgress = unwatched) -> list[np.ndarray]:
     return _in_batches(_value_and_slope, field, np.asarray(points), on_progress)
 
 
-def _evaluated(field: Field, points: np.ndarray, on_progress: OnProgress = unwatched) -> np.ndarray:
+def evaluated(field: Field, points: np.ndarray, on_progress: OnProgress = unwatched) -> np.ndarray:
     (value,) = _in_batches(partial(_only, _value), field, points, on_progress)
     broken = np.count_nonzero(~np.isfinite(value))
     if broken:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from fm_render import Mixture, Vector, choose, dot, lower, transposed
 from fmb.fields.contour import Grid, contour, extract_surface, sample_field, tidy
-from fmb.fields.field import Field, OnProgress, _evaluated, unwatched
+from fmb.fields.field import Field, OnProgress, evaluated, unwatched
 from fmb.fields.mixtures import covariance
 from fmb.fields.options import MeshOptions
 from fmb.geometry.cameras import ANY_ARRAY
@@ -118,24 +118,40 @@ def hull_density(
     are at least half opaque. So thick bodies, whose lines pass many components, need less density at each point.
     """
     whitened = jnp.einsum("kji,dj->dki", mixture.precision_cholesky, directions, precision="highest")
-    whitened = whitened / jnp.linalg.norm(whitened, axis=-1, keepdims=True)
-    deciding = _deciding_line(*stop_gradient((mixture, whitened, points)))
-    axis = jnp.take(whitened, deciding, axis=0).transpose(2, 1, 0)
-    offset = offsets(mixture, points)
-    rest = dot(offset, offset) - dot(offset, tuple(axis)) ** 2
-    return jnp.log(level) - jax.nn.logsumexp(mixture.log_weight[:, None] - rest / 2, axis=0)
+    across = _across(whitened)
+    deciding = _deciding_line(*stop_gradient((mixture, across, points)))
+    chosen = jnp.take(across, deciding, axis=1).transpose(0, 3, 2, 1)
+    return jnp.log(level) - jax.nn.logsumexp(_line_log_density(mixture, offsets(mixture, points), chosen), axis=0)
 
 
-def _deciding_line(mixture: Mixture, whitened: Array, points: Array) -> Int[Array, " point"]:
+def _across(whitened: Float[Array, "line mixture 3"]) -> Float[Array, "2 line mixture 3"]:
+    """Two unit vectors at right angles to each whitened direction, and to one another."""
+    axis = whitened / jnp.linalg.norm(whitened, axis=-1, keepdims=True)
+    first = jnp.cross(axis, jnp.eye(3, dtype=axis.dtype)[jnp.argmin(jnp.abs(axis), axis=-1)])
+    first = first / jnp.linalg.norm(first, axis=-1, keepdims=True)
+    return jnp.stack([first, jnp.cross(axis, first)])
+
+
+def _line_log_density(
+    mixture: Mixture, offset: Vector, across: Float[Array, "2 3 mixture #point"]
+) -> Float[Array, "mixture point"]:
+    """The largest log density of every component on lines through points.
+
+    The parts of the offset across the line are squared, and not the part along it taken from the offset's square: of a
+    thin component both are numbers of 1e10, whose difference has no digit left in single precision.
+    """
+    one, other = (dot(offset, tuple(axis)) for axis in across)
+    return mixture.log_weight[:, None] - (one * one + other * other) / 2
+
+
+def _deciding_line(mixture: Mixture, across: Array, points: Array) -> Int[Array, " point"]:
     """Index of the direction with the AGAINST-th smallest density along the line through each point."""
     offset = offsets(mixture, points)
-    square = dot(offset, offset)
 
     def insert(smallest: tuple, line: tuple) -> tuple[tuple, None]:
         """The smallest densities so far, ascending, each with the index of its direction."""
-        axis, place = line
-        along = dot(offset, tuple(axis.T[..., None]))
-        density = jnp.exp(mixture.log_weight[:, None] - (square - along**2) / 2).sum(0)
+        across, place = line
+        density = jnp.exp(_line_log_density(mixture, offset, across)).sum(0)
         place = jnp.full(density.shape, place)
         kept = []
         for known, where in smallest:
@@ -145,7 +161,7 @@ def _deciding_line(mixture: Mixture, whitened: Array, points: Array) -> Int[Arra
         return tuple(kept), None
 
     first = jnp.full(points.shape[0], jnp.inf, points.dtype), jnp.zeros(points.shape[0], jnp.int32)
-    lines = whitened, jnp.arange(len(whitened), dtype=jnp.int32)
+    lines = across.transpose(1, 0, 3, 2)[..., None], jnp.arange(across.shape[1], dtype=jnp.int32)
     smallest, _ = jax.lax.scan(insert, (first,) * AGAINST, lines)
     return smallest[-1][1]
 
@@ -264,7 +280,7 @@ def vertex_colors(
     mixture: Mixture, color: Float[ANY_ARRAY, "mixture 3"], points: Float[np.ndarray, "point 3"]
 ) -> Float[np.ndarray, "point 3"]:
     """Colours at points, 0 to 1: the mean of the components' colours, weighted by their densities there."""
-    return _evaluated(Partial(blended_color, *_arrays(mixture, color)), points)
+    return evaluated(Partial(blended_color, *_arrays(mixture, color)), points)
 
 
 def blended_color(

@@ -1,7 +1,6 @@
 """Points of a mixture: in its volume, with its own density, or on its surface, as cameras see it."""
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -10,17 +9,10 @@ from jaxtyping import Float
 from fm_render import Mixture, Rendering, render_views
 from fmb.fields.mixtures import sample_mixture
 from fmb.geometry.cameras import ANY_ARRAY, Cameras, pixel_rays
+from fmb.geometry.cloud import Cloud as Cloud
 from fmb.geometry.frames import Frame
 
 SURFACE_ALPHA = 0.9  # above it a pixel shows the surface and not an edge, as in the follow-up paper
-
-
-class Cloud(NamedTuple):
-    """Points and, where they are known, their outward unit normals and colours from 0 to 1."""
-
-    point: Float[np.ndarray, "point 3"]
-    normal: Float[np.ndarray, "point 3"] | None = None
-    color: Float[np.ndarray, "point 3"] | None = None
 
 
 def volume_points(mixture: Mixture, count: int, generator: np.random.Generator) -> Cloud:

@@ -27,24 +27,31 @@ def read_cloud(path: str | Path, count: int, generator: np.random.Generator) -> 
 
     Raises ValueError that names the file, and what is wrong with it.
     """
+    cloud = read_points(path)
+    if cloud is None:
+        warn(f"note: {path}: a mesh; {count} points of its surface are taken")
+        cloud = Cloud(sample_surface(read_mesh(path), count, generator))
+    return cloud
+
+
+def read_points(path: str | Path) -> Cloud | None:
+    """The points of a file, with normals where it has them; None where it is a mesh.
+
+    Raises ValueError that names the file, and what is wrong with it.
+    """
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")
     if kind not in (allowed := ("npy", *CLOUDS, *FORMATS)):
         known = ", ".join(allowed)
         raise ValueError(f"{path}: point format '{path.suffix}' is not known, allowed are {known}")
     if kind == "npy":
-        cloud = from_rows(path, read_npy(path))
-    else:
-        data = in_utf8(read_bytes(path, what="file of points"))
-        if not data:
-            raise ValueError(f"{path}: the file is empty")
-        what = f"not a readable {kind} file"
-        with parsing(path, what, f"{what}: "), np.errstate(all="ignore"):
-            cloud = bare_vertices(kind, data) if kind in PARSERS else CLOUDS[kind](data) if kind in CLOUDS else None
-    if cloud is None:
-        warn(f"note: {path}: a mesh; {count} points of its surface are taken")
-        cloud = Cloud(sample_surface(read_mesh(path), count, generator))
-    return cloud
+        return from_rows(path, read_npy(path))
+    data = in_utf8(read_bytes(path, what="file of points"))
+    if not data:
+        raise ValueError(f"{path}: the file is empty")
+    what = f"not a readable {kind} file"
+    with parsing(path, what, f"{what}: "), np.errstate(all="ignore"):
+        return bare_vertices(kind, data) if kind in PARSERS else CLOUDS[kind](data) if kind in CLOUDS else None
 
 
 def from_rows(path: Path, rows: np.ndarray) -> Cloud:

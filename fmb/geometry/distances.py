@@ -11,6 +11,7 @@ from trimesh.triangles import closest_point
 PIECES = 40_000  # triangles into which a mesh is cut at least: the search is fast where all are small
 MOST_PIECES = 2_000_000  # slivers are not cut any further then; the search only takes longer
 CANDIDATES = 12  # pieces tried for each point at first; four times as many each time where that proves too few
+ROUNDING = 1e-9  # share by which a least distance may come out too large
 AT_ONCE = 2_000_000  # pairs of a point and a piece in one array
 
 
@@ -20,6 +21,7 @@ class Pieces(NamedTuple):
     corner: Float[np.ndarray, "piece 3 3"]
     face: Int[np.ndarray, " piece"]  # of the mesh, that each is part of
     tree: cKDTree  # of their middles
+    normal: Float[np.ndarray, "piece 3"]  # of length 1, or 0 where a piece has no area
     radius: Float[np.ndarray, " piece"]  # distance of the farthest corner from the middle
     reach: float  # the largest radius
 
@@ -51,7 +53,10 @@ def cut(mesh: trimesh.Trimesh) -> Pieces:
     corner, face = (np.concatenate(parts) for parts in zip(*done, strict=True))
     middle = corner.mean(axis=1)
     radius = np.linalg.norm(corner - middle[:, None], axis=2).max(axis=1)
-    return Pieces(corner, face, cKDTree(middle), radius, float(radius.max()))
+    across = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    length = np.linalg.norm(across, axis=1, keepdims=True)
+    normal = across / np.where(length > 0.0, length, 1.0)
+    return Pieces(corner, face, cKDTree(middle), normal, radius, float(radius.max()))
 
 
 def nearest_on(pieces: Pieces, points: Float[np.ndarray, "point 3"]) -> Nearest:
@@ -87,11 +92,17 @@ def _halved(corner: np.ndarray, side: np.ndarray) -> np.ndarray:
 
 def _try(pieces: Pieces, points: np.ndarray, part: np.ndarray, count: int, found: Nearest) -> np.ndarray:
     """Enters the nearest of `count` pieces into `found`; the least distance that any other piece can have."""
-    away, piece = (x.reshape(len(part), count) for x in pieces.tree.query(points[part], count))
+    away, piece = (x.reshape(len(part), count) for x in pieces.tree.query(points[part], count, workers=-1))
     new = ~np.isfinite(found.distance[part])
     _enter(pieces, points, part[new], piece[new, 0], found)
-    # most pieces lie too far for even their nearest corner to matter
+    # a piece lies in its plane, within a circle: most are too far for even the nearest place of that to matter
     row, column = np.nonzero(away - pieces.radius[piece] < found.distance[part][:, None])
+    chosen = piece[row, column]
+    height = np.abs(np.einsum("ij,ij->i", points[part[row]] - pieces.tree.data[chosen], pieces.normal[chosen]))
+    across = np.sqrt(np.maximum(away[row, column] ** 2 - height**2, 0.0)) - pieces.radius[chosen]
+    least = np.hypot(height, np.maximum(across, 0.0)) * (1.0 - ROUNDING)
+    matters = least < found.distance[part[row]]
+    row, column = row[matters], column[matters]
     _enter(pieces, points, part[row], piece[row, column], found)
     return np.full(len(part), np.inf) if count == len(pieces.face) else away[:, -1] - pieces.reach
 

@@ -27,6 +27,10 @@ class Frame(NamedTuple):
         """The same world points in canonical coordinates."""
         return (points - _like(self.centre, points)) / _like(self.scale, points)
 
+    def inner(self, frame: "Frame") -> "Frame":
+        """The frame that lies in this one as `frame` says, itself in world coordinates."""
+        return Frame(self.to_world(np.asarray(frame.centre)), self.scale * frame.scale)
+
     def mixture_to_world(self, mixture: Mixture) -> Mixture:
         """The same mixture in world coordinates; weights are densities along rays, so they stay."""
         scale = _like(self.scale, mixture.precision_cholesky)

@@ -1,8 +1,11 @@
-"""Options of the views of a mesh."""
+"""Options of the views of a mesh, of the comparison of shapes, and of meshes made symmetric."""
 
 from dataclasses import dataclass
 
-from fmb.options import option
+from fmb.options import NONE, option
+
+MOST_TURNS = 12  # of cyclic_K
+SYMMETRIES = ("none", "plane", "two_planes", *(f"cyclic_{count}" for count in range(2, MOST_TURNS + 1)), "revolution")
 
 
 @dataclass(frozen=True)
@@ -20,4 +23,39 @@ class RenderingOptions:
         "auto",
         "What draws the reference images (auto: pyrender where OpenGL works)",
         choices=("auto", "pyrender", "raycast"),
+    )
+
+
+@dataclass(frozen=True)
+class ComparisonOptions:
+    """How two shapes are compared."""
+
+    align: str = option(
+        "none",
+        "How the first shape is moved to the second before they are compared",
+        choices=("none", "pca", "icp"),
+    )
+    length_factor: float = option(
+        1.0, "Factor on the lengths of the first shape (1000: from metres to millimetres)", above=0, at_most=1e12
+    )
+    f_threshold: float = option(
+        0.01, "Distance below which the F-score counts a point as found, in longest sides", above=0, at_most=1
+    )
+
+
+@dataclass(frozen=True)
+class ReflectionOptions:
+    """A mesh made symmetric about a plane, and how it then becomes finer."""
+
+    symmetrise: str = option(
+        NONE,
+        "Make the mesh symmetric: left_to_right, right_to_left, centre, or several with commas, one a slice",
+    )
+    mirror_plane: str = option(
+        "found", "Plane of symmetry: found, or its normal and offset as nx,ny,nz,d in the mesh's unit"
+    )
+    refinement: str = option(
+        NONE,
+        "More vertices of a symmetric mesh (loop: 4 times, else 2)",
+        choices=(NONE, "centroid", "midpoint", "loop"),
     )

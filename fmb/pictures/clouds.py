@@ -26,7 +26,7 @@ LEVELS = np.linspace(-0.3, 0.3, 13)  # of the level sets, in longest sides
 
 
 class Slice(NamedTuple):
-    """Values of a field on a grid in a plane, seen along `axis`, and points of the cloud near that plane."""
+    """Distances from a surface on a grid in a plane, seen along `axis`, and points of the cloud near that plane."""
 
     axis: int
     place: float
@@ -92,7 +92,7 @@ def error_sheet(
 
 @plain_style
 def draw_slices(path: Path, slices: Sequence[Slice]) -> Path:
-    """The field's level sets in planes through the middle, its zero bold, with the points near each plane."""
+    """Level sets of the distance in planes through the middle, its zero bold, with the points near each plane."""
     from matplotlib.figure import Figure
 
     names = "xyz"
@@ -113,18 +113,20 @@ def draw_slices(path: Path, slices: Sequence[Slice]) -> Path:
         axes.tick_params(labelsize=7, color=FAINT, labelcolor=INK)
     figure.subplots_adjust(left=0.05, right=0.91, top=0.8, bottom=0.11, wspace=0.2)
     bar = figure.colorbar(filled, cax=figure.add_axes((0.935, 0.11, 0.012, 0.69)))
-    bar.set_label("field, negative inside (longest sides)", size=8, color=INK)
+    bar.set_label("distance to first order, negative inside (longest sides)", size=8, color=INK)
     bar.ax.tick_params(labelsize=7)
     return write_picture(path, pixels_of(figure))
 
 
 @plain_style
 def draw_terms(path: Path, terms: Mapping[str, Float[np.ndarray, " step"]]) -> Path:
-    """Every term of the loss over the steps, smoothed, and the learning rate."""
+    """Every term of the loss over the steps, smoothed, and below them the learning rate, where that is known."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.4, 5.6), dpi=DOTS_PER_INCH)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    known = "learning_rate" in terms
+    panels = figure.subplots(1 + known, 1, sharex=True, height_ratios=(3, 1)[: 1 + known], squeeze=False)[:, 0]
+    upper = panels[0]
     figure.subplots_adjust(left=0.1, right=0.97, top=0.9, bottom=0.09, hspace=0.1)
     count = len(terms["loss"])
     figure.text(0.032, 0.94, f"Convergence of the fit, {count} steps", size=12, weight="bold", color=INK)
@@ -136,10 +138,11 @@ def draw_terms(path: Path, terms: Mapping[str, Float[np.ndarray, " step"]]) -> P
     upper.set_yscale("log")
     upper.set_ylabel("terms, smoothed (longest sides)", size=9, color=INK)
     upper.legend(frameon=False, fontsize=8)
-    lower.plot(np.arange(1, count + 1), terms["learning_rate"], color=BLUE, linewidth=1.4)
-    lower.set_ylabel("learning rate", size=9, color=INK)
-    lower.set_xlabel("step", size=9, color=INK)
-    for axes in (upper, lower):
+    if known:
+        panels[1].plot(np.arange(1, count + 1), terms["learning_rate"], color=BLUE, linewidth=1.4)
+        panels[1].set_ylabel("learning rate", size=9, color=INK)
+    panels[-1].set_xlabel("step", size=9, color=INK)
+    for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#ececec", linewidth=0.7)
         axes.tick_params(labelsize=8, color=FAINT, labelcolor=INK)

@@ -106,9 +106,10 @@ def toggle_list(data: Mapping[str, Any]) -> str:
     names = [name for name in TOGGLES if name in data]
     # without components the first of what there is stands in for them
     boxes = [(name, TOGGLES[name][0], TOGGLES[name][1] or name == names[0]) for name in names]
+    boxes += [(f"layer{number}", layer["label"], layer["shown"]) for number, layer in enumerate(data.get("layers", ()))]
     boxes.append(("spin", "Turn", False))
     return "".join(
-        f'<label><input type="checkbox" name="{name}"{" checked" if shown else ""}>{label}</label>'
+        f'<label><input type="checkbox" name="{name}"{" checked" if shown else ""}>{html.escape(label)}</label>'
         for name, label, shown in boxes
     )
 

@@ -5,6 +5,7 @@ Lengths are in radii of the object; arrays of a mesh are base64 of little-endian
 
 import base64
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,16 @@ ASIDE = np.array([0.55, 0.35, 0.75])  # direction of the first view: to the side
 MASK_COLOR, MASK_FLOOR = (120, 190, 255), 26  # of a mask's picture; opacity of its background, of 255
 
 
+class Layer(NamedTuple):
+    """A mesh that the view can show under a name of its own, in its colours or one; from 0 to 1."""
+
+    label: str
+    mesh: trimesh.Trimesh
+    shown: bool = True
+    color: tuple[float, float, float] = (0.85, 0.78, 0.68)
+    opacity: float = 1.0
+
+
 class PageScene(NamedTuple):
     """The content of the view, all in one frame; None: not known."""
 
@@ -35,6 +46,7 @@ class PageScene(NamedTuple):
     views: Views | None = None  # of which cameras and silhouettes are shown
     mesh: trimesh.Trimesh | None = None  # made from the mixture
     reference: trimesh.Trimesh | None = None  # what the views show
+    layers: Sequence[Layer] = ()  # whatever else there is to see
 
 
 def scene_data(scene: PageScene) -> dict[str, Any]:
@@ -45,6 +57,8 @@ def scene_data(scene: PageScene) -> dict[str, Any]:
     made["up"] = rounded(up)
     meshes = {"mesh": scene.mesh, "reference": scene.reference}
     made |= {name: mesh_data(mesh, ball) for name, mesh in meshes.items() if mesh is not None and len(mesh.faces)}
+    if scene.layers:
+        made["layers"] = [layer_data(layer, ball) for layer in scene.layers]
     distance = NEAREST
     if scene.views is not None:
         made["cameras"] = camera_data(scene.views, ball)
@@ -55,10 +69,11 @@ def scene_data(scene: PageScene) -> dict[str, Any]:
 
 
 def ball_of_scene(scene: PageScene) -> Ball:
-    """A ball around the components, or around the mesh where there are none."""
+    """A ball around the components, or around the mesh, or all layers, where there are none."""
     if scene.mixture is not None:
         return enclosing_ball(scene.mixture)
-    lower, upper = scene.mesh.bounds
+    meshes = [layer.mesh for layer in scene.layers] if scene.mesh is None else [scene.mesh]
+    lower, upper = (turn([mesh.bounds[n] for mesh in meshes], axis=0) for n, turn in enumerate((np.min, np.max)))
     return Ball((lower + upper) / 2.0, float(np.linalg.norm(upper - lower)) / 2.0)
 
 
@@ -91,6 +106,12 @@ def mesh_data(mesh: trimesh.Trimesh, ball: Ball) -> dict[str, str]:
         "faces": packed(faces.astype("<u4")),
     }
     return made if colors is None else made | {"colors": packed(colors.astype("u1"))}
+
+
+def layer_data(layer: Layer, ball: Ball) -> dict[str, Any]:
+    """The mesh and how it is shown."""
+    look = {"label": layer.label, "shown": layer.shown, "color": rounded(layer.color), "opacity": layer.opacity}
+    return mesh_data(layer.mesh, ball) | look
 
 
 def clustered(
@@ -150,6 +171,6 @@ def packed(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
 
 
-def rounded(array: np.ndarray) -> list:
+def rounded(array: np.ndarray | Sequence[float]) -> list:
     """The array as nested lists, rounded to five decimals: a hundredth of a pixel."""
     return np.round(np.asarray(array, float), 5).tolist()

@@ -17,15 +17,17 @@ from fmb.fit.loop import Course
 from fmb.fit.losses import pixel_cross_entropy
 from fmb.geometry.cameras import ANY_ARRAY
 from fmb.geometry.views import Pixels, Views, foreground
-from fmb.shape.edges import Edges, mixture_from_edges
+from fmb.shape.edges import Edges, thickened, triangular
 from fmb.shape.sampling import BAND, Sampling, outline_band
 from fmb.shape.supervision import Sample
+from fmb.shape.symmetric import Parameters, edges_of, mixture_of, with_edges
 
 RELOCATIONS, FIRST_RELOCATION, LAST_RELOCATION = 9, 0.12, 0.63  # how often, and between which parts of the fit
 RELOCATED = 0.15  # of the components, at most, each time
 WORTH_RAYS = 16_384  # sample of rays that tells what components are worth
 FIRST_DOUBT = 0.25  # part of the fit after which masks may be doubted
 FIRST_VIEW_DOUBT = 1 / 3  # and whole views
+THINNEST = 0.05  # semi-axis of a component, in the finest pixels: no mask tells of less, and meshes come out in holes
 LOOKS = 40  # at all rays, at most, in a fit: each takes as long as hundreds of steps where there are many rays
 
 
@@ -37,6 +39,7 @@ class Care(NamedTuple):
     weight: Float[Array, " ray"]  # of each pixel in the loss, as it is sampled
     length: Float[Array, " view"]  # of the outlines, in pixels
     cameras: Cameras  # in the frame of the fit
+    thinnest: Float[Array, ""]  # semi-axis that a component may have
 
 
 class Attention(NamedTuple):
@@ -62,7 +65,8 @@ def begin_attention(views: Views, sampling: Sampling, cameras: Cameras, seed: in
     silhouette = np.asarray(views.silhouette, np.float32)
     valid = np.ones(silhouette.shape, bool) if views.valid is None else np.asarray(views.valid)
     length = np.asarray(outline_length(silhouette, valid), np.float32)
-    care = Care(*map(jnp.asarray, (silhouette, valid, sampling.weight(), length)), cameras)
+    given = silhouette, valid, sampling.weight(), length
+    care = Care(*map(jnp.asarray, given), cameras, THINNEST * finest_pixel(cameras))
     ones = jnp.ones_like(care.length)
     look = jnp.asarray(FIRST_DOUBT, ones.dtype)
     return care, Attention(care.valid, ones, 0 * ones, look, jnp.zeros((), jnp.int32), jax.random.key(seed))
@@ -77,6 +81,10 @@ def attend(
     state = jax.lax.cond(looks, partial(doubt, care), lambda state, *_: state, state, course, progress, settings)
     trust = state.trust().ravel()
     sample = sample._replace(weight=care.weight * trust)
+    parameters, average = (
+        with_edges(now, thickened(edges_of(now), care.thinnest)) for now in (course.parameters, course.average)
+    )
+    course = course._replace(parameters=parameters, average=average)
     passed = jnp.sum(jnp.linspace(FIRST_RELOCATION, LAST_RELOCATION, RELOCATIONS) <= progress, dtype=jnp.int32)
     moves = (passed > state.relocations) & (progress < 1)  # what moves at the very end would never learn its place
     key, use = jax.random.split(state.key)
@@ -88,7 +96,7 @@ def attend(
 
 def doubt(care: Care, state: Attention, course: Course, progress: Float[Array, ""], settings: Settings) -> Attention:
     """The state after a look along all rays: which pixels and, later, which views are believed."""
-    mixture, size = mixture_from_edges(course.average), care.silhouette.shape[1:]
+    mixture, size = mixture_of(course.average), care.silhouette.shape[1:]
     alpha = render_views(mixture, care.cameras, size, outputs=("alpha",), settings=settings).alpha
     alpha = jnp.where(care.valid, alpha, 0)
     trusted = care.valid & believed(alpha, care.silhouette)
@@ -107,12 +115,15 @@ def relocated(
     index = jax.random.choice(key, care.weight.shape[0], (WORTH_RAYS,), p=care.weight / care.weight.sum())
     part = jax.tree.map(lambda x: x[index], sample.pixels)
     worth = component_worth(course.parameters, part, trust[index], settings)
-    moved, changed = relocate(course.parameters, worth, math.ceil(RELOCATED * worth.value.shape[0]))
+    edges, changed = relocate(edges_of(course.parameters), worth, math.ceil(RELOCATED * worth.value.shape[0]))
 
     def forget(moment: Array) -> Array:
         return jnp.where(changed.reshape(-1, *(1,) * (moment.ndim - 1)), 0, moment)
 
-    mean, square = jax.tree.map(forget, (course.mean, course.square))
+    mean, square = (
+        with_edges(moment, jax.tree.map(forget, edges_of(moment))) for moment in (course.mean, course.square)
+    )
+    moved = with_edges(course.parameters, edges)
     return Course(moved, mean, square, moved, course.step)
 
 
@@ -132,10 +143,13 @@ class Worth(NamedTuple):
 
 @jax.jit
 def component_worth(
-    edges: Edges, pixels: Pixels, weight: Float[Array, " ray"], settings: Settings = Settings()
+    parameters: Parameters, pixels: Pixels, weight: Float[Array, " ray"], settings: Settings = Settings()
 ) -> Worth:
-    """Worth of the components on some rays, the loss of a ray shared out in proportion to their density there."""
-    mixture, count = mixture_from_edges(edges), weight.shape[0]
+    """Worth of the components on some rays, the loss of a ray shared out in proportion to their density there.
+
+    One that has copies is worth what they are together.
+    """
+    mixture, count = mixture_of(parameters), weight.shape[0]
     block = max(LEAST_BLOCK, PAIRS_PER_BLOCK // len(mixture.mean))
     blocks = -(-count // block)
 
@@ -150,7 +164,8 @@ def component_worth(
         return jax.tree.map(jnp.add, total, _block_worth(mixture, *part, settings)), None
 
     nothing = jnp.zeros(len(mixture.mean), weight.dtype)
-    return jax.lax.scan(add, Worth(nothing, nothing), (rays, silhouette, weight))[0]
+    worth = jax.lax.scan(add, Worth(nothing, nothing), (rays, silhouette, weight))[0]
+    return jax.tree.map(lambda x: x.reshape(-1, len(edges_of(parameters).mean)).sum(0), worth)
 
 
 def _block_worth(mixture: Mixture, rays: Rays, silhouette: Array, weight: Array, settings: Settings) -> Worth:
@@ -198,15 +213,17 @@ def halved(
 ) -> tuple[Float[Array, "mixture 3"], Float[Array, "mixture 3 3"]]:
     """Where the halves of each ellipsoid stand, from its middle, and their factor.
 
-    With L = U S V^T the halves' precision is U S'^2 U^T, S' with its least entry divided by HALF_WIDTH. Its triangular
-    factor comes from a QR decomposition, which exists for every matrix: thin components cannot make it fail.
+    With L = U S V^T the halves' precision is U S'^2 U^T, S' with its least entry divided by HALF_WIDTH.
     """
     axes, inverse, _ = jnp.linalg.svd(lower)
     offset = HALF_OFFSET / inverse[:, -1:] * axes[:, :, -1]
-    factor = axes * inverse.at[:, -1].divide(HALF_WIDTH)[:, None]
-    upper = jnp.linalg.qr(factor.mT, mode="r")
-    sign = jnp.where(jnp.diagonal(upper, axis1=1, axis2=2) < 0, -1, 1)
-    return offset, jnp.tril((sign[:, :, None] * upper).mT)
+    return offset, triangular(axes * inverse.at[:, -1].divide(HALF_WIDTH)[:, None])
+
+
+def finest_pixel(cameras: Cameras) -> Float[Array, ""]:
+    """Width of the smallest of the views' pixels at the distance of the world's origin, which is in the object."""
+    distance = jnp.linalg.norm(cameras.world_from_camera[:, :3, 3], axis=1)
+    return jnp.min(distance / jnp.diagonal(cameras.intrinsics, axis1=1, axis2=2)[:, :2].max(axis=1))
 
 
 def believed(

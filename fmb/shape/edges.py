@@ -67,6 +67,25 @@ def _matmul(a: Array, b: Array) -> Array:
     return (a[:, :, :, None] * b[:, None, :, :]).sum(2)
 
 
+def thickened(edges: Edges, least: Float[Array, ""]) -> Edges:
+    """The same ellipsoids with semi-axes of at least `least`; those that have them do not change at all."""
+    axes, inverse, _ = jnp.linalg.svd(edges.edge_cholesky)
+    thicker = triangular(axes * jnp.minimum(inverse, 1 / least)[:, None])
+    return edges._replace(
+        edge_cholesky=jnp.where((inverse[:, :1] * least > 1)[..., None], thicker, edges.edge_cholesky)
+    )
+
+
+def triangular(factor: Float[Array, "mixture 3 3"]) -> Float[Array, "mixture 3 3"]:
+    """The lower triangular E with a positive diagonal and E E^T = F F^T.
+
+    It comes from a QR decomposition, which exists for every matrix: thin components cannot make it fail.
+    """
+    upper = jnp.linalg.qr(factor.mT, mode="r")
+    sign = jnp.where(jnp.diagonal(upper, axis1=1, axis2=2) < 0, -1, 1)
+    return jnp.tril((sign[:, :, None] * upper).mT)
+
+
 EDGE_COORDINATES = Coordinates(pull_edges, move_edges)
 
 

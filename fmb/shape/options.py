@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 from fmb.fit.options import FitOptions
+from fmb.geometry.options import SYMMETRIES
 from fmb.options import option
+
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -11,6 +14,11 @@ class ModelOptions:
     """The mixture and its start."""
 
     num_mixtures: int = option(40, "Number of Gaussians in the mixture", at_least=1, at_most=100_000)
+    symmetry: str = option(
+        SYMMETRIES[0],
+        "Its symmetry (auto: found)",
+        choices=(AUTO, *SYMMETRIES),
+    )
     init: str = option(
         "auto",
         "How the mixture starts (auto: volume_gmm)",

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 
 from fm_render import Cameras, Mixture, Settings
 from fmb.fields.looks import look
+from fmb.fields.symmetric import SymmetricMixture
 from fmb.fit.loop import Coordinates, Course, History, Program, begin, compile_fit, run_fit
 from fmb.fit.options import FitOptions
 from fmb.geometry.ground_truth import render_ground_truth
@@ -24,19 +25,31 @@ from fmb.geometry.metrics import view_ious
 from fmb.geometry.options import RenderingOptions
 from fmb.geometry.views import Views, flatten_views, scene_cameras
 from fmb.shape.attendant import Attention, attend, begin_attention
-from fmb.shape.edges import EDGE_COORDINATES, PLAIN_COORDINATES, Edges, edges_from_mixture, mixture_from_edges
+from fmb.shape.edges import EDGE_COORDINATES, PLAIN_COORDINATES, edges_from_mixture, mixture_from_edges
 from fmb.shape.options import RELEASED, OptimizationOptions
 from fmb.shape.sampling import Sampling, sample_all, sample_objects, sample_outlines
 from fmb.shape.supervision import Sample, Supervision, depth_settings, spread_points
+from fmb.shape.symmetric import (
+    SYMMETRIC_COORDINATES,
+    Parameters,
+    SymmetricEdges,
+    edges_of_symmetric,
+    mixture_of,
+    symmetric_from_edges,
+)
 
+OnShape = Callable[[int, int, float, Mixture], None]
 CANDIDATES = 2  # states that are compared with the last one at the end
+
+
+Model = Mixture | SymmetricMixture  # what is fitted: all components, or those that the others are copies of
 
 
 class Recipe(NamedTuple):
     """A way to fit: its parameters, which rays it looks at, and whether it moves components and doubts masks."""
 
-    encode: Callable[[Mixture], Mixture | Edges]
-    decode: Callable[[Mixture | Edges], Mixture]
+    encode: Callable[[Model], Mixture | Parameters]
+    decode: Callable[[Mixture | Parameters], Mixture]
     coordinates: Coordinates
     choose_rays: Callable[[np.ndarray, np.ndarray | None, int], Sampling]
     attends: bool
@@ -49,18 +62,23 @@ RECIPES = {
 
 
 class ShapeProgram(NamedTuple):
-    """A compiled fit, its recipe, the object's scale in its frame, what it is fitted to and the loss at the end."""
+    """A compiled fit, its recipe, the object's scale in its frame, what it is fitted to and the loss at the end.
+
+    `effort` is the part of the steps that it takes, over which its whole schedule passes.
+    """
 
     fit: Program
     recipe: Recipe
     shape_scale: float
     supervision: Supervision = Supervision()
+    effort: float = 1.0
 
 
 class ShapeFit(NamedTuple):
     """The mixture found, how, and what was believed to the end: which pixels, and how much of each view.
 
-    `view_iou` is how well the mixture agrees with the believed pixels of each view.
+    `view_iou` is how well the mixture agrees with the believed pixels of each view, `loss` what is left of the loss.
+    `symmetric` is what was fitted where the mixture, which is all its copies, has a symmetry.
     """
 
     mixture: Mixture
@@ -68,6 +86,8 @@ class ShapeFit(NamedTuple):
     believed: Bool[np.ndarray, "view height width"]
     view_weight: Float[np.ndarray, " view"]
     view_iou: Float[np.ndarray, " view"]
+    loss: float
+    symmetric: SymmetricMixture | None = None
 
 
 def fit_options(options: OptimizationOptions) -> OptimizationOptions:
@@ -77,18 +97,29 @@ def fit_options(options: OptimizationOptions) -> OptimizationOptions:
     return replace(options, **RELEASED, square_decay=FitOptions.square_decay, average_decay=FitOptions.average_decay)
 
 
+def recipe_of(model: Model, options: OptimizationOptions) -> Recipe:
+    """The recipe that the options name, for what is fitted. Raises ValueError for a symmetry and "predecessor"."""
+    recipe = RECIPES[options.recipe]
+    if isinstance(model, Mixture):
+        return recipe
+    if not recipe.attends:
+        raise ValueError(f"recipe is {options.recipe}; with a symmetry it must be best")
+    encode = partial(edges_of_symmetric, scale=options.opt_shape_scale)
+    return recipe._replace(encode=encode, decode=mixture_of, coordinates=SYMMETRIC_COORDINATES)
+
+
 def compile_shape_fit(
-    mixture: Mixture, shape: tuple[int, int, int], options: OptimizationOptions, settings: Settings | None = None
+    mixture: Model, shape: tuple[int, int, int], options: OptimizationOptions, settings: Settings | None = None
 ) -> ShapeProgram:
     """The compiled fit of such a mixture to views of `shape` = (views, height, width); reads shapes only.
 
     What the fit renders with `settings` (None: `depth_settings`) is to be rendered with them afterwards, depth above
     all: program.supervision.settings.
     """
-    recipe, settings = RECIPES[options.recipe], settings or depth_settings(options.depth_weight)
+    recipe, settings = recipe_of(mixture, options), settings or depth_settings(options.depth_weight)
     supervision = Supervision(options.depth_weight, options.point_weight, options.opt_shape_scale, settings)
 
-    def loss(parameters: Mixture | Edges, batch: Sample) -> Float[Array, ""]:
+    def loss(parameters: Mixture | Parameters, batch: Sample) -> Float[Array, ""]:
         return supervision.loss(recipe.decode(parameters), batch)
 
     parameters, sample = jax.eval_shape(recipe.encode, mixture), supervision.shapes(int(np.prod(shape)))
@@ -98,10 +129,10 @@ def compile_shape_fit(
 
 def fit_to_views(
     program: ShapeProgram,
-    mixture: Mixture,
+    mixture: Model,
     views: Views,
     generator: np.random.Generator,
-    on_progress: Callable[[int, int, float, Mixture], None] = lambda step, total, loss, mixture: None,
+    on_progress: OnShape = lambda step, total, loss, mixture: None,
     point: Float[np.ndarray, "point 3"] | None = None,
 ) -> ShapeFit:
     """The mixture after the fit to the views, and to `point` of the surface, in their frame, which is canonical.
@@ -113,11 +144,10 @@ def fit_to_views(
     """
     scale, recipe, options = program.shape_scale, program.recipe, program.fit.options
     aims = replace(program.supervision, scale=scale)
-    choose_rays = sample_objects if aims.depth_weight and recipe.attends else recipe.choose_rays
-    sampling = choose_rays(views.silhouette, views.valid, options.batch_size)
+    choose = sample_objects if aims.depth_weight and recipe.attends else recipe.choose_rays
+    sampling = choose(views.silhouette, views.valid, options.batch_size)
     sample = all_pixels(views, point, sampling, aims, generator)
-    start = recipe.encode(resized(mixture, scale))
-    cameras = enlarged(views.cameras, scale)
+    start, cameras = recipe.encode(resized(mixture, scale)), enlarged(views.cameras, scale)
     care, attention = begin_attention(views, sampling, cameras, int(generator.spawn(1)[0].integers(2**31)))
     states = []
 
@@ -131,12 +161,18 @@ def fit_to_views(
         return course, sample
 
     batches = sampling.batches(options.batch_size, generator)
-    fit = run_fit(program.fit, begin(start), sample, batches, sampling.epoch // options.batch_size, on_chunk)
+    per_epoch = max(1, round(program.effort * (sampling.epoch // options.batch_size)))
+    fit = run_fit(program.fit, begin(start), sample, batches, per_epoch, on_chunk)
     whole = sample._replace(weight=attention.trust().ravel())
     low = [state for _, state in sorted(states, key=lambda state: state[0])[:CANDIDATES]]
-    end = min([fit.parameters, *low, start], key=lambda x: float(whole_loss(aims, recipe.decode(x), whole)))
+    ends = [fit.parameters, *low, start]
+    losses = [float(whole_loss(aims, recipe.decode(x), whole)) for x in ends]
+    end, least = ends[int(np.argmin(losses))], min(losses)
     history = History(np.arange(len(fit.loss)), fit.loss, fit.learning_rate)
-    return judged(recipe.decode(end), history, views, cameras, attention, aims)
+    found = judged(recipe.decode(end), history, views, cameras, attention, (aims, least))
+    if isinstance(end, SymmetricEdges):
+        found = found._replace(symmetric=resized(symmetric_from_edges(end), 1 / scale))
+    return found
 
 
 def enlarged(cameras: Cameras, factor: float) -> Cameras:
@@ -147,13 +183,19 @@ def enlarged(cameras: Cameras, factor: float) -> Cameras:
 
 
 def judged(
-    found: Mixture, history: History, views: Views, cameras: Cameras, attention: Attention, aims: Supervision
+    found: Mixture,
+    history: History,
+    views: Views,
+    cameras: Cameras,
+    attention: Attention,
+    reached: tuple[Supervision, float],
 ) -> ShapeFit:
-    """The mixture in the views' frame, with what was believed and how well it agrees with that."""
+    """The mixture in the views' frame, with what was believed and how well it agrees with that: aims and their loss."""
+    aims, loss = reached
     alpha = look(found, cameras, views.silhouette.shape[1:], aims.settings).alpha
     trusted, view_weight = np.asarray(attention.believed), np.asarray(attention.view_weight)
     agreement = view_ious(alpha, np.asarray(views.silhouette), trusted)
-    return ShapeFit(resized(found, 1 / aims.scale), history, trusted, view_weight, agreement)
+    return ShapeFit(resized(found, 1 / aims.scale), history, trusted, view_weight, agreement, loss)
 
 
 def all_pixels(
@@ -188,8 +230,10 @@ def whole_loss(aims: Supervision, mixture: Mixture, sample: Sample) -> Float[Arr
     return aims.loss(mixture, sample)
 
 
-def resized(mixture: Mixture, factor: float) -> Mixture:
+def resized(mixture: Model, factor: float) -> Model:
     """The mixture, `factor` times as large."""
+    if isinstance(mixture, SymmetricMixture):
+        return SymmetricMixture(resized(mixture.fundamental, factor), mixture.symmetry.resized(factor))
     return mixture._replace(mean=factor * mixture.mean, precision_cholesky=mixture.precision_cholesky / factor)
 
 

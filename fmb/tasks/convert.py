@@ -1,10 +1,13 @@
 """Task `convert`: a mesh as a mixture, from EM on its volume and a fit to its silhouettes."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import trimesh
 
+from fm_render import Mixture
 from fmb import machine
 from fmb.command.yaml_file import to_yaml
 from fmb.config import Config
@@ -12,9 +15,11 @@ from fmb.fields.looks import evaluate
 from fmb.files.meshes import read_mesh
 from fmb.geometry.frames import canonical_frame
 from fmb.machine import Clock, choose_device, say
-from fmb.shape.recipe import conversion_options, conversion_views, refine_mixture
+from fmb.options import NONE
+from fmb.shape.recipe import ShapeFit, conversion_options, conversion_views, refine_mixture
 from fmb.shape.start import start_mixture
 from fmb.shape.supervision import depth_settings
+from fmb.shape.symmetry_fit import Aim, SymmetryFound, convert_with_symmetry, symmetry_record
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture
 from fmb.tasks.shell import check_before, circumstances, task_folder
 from fmb.whole import METRICS, whole_folder
@@ -36,18 +41,20 @@ def converted(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
         frame = canonical_frame(mesh)
         mesh, unit = frame.mesh_to_canonical(mesh), float(frame.scale)
     fit_generator, novel_generator = np.random.default_rng(config.random_seed).spawn(2)
+    wanted = conversion_options(config.optimization)
     with clock("gmm"):
         start = start_mixture(mesh, config.model, config.random_seed)
     say(device.hint, start.notice)
     with clock("optimize"), machine.progress_bar("fit") as on_progress:
-        wanted = conversion_options(config.optimization)
-        fit = refine_mixture(mesh, start.mixture, fit_generator, wanted, config.rendering, on_progress)
+        fit, found = fitted(config, mesh, start.mixture, fit_generator, on_progress)
+    say("" if found is None else found.words)
     with clock("evaluate"):
         novel = {"novel": conversion_views(mesh, novel_generator, config.rendering)}
         settings = depth_settings(wanted.depth_weight)
         before, after = (evaluate(mixture, novel, unit, settings)[1] for mixture in (start.mixture, fit.mixture))
     subject = with_mesh(Subject(fit.mixture, frame, views=novel["novel"], seed=config.random_seed), config.export)
     facts = {"task": "convert", **after, "initial": before, "scale": unit, "init": start.kind}
+    facts |= {} if found is None else {"symmetry": symmetry_record(found, fit, frame)}
     facts |= {"device": device.name, **circumstances(config), **surface_facts(subject, mesh, config.random_seed)}
     write_mixture(folder / "model.npz", subject, facts)
     machine.write_text(folder / "config.yaml", to_yaml(config))
@@ -56,3 +63,19 @@ def converted(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
     metrics = {**facts, "seconds": clock.seconds()}
     machine.write_metrics(folder / METRICS, metrics)
     return metrics
+
+
+def fitted(
+    config: Config,
+    mesh: trimesh.Trimesh,
+    start: Mixture,
+    generator: np.random.Generator,
+    on_progress: Callable[[int, int, float], None],
+) -> tuple[ShapeFit, SymmetryFound | None]:
+    """The mixture that is fitted to the mesh in its canonical frame, and what there is to say of its symmetry."""
+    wanted, kind = conversion_options(config.optimization), config.model.symmetry
+    if kind == NONE:
+        return refine_mixture(mesh, start, generator, wanted, config.rendering, on_progress), None
+    views_generator, fit_generator = generator.spawn(2)
+    aim = Aim(conversion_views(mesh, views_generator, config.rendering), wanted, fit_generator)
+    return convert_with_symmetry(kind, mesh, start, aim, lambda *now: on_progress(*now[:3]))

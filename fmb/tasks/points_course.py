@@ -9,10 +9,12 @@ import trimesh
 from scipy.spatial import cKDTree
 from trimesh.sample import sample_surface
 
+from fmb.clouds.evidence import Evidence
 from fmb.clouds.recipe import State
 from fmb.clouds.surface import extract
 from fmb.clouds.table import METHODS
 from fmb.config import Config
+from fmb.fields.contour import NoSurface
 from fmb.fields.field import Field
 from fmb.fields.points import Cloud
 from fmb.files.media import write_gif
@@ -35,6 +37,7 @@ class Result(NamedTuple):
     config: Config
     cloud: Cloud
     frame: Frame
+    evidence: Evidence
     reference: trimesh.Trimesh | None
     state: State
 
@@ -59,7 +62,7 @@ def write_course(result: Result, unfinished: Unfinished, folder: Path) -> None:
     for step, field in checkpoints(result, unfinished):
         try:
             mesh = result.surface(field, CELLS)
-        except ValueError:  # there is none: the row and the frame say so
+        except NoSurface:  # there is none: the row and the frame say so
             mesh = None
         rows.append(row(step, mesh, truth))
         words = f"step {step} of {result.state.step}" + " (no surface)" * (mesh is None)

@@ -8,11 +8,11 @@ import numpy as np
 import trimesh
 
 from fmb import machine
-from fmb.clouds.evidence import BARE, bare_share, examine
+from fmb.clouds.evidence import bare_share
 from fmb.clouds.sampling import make_target
-from fmb.clouds.surface import supported
+from fmb.clouds.surface import certain_surface, supported, uncertainty
 from fmb.command.yaml_file import to_yaml
-from fmb.fields.field import _evaluated
+from fmb.fields.field import first_order_distance
 from fmb.fields.metaballs import HALF_DENSITY
 from fmb.files.mesh_output import write_mesh
 from fmb.fit.loop import History
@@ -54,7 +54,7 @@ def write_results(result: Result, folder: Path, unfinished: Unfinished, clock: C
     with clock("figures"):
         write_course(result, unfinished, folder)
         draw(result, folder, mesh)
-    metrics = facts_of(result, mesh) | {"pieces_left_out": left_out, "errors": errors, "seconds": clock.seconds()}
+    metrics = facts_of(result, mesh) | left_out | {"errors": errors, "seconds": clock.seconds()}
     write_final(folder, metrics, state.step)
     machine.write_metrics(folder / METRICS, metrics)
     if config.export.report:
@@ -62,16 +62,15 @@ def write_results(result: Result, folder: Path, unfinished: Unfinished, clock: C
     return metrics
 
 
-def final_surface(result: Result) -> tuple[trimesh.Trimesh, int]:
-    """The surface in the frame of the points, and how many pieces without points near them are left out."""
-    mesh = result.surface(result.state.field, result.config.cloud.surface_resolution)
-    return supported(mesh, result.cloud.point, BARE * spacing_of(result) * float(result.frame.scale))
-
-
-def spacing_of(result: Result) -> float:
-    """Distance of the points from one another, in longest sides."""
-    inside, generator = result.frame.to_canonical(result.cloud.point), np.random.default_rng(result.config.random_seed)
-    return result.state.facts.get("spacing") or examine(inside, generator).spacing
+def final_surface(result: Result) -> tuple[trimesh.Trimesh, dict[str, Any]]:
+    """The surface in the frame of the points, and what was left out of it, by name."""
+    inside, options, evidence = result.frame.to_canonical(result.cloud.point), result.config.cloud, result.evidence
+    field, reach = result.state.field, options.thinnest_handle
+    reach = uncertainty(field, inside, evidence) if reach < 0 else reach
+    mesh, changed = certain_surface(field, options.surface_resolution, inside, reach)
+    mesh, pieces = supported(mesh, inside, evidence.spacing)
+    facts = {"pieces_left_out": pieces, "thinnest_handle": reach, "nodes_changed": changed}
+    return result.frame.mesh_to_world(mesh), facts
 
 
 def facts_of(result: Result, mesh: trimesh.Trimesh) -> dict[str, Any]:
@@ -81,7 +80,7 @@ def facts_of(result: Result, mesh: trimesh.Trimesh) -> dict[str, Any]:
     facts = {"task": "points", "method": config.cloud.points_method, "points": len(result.cloud.point), **options}
     facts |= {"steps": result.state.step, "faces": len(mesh.faces), "euler": int(mesh.euler_number)}
     facts |= {"components": int(mesh.body_count), "watertight": bool(mesh.is_watertight), **result.state.facts}
-    spacing, generator = spacing_of(result), np.random.default_rng(config.random_seed)
+    spacing, generator = result.evidence.spacing, np.random.default_rng(config.random_seed)
     bare = bare_share(result.frame.mesh_to_canonical(mesh), inside, spacing, generator)
     facts |= {"spacing": spacing, "share_without_points": bare}
     return facts | {"frame": {"centre": result.frame.centre, "longest_side": float(result.frame.scale)}}
@@ -160,14 +159,14 @@ def draw(result: Result, folder: Path, mesh: trimesh.Trimesh) -> None:
 
 
 def slices(result: Result) -> list[drawn.Slice]:
-    """The field in the three planes through the middle of the points' box."""
+    """Distances from the surface in the three planes through the middle of the points' box."""
     inside = result.frame.to_canonical(result.cloud.point)
     ticks = np.linspace(-SLICE_REACH, SLICE_REACH, SLICE_CELLS)
     first, second = np.meshgrid(ticks, ticks)
     found = []
     for axis in range(3):
         plane = np.insert(np.stack([first.ravel(), second.ravel()], axis=1), axis, 0.0, axis=1)
-        value = _evaluated(result.state.field, plane).reshape(first.shape)
+        value = first_order_distance(result.state.field, plane, inside).reshape(first.shape)
         near = np.delete(inside[np.abs(inside[:, axis]) < SLICE_BAND], axis, axis=1)
         found.append(drawn.Slice(axis, 0.0, ticks, value, near))
     return found
@@ -175,7 +174,7 @@ def slices(result: Result) -> list[drawn.Slice]:
 
 def write_page(result: Result, folder: Path, mesh: trimesh.Trimesh, metrics: Mapping[str, Any]) -> None:
     """The page of numbers and pictures, with a view to turn, in the frame of the points."""
-    mixture = result.state.mixture
+    mixture, config = result.state.mixture, result.config
     page = PageScene(
         None if mixture is None else result.frame.mixture_to_world(mixture), mesh=mesh, reference=result.reference
     )
@@ -184,7 +183,7 @@ def write_page(result: Result, folder: Path, mesh: trimesh.Trimesh, metrics: Map
         history = History(np.arange(1, len(terms["loss"]) + 1), terms["loss"], terms["learning_rate"])
     note = f"{metrics['method']}, {metrics['points']} points"
     report = Report(
-        Path(result.config.io.cloud_file).name,
+        Path(config.pose.depth_file if config.io.cloud_file == NONE else config.io.cloud_file).name,
         note,
         page,
         highlights(metrics),
@@ -239,11 +238,25 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
     return [*lines, f"{metrics['seconds']['total']:.1f} s: {seconds}"]
 
 
+def symmetry_told(metrics: Mapping[str, Any]) -> list[str]:
+    """What the fit made of the symmetry it was asked for."""
+    found = metrics.get("symmetry")
+    if found is None:
+        return []
+    if "score" not in found:
+        return ["no symmetry: nothing comes near enough to one"]
+    doubt = "" if found["holds"] else "; that is low, the object may not have it"
+    return [f"symmetry {found['kind']}: the start scores {found['score']:.3f}{doubt}"]
+
+
 def evidence_told(metrics: Mapping[str, Any]) -> list[str]:
     """What the points do not tell of the surface, where it matters."""
-    bare, flooded, lines = metrics["share_without_points"], metrics.get("flooded", 0.0), []
+    bare, flooded, lines = metrics["share_without_points"], metrics.get("flooded", 0.0), symmetry_told(metrics)
+    if metrics["nodes_changed"]:
+        reach = f"{PERCENT * metrics['thinnest_handle']:.2g} %"
+        lines.append(f"handles and holes that a move of the surface by {reach} would undo: removed (--thinnest-handle)")
     if metrics["pieces_left_out"]:
-        lines.append(f"{pieces(metrics['pieces_left_out'])} without a point within three spacings: left out")
+        lines.append(f"{pieces(metrics['pieces_left_out'])} that no points lie on: left out")
     if bare > LEAST_BARE:
         lines.append(f"{bare:.0%} of the surface has no point within three spacings: there it is made up")
     if flooded > MOST_FLOODED:

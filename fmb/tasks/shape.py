@@ -29,8 +29,9 @@ from fmb.pictures.report_scene import PageScene
 from fmb.pictures.sheets import Scale, depth_scale
 from fmb.pictures.uncertainty import deviation_sheet
 from fmb.shape.color import fit_color
-from fmb.shape.recipe import ShapeFit, ShapeProgram, compile_shape_fit, fit_to_views
+from fmb.shape.recipe import ShapeFit, ShapeProgram, compile_shape_fit
 from fmb.shape.start import Start, start_mixture
+from fmb.shape.symmetry_fit import Aim, SymmetryFound, fit_with_symmetry, symmetry_record
 from fmb.shape.uncertainty import fit_covariance, look_deviation
 from fmb.tasks.check import check_capture
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture, write_moving
@@ -74,12 +75,13 @@ def reconstruct(run: Run, followers: Followers) -> dict[str, Any]:
     with Painter(run.folder) as painter:  # it draws beside the fit
         initial, depth = show_start(run, painter)
         with clock("optimize"):
-            run, fit = fitted(run, followers)
+            run, fit, symmetry = fitted(run, followers)
             followers.finish(fit)
         history = followers.filled(fit.history)
         errors = show_end(run, painter, fit.mixture, history, depth)
         facts = {"task": "shape", **errors, "initial": initial, "steps": len(history.step), "init": run.start.kind}
         facts |= {"scale": float(run.scene.frame.scale), "device": run.device, "ground_truth_backend": run.seen.source}
+        facts |= {} if symmetry is None else {"symmetry": symmetry_record(symmetry, fit, run.scene.frame)}
         facts |= {"view_iou": fit.view_iou, "view_weight": fit.view_weight, **circumstances(config)}
         with clock("export"):
             known = deviations(run, fit.mixture, painter)
@@ -130,11 +132,16 @@ def show_start(run: Run, painter: Painter) -> tuple[dict[str, Any], Scale]:
     return errors, depth
 
 
-def fitted(run: Run, followers: Followers) -> tuple[Run, ShapeFit]:
-    """The fit; where cameras were fitted, too, the run has the new ones."""
-    generator, train = streams(run.config)[1], run.seen.views["train"]
+def fitted(run: Run, followers: Followers) -> tuple[Run, ShapeFit, SymmetryFound | None]:
+    """The fit and what there is to say of its symmetry; where cameras were fitted, too, the run has the new ones."""
+    generator, train, kind = streams(run.config)[1], run.seen.views["train"], run.config.model.symmetry
     if not run.config.capture.refine_cameras:
-        return run, fit_to_views(run.program, run.start.mixture, train, generator, followers, run.scene.surface)
+        aim = Aim(train, run.config.optimization, generator, run.scene.surface)
+        fit, found = fit_with_symmetry(kind, run.program, run.start.mixture, aim, followers)
+        say("" if found is None else found.words)
+        return run, fit, found
+    if kind != NONE:
+        raise ValueError(f"symmetry is {kind}; must be {NONE} where refine_cameras is true")
     if run.config.optimization.point_weight:
         raise ValueError("point_weight and refine_cameras cannot be used together")
     options = JointOptions()
@@ -143,7 +150,7 @@ def fitted(run: Run, followers: Followers) -> tuple[Run, ShapeFit]:
     turn, shift = np.rad2deg(joint.moved[-1, 0]), 100.0 * joint.moved[-1, 1]
     say(f"cameras moved by {turn:.2f} degrees and {shift:.2f} % of the size (root mean squares); unseen ones did not")
     views = {**run.seen.views, "train": train._replace(cameras=joint.cameras)}
-    return run._replace(seen=run.seen._replace(views=views)), joint.shape
+    return run._replace(seen=run.seen._replace(views=views)), joint.shape, None
 
 
 def show_end(run: Run, painter: Painter, mixture: Mixture, history: History, depth: Scale) -> dict[str, Any]:

@@ -7,15 +7,15 @@ complete, and only then does the folder go.
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fmb.clouds.recipe import State
 from fmb.files.safe import read_arrays, read_json
+from fmb.fit.checkpoints import Kept
 from fmb.machine import replacing, warn, write_metrics
 
 RECORD = "unfinished.json"
@@ -23,10 +23,13 @@ MAY_CHANGE = ("points_rate", "eikonal_weight", "area_weight", "surface_weight", 
 
 
 class Unfinished:
-    """The checkpoints of a run into `place`; `record` says what the run works with."""
+    """The checkpoints of a run into `place`; `record` says what it works with, `resumes` whether its fit can go on.
 
-    def __init__(self, place: Path, record: Mapping[str, Any]):
-        self.folder = place.with_name(f"{place.name}.unfinished")
+    Files of the names `beside`, which others write into its folder, go with it.
+    """
+
+    def __init__(self, place: Path, record: Mapping[str, Any], resumes: bool = True, beside: Sequence[str] = ()):
+        self.resumes, self.beside, self.folder = resumes, (RECORD, *beside), place.with_name(f"{place.name}.unfinished")
         self.checkpoints, self.record = self.folder / "checkpoints", json.loads(json.dumps(record))
 
     def begin(self, resume: bool) -> dict[str, np.ndarray] | None:
@@ -39,9 +42,13 @@ class Unfinished:
             if not steps:
                 raise ValueError(f"{self.folder}: no interrupted run to go on with; run without --resume")
             self._check_same()
+            if not self.resumes:
+                warn(f"note: this method takes seconds and starts anew; {self.folder} says with which options")
+                return None
             return read_arrays(self.path(steps[-1]))
         if steps:
-            warn(f"note: the interrupted run in {self.folder} is replaced; --resume would have gone on with it")
+            lost = "; --resume would have gone on with it" * self.resumes
+            warn(f"note: the interrupted run in {self.folder} is replaced{lost}")
             self.remove()
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -61,7 +68,7 @@ class Unfinished:
         """The checkpoint after so many steps."""
         return self.checkpoints / f"{step}.npz"
 
-    def save(self, state: State) -> None:
+    def save(self, state: Kept) -> None:
         """Keeps the state."""
         with replacing(self.path(state.step)) as partial, partial.open("wb") as file:
             np.savez(file, **state.arrays)
@@ -73,7 +80,8 @@ class Unfinished:
             yield
         except (KeyboardInterrupt, FloatingPointError):
             if steps := self.steps():
-                warn(f"note: {self.folder} keeps the run up to step {steps[-1]}; --resume goes on with it")
+                later = "goes on with it" if self.resumes else "starts anew: this method takes seconds"
+                warn(f"note: {self.folder} keeps the run up to step {steps[-1]}; --resume {later}")
             raise
 
     def hand_over(self, folder: Path) -> None:
@@ -82,7 +90,7 @@ class Unfinished:
 
     def remove(self) -> None:
         """Removes what a run has written; what else is in the folder stays."""
-        for path in [*map(self.path, self.steps()), self.folder / RECORD]:
+        for path in [*map(self.path, self.steps()), *(self.folder / name for name in self.beside)]:
             path.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.folder):
             if folder.is_dir() and not any(folder.iterdir()):

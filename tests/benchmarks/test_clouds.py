@@ -45,6 +45,12 @@ def test_table(models, tmp_path, monkeypatch, capsys):
     kept = tmp_path / "out" / "results.jsonl"
     rows = kept.read_text()
     assert program.main(words) == 0 and kept.read_text() == rows  # nothing was made anew
+    more = [word if word != "none" else "medium" for word in words]
+    more[more.index("medium", more.index("--methods"))] = "hull"
+    assert program.main([*more, "--made", "--results", str(results)]) == 0 and kept.read_text() == rows
+    assert "ball, strong" in results.read_text() and "ball, medium" not in results.read_text()
+    assert program.main([*words, "--made", "--points", "500"]) == 2
+    assert "no row of these methods and cases" in capsys.readouterr().err
     assert program.main(["--models", str(tmp_path)]) == 2
     assert "no mesh in this folder" in capsys.readouterr().err
 

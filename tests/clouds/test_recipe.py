@@ -6,7 +6,7 @@ import pytest
 
 from fmb.clouds import recipe
 from fmb.clouds.cloud import frame_of_cloud
-from fmb.clouds.enclosure import enclose
+from fmb.clouds.enclosure import enclose, outward
 from fmb.clouds.evidence import examine
 from fmb.clouds.methods import LOSSES
 from fmb.clouds.options import METHOD_NAMES, PRESETS, PointsOptions
@@ -62,22 +62,31 @@ def test_the_surface_is_closed_where_it_leaves_the_box():
         extract(lambda x: 1.0 + 0.0 * x[:, 0], 16)
 
 
-def test_pieces_that_no_point_is_near_are_left_out():
+def test_pieces_that_points_do_not_lie_on_are_left_out():
     def bodies(x):
-        return jnp.minimum(jnp.sum(x**2, axis=1) - 0.09, jnp.sum((x - jnp.full((1, 3), 0.4)) ** 2, axis=1) - 0.01)
+        """A ball, another beside it, and a hollow in the first."""
+        first, other = jnp.linalg.norm(x, axis=1) - 0.3, jnp.linalg.norm(x - jnp.full((1, 3), 0.4), axis=1) - 0.1
+        return jnp.minimum(jnp.maximum(first, 0.2 - jnp.linalg.norm(x, axis=1)), other)
 
-    mesh = extract(bodies, 32)
-    assert mesh.body_count == 2
-    kept, left_out = supported(mesh, ball_points(radius=0.32), 0.1)
-    assert (kept.body_count, left_out, kept.is_watertight) == (1, 1, True)
-    assert supported(mesh, ball_points(radius=0.32), 1.0)[1] == 0
-    assert supported(mesh, ball_points() + 9.0, 0.1)[0] is mesh
+    mesh, points, small = extract(bodies, 32), ball_points(radius=0.32), ball_points(100, radius=0.1) + 0.4
+    assert mesh.body_count == 3
+    spacing = float(np.sqrt(4.0 * np.pi * 0.32**2 / 400))
+    kept, left_out = supported(mesh, points, spacing)
+    assert (kept.body_count, left_out, kept.is_watertight) == (1, 2, True)
+    kept, left_out = supported(mesh, np.concatenate([points, small]), spacing)
+    assert (kept.body_count, left_out) == (2, 1) and kept.volume > 0.11
+    # a lone stray does not vouch for a piece that should have many points
+    assert supported(mesh, np.concatenate([points, small[:1]]), spacing)[1] == 2
+    assert supported(mesh, points, 1e-3)[0] is mesh
 
 
 def test_batches_are_where_they_should_be():
     points = ball_points()
-    body = enclose(points, examine(points, np.random.default_rng(0)), np.random.default_rng(0))
-    target, mesh = make_target(points, body), extract(lambda x: (x**2).sum(axis=1) - 0.16, 24)
+    body = enclose(points, examine(points), np.random.default_rng(0))
+    # these normals look inwards, and one is unknown
+    normals = outward(points, -3.0 * points * (np.arange(len(points)) != 7)[:, None], body)
+    np.testing.assert_allclose(np.delete(normals - 2.0 * points, 7, axis=0), 0.0, atol=1e-12)
+    target, mesh = make_target(points, body, normals), extract(lambda x: (x**2).sum(axis=1) - 0.16, 24)
     batch = draw_batches(
         target,
         mesh,
@@ -85,15 +94,17 @@ def test_batches_are_where_they_should_be():
         (3, 40),
         np.random.default_rng(0),
     )
-    shapes = [(3, 40, 3), (3, 40, 3), (3, 40, 3), (3, 5, 3), (3, 20, 3), (3, 20, 4, 3), (3, 10, 3), (3, 10)]
+    shapes = [(3, 40, 3), (3, 40, 3), (3, 40, 3), (3, 5, 3), (3, 20, 3), (3, 20, 4, 3), (3, 10, 3), (3, 10), (3, 40, 3)]
     assert [part.shape for part in batch] == shapes
     right = np.sign(batch.depth) == np.sign(0.5 - np.linalg.norm(batch.places, axis=2))
     assert right.mean() > 0.95  # places are spread over the cells of a grid
     assert np.abs(np.linalg.norm(batch.surface, axis=2) - 0.4).max() < 0.01
     off = np.linalg.norm(batch.local - batch.nearest, axis=2)
     assert np.all(off <= np.linalg.norm(batch.local[..., None, :] - points, axis=3).min(axis=2) + 1e-12)
-    nothing = draw_batches(target, None, ("local",), (3, 40), np.random.default_rng(0))
-    assert [part.shape[1] for part in nothing] == [0, 40, 0, 0, 0, 0, 0, 0]
+    turned = np.all(batch.normal == 0.0, axis=2) | np.isclose(np.sum(batch.normal * batch.points, axis=2), 0.5)
+    assert turned.all()
+    nothing = draw_batches(make_target(points), None, ("local",), (3, 40), np.random.default_rng(0))
+    assert [part.shape[1] for part in nothing] == [0, 40, 0, 0, 0, 0, 0, 0, 0]
 
 
 def test_a_fit_that_goes_wrong_names_the_step(monkeypatch):

@@ -15,7 +15,7 @@ def noisy_ball(noise: float, count: int = 12_000) -> np.ndarray:
 
 def test_smoothed_points_are_nearer_to_their_surface():
     points = noisy_ball(0.05)
-    evidence = examine(points, np.random.default_rng(0))
+    evidence = examine(points)
     error = np.abs(np.linalg.norm(smoothed(points, evidence), axis=1) - 0.5)
     assert np.mean(np.abs(np.linalg.norm(points, axis=1) - 0.5)) > 0.038
     assert error.mean() < 0.015
@@ -24,7 +24,7 @@ def test_smoothed_points_are_nearer_to_their_surface():
 
 def test_clean_points_and_few_points_stay():
     points = noisy_ball(0.01, 3000)  # a third of what they are apart
-    evidence = examine(points, np.random.default_rng(0))
+    evidence = examine(points)
     assert smoothed(points, evidence) is points
     few = points[:30]
     assert smoothed(few, evidence._replace(noise=0.1)) is few

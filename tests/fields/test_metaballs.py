@@ -15,11 +15,13 @@ from fm_render import Mixture, Rays, render
 from fmb.fields.field import attached, field_normals, polish
 from fmb.fields.metaballs import (
     AGAINST,
+    DIRECTIONS,
     FIELDS,
     HALF_DENSITY,
     best_level,
     decimate,
     density_field,
+    hull_density,
     hull_field,
     mesh_iou,
     mesh_mixture,
@@ -118,6 +120,21 @@ def test_vertices_follow_the_mixture(field):
     normal = field_normals(FIELDS[field](mixture, HALF_DENSITY), vertices)
     along = [np.sum(x * normal, axis=1) for x in (np.asarray(slope), (ends[0] - ends[1]) / (2 * small))]
     assert_allclose(*along, rtol=1e-4, atol=1e-6)
+
+
+def test_hull_of_thin_components_is_right_in_single_precision():
+    # a plate 1e-6 thick: offsets of points beside it are numbers of 1e6, and lines in its plane meet it all the same
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    plate = np.linalg.cholesky(turn @ np.diag([3.0, 3.0, 1e6]) ** 2 @ turn.T)
+    mixture = Mixture(jnp.zeros((2, 3)), jnp.stack([plate, np.eye(3) / DEVIATION]), jnp.full(2, 1.5))
+    points = np.random.default_rng(2).uniform(-1.0, 1.0, (4000, 3))
+    exact = hull_field(mixture, HALF_DENSITY)(jnp.asarray(points))
+    single = jax.tree.map(lambda x: x.astype(jnp.float32), (mixture, jnp.asarray(points)))
+    directions = jnp.asarray(spread_directions(DIRECTIONS), jnp.float32)
+    found = jax.jit(hull_density)(single[0], directions, jnp.asarray(HALF_DENSITY, jnp.float32), single[1])
+    near = np.abs(exact) < 1.0
+    assert np.count_nonzero(near) > 200
+    assert_allclose(found[near], exact[near], atol=2e-3)
 
 
 def test_hull_is_the_body_of_the_silhouettes(monkeypatch):

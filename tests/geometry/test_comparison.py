@@ -7,7 +7,8 @@ import pytest
 import trimesh
 from trimesh.triangles import closest_point
 
-from fmb.geometry.comparison import compare, topology, voxel_iou
+from fmb.geometry.cloud import Cloud
+from fmb.geometry.comparison import THRESHOLD, compare, compared, topology, voxel_iou, with_worst, worst_pairs
 from fmb.geometry.distances import cut, distance_to, nearest_on
 
 
@@ -108,3 +109,42 @@ def test_what_cannot_be_compared():
         cut(flat)
     with pytest.raises(ValueError, match="a mesh without faces"):
         compare(trimesh.Trimesh(), sphere(1.0))
+
+
+def test_means_and_maxima_of_both_directions():
+    mesh, reference = sphere(1.0), trimesh.util.concatenate([sphere(1.0), sphere(0.2, (0.0, 0.0, 3.0))])
+    exact = compare(mesh, reference, count=2_000)["exact"]
+    assert exact["farthest_to_reference"] < 1e-9 < exact["to_reference"] + 1e-9
+    assert (
+        exact["max_mean"]
+        == max(exact["from_reference"], exact["to_reference"])
+        == pytest.approx(2 * exact["chamfer"], rel=1e-6)
+    )
+    size = np.ptp(reference.bounds, axis=0).max()
+    assert exact["hausdorff"] == exact["farthest_from_reference"] == pytest.approx(2.2 / size, rel=0.01)
+
+
+def test_worst_points_are_found_where_samples_miss_them():
+    mesh = sphere(1.0, subdivisions=3)
+    mesh.vertices[100] *= 3.0
+    spike, reference = mesh.vertices[100], sphere(1.0, subdivisions=3)
+    found = compared(mesh, reference, 50, 0, None, THRESHOLD)
+    back, there = worst_pairs(found, mesh, reference)
+    np.testing.assert_allclose(back.start, spike)
+    np.testing.assert_allclose(back.end, spike / 3.0, atol=1e-6)
+    record = with_worst(found.record, back, there)
+    assert record["exact"]["hausdorff"] == back.distance / record["unit"] == pytest.approx(1.0)
+    assert found.record["exact"]["hausdorff"] < 1.0
+
+
+def test_clouds_are_compared_by_their_points():
+    ball, generator = sphere(1.0), np.random.default_rng(0)
+    point = generator.normal(size=(3_000, 3))
+    point /= np.linalg.norm(point, axis=1, keepdims=True)
+    record = compare(Cloud(1.1 * point, point), ball, count=5_000)
+    json.dumps(record, allow_nan=False)
+    assert record["exact"]["to_reference"] == pytest.approx(0.05, abs=1e-3) and record["exact"]["normal_degrees"] < 4.0
+    assert "voxel_iou" not in record and "euler" not in record and record["reference"]["euler"] == 2
+    bare = compare(Cloud(1.1 * point), Cloud(point), count=5_000)
+    assert bare["exact"] == bare["sampled"] and bare["exact"]["chamfer"] == pytest.approx(0.05, rel=1e-3)
+    assert "normal_degrees" not in bare["exact"] and 0.0 < bare["floor"]["chamfer"] < 0.05

@@ -22,6 +22,7 @@ from fmb.shape.edges import (
     mixture_from_edges,
     move_edges,
     pull_edges,
+    thickened,
 )
 
 GENERATOR = np.random.default_rng(7)
@@ -153,3 +154,17 @@ def test_plain_steps_keep_the_diagonal_positive():
     assert_allclose(np.diagonal(keep_valid(mixture, step, 0.1).precision_cholesky, axis1=1, axis2=2), 0.1, rtol=1e-15)
     pulled = PLAIN_COORDINATES.pull(mixture, step)
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(pulled, step, strict=True))
+
+
+def test_thickened_has_no_thinner_semi_axis_and_changes_no_other_component(edges):
+    axes, inverse = np.linalg.svd(edges.edge_cholesky)[:2]
+    bound = np.array([9.0, 2.0, 1.0])[None]  # of the first component alone: none is thinner than 1/9 otherwise
+    thin = edges._replace(edge_cholesky=edges.edge_cholesky.at[0].set(np.linalg.qr((axes[0] * [1e6, 2.0, 1.0]).T)[1].T))
+    found = thickened(thin, jnp.asarray(1.0 / 9.0))
+    assert inverse.max() < 9.0
+    assert_allclose(np.linalg.svd(found.edge_cholesky[:1])[1], bound, rtol=1e-9)
+    matrix = np.asarray(found.edge_cholesky[0])
+    assert_allclose(matrix @ matrix.T, axes[0] @ np.diag(bound[0] ** 2) @ axes[0].T, rtol=1e-8)
+    assert np.all(np.diag(matrix) > 0.0) and np.array_equal(matrix, np.tril(matrix))
+    for before, after in zip(thin, found, strict=True):
+        assert np.array_equal(before[1:], after[1:])

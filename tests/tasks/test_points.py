@@ -15,6 +15,7 @@ from fmb.fields.options import MeshOptions
 from fmb.files.models import level_of, read_mixture
 from fmb.geometry.distances import distance_to
 from fmb.tasks import unfinished
+from fmb.tasks.points_watch import PAGE, Watch
 
 SMALL = "--cpu --num-steps 40 --network-width 16 --network-depth 2 --points-per-step 60 --save-every 20"
 SMALL += " --surface-resolution 24 --method diff_cd"
@@ -127,6 +128,40 @@ def test_input_that_makes_no_sense_is_one_line_and_changes_nothing(tmp_path: Pat
     )
     assert "points_per_step is 3; must be at least 4" in said(scan, SMALL, "--points-per-step 3")
     assert "--method is 'blob'" in said(scan, "--method blob")
+
+
+def test_a_fit_is_watched_and_metaballs_that_were_stopped_start_anew(scan, tmp_path, monkeypatch, capsys):
+    seen, save = [], Watch.save
+
+    def stopped(self, state):
+        save(self, state)
+        seen.append((self.folder / "watch.html").read_text())
+        assert iio.imread(self.folder / "watch_surface.png").std() > 5
+        if state.step == 250:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Watch, "save", stopped)
+    words = (
+        "points",
+        scan,
+        "--cpu --num-mixtures 5 --surface-resolution 24 --report false --view --output-dir",
+        tmp_path,
+    )
+    assert run(*words) == 130
+    said, place = capsys.readouterr(), tmp_path / "points.unfinished"
+    assert f"watch the fit: open {(place / 'watch.html').as_uri()}" in said.out
+    assert "keeps the run up to step 250; --resume starts anew: this method takes seconds" in said.err
+    assert "the start" in seen[0] and "step 250 of 500" in seen[2] and all("refresh" in page for page in seen)
+
+    def kept(self, state):
+        save(self, state)
+        seen.append((self.folder / PAGE).read_text())
+
+    monkeypatch.setattr(Watch, "save", kept)
+    assert run(*words, "--resume") == 0
+    assert "this method takes seconds and starts anew" in capsys.readouterr().err
+    assert "step 500 of 500; done" in seen[-1] and "refresh" not in seen[-1] and "watch_terms.png?500" in seen[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["points"]
 
 
 @pytest.mark.slow

@@ -134,6 +134,9 @@ function start() {
   if (data.mesh) parts.mesh = surface(data.mesh, 0xd9c7ad, 1);
   if (data.reference) parts.reference = surface(data.reference, 0xf2f4f7, 0.35);
   if (data.cameras) parts.cameras = cameras(data.cameras);
+  (data.layers || []).forEach((layer, number) => {
+    parts[`layer${number}`] = surface(layer, new THREE.Color().setRGB(...layer.color, THREE.SRGBColorSpace), layer.opacity);
+  });
   scene.add(...Object.values(parts));
   document.getElementById("bar").addEventListener("input", toggle);
   document.getElementById("reset").addEventListener("click", reset);

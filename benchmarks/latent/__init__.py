@@ -1,0 +1,1 @@
+"""Spaces of shapes: how well they are learnt, and how well a morph finds a shape of them."""

@@ -1,0 +1,1 @@
+"""Spaces of shapes: samples of signed distance, and the decoder that is trained on them."""

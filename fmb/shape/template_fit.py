@@ -1,0 +1,219 @@
+"""The fit of a template to views: a start that the visual hull tells, coarse to fine, then with more vertices."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import trimesh
+from jax import Array
+from jaxtyping import Float
+
+from fmb.fit.loop import EPSILON, MEAN_DECAY, Course, begin
+from fmb.fit.schedules import cosine
+from fmb.geometry.alignment import axes_matched, target_of
+from fmb.geometry.cloud import Cloud
+from fmb.geometry.mesh_symmetry import Mirrored, mirrored_mesh
+from fmb.geometry.refinement import refined
+from fmb.geometry.symmetry import Plane, frame_of
+from fmb.geometry.views import Views
+from fmb.hull.frame import framed_hull, hull_points
+from fmb.shape.template import SPREAD, Bend, Form, Seen, Stand, Weights, bend_loss, bent, form_of
+from fmb.shape.template_options import TemplateOptions
+
+HULL_GRID, HULL_POINTS = 48, 20_000  # voxels on an edge of the visual hull; points of it that tell where to begin
+BATCH = 4  # views in a step
+CHUNK = 50  # steps of one compiled call
+STARTS = 3  # ways to lay the template into the hull that are tried
+LAST = 50  # losses whose mean compares starts
+SQUARE_DECAY = 0.99
+
+
+class Stage(NamedTuple):
+    """A part of the fit: steps, largest rate, smoothing of a step, width of the Gaussians, weight of the Laplacian.
+
+    `split`: silhouettes are those of triangles in four.
+    """
+
+    steps: int
+    rate: float
+    smoothing: float
+    spread: float
+    stiffness: float
+    split: bool = False
+
+
+STAGES = {
+    "start": Stage(150, 0.05, 50.0, 1.4 * SPREAD, 0.2),
+    "coarse": Stage(300, 0.05, 10.0, SPREAD, 0.1, True),
+    "fine": Stage(200, 0.03, 3.0, SPREAD, 0.05, True),
+}
+
+
+class Template(NamedTuple):
+    """A template as it stands: how its mesh is joined, with a plane or without, and where its vertices are."""
+
+    mesh: Mirrored
+    mirror: bool
+    stand: Stand
+    loss: float = np.inf
+
+    @property
+    def parameters(self) -> int:
+        """The free numbers: those of the half and three of the plane, or three for each vertex."""
+        return self.mesh.parameters + 3 if self.mirror else 3 * len(self.mesh.opposite)
+
+    @property
+    def plane(self) -> Plane | None:
+        """The plane in the world."""
+        if not self.mirror:
+            return None
+        normal, origin = np.asarray(self.stand.axes, float)[:, 0], np.asarray(self.stand.origin, float)
+        return Plane(normal, np.asarray(normal @ origin))
+
+    def world(self) -> trimesh.Trimesh:
+        """The mesh in the world."""
+        half, axes, origin = (np.asarray(part, float) for part in self.stand)
+        image = half[~self.mesh.seam] * [-1.0, 1.0, 1.0] if self.mirror else half[:0]
+        return trimesh.Trimesh(np.concatenate([half, image]) @ axes.T + origin, self.mesh.faces, process=False)
+
+
+OnStage = Callable[[str, Template], None]
+
+
+def unwatched(name: str, template: Template) -> None:
+    """Nobody looks on."""
+
+
+def fit_template(
+    views: Views,
+    generator: np.random.Generator,
+    options: TemplateOptions = TemplateOptions(),
+    given: Mirrored | None = None,
+    on_stage: OnStage = unwatched,
+) -> Template:
+    """A template bent to the silhouettes of views in the canonical frame; a sphere where none is `given`.
+
+    A given one is mirrored at x = 0. The best of several starts goes on. A mirrored one takes twice the vertices at the
+    end, unless the options say "none": as many numbers as it had without a plane.
+    Raises ValueError where the silhouettes have no volume in common, FloatingPointError where the loss breaks.
+    """
+
+    def stage(template: Template, name: str) -> Template:
+        part = STAGES[name]._replace(stiffness=options.stiffness * STAGES[name].stiffness)
+        return run_stage(template, views, part, generator)
+
+    tried = [stage(start, "start") for start in starts(views, generator, given, options)]
+    best = min(tried, key=lambda template: template.loss)
+    on_stage("start", best)
+    for name in ("coarse", "fine"):
+        best = stage(best, name)
+        on_stage(name, best)
+    if options.template_mirror and options.template_refinement != "none":
+        best = stage(with_more(best, options.template_refinement), "fine")
+        on_stage("refined", best)
+    return best
+
+
+def starts(
+    views: Views, generator: np.random.Generator, given: Mirrored | None, options: TemplateOptions
+) -> list[Template]:
+    """Templates laid into the visual hull: a sphere as the ellipsoid of its moments, another by its principal axes."""
+    frame, volume = framed_hull(views, HULL_GRID)
+    points = frame.to_world(hull_points(volume, HULL_POINTS, generator))
+    mirror = options.template_mirror
+    if given is None:
+        return ellipsoids(points, sphere(options.template_detail), mirror)
+    own, middle = np.asarray(given.mesh().vertices), points.mean(axis=0)
+    scale = np.sqrt(np.mean((points - middle) ** 2) / np.mean((own - own.mean(axis=0)) ** 2))
+    target = target_of(Cloud(points), generator)
+    half = given.half if mirror else own
+    motions = axes_matched(scale * own, target)[:STARTS]
+    return [Template(given, mirror, Stand(scale * half, motion.rotation, motion.shift)) for motion in motions]
+
+
+def ellipsoids(points: Float[np.ndarray, "point 3"], ball: Mirrored, mirror: bool) -> list[Template]:
+    """The ellipsoid that has the moments of a solid's points; with a plane, across each of its axes."""
+    middle = points.mean(axis=0)
+    variance, axes = np.linalg.eigh(np.cov((points - middle).T))
+    half, made = ball.half if mirror else np.asarray(ball.mesh().vertices), []
+    for first in range(3 if mirror else 1):
+        order = np.roll(np.arange(3), -first)
+        turned = axes[:, order] * [1.0, 1.0, np.linalg.det(axes[:, order])]
+        radius = np.sqrt(5.0 * variance[order])  # a solid ellipsoid has the variance radius^2 / 5
+        made.append(Template(ball, mirror, Stand(radius * half, turned, middle)))
+    return made
+
+
+def sphere(detail: int) -> Mirrored:
+    """The unit sphere of an icosahedron that is divided so often, mirrored at x = 0."""
+    return mirrored_mesh(trimesh.creation.icosphere(detail), Plane(np.eye(3)[0], np.zeros(())), right=True)
+
+
+def in_own_frame(mesh: trimesh.Trimesh, plane: Plane) -> Mirrored:
+    """The right half of a mesh, mirrored, in a frame whose plane is x = 0.  Raises ValueError as `mirrored_mesh`."""
+    axes = frame_of(plane.normal, "normal of a plane", 0)
+    moved = trimesh.Trimesh((mesh.vertices - float(plane.offset) * axes[:, 0]) @ axes, mesh.faces, process=False)
+    return mirrored_mesh(moved, Plane(np.eye(3)[0], np.zeros(())), right=True)
+
+
+def with_more(template: Template, rule: str) -> Template:
+    """The mirrored template with twice the vertices, by one of `fmb.geometry.refinement.RULES`."""
+    half, axes, origin = (np.asarray(part, float) for part in template.stand)
+    finer = refined(template.mesh._replace(half=half), rule)
+    return Template(finer, True, Stand(finer.half, axes, origin))
+
+
+def run_stage(template: Template, views: Views, stage: Stage, generator: np.random.Generator) -> Template:
+    """The template after a stage. Raises FloatingPointError where the loss is no longer finite."""
+    dtype, count = jnp.result_type(float), len(views.silhouette)
+    form = form_of(template.mesh, template.mirror, stage.smoothing, stage.split)
+    form = Form(*(jnp.asarray(part, jnp.int32 if part.dtype.kind == "i" else dtype) for part in form))
+    stand = Stand(*(jnp.asarray(part, dtype) for part in template.stand))
+    valid = np.ones(views.silhouette.shape) if views.valid is None else views.valid
+    seen = jax.tree.map(lambda x: jnp.asarray(x, dtype), Seen(views.cameras, views.silhouette, valid))
+    weights = Weights(jnp.asarray(stage.spread, dtype), jnp.asarray(stage.stiffness, dtype))
+    course = begin(Bend(jnp.zeros_like(stand.rest), jnp.zeros(2, dtype), jnp.zeros((), dtype)))
+    rates, losses = stage.rate * cosine((jnp.arange(stage.steps, dtype=dtype) + 0.5) / stage.steps), []
+    for first in range(0, stage.steps, CHUNK):
+        index = np.stack([generator.choice(count, min(BATCH, count), replace=False) for _ in rates[first:][:CHUNK]])
+        course, loss = run_steps((form, stand, weights), seen, course, jnp.asarray(index), rates[first:][:CHUNK])
+        losses.append(np.asarray(loss))
+        if not np.isfinite(losses[-1]).all():
+            raise FloatingPointError(f"the loss of the template is not finite before step {first + CHUNK}")
+    stand = bent(form, stand, course.parameters)[1]
+    return template._replace(stand=stand, loss=float(np.concatenate(losses)[-LAST:].mean()))
+
+
+@jax.jit
+def run_steps(
+    still: tuple[Form, Stand, Weights], seen: Seen, course: Course, index: Array, rates: Array
+) -> tuple[Course, Array]:
+    """A step with each row of views, compiled once for all templates of one size; the losses before each."""
+    form, stand, weights = still
+
+    def step(course: Course, now: tuple[Array, Array]) -> tuple[Course, Array]:
+        rows = jax.tree.map(lambda x: x[now[0]], seen)
+        value, gradient = jax.value_and_grad(bend_loss, 2)(form, stand, course.parameters, rows, weights)
+        return uniform_adam(course, gradient, now[1]), value
+
+    return jax.lax.scan(step, course, (index, rates))
+
+
+def uniform_adam(course: Course, gradient: Bend, rate: Array) -> Course:
+    """A step of Adam in which the largest mean square of a part is that of all its numbers (Nicolet et al. 2021).
+
+    Vertices that no silhouette tells of then stay, where Adam would move them as far as any, by noise.
+    """
+    step = course.step + 1
+    mean = jax.tree.map(lambda m, g: MEAN_DECAY * m + (1 - MEAN_DECAY) * g, course.mean, gradient)
+    square = jax.tree.map(lambda v, g: SQUARE_DECAY * v + (1 - SQUARE_DECAY) * g * g, course.square, gradient)
+    count = step.astype(rate.dtype)
+    mean_weight, square_weight = 1 - MEAN_DECAY**count, 1 - SQUARE_DECAY**count
+
+    def moved(x: Array, mean: Array, square: Array) -> Array:
+        return x - rate * (mean / mean_weight) / (jnp.sqrt(jnp.max(square) / square_weight) + EPSILON)
+
+    parameters = jax.tree.map(moved, course.parameters, mean, square)
+    return Course(parameters, mean, square, parameters, step)

@@ -1,0 +1,24 @@
+"""Options of a template mesh that is bent to silhouettes."""
+
+from dataclasses import dataclass
+
+from fmb.options import option
+
+SPHERE = "sphere"
+
+
+@dataclass(frozen=True)
+class TemplateOptions:
+    """A mesh that is bent until its silhouettes are those of the views."""
+
+    template_mesh: str = option(SPHERE, "What is bent: sphere, or a closed mesh with a plane of symmetry")
+    template_mirror: bool = option(True, "Keep the template symmetric: half the numbers; its plane is learnt")
+    template_detail: int = option(
+        3, "Subdivisions of the sphere (2: 162 vertices, 3: 642, 4: 2562)", at_least=1, at_most=4
+    )
+    template_refinement: str = option(
+        "midpoint",
+        "How a symmetric template gets twice the vertices at the end",
+        choices=("none", "centroid", "midpoint"),
+    )
+    stiffness: float = option(1.0, "Factor on the weight of the Laplacian: more is smoother", at_least=0, at_most=1000)
