@@ -73,7 +73,7 @@ class Config:
     io: IoOptions = IoOptions()
     random_seed: int = option(42, "Seed of every random choice", at_least=0, at_most=2**32 - 1)
     task: str = ""
-    several: tuple[str, ...] = ()
+    several: tuple = ()
     cpu: bool = switch("Use the CPU even if there is a GPU")
     resume: bool = switch("Let points or learn go on with the run that was interrupted")
     overwrite: bool = switch("Let export write into a folder that holds other files")

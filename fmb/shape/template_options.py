@@ -18,7 +18,7 @@ class TemplateOptions:
     )
     template_refinement: str = option(
         "midpoint",
-        "How a symmetric template gets twice the vertices at the end",
+        "How a symmetric template gets twice the vertices",
         choices=("none", "centroid", "midpoint"),
     )
     stiffness: float = option(1.0, "Factor on the weight of the Laplacian: more is smoother", at_least=0, at_most=1000)
