@@ -70,6 +70,7 @@ def bodies_of(mixture: Mixture) -> Bodies:
 
 def correlation(bodies: Bodies, orbit: Orbit) -> Float[np.ndarray, " map"]:
     """rho of every map of the orbit."""
+    orbit = Orbit(*(np.asarray(field, float) for field in orbit))
     itself = _overlap(bodies, np.eye(3)[None], np.zeros((1, 3)))
     step = max(1, PAIRS_AT_ONCE // len(bodies.weight) ** 2)
     parts = range(0, len(orbit.rotation), step)
