@@ -82,7 +82,7 @@ def test_steps_of_a_place_against_differences(kind):
 def test_a_plane_is_learnt_and_half_of_the_components_are_fitted():
     views = views_of(apply_to_mixture(truth().orbit, half()))
     start = fold(in_single(apply_to_mixture(askew(15.0).orbit, half())), askew(15.0), 4)
-    program = compile_shape_fit(start, views.silhouette.shape, OPTIONS)
+    program = compile_shape_fit(start, views.silhouette.shape, OptimizationOptions(num_epochs=100, batch_size=512))
     fit = fit_to_views(program, start, views, np.random.default_rng(0))
     plane = fit.symmetric.symmetry.planes[0]
     assert np.degrees(np.arccos(abs(float(plane.normal[0])))) < 1.0
