@@ -246,6 +246,11 @@ def five_parameter_weight(hits: Hits, scale: Array, betas: FiveBetas) -> Array:
     return softmax_weight(betas.fit * hits.log_density * front - betas.near * distance, hits)
 
 
+def five_parameter_reach(betas: FiveBetas) -> tuple[Array, Array, Array]:
+    """`Blending.reach`: in front of the camera h lies between 1/2 and 1, unless beta 3 is below 0."""
+    return betas.fit, betas.fit / 2, jnp.where(jnp.asarray(betas.front) < 0, -1, betas.near)
+
+
 def sorted_weight(hits: Hits, scale: Array, betas: tuple) -> Array:
     """Front-to-back alpha compositing; in logs, so that rays that miss everything keep a depth and a gradient."""
     order = jnp.argsort(stop_gradient(hits.distance), axis=0)
@@ -261,6 +266,7 @@ class Blending(NamedTuple):
     """A blend: density [ray], unnormalised weight [mixture, ray], its default betas, and how far weights reach.
 
     Log weights lie between steep s - near t / scale and flat s - near t / scale, (steep, flat, near) = reach(betas).
+    Where one of them is below 0, tiles go through all components.
     """
 
     density: Callable[[Hits, Array, Any], Array]
@@ -271,9 +277,7 @@ class Blending(NamedTuple):
 
 BLENDINGS = {
     "two_parameter": Blending(density_in_front, two_parameter_weight, TwoBetas(), lambda b: (b.fit, b.fit, b.near)),
-    "five_parameter": Blending(
-        five_parameter_density, five_parameter_weight, FiveBetas(), lambda b: (b.fit, b.fit / 2, b.near)
-    ),
+    "five_parameter": Blending(five_parameter_density, five_parameter_weight, FiveBetas(), five_parameter_reach),
     "sorted": Blending(density_in_front, sorted_weight, (), lambda b: (1, 1, 0)),
 }
 

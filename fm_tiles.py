@@ -207,18 +207,20 @@ def pixel_offsets(side: int, dtype: Any) -> Float[Array, "2 pixel"]:
 
 def met(task: Task, table: Array, tiles: Tiles, shared: tuple) -> Bool[Array, "tile mixture"]:
     """Which components each tile must go through, so that no other adds EPSILON to what its pixels have."""
-    rows = table[:-1].reshape(-1, task.mixtures, table.shape[-1])
+    rows, (groups, count) = table[:-1].reshape(-1, task.mixtures, table.shape[-1]), tiles.middle.shape[:2]
+    parts = -(-count * task.mixtures // PAIRS_PER_TEST)  # of a group
+    size = -(-count // parts)
+    middle = jnp.pad(tiles.middle, ((0, 0), (0, parts * size - count), (0, 0)), mode="edge")
+    tests = Tiles(jnp.repeat(tiles.view, parts), middle.reshape(groups * parts, size, 2))
 
-    def test(tiles: Tiles) -> Array:
-        row = list(jnp.moveaxis(rows[tiles.view], -1, 0)[..., None])
-        seen = outlines(task.side, task.curved, row, jnp.moveaxis(tiles.middle, -1, 0)[:, :, None])
-        return _needed(task, seen, shared).swapaxes(1, 2).reshape(-1, task.mixtures)
+    def test(one: Tiles) -> Array:
+        row = list(rows[one.view].T[None, ..., None].swapaxes(0, 1))
+        seen = outlines(task.side, task.curved, row, one.middle.T[:, None, None])
+        return _needed(task, seen, shared)[0].T
 
-    groups = max(1, PAIRS_PER_TEST // (tiles.middle.shape[1] * task.mixtures))
-    if len(tiles.view) <= groups:
-        return test(tiles)
-    each = jax.lax.map(lambda one: test(jax.tree.map(lambda x: x[None], one)), tiles, batch_size=groups)
-    return each.reshape(-1, task.mixtures)
+    together = min(max(1, PAIRS_PER_TEST // (size * task.mixtures)), groups * parts)
+    each = jax.lax.map(test, tests, batch_size=together)
+    return each.reshape(groups, parts * size, -1)[:, :count].reshape(groups * count, -1)
 
 
 def _needed(task: Task, seen: Outlines, shared: tuple) -> Bool[Array, "group mixture tile"]:
@@ -251,7 +253,8 @@ def _needed(task: Task, seen: Outlines, shared: tuple) -> Bool[Array, "group mix
         )
         low = jnp.minimum(steep * low, flat * low) - near * (last / least + task.margin) / (least * scale)
         room = steep * (bulge + beside) + near * task.margin / (least * scale) + 1
-        keep = keep | _rivals(high, low, upper, lower, room, 0.0)
+        rising = jnp.minimum(jnp.minimum(steep, flat), near) < 0  # the bounds above do not hold
+        keep = keep | _rivals(high, low, upper, lower, room, 0.0) | rising
     return keep & (last > -task.margin * most)  # the cubic rule also hits behind the densest point
 
 

@@ -14,10 +14,12 @@ import fm_tiles
 from fm_render import (
     INTERSECTIONS,
     Cameras,
+    FiveBetas,
     Mixture,
     Rendering,
     Settings,
     Sight,
+    in_tiles,
     render,
     render_views,
     views_loss,
@@ -298,6 +300,47 @@ def test_what_stands_before_an_opaque_body_is_seen():
     tiled, rays = both(mixture)
     assert rays.weight[..., 0].min() > 5e-4
     assert_allclose(tiled.weight, rays.weight, atol=1e-9)
+
+
+@partial(jax.jit, compiler_options=FAST)
+def both_depths(mixture: Mixture, cameras: Cameras, betas: FiveBetas) -> tuple[jax.Array, jax.Array]:
+    """Depth in tiles and along rays, by the blend with five betas."""
+    rest = (1.0, ("depth",), Settings(blending="five_parameter", betas=betas))
+    return render_views(mixture, cameras, SIZE, *rest).depth, along_rays(mixture, cameras, SIZE, *rest).depth
+
+
+@pytest.mark.parametrize("name", ["fit", "near", "front"])
+def test_betas_below_zero(name):
+    betas = FiveBetas()._replace(**{name: -2.0})
+    tiled, rays = both_depths(some_mixture(), cameras_of(*some_views()), jax.tree.map(jnp.asarray, betas))
+    assert_allclose(tiled, rays, rtol=1e-6)
+
+
+def test_what_is_kept_is_bounded_by_pairs(monkeypatch):
+    """Neither the tests of tiles nor the blocks keep anything of the size component x tile but one byte."""
+    pairs, components, size = 2**12, 400, (256, 256)
+    monkeypatch.setattr(fm_tiles, "PAIRS_PER_TEST", pairs)
+    monkeypatch.setattr(fm_tiles, "PAIRS_PER_BLOCK", {})
+    monkeypatch.setattr(fm_tiles, "MANY", pairs)
+    monkeypatch.setattr(fm_tiles, "CLASSES", ())
+    placed = fm_tiles.tiles_of(2, size, 16)
+
+    def needed(mixture, cameras):
+        task, (table, shared), tiles = in_tiles(mixture, cameras, placed, 16, Sight())
+        return fm_tiles.met(task, table, tiles, shared)
+
+    def loss(mixture, cameras):
+        return views_loss(lambda image, _: image.density, mixture, cameras, jnp.zeros((2, *size), jnp.float32))
+
+    def kept(function) -> int:
+        inputs = some_mixture(0, components), cameras_of(*some_views())
+        inputs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), inputs)
+        program = jax.jit(function, compiler_options=FAST).lower(*inputs).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    assert kept(needed) < 40 * 4 * pairs
+    one_tile, images = 4 * components * 16**2, 4 * 2 * 256**2  # a block has one tile at least
+    assert kept(loss) < 40 * 4 * pairs + 2 * 256 * components + 6 * one_tile + 3 * images
 
 
 @partial(jax.jit, compiler_options=FAST, static_argnames="tiled")

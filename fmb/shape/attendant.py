@@ -96,7 +96,8 @@ def attend(
 
 def doubt(care: Care, state: Attention, course: Course, progress: Float[Array, ""], settings: Settings) -> Attention:
     """The state after a look along all rays: which pixels and, later, which views are believed."""
-    alpha = all_alpha(mixture_of(course.average), care.cameras, care.silhouette.shape[1:], settings)
+    mixture, size = mixture_of(course.average), care.silhouette.shape[1:]
+    alpha = render_views(mixture, care.cameras, size, outputs=("alpha",), settings=settings).alpha
     alpha = jnp.where(care.valid, alpha, 0)
     trusted = care.valid & believed(alpha, care.silhouette)
     error = outline_error(alpha, care.silhouette, trusted, care.length).astype(state.error.dtype)
@@ -124,14 +125,6 @@ def relocated(
     )
     moved = with_edges(course.parameters, edges)
     return Course(moved, mean, square, moved, course.step)
-
-
-@partial(jax.jit, static_argnums=2)
-def all_alpha(
-    mixture: Mixture, cameras: Cameras, image_size: tuple[int, int], settings: Settings = Settings()
-) -> Float[Array, "view height width"]:
-    """Alpha of all pixels."""
-    return render_views(mixture, cameras, image_size, outputs=("alpha",), settings=settings).alpha
 
 
 GAIN = 0.6  # a component moves if what it is worth is less than this part of the error of the one it halves

@@ -16,6 +16,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from fm_render import Cameras, Mixture, Settings
+from fmb.fields.looks import look
 from fmb.fields.symmetric import SymmetricMixture
 from fmb.fit.loop import Coordinates, Course, History, Program, begin, compile_fit, run_fit
 from fmb.fit.options import FitOptions
@@ -23,7 +24,7 @@ from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.metrics import view_ious
 from fmb.geometry.options import RenderingOptions
 from fmb.geometry.views import Views, flatten_views, scene_cameras
-from fmb.shape.attendant import Attention, all_alpha, attend, begin_attention
+from fmb.shape.attendant import Attention, attend, begin_attention
 from fmb.shape.edges import EDGE_COORDINATES, PLAIN_COORDINATES, edges_from_mixture, mixture_from_edges
 from fmb.shape.options import RELEASED, OptimizationOptions
 from fmb.shape.sampling import Sampling, sample_all, sample_objects, sample_outlines
@@ -191,7 +192,7 @@ def judged(
 ) -> ShapeFit:
     """The mixture in the views' frame, with what was believed and how well it agrees with that: aims and their loss."""
     aims, loss = reached
-    alpha = np.asarray(all_alpha(found, cameras, views.silhouette.shape[1:], aims.settings))
+    alpha = look(found, cameras, views.silhouette.shape[1:], aims.settings).alpha
     trusted, view_weight = np.asarray(attention.believed), np.asarray(attention.view_weight)
     agreement = view_ious(alpha, np.asarray(views.silhouette), trusted)
     return ShapeFit(resized(found, 1 / aims.scale), history, trusted, view_weight, agreement, loss)
