@@ -171,8 +171,7 @@ TASKS = {
         ),
         switches=("cpu", "fast"),
         also=(
-            *("image_width", "image_height", "vfov_degrees", "data", "format", "longest_side", "hold_out"),
-            "reference_mesh",
+            *("image_width", "image_height", "vfov_degrees", "format", "longest_side", "hold_out", "reference_mesh"),
             *("depth_file", "depth_unit", "mask_file", "intrinsics_file", "initial_pose_file"),
             *("surface_resolution", "mesh", "report"),
         ),

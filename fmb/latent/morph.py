@@ -47,7 +47,7 @@ class Stage(NamedTuple):
 
 
 class Morphed(NamedTuple):
-    """The parameters of the least loss, every stage, and the losses at which other starts were left."""
+    """The parameters of the least loss, every stage, and the least loss of each start (NaN: it failed)."""
 
     parameters: Any
     stages: Sequence[Stage]
@@ -69,17 +69,25 @@ def unwatched(stage: Stage, total: int) -> None:
 def morph(plan: Plan, starts: Sequence[Any], on_stage: OnStage = unwatched) -> Morphed:
     """Walks from the start; of several, each for a part of the steps, and the best on to the end.
 
-    Raises ValueError where the start has no surface, FloatingPointError where the loss is not finite, the surface
-    vanishes, or its gradient does.
+    Raises ValueError where no start has a surface, FloatingPointError where the loss or its gradient is not finite and
+    where the surface vanishes.
     """
     step = compile_step(plan)
     if len(starts) == 1:
         return finished(walk(plan, step, begin(starts[0]), (0, plan.steps), on_stage)[1])
-    scouts = [walk(plan, step, begin(start), (0, _scouted(plan)), on_stage) for start in starts]
-    lowest = [min(stage.loss for stage in stages) for _, stages in scouts]
-    course, stages = scouts[int(np.argmin(lowest))]
+    scouts, tried, failure = [], [], None
+    for start in starts:
+        try:
+            scouts.append(walk(plan, step, begin(start), (0, _scouted(plan)), on_stage))
+            tried.append(min(stage.loss for stage in scouts[-1][1]))
+        except (ValueError, FloatingPointError) as error:  # a random start may have no surface
+            tried.append(np.nan)
+            failure = failure or error
+    if not scouts:
+        raise failure
+    course, stages = min(scouts, key=lambda scout: min(stage.loss for stage in scout[1]))
     more = walk(plan, step, course, (_scouted(plan), plan.steps), on_stage)[1]
-    return finished([*stages, *more], lowest)
+    return finished([*stages, *more], tried)
 
 
 def _scouted(plan: Plan) -> int:

@@ -16,7 +16,8 @@ from fm_render import Mixture, render_views
 from fmb.fields.isosurface import Surface
 from fmb.geometry.cameras import Cameras, project
 
-BLUR = 0.7  # pixels: deviation of what a triangle or vertex is drawn as
+BLUR = 0.7  # pixels: least deviation of what a triangle is drawn as
+ACROSS = 0.6  # of the width of two triangles: where they are larger than pixels, the deviation that leaves no gaps
 STEEPNESS = 3.0  # of the step from no layer to two
 SPOT = 1.0  # pixels, and the density in the middle of a vertex's spot
 FLATNESS = 0.2  # thickness of a triangle's Gaussian over its width
@@ -29,16 +30,19 @@ Silhouette = Callable[[Surface, Cameras, tuple[int, int]], Array]  # opacity, [v
 def layers(surface: Surface, cameras: Cameras, image_size: tuple[int, int]) -> Float[Array, "view height width"]:
     """Opacity by how many layers of surface lie behind each pixel: none outside, two or more inside.
 
-    Each triangle adds its area in the image, as a Gaussian of BLUR pixels around its middle. So the number of layers D
-    depends neither on the size of triangles nor on their slant, and is 1 at the edge of the silhouette, where the
-    opacity 1 - 2^(-D^STEEPNESS) is one half: the edge is where it should be.
+    Each triangle adds its area in the image, as a Gaussian of BLUR pixels or more around its middle. So the number of
+    layers D depends neither on the size of triangles nor on their slant, and is 1 at the edge of the silhouette, where
+    the opacity 1 - 2^(-D^STEEPNESS) is one half: the edge is where it should be.
     """
     pixel, depth = project(cameras, surface.vertex)
     corner = pixel[:, surface.face]
     one, two = corner[:, :, 1] - corner[:, :, 0], corner[:, :, 2] - corner[:, :, 0]
     area = jnp.abs(one[..., 0] * two[..., 1] - one[..., 1] * two[..., 0]) / 2.0
     seen = jnp.min(depth[:, surface.face], axis=2) > LEAST_DEPTH
-    count = spread(jnp.mean(corner, axis=2), jnp.where(seen, area, 0.0), image_size, BLUR)
+    area = jnp.where(seen, area, 0.0)
+    width = jnp.sqrt(2.0 * jnp.sum(area * area) / jnp.maximum(jnp.sum(area), 1e-6))
+    blur = jnp.maximum(BLUR, ACROSS * width)
+    count = spread(jnp.mean(corner, axis=2), area, image_size, blur)
     return 1.0 - jnp.exp(-math.log(2.0) * count**STEEPNESS)
 
 
@@ -67,7 +71,10 @@ def gaussians(surface: Surface) -> Mixture:
 
 
 def spread(
-    place: Float[Array, "view point 2"], mass: Float[Array, "view point"], image_size: tuple[int, int], blur: float
+    place: Float[Array, "view point 2"],
+    mass: Float[Array, "view point"],
+    image_size: tuple[int, int],
+    blur: Float[Array, ""] | float,
 ) -> Float[Array, "view height width"]:
     """The sum of the points' masses, each spread over pixels as a round Gaussian: one product of matrices a view."""
     height, width = image_size

@@ -21,7 +21,7 @@ SIDE, THUMBNAIL = 240, 150  # pixels of a view
 BALL = Ball(np.zeros(3), 0.72)  # around shapes in the box of side 1, but for corners that hardly any has
 TURNS, SEEN_FROM = 8, 1  # of cameras all around, the one that sees a shape from ahead and aside
 MOST_SHOWN = 24  # shapes with a picture
-MARGIN = 0.16  # of the plane of codes around them, in its width
+MARGIN = 0.26  # of the plane of codes around them, in its width
 CROWDED = 0.055  # of the plane's width: pictures whose codes are nearer to one another are left out
 
 

@@ -18,7 +18,7 @@ from fmb.pictures.turntable import on_white, turn_cameras
 SIDE, TURNS = 320, 6  # pixels of a view, and views around
 MOST_VERTICES = 8_000  # of a mesh that is drawn
 ROOM = 1.15  # radii: of a plane's disc, and how far an axis reaches
-THICKNESS = {"plane": 0.004, "axis": 0.015}  # radii
+THICKNESS = {"plane": 0.014, "axis": 0.015}  # radii
 PLANE_COLOR, AXIS_COLOR = (230, 159, 0), (0, 114, 178)  # ORANGE and BLUE
 IN_FRONT, BEHIND = 0.5, 0.12  # opacity of planes and axis before and behind the object
 PERCENT = 100.0

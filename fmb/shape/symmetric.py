@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,10 +32,11 @@ class SymmetricEdges:
     object's, in the unit of the origin.
     """
 
+    # as trees, these also hold shapes and types alone, which no type of an array allows
     edges: Edges
-    frame: Float[Array, "3 3"]
-    quaternion: Float[Array, "4"]
-    origin: Float[Array, "3"]
+    frame: Any  # [3, 3]
+    quaternion: Any  # [4]
+    origin: Any  # [3]
     kind: str
     scale: float
 

@@ -208,7 +208,7 @@ def surface_told(found: SurfaceLikeness | None) -> str:
     """A symmetry of a surface and how far images lie from it, in words."""
     if found is None:
         return "nothing comes near to one"
-    distance = f"images {100 * found.distance:.2f} % of the scale from the surface, {found.far:.0%} of them far"
+    distance = f"images {100 * found.distance:.2f} % of the scale from the surface, {100 * found.far:.0f} % of them far"
     return f"{found.symmetry.kind}, correlation {found.score:.3f}, {distance}"
 
 

@@ -10,6 +10,7 @@ import trimesh
 from jax import Array
 from jaxtyping import Float
 
+from fmb.fields.metaballs import mesh_iou
 from fmb.fit.loop import EPSILON, MEAN_DECAY, Course, begin
 from fmb.fit.schedules import cosine
 from fmb.geometry.alignment import axes_matched, target_of
@@ -48,6 +49,7 @@ STAGES = {
     "start": Stage(150, 0.05, 50.0, 1.4 * SPREAD, 0.2),
     "coarse": Stage(300, 0.05, 10.0, SPREAD, 0.1, True),
     "fine": Stage(200, 0.03, 3.0, SPREAD, 0.05, True),
+    "refined": Stage(200, 0.01, 6.0, SPREAD, 0.05, True),
 }
 
 
@@ -108,12 +110,19 @@ def fit_template(
     best = min(tried, key=lambda template: template.loss)
     on_stage("start", best)
     for name in ("coarse", "fine"):
-        best = stage(best, name)
+        best = better(best, stage(best, name), views)
         on_stage(name, best)
     if options.template_mirror and options.template_refinement != "none":
-        best = stage(with_more(best, options.template_refinement), "fine")
+        best = with_more(best, options.template_refinement)
+        best = better(best, stage(best, "refined"), views)
         on_stage("refined", best)
     return best
+
+
+def better(before: Template, after: Template, views: Views) -> Template:
+    """Of two the one whose silhouettes, by ray casting, agree more with the views: a stage never ends worse."""
+    agreement = [mesh_iou(template.world(), views) for template in (before, after)]
+    return after if agreement[1] >= agreement[0] else before
 
 
 def starts(

@@ -79,8 +79,9 @@ def test_slopes_are_those_of_differences_and_halves_stay_mirror_images(mirror, v
         assert np.abs(np.asarray(slope.push)[mesh.seam, 0]).max() == 0.0, "a vertex on the plane stays on it"
 
 
+@pytest.mark.slow
 def test_a_symmetric_template_finds_the_plane_at_half_the_numbers(views, monkeypatch):
-    for name, steps in (("start", 50), ("coarse", 100), ("fine", 50)):
+    for name, steps in (("start", 50), ("coarse", 100), ("fine", 50), ("refined", 50)):
         monkeypatch.setitem(STAGES, name, STAGES[name]._replace(steps=steps))
     stages = []
     options = TemplateOptions(template_detail=1)

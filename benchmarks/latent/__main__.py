@@ -167,7 +167,7 @@ def main(argv: list[str]) -> int:
     def work() -> str:
         return "\n\n".join([title, provenance("latent", argv), words, made()])
 
-    return told(work, options.results, f"latent_{options.what}_{len(options.paths)}")
+    return told(work, options.results, f"latent_{options.what}")
 
 
 if __name__ == "__main__":
