@@ -12,6 +12,7 @@ import run_fmb
 from fmb.files.distances import write_distances
 from fmb.files.several import files_of
 from fmb.files.spaces import read_space
+from fmb.geometry.distances import distance_to
 from fmb.latent.samples import sample_distances
 from fmb.tasks import unfinished
 
@@ -50,7 +51,7 @@ def done(meshes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "learn"
 
 
-def test_results(done: Path):
+def test_results(done: Path, meshes: Path):
     names = (
         "space.npz metrics.json config.yaml train_metrics.csv eval_metrics.csv report.html checkpoints meshes samples"
     )
@@ -66,8 +67,8 @@ def test_results(done: Path):
     np.testing.assert_allclose(space.frames[1].centre, [0.0, 400.0, 0.0], atol=2.0)
     np.testing.assert_allclose(space.frames[1].scale, 100.0, rtol=0.03)
     egg = trimesh.load(done / "meshes" / "egg.ply")
-    inner = np.linalg.norm(egg.vertices - [0.0, 400.0, 0.0], axis=1)
-    assert 20.0 < np.median(inner) < 60.0  # in the frame of the file
+    truth = trimesh.load(meshes / "egg.obj")  # in the frame of the file; a coarse grid may see debris beside it
+    assert distance_to(egg, np.asarray(truth.vertices)).mean() < 5.0
 
 
 @pytest.mark.slow

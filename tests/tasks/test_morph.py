@@ -86,7 +86,7 @@ def test_results_are_whole_and_agree(done: Path):
 
 @pytest.mark.slow
 def test_a_mesh_too_far_from_the_space_is_said(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
-    trimesh.creation.box((0.05, 1.0, 0.05)).export(tmp_path / "rod.ply")
+    trimesh.creation.box((0.3, 1.0, 0.3)).export(tmp_path / "rod.ply")
     words = ("morph", shapes, SMALL, "--morph-views 1 --morph-rate 0.02 --target", tmp_path / "rod.ply")
     assert run(*words, "--output-dir", tmp_path) == 0
     assert "the target was not reached (residual: IoU" in capsys.readouterr().out
