@@ -27,7 +27,7 @@ def rays() -> Rays:
     return Rays(jnp.asarray(origin), jnp.asarray(-origin / 3.0 + 0.1 * generator.normal(size=(40, 3))))
 
 
-@pytest.mark.parametrize(("kind", "rule"), [("plane", "linear"), ("two_planes", "quadratic")])
+@pytest.mark.parametrize(("kind", "rule"), [("two_planes", "quadratic")])
 def test_mirrored_rays_render_what_copies_do(kind, rule):
     mixture, outputs, settings = symmetric(kind), ("density", "depth", "weight"), Settings(intersection=rule)
     ours = render_orbit(mixture, rays(), 1.0, outputs, settings)

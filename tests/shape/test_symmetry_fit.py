@@ -93,6 +93,7 @@ def test_a_plane_is_learnt_and_half_of_the_components_are_fitted():
     assert fit.view_iou.min() > 0.9
 
 
+@pytest.mark.slow
 def test_told_kinds_found_kinds_and_none():
     crooked = in_single(apply_to_mixture(truth().orbit, half()))
     crooked = crooked._replace(mean=crooked.mean.at[6].add(jnp.array([-0.2, 0.4, 0.3], jnp.float32)))

@@ -44,6 +44,7 @@ def test_a_mesh_with_a_plane(tmp_path: Path, capsys):
     assert {"01_symmetry.png", "02_image.png", "03_difference.png", "film.gif", "report.html"} <= written
 
 
+@pytest.mark.slow
 def test_a_mesh_without_one_is_told_so(tmp_path: Path, capsys):
     wedge(0.25).export(tmp_path / "sheared.ply")
     words = ("--symmetry", "plane", "--report", "false")
