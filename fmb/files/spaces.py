@@ -84,6 +84,8 @@ def _shape(path: Path, network: Any) -> LatentShape:
     for name, table in (("activation", ACTIVATIONS), ("output", OUTPUTS)):
         if network[name] not in table:
             raise ValueError(f"{path}: network {name} is {network[name]!r}; must be one of {', '.join(table)}")
+    if network["skip"] and network["skip"] >= network["depth"]:
+        raise ValueError(f"{path}: network skip is {network['skip']}; must be below depth, {network['depth']}")
     return LatentShape(**network)
 
 

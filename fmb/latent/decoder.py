@@ -60,7 +60,11 @@ class Hooks(NamedTuple):
 
 
 def shape_of(options: SpaceOptions, count: int) -> LatentShape:
-    """The network for so many shapes."""
+    """The network for so many shapes.  Raises ValueError where the input would enter again behind the last layer."""
+    if options.decoder_skip >= options.decoder_depth and options.decoder_skip:
+        raise ValueError(
+            f"decoder_skip is {options.decoder_skip}; must be below decoder_depth, {options.decoder_depth}"
+        )
     code = options.code_length or (2 if count == FEWEST_SHAPES else 16)
     return LatentShape(
         code=code,

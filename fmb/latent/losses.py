@@ -101,8 +101,10 @@ def normals_loss(target: Target) -> Loss:
 
 
 def volume_loss(target: Target) -> Loss:
-    """Square of the relative difference of the volumes."""
+    """Square of the relative difference of the volumes.  Raises ValueError for a target without volume."""
     wanted = _known(target, "volume")
+    if not wanted > 0.0:
+        raise ValueError(f"--loss volume: the target's volume is {wanted:g}; must be above 0, as closed meshes have it")
     return Loss(lambda surface, more: (surface.volume / wanted - 1.0) ** 2, nothing)
 
 
@@ -132,7 +134,7 @@ def find_loss(name: str, target: Target) -> Loss:
         allowed = f"one of {', '.join(LOSSES)}, or FILE.py:function"
         raise ValueError(f"--loss is {name!r}{did_you_mean(name, LOSSES)}; must be {allowed}")
     own = _own(Path(path), function)
-    return Loss(lambda surface, more: own(surface), nothing)
+    return Loss(lambda surface, more: _number(own, surface, name), nothing)
 
 
 def total(losses: Sequence[Loss]) -> Loss:
@@ -158,6 +160,21 @@ def _own(path: Path, name: str) -> Callable[[Surface], Array]:
     if not callable(getattr(module, name, None)):
         raise ValueError(f"--loss {path}:{name}: {path} has no function {name}")
     return getattr(module, name)
+
+
+def _number(own: Callable[[Surface], Array], surface: Surface, name: str) -> Array:
+    """What the user's function returns.  Raises ValueError where it fails or returns no floating-point number."""
+    try:
+        value = jnp.asarray(own(surface))
+    except Exception as error:
+        raise ValueError(f"--loss {name}: the function fails ({type(error).__name__}: {_line(error)})") from error
+    if value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise ValueError(f"--loss {name}: returns {value.dtype} of shape {value.shape}; must be one real number")
+    return value
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def nothing(vertices: np.ndarray) -> tuple[()]:

@@ -77,6 +77,8 @@ def open_case(config: Config) -> Case:
     """What the options name.  Raises ValueError where they name too little or what there is not."""
     if config.io.shapes == NONE and config.io.model_file == NONE:
         raise ValueError(f"morph needs a space of shapes, or a mixture: {PROGRAM} morph shapes/ --target NAME")
+    if NONE not in (config.io.shapes, config.io.model_file):
+        raise ValueError("--shapes and --model-file are both given; a morph starts from one of them")
     generator = np.random.default_rng(config.random_seed)
     if config.io.shapes == NONE:
         blobs = blobs_case(config, generator)

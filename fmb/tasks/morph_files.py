@@ -66,6 +66,13 @@ class Result(NamedTuple):
         """The target's views; every target has some."""
         return self.aim.target.views
 
+    @property
+    def source(self) -> str:
+        """Name of the shape that was asked for as the start, or of the mixture's file."""
+        if self.space is None:
+            return Path(self.config.io.model_file).stem
+        return self.space.names[0] if self.config.morph.source == NONE else self.config.morph.source
+
 
 def write_results(result: Result, folder: Path, clock: Clock) -> dict[str, Any]:
     """Writes all files into the folder; what metrics.json tells."""
@@ -124,7 +131,7 @@ def rows_of(columns: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
 def measured(result: Result) -> dict[str, Any]:
     """Silhouettes and topology at start and end, distances from the meshes that are known, and what it took."""
     found, options = result.found, result.config.morph
-    facts: dict[str, Any] = {"task": "morph", "source": options.source, "target": result.aim.name}
+    facts: dict[str, Any] = {"task": "morph", "source": result.source, "target": result.aim.name}
     facts |= {"loss": loss_name(result.config), "fast": result.config.fast, "steps": options.morph_steps}
     facts |= {"first_loss": found.stages[0].loss, "least_loss": found.best.loss, "tried": list(found.tried)}
     for name, mesh in (("start", result.start), ("end", result.end)):

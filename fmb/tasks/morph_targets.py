@@ -35,6 +35,7 @@ from fmb.tasks.scenes import held_out, without_empty
 ELEVATION, AZIMUTH = 30.0, 45.0  # degrees: the direction of MeshSDF's camera, the first of all
 RADIUS = 0.75  # longest sides, that images show around the middle of the box
 POINTS = 4000  # of a target's surface, for losses of points
+LONGEST_EDGE = 0.03  # of a target's triangles for silhouettes, which take triangles for small
 TARGET_CELLS = 96  # along the longest side of a shape of the space that is a target
 HULL_GRID, HULL_POINTS = 64, 4000
 
@@ -108,9 +109,15 @@ def aim_of_mesh(config: Config, mesh: trimesh.Trimesh, frame: Frame, generator: 
     views = Views(cameras, cast_silhouettes(mesh, cameras, (height, width)))
     points = sample_surface(mesh, POINTS, generator)
     normals = np.asarray(mesh.face_normals)[nearest_on(cut(mesh), points).face]
-    target = Target(views, points, normals, float(mesh.volume), padded_mesh(mesh))
+    target = Target(views, points, normals, float(mesh.volume), padded_mesh(in_small(mesh)))
     name = Path(config.morph.target).stem
     return Aim(name, target, frame, mesh, reference_of(config, frame))
+
+
+def in_small(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    """The mesh, its triangles cut until no edge is longer than LONGEST_EDGE."""
+    pieces = trimesh.remesh.subdivide_to_size(mesh.vertices, mesh.faces, LONGEST_EDGE)
+    return trimesh.Trimesh(*pieces, process=False)
 
 
 def reference_of(config: Config, frame: Frame) -> trimesh.Trimesh | None:

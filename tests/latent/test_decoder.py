@@ -103,6 +103,8 @@ def test_every_shape_is_seen_half_inside_and_half_outside():
 def test_options_follow_the_number_of_shapes_and_names_must_differ():
     assert [shape_of(SpaceOptions(), count).code for count in (2, 3)] == [2, 16]
     assert steps_of(SpaceOptions(), 2) < steps_of(SpaceOptions(), 20) and steps_of(SpaceOptions(learn_steps=7), 9) == 7
+    with pytest.raises(ValueError, match="decoder_skip is 4; must be below decoder_depth, 4"):
+        shape_of(SpaceOptions(decoder_skip=4), 2)
     with pytest.raises(ValueError, match="^1 shape; a space of shapes needs at least 2$"):
         check_names(["a"])
     with pytest.raises(ValueError, match="names of shapes are not unique: a, c"):

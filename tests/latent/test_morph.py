@@ -10,16 +10,16 @@ import trimesh
 from numpy.testing import assert_allclose
 
 from fm_render import Mixture
-from fmb.fields.isosurface import Surface
+from fmb.fields.isosurface import Surface, padded_mesh
 from fmb.geometry.ground_truth import cast_silhouettes
 from fmb.geometry.options import RenderingOptions
 from fmb.geometry.views import Views
-from fmb.latent.losses import LOSSES, Target, find_loss
+from fmb.latent.losses import LOSSES, Loss, Target, find_loss, nothing
 from fmb.latent.morph import Plan, morph
 from fmb.latent.silhouettes import SILHOUETTES
 from fmb.shape.edges import EDGE_COORDINATES, PLAIN_COORDINATES, edges_from_mixture
 from fmb.tasks.morph_blobs import blob_family
-from fmb.tasks.morph_targets import ring
+from fmb.tasks.morph_targets import in_small, ring
 
 SIDE = 32
 CAMERAS = ring(2, RenderingOptions(image_width=SIDE, image_height=SIDE))
@@ -136,13 +136,30 @@ def test_the_best_of_several_starts_goes_on():
     assert_allclose(found.parameters, [0.3, 0.0, 0.0, 0.0], atol=0.02)
 
 
+def test_losses_that_are_no_number_are_named(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text("def many(s):\n    return s.vertex\ndef fails(s):\n    raise KeyError('one\\ntwo')\n")
+    for name, words in {"many": "must be one real number", "fails": "the function fails .KeyError"}.items():
+        with pytest.raises(ValueError, match=words):
+            find_loss(f"{path}:{name}", Target()).value(surface_of(BALL), ())
+    with pytest.raises(ValueError, match="the target's volume is 0; must be above 0"):
+        find_loss("volume", Target(volume=0.0))
+
+
+def test_a_box_of_twelve_triangles_is_drawn_as_it_is():
+    box, draw = trimesh.creation.box((1.0, 0.6, 0.6)), jax.jit(SILHOUETTES["layers"], static_argnums=2)
+    cameras = jax.tree.map(jnp.asarray, CAMERAS)
+    seen = draw(padded_mesh(in_small(box)), cameras, (SIDE, SIDE))
+    assert np.mean((seen > 0.5) != cast_silhouettes(box, CAMERAS, (SIDE, SIDE))) < 0.02  # pixels of the edge
+
+
 def test_what_stops_a_morph_is_named():
     with pytest.raises(ValueError, match="the shape to start from has no surface in its box"):
         morph(PLAN(find_loss("volume", Target(volume=1.0))), [jnp.array([-0.2, 0.0, 0.0, 0.0])])
     with pytest.raises(FloatingPointError, match="the surface vanished at step .*; try a smaller morph_rate"):
         morph(PLAN(find_loss("volume", Target(volume=1e-6)), rate=0.3), [jnp.array([0.2, 0.0, 0.0, 0.0])])
     with pytest.raises(FloatingPointError, match="the loss or its gradient is not finite at step 0"):
-        morph(PLAN(find_loss("volume", Target(volume=0.0))), [jnp.array([0.2, 0.0, 0.0, 0.0])])
+        morph(PLAN(Loss(lambda surface, more: jnp.nan * surface.volume, nothing)), [jnp.array([0.2, 0.0, 0.0, 0.0])])
 
 
 @pytest.mark.slow

@@ -154,6 +154,7 @@ def test_metaballs_morph_through_the_same_surface(tmp_path: Path):
         ("--target large --loss sillhouettes", "did you mean silhouettes?"),
         ("--target large --data data", "morph needs one target, has --target and --data"),
         ("--mask-file m.png", "--mask-file is given, but no --intrinsics-file"),
+        ("--target large --model-file ball.npz", "--shapes and --model-file are both given"),
         ("--target nothing.obj", "nothing.obj"),
         ("--target large --iso-level -0.19", "the shape to start from has no surface in its box"),
     ],
