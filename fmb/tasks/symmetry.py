@@ -122,7 +122,9 @@ def made_symmetric(subject: Subject, answer: Answer, config: Config, folder: Pat
     """Writes the mesh made symmetric, where that is asked for; by the first plane that holds, unless one is given."""
     if config.reflection.symmetrise == NONE:
         return {}
-    holding = [one.symmetry for one in (answer.chosen, *answer.found) if one and (one is answer.chosen or one.holds)]
+    holding = []
+    if answer.chosen is not None:
+        holding = [answer.chosen.symmetry, *(one.symmetry for one in answer.found if one.holds)]
     planes = [plane for symmetry in holding for plane in in_world(symmetry, subject.frame).planes]
     nearest = f"nearest: {surface_told(answer.nearest)}"
     plane = plane_of(config.reflection, planes[0] if planes else None, subject.name, nearest)
