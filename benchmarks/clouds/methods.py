@@ -35,7 +35,7 @@ def ours(name: str, components: int = 40, preset: str = "fast") -> Callable:
         options = replace(PointsOptions(), points_method=name, preset=preset, components=components)
         evidence = examine(points)
         state = OURS[name].fit(points, None, options, np.random.default_rng(seed), evidence=evidence)
-        mesh, _ = certain_surface(state.field, CELLS, points, uncertainty(state.field, points, evidence))
+        mesh, _ = certain_surface(state.field, CELLS, points, uncertainty(state.field, points[evidence.kept]))
         return supported(mesh, points, evidence.spacing)[0]
 
     return make

@@ -44,7 +44,7 @@ def made(path: Path, components: int) -> Made:
     points = box_frame(cloud.point).to_canonical(cloud.point)
     evidence = examine(points)
     state = fit_blobs(points, None, PointsOptions(components=components), generator, evidence=evidence)
-    facts, reach = state.facts, uncertainty(state.field, points, evidence)
+    facts, reach = state.facts, uncertainty(state.field, points[evidence.kept])
     mesh = supported(certain_surface(state.field, CELLS, points, reach)[0], points, evidence.spacing)[0]
     views = looks(mesh, ball_of(mesh), 4, SIDE)[::2]
     shares = facts["flooded"], bare_share(mesh, points, facts["spacing"], generator)

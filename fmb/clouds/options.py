@@ -55,7 +55,7 @@ class PointsOptions:
     turned: bool = option(False, "latent: the points may be turned in any way against the shapes of the space")
     thinnest_handle: float = option(
         -1.0,
-        "Cut handles and fill holes where that moves the surface by less (-1: by the noise; 0: none)",
+        "Cut handles and fill holes where that moves the surface by less (-1: by the fit; 0: none)",
         at_least=-1,
         at_most=1,
     )

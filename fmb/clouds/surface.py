@@ -6,7 +6,6 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 from trimesh.graph import connected_component_labels
 
-from fmb.clouds.evidence import Evidence
 from fmb.fields.contour import Grid, contour, sample_field
 from fmb.fields.field import Field, OnProgress, first_order_distance, polish, unwatched, usual_slope
 from fmb.fields.topology import without_thin_handles
@@ -55,11 +54,14 @@ def certain_surface(
     return mesh, len(changed)
 
 
-def uncertainty(field: Field, points: Float[np.ndarray, "point 3"], evidence: Evidence) -> float:
-    """How far the field's surface may be from the true one: the points' noise or, if more, how far it is from them."""
-    kept = points[evidence.kept]
-    away = first_order_distance(field, kept[:: max(1, len(kept) // LOOKS)], kept)
-    return max(evidence.noise, float(np.sqrt(np.mean(away**2))))
+def uncertainty(field: Field, points: Float[np.ndarray, "point 3"]) -> float:
+    """How far the field's surface may be from the true one: root of the mean square of its distance from the points.
+
+    Of a surface through the middle of noisy points that is their noise. The noise that the points tell of themselves is
+    not asked: where they are few it is too large, and true rings would be cut.
+    """
+    away = first_order_distance(field, points[:: max(1, len(points) // LOOKS)], points)
+    return float(np.sqrt(np.mean(away**2)))
 
 
 def supported(

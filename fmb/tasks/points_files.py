@@ -67,7 +67,7 @@ def final_surface(result: Result) -> tuple[trimesh.Trimesh, dict[str, Any]]:
     """The surface in the frame of the points, and what was left out of it, by name."""
     inside, options, evidence = result.frame.to_canonical(result.cloud.point), result.config.cloud, result.evidence
     field, reach = result.state.field, options.thinnest_handle
-    reach = uncertainty(field, inside, evidence) if reach < 0 else reach
+    reach = uncertainty(field, inside[evidence.kept]) if reach < 0 else reach
     mesh, changed = certain_surface(field, options.surface_resolution, inside, reach)
     mesh, pieces = supported(mesh, inside, evidence.spacing)
     facts = {"pieces_left_out": pieces, "thinnest_handle": reach, "nodes_changed": changed}
