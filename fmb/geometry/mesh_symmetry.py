@@ -167,9 +167,10 @@ def index_error(
 
 
 def geometric_error(mesh: trimesh.Trimesh, plane: Plane) -> SymmetryError:
-    """Geometric symmetry error: distances from the mirrored vertices to the surface; the largest is the Hausdorff one.
+    """Geometric symmetry error: distances from the mirrored vertices to the surface.
 
-    One direction is enough: a reflection maps each on the other.
+    One direction is enough: a reflection maps each on the other. The largest is at most the Hausdorff distance, which
+    may lie inside a triangle.
     """
     vertices = np.asarray(mesh.vertices, float)
     away = nearest_on(cut(mesh), reflected(vertices, plane)).distance / width(vertices, plane)

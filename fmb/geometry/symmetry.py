@@ -8,7 +8,7 @@ JAX arrays alike and return what they were given.
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -157,6 +157,18 @@ def place_record(symmetry: Symmetry) -> dict[str, list | dict]:
     if symmetry.axis is not None:
         record["axis"] = {name: list(map(float, field)) for name, field in symmetry.axis._asdict().items()}
     return record
+
+
+def moved_record(record: dict[str, Any], centre: ANY_ARRAY, scale: float) -> dict[str, Any]:
+    """A record with the planes and the axis of `place_record`, carried along by x -> scale * x + centre."""
+    found = dict(record)
+    if "planes" in record:
+        offsets = [float(scale * p["offset"] + np.dot(p["normal"], centre)) for p in record["planes"]]
+        found["planes"] = [p | {"offset": d} for p, d in zip(record["planes"], offsets, strict=True)]
+    if "axis" in record:
+        point = scale * np.asarray(record["axis"]["point"]) + np.asarray(centre)
+        found["axis"] = record["axis"] | {"point": list(map(float, point))}
+    return found
 
 
 def plane_symmetry(normal: ANY_ARRAY, offset: float) -> Symmetry:

@@ -96,12 +96,12 @@ def image_sheet(mesh: trimesh.Trimesh, symmetry: Symmetry) -> Sheet:
 
 
 def difference_sheet(
-    mesh: trimesh.Trimesh, symmetry: Symmetry, errors: Float[np.ndarray, " vertex"], unit: float
+    mesh: trimesh.Trimesh, symmetry: Symmetry, errors: tuple[Float[np.ndarray, " vertex"], ...], unit: float
 ) -> Sheet:
-    """The object in the colours of its distance from its image; `errors` of its vertices are in the unit `unit`."""
+    """Object and image in the colours of their distance from each other; `errors` of their vertices, over `unit`."""
     image = image_of(mesh, symmetry)
-    shown = PERCENT * errors / unit
-    return error_sheet(mesh, image, (shown, shown), ball_of(mesh))._replace(
+    first, second = (PERCENT * error / unit for error in errors)
+    return error_sheet(mesh, image, (first, second), ball_of(mesh))._replace(
         title="Where the symmetry holds",
         note="left, the object; right, its image: distance of each point from the other surface",
         panels=("object", "image"),

@@ -204,5 +204,6 @@ def summary(metrics: dict[str, Any]) -> list[str]:
     for name, part in (("first", errors), ("reference", errors.get("reference", {}))):
         if "euler" in part:
             closed = "watertight" if part["watertight"] else "not watertight"
-            lines.append(f"{name}: Euler number {part['euler']}, {part['components']} in pieces, {closed}")
+            count = f"{part['components']} piece{'s' * (part['components'] != 1)}"
+            lines.append(f"{name}: Euler number {part['euler']}, {count}, {closed}")
     return lines

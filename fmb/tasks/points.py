@@ -158,7 +158,8 @@ def fitted(config: Config, given: Given, unfinished: Unfinished) -> State:
     begun = unfinished.begin(config.resume)
     normals = given.cloud.normal if config.cloud.use_normals else None
     inside, generator = given.frame.to_canonical(given.cloud.point), np.random.default_rng(config.random_seed)
-    note = f"{Path(config.io.cloud_file).name}, {config.cloud.points_method}"
+    source = config.pose.depth_file if config.io.cloud_file == NONE else config.io.cloud_file
+    note = f"{Path(source).name}, {config.cloud.points_method}"
     with machine.progress_bar("fit") as on_progress:
         hooks = Hooks(on_progress, unfinished.save, begun)
         hooks = watched(hooks, Watch(unfinished.folder, inside, note)) if config.view else hooks

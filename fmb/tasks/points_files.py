@@ -18,6 +18,7 @@ from fmb.files.mesh_output import write_mesh
 from fmb.fit.loop import History
 from fmb.geometry.comparison import compare
 from fmb.geometry.distances import distance_to
+from fmb.geometry.symmetry import moved_record
 from fmb.machine import Clock, write_columns
 from fmb.options import NONE
 from fmb.pictures import clouds as drawn
@@ -83,6 +84,8 @@ def facts_of(result: Result, mesh: trimesh.Trimesh) -> dict[str, Any]:
     spacing, generator = result.evidence.spacing, np.random.default_rng(config.random_seed)
     bare = bare_share(result.frame.mesh_to_canonical(mesh), inside, spacing, generator)
     facts |= {"spacing": spacing, "share_without_points": bare}
+    if "symmetry" in facts:
+        facts["symmetry"] = moved_record(facts["symmetry"], result.frame.centre, float(result.frame.scale))
     return facts | {"frame": {"centre": result.frame.centre, "longest_side": float(result.frame.scale)}}
 
 

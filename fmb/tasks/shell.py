@@ -43,10 +43,13 @@ def check_before(config: Config, folder: Path) -> None:
     data, place = config.capture.data, os.path.realpath(folder)
     if data != NONE and os.path.realpath(data) == place:
         raise ValueError(f"--output-dir {folder}: is the data set's own folder, whose cameras.json would be replaced")
-    results = [os.path.join(place, name) for name in (f"mesh.{config.export.mesh}", "splats.ply", "aligned.ply")]
+    results = [
+        os.path.join(place, name)
+        for name in (f"mesh.{config.export.mesh}", "splats.ply", "aligned.ply", "symmetric.ply")
+    ]
     sources = [config.io.mesh_file if data == NONE else NONE, config.io.model_file]
     others = config.io.cloud_file, config.cloud.reference_mesh, config.io.shape_file, config.io.reference_file
-    for source in [*sources, *others]:
+    for source in [*sources, *others, config.template.template_mesh]:
         if source != NONE and os.path.realpath(source) in results:
             raise ValueError(f"{source}: would be replaced by a result of the same name; choose another --output-dir")
     for name in ("film", "turntable"):

@@ -122,7 +122,9 @@ def made_symmetric(subject: Subject, answer: Answer, config: Config, folder: Pat
     """Writes the mesh made symmetric, where that is asked for; by the first plane that holds, unless one is given."""
     if config.reflection.symmetrise == NONE:
         return {}
-    holding = [one.symmetry for one in (answer.chosen, *answer.found) if one and (one is answer.chosen or one.holds)]
+    holding = []
+    if answer.chosen is not None:
+        holding = [answer.chosen.symmetry, *(one.symmetry for one in answer.found if one.holds)]
     planes = [plane for symmetry in holding for plane in in_world(symmetry, subject.frame).planes]
     nearest = f"nearest: {surface_told(answer.nearest)}"
     plane = plane_of(config.reflection, planes[0] if planes else None, subject.name, nearest)
@@ -159,7 +161,8 @@ def draw(subject: Subject, skin: Skin, answer: Answer, folder: Path) -> None:
     held = "" if answer.chosen is not None else "does not hold; the nearest is "
     draw_sheet(folder / "01_symmetry.png", drawn.symmetry_sheet(mesh, near.symmetry, held + surface_told(near)))
     draw_sheet(folder / "02_image.png", drawn.image_sheet(mesh, near.symmetry))
-    errors = distance_to(drawn.image_of(mesh, near.symmetry), np.asarray(mesh.vertices))
+    image = drawn.image_of(mesh, near.symmetry)
+    errors = distance_to(image, np.asarray(mesh.vertices)), distance_to(mesh, np.asarray(image.vertices))
     longest = float(np.ptp(mesh.bounds, axis=0).max())
     draw_sheet(folder / "03_difference.png", drawn.difference_sheet(mesh, near.symmetry, errors, longest))
     write_gif(folder / "film.gif", drawn.search_film(mesh, search_steps(subject, skin, near.symmetry)), FRAME_SECONDS)

@@ -34,6 +34,7 @@ from fmb.whole import METRICS, whole_folder
 
 PERCENT = 100.0
 LOPSIDED = 0.1  # geometric symmetry error, in widths, above which a given template has no plane
+MOST_VERTICES = 6_000  # of a given template: its matrices are dense, 0.3 GB each at this size in double precision
 TURNS, SIDE = 4, 256  # views of each stage
 PLANE_COLOR = (0.0, 0.45, 0.7)
 
@@ -71,11 +72,13 @@ def template(config: Config, clock: Clock) -> None:
 def given_template(file: str) -> Mirrored | None:
     """The mesh of a file about its best plane, in a frame of its own; None for a sphere.
 
-    Raises ValueError, with the file's name, for a mesh that is not closed or has no plane.
+    Raises ValueError, with the file's name, for a mesh that is too fine, is not closed or has no plane.
     """
     if file == SPHERE:
         return None
     mesh = read_mesh(file)
+    if len(mesh.vertices) > MOST_VERTICES:
+        raise ValueError(f"{file}: {len(mesh.vertices)} vertices; a template may have at most {MOST_VERTICES}")
     if not mesh.is_watertight:
         raise ValueError(f"{file}: not watertight; a template must be a closed mesh")
     errors = [(geometric_error(mesh, plane).largest, number, plane) for number, plane in enumerate(axis_planes(mesh))]

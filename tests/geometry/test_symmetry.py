@@ -17,6 +17,8 @@ from fmb.geometry.symmetry import (
     apply_to_rays,
     axis_symmetry,
     home_map,
+    moved_record,
+    place_record,
     plane_symmetry,
     triangular,
     whole_mixture,
@@ -137,3 +139,16 @@ def test_refusals():
     with pytest.raises(ValueError, match="symmetry is plane; about an axis it must be"):
         axis_symmetry("plane", np.ones(3), np.zeros(3))
     assert isinstance(placed("plane").orbit, Orbit)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_record_is_carried_along_as_its_symmetry_is(kind):
+    centre, scale = np.array([30.0, -500.0, 7.0]), 20.0
+    moved = place_record(placed(kind).moved(np.eye(3), centre, scale))
+    found = moved_record(place_record(placed(kind)), centre, scale)
+    assert found.keys() == moved.keys()
+    for one, other in zip(found.get("planes", []), moved.get("planes", []), strict=True):
+        np.testing.assert_allclose(one["normal"], other["normal"], atol=1e-12)
+        np.testing.assert_allclose(one["offset"], other["offset"], rtol=1e-12)
+    for name, field in moved.get("axis", {}).items():
+        np.testing.assert_allclose(found["axis"][name], field, rtol=1e-12)

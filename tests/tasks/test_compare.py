@@ -62,7 +62,7 @@ def test_icp_undoes_a_motion_and_a_page_tells_of_it(given: Path, tmp_path: Path,
     assert "Errors of turned.ply" in page and "Worst points" in page and "Hausdorff (max-max)" in page
     for picture in ("01_errors", "02_both", "03_shares"):
         assert iio.imread(tmp_path / "compare" / f"{picture}.png").std() > 5
-    assert "first: Euler number 6, 3 in pieces, watertight" in capsys.readouterr().out
+    assert "first: Euler number 6, 3 pieces, watertight" in capsys.readouterr().out
 
 
 def test_other_units_are_told_and_scaled_on_request(given: Path, tmp_path: Path, capsys: pytest.CaptureFixture):

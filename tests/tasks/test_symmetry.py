@@ -1,6 +1,7 @@
 """Task `symmetry` and fits with a symmetry as a user meets them, small."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,12 @@ import pytest
 import trimesh
 
 import run_fmb
+from fmb.config import Config
+from fmb.fields.surface_symmetry import SurfaceLikeness
 from fmb.files.models import read_mixture
+from fmb.geometry.frames import Frame
+from fmb.geometry.symmetry import plane_symmetry
+from fmb.tasks.symmetry import Answer, Subject, made_symmetric
 
 TURN = trimesh.transformations.rotation_matrix(0.7, [1.0, 2.0, 3.0], [0.3, 0.1, 0.0])
 SMALL = ("--num-mixtures", "16", "--gmm-points", "4000")
@@ -78,6 +84,18 @@ def test_a_mesh_is_converted_with_its_plane(tmp_path: Path, capsys):
     plane = record["planes"][0]
     image = world - 2.0 * ((world @ plane["normal"]) - plane["offset"])[:, None] * np.array(plane["normal"])
     assert np.linalg.norm(image[:, None] - world[None], axis=2).min(axis=1).max() < 1e-4
+
+
+def test_what_is_not_symmetric_is_not_made_so_by_a_plane_of_it(tmp_path: Path):
+    """The correlation of a model refuses a plane that its surface would hold."""
+    found = SurfaceLikeness(plane_symmetry(np.eye(3)[0], 0.0), 0.97, 0.001, 0.0)
+    assert found.holds
+    frame = Frame(np.zeros(3), np.asarray(1.0))
+    subject, config = Subject("model.npz", frame, wedge(), None, False), Config()
+    config = replace(config, reflection=replace(config.reflection, symmetrise="centre"))
+    with pytest.raises(ValueError, match=r"^model.npz: no plane of symmetry \(nearest: plane, correlation 0.970"):
+        made_symmetric(subject, Answer([found], None, found), config, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -282,6 +282,14 @@ def test_a_capture_is_checked_and_reconstructed(tmp_path: Path, capsys: pytest.C
         ("shape --data . --output-dir .", "--output-dir .: is the data set's own folder, whose cameras.json would be"),
         ("shape mesh.ply --output-dir .", "mesh.ply: would be replaced by a result of the same name; choose another"),
         ("convert convert/mesh.ply --output-dir .", "convert/mesh.ply: would be replaced by a result of the same name"),
+        (
+            "symmetry symmetry/symmetric.ply --output-dir .",
+            "symmetry/symmetric.ply: would be replaced by a result of the same name",
+        ),
+        (
+            "template mesh.ply --template-mesh template/mesh.ply --output-dir .",
+            "template/mesh.ply: would be replaced by a result of the same name",
+        ),
         ("shape mesh.ply --film mp4", "--film mp4: no ffmpeg to write it with"),
         ("convert mesh.ply --turntable mp4", "--turntable mp4: no ffmpeg to write it with"),
     ],

@@ -14,6 +14,7 @@ from fmb.geometry.options import ReflectionOptions
 from fmb.geometry.symmetry import Plane
 from fmb.shape.template_fit import STAGES
 from fmb.tasks.symmetrise import parse_plane, plane_of, symmetrise
+from fmb.tasks.template import given_template
 from tests.geometry.test_alignment import hand
 
 PLANE = Plane(np.array([0.6, 0.8, 0.0]), np.asarray(2.0))
@@ -79,6 +80,13 @@ def test_templates_without_a_plane_or_with_holes_are_refused(tmp_path: Path, cap
         assert run("template", tmp_path / "hand.ply", *words, *small) == 2
         error = capsys.readouterr().err
         assert f"error: {tmp_path / name}: {told}" in error and not (tmp_path / "out").exists()
+
+
+def test_a_template_that_is_too_fine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fmb.tasks.template.MOST_VERTICES", 100)
+    trimesh.creation.icosphere(2).export(tmp_path / "ball.ply")
+    with pytest.raises(ValueError, match=r"ball.ply: 162 vertices; a template may have at most 100"):
+        given_template(str(tmp_path / "ball.ply"))
 
 
 def test_symmetrise_writes_the_mesh_and_its_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
