@@ -133,7 +133,7 @@ def _halved(
     todo, others = _halves(first), _halves(near & ~first)
     while len(todo):
         _evaluate(field, finer, todo, on_progress)
-        reached = _meets(*_known_range(finer.value, others), levels)
+        reached = _meets(*known_range(finer.value, others), levels)
         todo, others = others[reached], others[~reached]
     return finer._replace(value=np.where(np.isnan(finer.value), value, finer.value))
 
@@ -148,7 +148,7 @@ def _halves(chosen: Bool[np.ndarray, "x y z"]) -> Int[np.ndarray, " cell"]:
     return np.flatnonzero(np.pad(cells, ((0, 1),) * 3))
 
 
-def _corners(shape: tuple[int, ...]) -> Int[np.ndarray, "8"]:
+def corners(shape: tuple[int, ...]) -> Int[np.ndarray, "8"]:
     """How far the nodes of a cell lie behind its lowest one."""
     return np.ravel_multi_index(np.indices((2, 2, 2)).reshape(3, -1), shape)
 
@@ -156,19 +156,19 @@ def _corners(shape: tuple[int, ...]) -> Int[np.ndarray, "8"]:
 def _evaluate(field: Field, grid: Grid, cells: Int[np.ndarray, " cell"], on_progress: OnProgress) -> None:
     """Fills in what is not yet known (NaN) of the cells' nodes."""
     wanted, value = np.zeros(grid.value.size, bool), grid.value.reshape(-1)
-    for corner in _corners(grid.value.shape):
+    for corner in corners(grid.value.shape):
         wanted[cells + corner] = True
     place = np.flatnonzero(wanted & np.isnan(value))
     points = grid.origin + grid.spacing * np.stack(np.unravel_index(place, grid.value.shape), axis=1)
     value[place] = evaluated(field, points, on_progress)
 
 
-def _known_range(
+def known_range(
     value: Float[np.ndarray, "x y z"], cells: Int[np.ndarray, " cell"]
 ) -> tuple[Float[np.ndarray, " cell"], Float[np.ndarray, " cell"]]:
     """The least and the largest known value at the nodes of each cell, NaN where none is known."""
     low = high = np.full(len(cells), np.nan)
-    for corner in _corners(value.shape):
+    for corner in corners(value.shape):
         there = value.reshape(-1)[cells + corner]
         low, high = np.fmin(low, there), np.fmax(high, there)
     return low, high

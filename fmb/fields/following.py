@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fmb.fields.contour import Grid, _corners, _known_range
+from fmb.fields.contour import Grid, corners, known_range
 from fmb.fields.field import Field, evaluated
 
 COMB = 3  # nodes between those of the comb, along each axis: after COMB^3 grids every node has been seen again
@@ -47,12 +47,12 @@ def followed_grid(field: Field, last: Grid, number: int) -> Followed:
     fresh = np.zeros(grid.value.size, bool)
     todo = cells[_crossed(grid.value, cells)]
     comb = _comb(shape, number)
-    first = np.union1d((todo[:, None] + _corners(shape)[None]).ravel(), comb)
+    first = np.union1d((todo[:, None] + corners(shape)[None]).ravel(), comb)
     while len(first):
         _fill(field, grid, first)
         fresh[first] = True
         crossed = cells[_crossed(grid.value, cells)]
-        nodes = np.unique((crossed[:, None] + _corners(shape)[None]).ravel())
+        nodes = np.unique((crossed[:, None] + corners(shape)[None]).ravel())
         first = nodes[~fresh[nodes]]
     return Followed(grid, int(np.count_nonzero(fresh)))
 
@@ -72,7 +72,7 @@ def _cells(shape: tuple[int, ...]) -> Int[np.ndarray, " cell"]:
 
 
 def _crossed(value: Float[np.ndarray, "x y z"], cells: Int[np.ndarray, " cell"]) -> Bool[np.ndarray, " cell"]:
-    low, high = _known_range(value, cells)
+    low, high = known_range(value, cells)
     return (low < 0.0) & (high >= 0.0)
 
 

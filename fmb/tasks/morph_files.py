@@ -40,6 +40,7 @@ from fmb.whole import METRICS
 
 SAMPLES = 4_000  # of each surface that is measured
 FRAMES, FRAMES_PER_SECOND = 40, 10.0  # of the film
+COMPARING = {"silhouettes", "spots", "fuzzy", "chamfer", "points", "normals"}  # losses that are least at the target
 STUCK = 0.9  # IoU of silhouettes, below which a run says that the target was not reached
 PERCENT = 100.0
 PICTURES = {
@@ -143,7 +144,8 @@ def measured(result: Result) -> dict[str, Any]:
         facts["chamfer_of_target"] = chamfer(result.aim.mesh, result.aim.reference)
     facts["points_per_step"] = float(np.mean([stage.points for stage in found.stages]))
     facts["nodes"] = (options.morph_cells + 1) ** 3
-    facts["reached"] = facts["end"]["iou"] >= STUCK
+    if COMPARING & set(facts["loss"].split("+")):  # others, as a user's own, may well end elsewhere
+        facts["reached"] = facts["end"]["iou"] >= STUCK
     if isinstance(found.parameters, Placed):
         facts["code"] = np.asarray(found.parameters.code)
         facts |= nearest_shape(result.space, np.asarray(found.parameters.code, float))
@@ -263,7 +265,7 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
     lines = [words]
     if "chamfer_of_target" in metrics:
         lines.append(f"the decoder's own surface of the target: {PERCENT * metrics['chamfer_of_target']:.2f} %")
-    if not metrics["reached"]:
+    if not metrics.get("reached", True):
         hint = "stuck, or outside of what the space can show; try more --morph-views or --morph-starts"
         lines.append(f"note: the target was not reached (residual: IoU {end['iou']:.3f}): {hint}")
     share = metrics["nodes"] / metrics["points_per_step"]
