@@ -149,7 +149,7 @@ def some_worth() -> jax.Array:
 
 @pytest.mark.parametrize(
     ("rule", "blend"),
-    [ONCE[0], ONCE[2], *(pytest.param(*names, marks=pytest.mark.slow) for names in (ONCE[1], *OTHERS))],
+    [ONCE[0], *(pytest.param(*names, marks=pytest.mark.slow) for names in (*ONCE[1:], *OTHERS))],
 )
 def test_images(rule, blend, exact):
     inputs = some_inputs(blend)

@@ -65,7 +65,12 @@ def test_outputs_that_an_orbit_of_rays_has_not():
         render_orbit(symmetric("plane"), rays(), 1.0, ("normal",))
 
 
-@pytest.mark.parametrize("kind", ["plane", "two_planes", "cyclic_3"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param("plane", marks=SLOW), pytest.param("two_planes", marks=SLOW), "cyclic_3"]
+)
 def test_what_has_the_symmetry_is_folded_to_itself(kind):
     mixture = symmetric(kind, 4)
     whole, maps = mixture.copies(), len(mixture.symmetry.orbit.rotation)

@@ -195,6 +195,7 @@ def test_removed_parts_are_doubted(program, start, views):
     assert np.mean(~fit.believed[~removed]) < 0.01
 
 
+@pytest.mark.slow
 def test_padding_changes_nothing(program, start, views):
     seen = select_views(views, slice(8))
     seen = seen._replace(silhouette=np.roll(seen.silhouette, -6, axis=2))  # some touch the edge
@@ -295,6 +296,7 @@ def test_moved_components_forget_their_moments(looked_after):
     assert all(x.dtype == np.float32 for x in jax.tree.leaves((after.parameters, after.mean)))
 
 
+@pytest.mark.slow
 def test_whole_fits_of_two_shapes_run_side_by_side(start, views):
     options, seen = fit_options(dataclasses.replace(OPTIONS, num_epochs=12)), select_views(views, slice(8))
     recipe, aims = RECIPES["best"], Supervision(scale=1.0)

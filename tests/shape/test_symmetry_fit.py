@@ -53,7 +53,7 @@ def askew(degrees: float) -> Symmetry:
     return truth().moved(turn, np.array([0.05, 0.0, 0.0]), 1.0)
 
 
-@pytest.mark.parametrize("kind", ["plane", "cyclic_3"])
+@pytest.mark.parametrize("kind", ["plane", pytest.param("cyclic_3", marks=pytest.mark.slow)])
 def test_steps_of_a_place_against_differences(kind):
     place = Placement(Rotation.random(random_state=1).as_matrix(), 0.1 * np.ones(3))
     mixture = jax.tree.map(jnp.asarray, SymmetricMixture(half(), Symmetry(kind, place)))
@@ -120,6 +120,7 @@ def test_told_kinds_found_kinds_and_none():
     np.testing.assert_array_equal(plain.mixture.mean, again.mixture.mean)
 
 
+@pytest.mark.slow
 def test_silhouettes_favour_the_plane():
     mixture = in_single(apply_to_mixture(truth().orbit, half()))
     best = seen_places(mixture, "plane", views_of(mixture), Settings())[0]

@@ -39,7 +39,7 @@ def views():
     return render_ground_truth(winged()[0], cameras(8), SIZE, "raycast").views
 
 
-@pytest.mark.parametrize(("detail", "overlap"), [(2, 0.92), (3, 0.95)])
+@pytest.mark.parametrize(("detail", "overlap"), [(2, 0.92), pytest.param(3, 0.95, marks=pytest.mark.slow)])
 def test_outlines_of_vertices_are_those_of_the_mesh(detail, overlap):
     ball, look = trimesh.creation.icosphere(detail), cameras(1)
     density = vertex_density(jnp.asarray(ball.vertices), ball.faces, look, (64, 64))
@@ -50,7 +50,7 @@ def test_outlines_of_vertices_are_those_of_the_mesh(detail, overlap):
     assert np.sum((alpha > 0.5) & (seen > 0.5)) / union > overlap
 
 
-@pytest.mark.parametrize("mirror", [True, False])
+@pytest.mark.parametrize("mirror", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_slopes_are_those_of_differences_and_halves_stay_mirror_images(mirror, views):
     mesh, generator = sphere(1), np.random.default_rng(0)
     form = form_of(mesh, mirror, 3.0, split=True)

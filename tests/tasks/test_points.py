@@ -130,6 +130,7 @@ def test_input_that_makes_no_sense_is_one_line_and_changes_nothing(tmp_path: Pat
     assert "--method is 'blob'" in said(scan, "--method blob")
 
 
+@pytest.mark.slow
 def test_a_fit_is_watched_and_metaballs_that_were_stopped_start_anew(scan, tmp_path, monkeypatch, capsys):
     seen, save = [], Watch.save
 

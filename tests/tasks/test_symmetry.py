@@ -59,6 +59,7 @@ def test_a_mesh_without_one_is_told_so(tmp_path: Path, capsys):
     assert json.loads((tmp_path / "symmetry" / "metrics.json").read_text())["symmetry"] == "none"
 
 
+@pytest.mark.slow
 def test_a_mesh_is_converted_with_its_plane(tmp_path: Path, capsys):
     wedge().export(tmp_path / "wedge.ply")
     fit = (
