@@ -17,7 +17,7 @@ class MorphOptions:
     )
     morph_views: int = option(4, "Number of views of the target, if it is a mesh", at_least=1, at_most=1000)
     morph_steps: int = option(100, "Steps of the morph", at_least=1, at_most=100_000)
-    morph_rate: float = option(0.05, "Largest learning rate of the code", above=0, at_most=10)
+    morph_rate: float = option(0.1, "Largest learning rate of the code", above=0, at_most=10)
     morph_cells: int = option(40, "Grid cells along the side of the box while it morphs", at_least=16, at_most=512)
     morph_starts: int = option(
         0, "Number of starts tried: the source and random codes (0: 1, or 5 with one view)", at_least=0, at_most=1000
