@@ -42,7 +42,7 @@ ROUND = 0.003  # longest sides within which |f| has a round corner
 LEAST_SPREAD = 0.1  # share of the largest variance that every direction of codes has at least
 
 
-class Placed(NamedTuple):
+class Similar(NamedTuple):
     """A code, and the similarity that takes canonical points of the cloud to the space."""
 
     code: Float[Array, " code"]
@@ -113,7 +113,7 @@ def codes_of(space: Space) -> Codes:
     return Codes(jnp.asarray(space.codes.mean(axis=0), dtype), jnp.asarray(axes.T / np.sqrt(variance)[:, None], dtype))
 
 
-def search(space: Space, points: Float[Array, "point 3"], turned: bool, generator: np.random.Generator) -> Placed:
+def search(space: Space, points: Float[Array, "point 3"], turned: bool, generator: np.random.Generator) -> Similar:
     """The STARTS best of many places, scales and turns of all shapes; each shape's best one is among them first."""
     places = _places(points, turned, generator)
     losses = []
@@ -133,7 +133,7 @@ def _repeated(space: Space, code: np.ndarray, count: int) -> Array:
     return jnp.asarray(np.tile(code, (count, 1)), space.parameters[0].weight.dtype)
 
 
-def _places(points: Float[Array, "point 3"], turned: bool, generator: np.random.Generator) -> Placed:
+def _places(points: Float[Array, "point 3"], turned: bool, generator: np.random.Generator) -> Similar:
     """Similarities to begin with."""
     if turned:
         turns = Rotation.random(TURNS, rng=generator).as_rotvec()
@@ -144,39 +144,39 @@ def _places(points: Float[Array, "point 3"], turned: bool, generator: np.random.
     scale, turn, aside = (np.array(part) for part in zip(*grid, strict=True))
     room = np.maximum(1.0 - scale[:, None] * np.ptp(np.asarray(points), axis=0)[None], 0.0)
     dtype = points.dtype
-    return Placed(*(jnp.asarray(x, dtype) for x in (np.zeros((len(scale), 1)), np.log(scale), turn, aside * room)))
+    return Similar(*(jnp.asarray(x, dtype) for x in (np.zeros((len(scale), 1)), np.log(scale), turn, aside * room)))
 
 
 @partial(jax.jit, static_argnums=0)
-def _search_losses(shape: LatentShape, network: Network, placed: Placed, points: Array) -> Array:
+def _search_losses(shape: LatentShape, network: Network, placed: Similar, points: Array) -> Array:
     return jax.lax.map(lambda one: misfit(shape, network, one, points), placed, batch_size=16)
 
 
-def misfit(shape: LatentShape, network: Network, placed: Placed, points: Float[Array, "point 3"]) -> Float[Array, ""]:
+def misfit(shape: LatentShape, network: Network, placed: Similar, points: Float[Array, "point 3"]) -> Float[Array, ""]:
     """Mean distance of the points from the surface, to first order, in longest sides of the cloud."""
     value = latent_network(shape)(network, placed.code, placed.to_space(points)) / placed.scale()
     return jnp.mean(jnp.sqrt(value * value + ROUND**2) - ROUND)
 
 
-def objective(shape: LatentShape, network: Network, placed: Placed, points: Array, codes: Codes) -> Array:
+def objective(shape: LatentShape, network: Network, placed: Similar, points: Array, codes: Codes) -> Array:
     """Misfit and prior."""
     away = jnp.dot(codes.whitening, placed.code - codes.mean)
     return misfit(shape, network, placed, points) + PRIOR * jnp.mean(away * away)
 
 
 def _descend(
-    space: Space, start: Placed, points: Float[Array, "start point 3"], codes: Codes, steps: int
-) -> tuple[Placed, np.ndarray]:
+    space: Space, start: Similar, points: Float[Array, "start point 3"], codes: Codes, steps: int
+) -> tuple[Similar, np.ndarray]:
     """Every start after so many steps, and its losses."""
     found, loss = _descent(space.shape, steps)(space.parameters, start, points, codes)
     return found, np.asarray(loss)
 
 
 @cache
-def _descent(shape: LatentShape, steps: int) -> Callable[..., tuple[Placed, Array]]:
+def _descent(shape: LatentShape, steps: int) -> Callable[..., tuple[Similar, Array]]:
     moments = FitOptions()
 
-    def one(network: Network, start: Placed, points: Array, codes: Codes) -> tuple[Placed, Array]:
+    def one(network: Network, start: Similar, points: Array, codes: Codes) -> tuple[Similar, Array]:
         def step(course: Course, number: Array) -> tuple[Course, Array]:
             loss, gradient = jax.value_and_grad(lambda placed: objective(shape, network, placed, points, codes))(
                 course.parameters
@@ -208,7 +208,7 @@ def field_of_completion(arrays: Any, options: PointsOptions) -> Field:
     return Partial(_placed_network(options.latent_space.shape), options.latent_space.parameters, code, rotation, room)
 
 
-def _state(space: Space, placed: Placed, loss: np.ndarray, points: np.ndarray) -> State:
+def _state(space: Space, placed: Similar, loss: np.ndarray, points: np.ndarray) -> State:
     rotation = np.asarray(matrix_from_rotation_vector(placed.turn), float)
     scale, shift = float(placed.scale()), np.asarray(placed.shift, float)
     # corners of the space's box must stay in the box in which surfaces are looked for

@@ -6,7 +6,6 @@ from fmb.options import NONE, option
 
 # Files that --mesh-file and --model-file can name. The command line knows them without loading the readers.
 FILE_SUFFIXES = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf", ".npz", ".splat", ".pkl")
-CLOUD_SUFFIXES = (".npy", ".xyz", ".txt", ".pts", ".pcd")  # and those of meshes
 FORMATS = ("auto", "transforms", "colmap", "co3d", "idr", "projections", "krt", "plain", "llff", "ners", "npz")
 
 

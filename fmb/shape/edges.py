@@ -79,7 +79,8 @@ def thickened(edges: Edges, least: Float[Array, ""]) -> Edges:
 def triangular(factor: Float[Array, "mixture 3 3"]) -> Float[Array, "mixture 3 3"]:
     """The lower triangular E with a positive diagonal and E E^T = F F^T.
 
-    It comes from a QR decomposition, which exists for every matrix: thin components cannot make it fail.
+    It comes from a QR decomposition, which exists for every matrix: thin components cannot make it fail. In
+    fmb.geometry.symmetry is one of sums of products, which have fast slopes.
     """
     upper = jnp.linalg.qr(factor.mT, mode="r")
     sign = jnp.where(jnp.diagonal(upper, axis1=1, axis2=2) < 0, -1, 1)

@@ -3,7 +3,7 @@
 Depths and points of the surface can be fitted with them, each with a weight of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -72,6 +72,11 @@ class ShapeProgram(NamedTuple):
     shape_scale: float
     supervision: Supervision = Supervision()
     effort: float = 1.0
+
+    @property
+    def aims(self) -> Supervision:
+        """What it is fitted to, in the frame of the fit."""
+        return replace(self.supervision, scale=self.shape_scale)
 
 
 class ShapeFit(NamedTuple):
@@ -142,8 +147,7 @@ def fit_to_views(
     it returns what fits the believed pixels best. Raises ValueError for a batch larger than the number of valid pixels
     or for what has a weight and is missing, FloatingPointError, with the step, where the loss is not finite.
     """
-    scale, recipe, options = program.shape_scale, program.recipe, program.fit.options
-    aims = replace(program.supervision, scale=scale)
+    scale, recipe, options, aims = program.shape_scale, program.recipe, program.fit.options, program.aims
     choose = sample_objects if aims.depth_weight and recipe.attends else recipe.choose_rays
     sampling = choose(views.silhouette, views.valid, options.batch_size)
     sample = all_pixels(views, point, sampling, aims, generator)
@@ -156,8 +160,9 @@ def fit_to_views(
         nonlocal attention
         states.append((loss, course.average))
         if recipe.attends:
-            now = jnp.asarray(step / total, jnp.float32)
-            attention, course, sample = attend(care, attention, course, sample, now, aims.settings)
+            attention, course, sample = attend(
+                care, attention, course, sample, jnp.float32(step / total), aims.settings
+            )
         return course, sample
 
     batches = sampling.batches(options.batch_size, generator)
@@ -165,14 +170,23 @@ def fit_to_views(
     fit = run_fit(program.fit, begin(start), sample, batches, per_epoch, on_chunk)
     whole = sample._replace(weight=attention.trust().ravel())
     low = [state for _, state in sorted(states, key=lambda state: state[0])[:CANDIDATES]]
-    ends = [fit.parameters, *low, start]
-    losses = [float(whole_loss(aims, recipe.decode(x), whole)) for x in ends]
-    end, least = ends[int(np.argmin(losses))], min(losses)
+    end, least = least_of([fit.parameters, *low, start], program, whole)
     history = History(np.arange(len(fit.loss)), fit.loss, fit.learning_rate)
     found = judged(recipe.decode(end), history, views, cameras, attention, (aims, least))
-    if isinstance(end, SymmetricEdges):
-        found = found._replace(symmetric=resized(symmetric_from_edges(end), 1 / scale))
-    return found
+    return found._replace(symmetric=symmetric_of(end, scale))
+
+
+def least_of(
+    states: Sequence[Mixture | Parameters], program: ShapeProgram, sample: Sample
+) -> tuple[Mixture | Parameters, float]:
+    """The state of the least loss over all pixels of the sample, and that loss."""
+    losses = [float(whole_loss(program.aims, program.recipe.decode(state), sample)) for state in states]
+    return states[int(np.argmin(losses))], min(losses)
+
+
+def symmetric_of(parameters: Mixture | Parameters, scale: float) -> SymmetricMixture | None:
+    """What was fitted, in the views' frame, where it has a symmetry."""
+    return resized(symmetric_from_edges(parameters), 1 / scale) if isinstance(parameters, SymmetricEdges) else None
 
 
 def enlarged(cameras: Cameras, factor: float) -> Cameras:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from fmb.clouds.completion import Placed, fit_completion, misfit
+from fmb.clouds.completion import Similar, fit_completion, misfit
 from fmb.clouds.options import PointsOptions
 from fmb.fields.field import evaluated
 from fmb.fields.latent import Space
@@ -117,7 +117,7 @@ def test_misfit_is_a_length_of_the_cloud(states: list[State]):
     """A cloud twice as large, under half the scale, is as near in its own unit."""
     space: Space = states[-1].space
     points = jnp.asarray(np.random.default_rng(0).normal(size=(50, 3)) * 0.2)
-    placed = Placed(jnp.asarray(space.codes[0]), jnp.log(0.5), jnp.array([0.1, 0.0, 0.3]), jnp.array([0.1, 0.0, 0.0]))
+    placed = Similar(jnp.asarray(space.codes[0]), jnp.log(0.5), jnp.array([0.1, 0.0, 0.3]), jnp.array([0.1, 0.0, 0.0]))
     turned = placed._replace(log_scale=jnp.log(1.0))
     one = misfit(space.shape, space.parameters, placed, 2.0 * points)
     assert float(one) > float(misfit(space.shape, space.parameters, turned, points)) > 0.0
