@@ -15,6 +15,7 @@ ROOMS = (
     "fm_render",
     "fmb.ends",
     "fmb.surroundings",
+    "fmb.waiting",
     "fmb.machine",
     "fmb.whole",
     "fmb.options",

@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 from fm_render import Cameras, Rays
 
 ANY_ARRAY = Array | np.ndarray
+UP = (0.0, 1.0, 0.0)  # of a mesh, where nothing says otherwise
 PARALLEL_SINE = 1e-6  # where the sine of the angle to `up` is smaller, `up` cannot decide the roll
 
 
@@ -58,9 +59,15 @@ def look_at(position: Sequence | ANY_ARRAY, target: Sequence | ANY_ARRAY, up: Se
 
 
 def random_cameras(
-    generator: np.random.Generator, count: int, distance: float, intrinsics: Float[np.ndarray, "3 3"]
+    generator: np.random.Generator,
+    count: int,
+    distance: float,
+    intrinsics: Float[np.ndarray, "3 3"],
+    up: Sequence[float] | None = None,
 ) -> Cameras:
-    """Cameras that look at the origin from `distance`; their rotations are uniform over all rotations.
+    """Cameras that look at the origin from `distance`, in directions uniform over the sphere.
+
+    `up` points upwards in all images; for None they are turned about their axes, too, uniform over all rotations.
 
     With the same seed, a longer batch begins with the cameras of a shorter one.
 
@@ -68,7 +75,9 @@ def random_cameras(
     """
     _check_orbit(count, distance)
     rotation = Rotation.from_quat(generator.normal(size=(count, 4))).as_matrix()
-    return Cameras(_world_from_camera(rotation, -distance * rotation[:, :, 2]), np.tile(intrinsics, (count, 1, 1)))
+    position = -distance * rotation[:, :, 2]
+    pose = _world_from_camera(rotation, position) if up is None else look_at(position, np.zeros(3), up)
+    return Cameras(pose, np.tile(intrinsics, (count, 1, 1)))
 
 
 def orbit_cameras(
@@ -76,7 +85,7 @@ def orbit_cameras(
     distance: float,
     intrinsics: Float[np.ndarray, "3 3"],
     elevation: float = 0.0,
-    up: Sequence[float] = (0.0, 1.0, 0.0),
+    up: Sequence[float] = UP,
 ) -> Cameras:
     """Cameras that look at the origin, evenly spaced on a circle around the axis `up`.
 

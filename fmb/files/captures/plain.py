@@ -12,7 +12,7 @@ is not given is looked for by name in the folders above), `depth_scale` and `hel
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +96,12 @@ def write_cameras(
     image_size: tuple[int, int],
     names: Sequence[str],
     held_out: Bool[np.ndarray, " view"] | None = None,
+    beside: Mapping[str, Sequence[Any]] | None = None,
 ) -> Path:
     """Writes the cameras of images of `image_size`, (height, width); numbers keep all their digits.
 
-    Masks beside it, in masks/NAME.png, make it a data set.  Raises ValueError where names and cameras differ in number.
+    Masks beside it, in masks/NAME.png, make it a data set; `beside` has more of a VIEW's keys, a value for each view.
+    Raises ValueError where names and cameras differ in number.
     """
     world_from_camera, intrinsics = np.asarray(cameras.world_from_camera), np.asarray(cameras.intrinsics)
     if len(names) != len(world_from_camera) or len(set(names)) != len(names):
@@ -112,6 +114,7 @@ def write_cameras(
             "world_from_camera": world_from_camera[index].tolist(),
             "intrinsics": intrinsics[index].tolist(),
             "held_out": bool(held_out is not None and held_out[index]),
+            **{key: values[index] for key, values in (beside or {}).items()},
         }
         for index, name in enumerate(names)
     ]
