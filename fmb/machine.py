@@ -156,6 +156,7 @@ KINDS = {  # errors against views: their names on the screen, the page and in pl
     "depth_mae": f"depth error ({UNIT})",
 }
 SETS = {"train": "training views", "novel": "unseen views"}
+TRAINING = ("training loss of each batch", "training loss, smoothed")  # curves of a fit
 ARROW = "->"
 
 

@@ -26,11 +26,7 @@ PARTS = {  # names of parts, as metrics.json has them, and what the screen and t
     "train": "training",
     "extract": "extracting",
 }
-HELD = (
-    "libraries",
-    "load",
-    "gmm",
-)  # their lines wait for the next part in a log: an error about the input stands alone
+HELD = ("libraries", "load", "gmm")  # in a log their lines wait for the next part: an error about input stands alone
 LEAST = 0.05  # seconds of a part that is worth a line
 TICK = 0.2  # seconds between two pictures of the moving line
 ERASE = "\r\033[K"

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from fmb.fit.history import History
 from fmb.geometry.images import Images
-from fmb.machine import DOTS_PER_INCH, KINDS, write_picture
+from fmb.machine import DOTS_PER_INCH, KINDS, SETS, TRAINING, write_picture
 from fmb.pictures.sheets import BLUE, ORANGE, SEAM, Scale, Sheet, grid_columns, moving_mean, sheets_after, sheets_before
 
 MARGIN, GAP, BAND, HEAD = 42, 12, 26, 104  # pixels around the sheet, between tiles, for a label, for the title
@@ -28,7 +28,7 @@ def draw_before(folder: Path, reference: Images, initial: Images, depth: Scale) 
 def draw_after(
     folder: Path, reference: Images, final: Images, history: History, depth: Scale, note: str = ""
 ) -> list[Path]:
-    """Draws convergence, masks and depths of the fit; depths have the range of the first five, the note is of the fit."""
+    """Draws convergence, masks and depths of the fit; depths have the range of the first five."""
     drawn = draw_sheets(folder, sheets_after(reference, final, depth))
     return [draw_convergence(folder / "06_convergence.png", history, note), *drawn]
 
@@ -126,12 +126,12 @@ def draw_convergence(path: Path, history: History, remark: str = "") -> Path:
     note = "; ".join(filter(None, (note, remark)))
     figure.text(0.032, 0.94, "Convergence of the fit", size=12, weight="bold", color=INK)
     figure.text(0.032, 0.9, note, size=8, color=FAINT)
-    loss.plot(history.step, history.loss, color="#c4c4c4", linewidth=0.6, label="each batch of rays")
-    loss.plot(history.step, smooth, color=BLUE, linewidth=1.6, label="training views, smoothed")
+    loss.plot(history.step, history.loss, color="#c4c4c4", linewidth=0.6, label=TRAINING[0])
+    loss.plot(history.step, smooth, color=BLUE, linewidth=1.6, label=TRAINING[1])
     if history.novel_loss is not None:
         known = np.isfinite(history.novel_loss)
         style = {"color": ORANGE, "marker": "o", "markersize": 3.5, "linewidth": 1.2}
-        loss.plot(history.step[known], history.novel_loss[known], **style, label="unseen views")
+        loss.plot(history.step[known], history.novel_loss[known], **style, label=SETS["novel"])
     # Below a factor of six, ticks at 1, 2 and 5 could all fall outside.
     if np.nanmax(history.loss) > 6.0 * np.nanmin(history.loss) > 0.0:
         loss.set_yscale("log")

@@ -68,7 +68,7 @@ def film(
     return np.stack(frames)
 
 
-def tall_of(shape: tuple[int, int, int]) -> int:
+def tall_of(shape: tuple[int, ...]) -> int:
     """Height of all tiles of a frame, for silhouettes of that shape."""
     count, height, width = shape
     columns = grid_columns(count, height, width)

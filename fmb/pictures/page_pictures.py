@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 WIDEST = 1600  # pixels of a picture in the page; larger ones are thinned
-COLORS = 128  # of a picture in the page: a third of the bytes, without a visible difference
+COLORS = 256  # of a picture in the page: less than half of the bytes, without a visible difference
 
 
 class Picture(NamedTuple):

@@ -211,7 +211,7 @@ def draw_traces(axes: Any, step: np.ndarray, traces: Sequence[Trace], up: str, s
     axes.tick_params(labelsize=7, color=FAINT, labelcolor=INK)
 
 
-def mark_range(axes: Any, values: np.ndarray, last: float) -> None:
+def mark_range(axes: Any, values: np.ndarray, last: int) -> None:
     """Sets limits across; the axis up is logarithmic, with plain numbers, where values span more than a factor of 6."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 

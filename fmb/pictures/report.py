@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fmb.fit.history import History
-from fmb.machine import KINDS, SETS, changed, write_text
+from fmb.machine import KINDS, SETS, TRAINING, changed, write_text
 from fmb.pictures.page_pictures import Picture
 from fmb.pictures.report_scene import PageScene, scene_data
 from fmb.pictures.report_tables import error_table, fact_tables, made_table
@@ -124,7 +124,8 @@ def slider(data: Mapping[str, Any]) -> str:
     """A slider that parts the view into the fit and the reference, where there are both."""
     if "reference" not in data or not {"mesh", "components"} & set(data):
         return ""
-    bar = '<input type="range" name="split" min="0" max="100" value="100" aria-label="Part of the view that shows the fit">'
+    words = "Part of the view that shows the fit"
+    bar = f'<input type="range" name="split" min="0" max="100" value="100" aria-label="{words}">'
     return f'<label class="split"><b class="fit">Fit</b>{bar}<b class="truth">Reference</b></label>'
 
 
@@ -148,9 +149,9 @@ def convergence(history: History, what: str = CROSS_ENTROPY) -> str:
     """A plot of the loss over the steps: lines scale with the page, words do not; "" if no loss is known."""
     smooth = moving_mean(history.loss)
     curves = {"raw": history.loss, "smooth": smooth}
-    names = {"raw": ("each batch", "--grey"), "smooth": ("smoothed", "--blue")}
+    names = {"raw": (TRAINING[0], "--grey"), "smooth": (TRAINING[1], "--blue")}
     if history.novel_loss is not None:
-        curves["novel"], names["novel"] = history.novel_loss, ("unseen views", "--orange")
+        curves["novel"], names["novel"] = history.novel_loss, (SETS["novel"], "--orange")
     last = max(float(history.step[-1]), 1.0)
     known = np.concatenate([curve[np.isfinite(curve)] for curve in curves.values()])
     if not known.size:
@@ -167,7 +168,7 @@ def convergence(history: History, what: str = CROSS_ENTROPY) -> str:
         words.append(f'<span class="x" style="left:{100.0 * step / last:.2f}%">{step:.0f}</span>')
     drawing = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{"".join(lines)}</svg>'
     legend = "".join(f'<li><i style="background:var({color})"></i>{text}</li>' for text, color in names.values())
-    note = f"{what}, over {len(history.step)} steps: from {smooth[0]:.4f} to {smooth[-1]:.4f}."
+    note = f"{what}, over {len(history.step)} steps; {TRAINING[1]}: from {smooth[0]:.4f} to {smooth[-1]:.4f}."
     return (
         f'<h2>Convergence</h2><div class="plot" role="img" aria-label="{note}"><ul class="legend">{legend}</ul>'
         f'<div class="area">{drawing}{"".join(words)}</div><p class="axis">{note}</p></div>'

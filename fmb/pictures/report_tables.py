@@ -17,10 +17,8 @@ def made_table(made: Mapping[str, str]) -> str:
     """How the run was made, a row each."""
     if not made:
         return ""
-    rows = "".join(
-        f'<tr><th scope="row">{html.escape(name)}</th><td>{code(text) if name == "command" else html.escape(text)}</td></tr>'
-        for name, text in made.items()
-    )
+    cells = {name: code(text) if name == "command" else html.escape(text) for name, text in made.items()}
+    rows = "".join(f'<tr><th scope="row">{html.escape(name)}</th><td>{cell}</td></tr>' for name, cell in cells.items())
     return f'<section class="made"><h2>How it was made</h2><div class="scroll"><table>{rows}</table></div></section>'
 
 

@@ -173,7 +173,7 @@ def _seen(
     facing = sight.rendering.normal @ axes
     light = brightness(facing)[..., None]
     color, component, normal = (
-        on_white(part, alpha) for part in (light * sight.rendering.color, light * sight.first, 0.5 + 0.5 * facing)
+        on_white(part, alpha) for part in (light * sight.rendering.color, sight.first, 0.5 + 0.5 * facing)
     )
     return CameraPictures(color, sight.rendering.depth, alpha, normal, component)
 

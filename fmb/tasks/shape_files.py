@@ -75,7 +75,7 @@ def show_surface(run: Run, painter: Painter, subject: Subject, depth: Scale) -> 
         facts = {"surface_depth_mae": error} if subject.mesh is not None else {}
         sheets["09_depth_comparison"] = depth_sheet(unit * train.depth, found, depth, machine.UNIT, what)
     up = np.array(UP) if run.scene.mesh is not None else common_up(train.cameras)
-    sheets["12_portrait"] = portrait_sheet(subject.mixture, up, subject.color, run.scene.mesh)
+    sheets["12_portrait"] = portrait_sheet(subject.mixture, up, subject.color, subject.mesh, run.scene.mesh)
     painter.draw(draw.draw_sheets, sheets)
     return facts
 

@@ -131,8 +131,8 @@ class Followers:
 class Bystander:
     """Looks on while a fit runs, and measures it now and then on all views that it does not see.
 
-    To be called after each chunk of steps. Of 32 views of 64 x 64 pixels that takes a tenth of the fit's time; of larger
-    ones it looks less often.
+    To be called after each chunk of steps. Of 32 views of 64 x 64 pixels that takes a tenth of the fit's time; at
+    larger ones it looks less often.
     """
 
     LOOKS, MOST_PIXELS = 5, 4_000_000  # how often before the end, and how many pixels all looks may take
@@ -153,7 +153,7 @@ class Bystander:
             self.loss[step] = measure(images, self.views, 1.0)["cross_entropy"]
 
     def fill(self, history: History, before: float, after: float) -> History:
-        """The history with the losses on unseen views, NaN where they were not measured; the first and last are told."""
+        """The history with the losses on unseen views, NaN where none was measured; the first and last are told."""
         novel = np.full(len(history.step), np.nan)
         for step, loss in self.loss.items():
             novel[min(step, len(novel)) - 1] = loss

@@ -71,7 +71,7 @@ function cameras({ position, corners, masks, columns, rows }) {
 const FIT = 0xe69f00, TRUTH = 0x56b4e9;
 const TURN = Math.PI / 24, NEARER = 1.1;  // of one key
 const parts = {};
-let renderer, view, orbit, solid;
+let renderer, view, orbit, halves;  // what the slider parts: the fit and the reference, each in one colour
 const scene = new THREE.Scene();
 let due = false;
 
@@ -105,16 +105,14 @@ function render() {
   }
   divider.style.left = `${100 * part}%`;
   const before = Object.entries(parts).map(([name, { visible }]) => [name, visible]);
-  const fit = parts.mesh ? "mesh" : "components";
-  const rest = Object.keys(parts).filter((name) => name !== "cameras");
+  for (const name of Object.keys(parts)) parts[name].visible &&= name === "cameras";
   renderer.setScissorTest(true);
-  for (const [left, wide, truth] of [[0, part * width, false], [part * width, (1 - part) * width, true]]) {
-    for (const name of rest) parts[name].visible = !truth && name === fit;
-    solid.visible = truth;
+  [[0, part * width], [part * width, (1 - part) * width]].forEach(([left, wide], half) => {
+    halves.forEach((shape, number) => { shape.visible = number === half; });
     renderer.setScissor(left, 0, wide, height);
     renderer.render(scene, view);
-  }
-  solid.visible = false;
+  });
+  halves.forEach((shape) => { shape.visible = false; });
   before.forEach(([name, visible]) => { parts[name].visible = visible; });
   renderer.setScissorTest(false);
 }
@@ -185,9 +183,10 @@ function start() {
   if (data.mesh) parts.mesh = surface(data.mesh, FIT, 1);
   if (data.reference) {
     parts.reference = surface(data.reference, TRUTH, 0.45);
-    solid = surface({ ...data.reference, colors: undefined }, TRUTH, 1);
-    solid.visible = false;
-    scene.add(solid);
+    const fit = data.mesh ? surface({ ...data.mesh, colors: undefined }, FIT, 1) : data.components ? components(data.components) : null;
+    halves = [fit, surface({ ...data.reference, colors: undefined }, TRUTH, 1)].filter(Boolean);
+    halves.forEach((shape) => { shape.visible = false; });
+    scene.add(...halves);
   }
   if (data.cameras) parts.cameras = cameras(data.cameras);
   (data.layers || []).forEach((layer, number) => {
