@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import textwrap
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ from fmb import waiting
 
 DOTS_PER_INCH = 150
 UNIT = "input units"  # of depths: those of the mesh
+COLUMNS = 80  # of a terminal
 LONGEST = 180  # bytes of a name that leave room for the rest of a hidden one's
 
 
@@ -283,6 +285,13 @@ def say(*lines: str, stream: Any = None) -> None:
     waiting.clear()
     for line in filter(None, lines):
         print(line, file=stream, flush=True)
+
+
+def tell(*lines: str) -> None:
+    """Prints what a run says at its end, in lines of at most COLUMNS; a path stays whole."""
+    options = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": "  "}
+    said = [part for line in lines for part in line.splitlines()]
+    say(*(line if len(line) <= COLUMNS else textwrap.fill(line, COLUMNS, **options) for line in said))
 
 
 def warn(*lines: str) -> None:

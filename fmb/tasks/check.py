@@ -6,7 +6,7 @@ from fmb import machine
 from fmb.config import Config
 from fmb.files.captures.read import read_capture
 from fmb.hull.check import check_cameras
-from fmb.machine import say
+from fmb.machine import tell
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.cameras import agreement_sheet, camera_drawings, draw_frusta
@@ -34,4 +34,4 @@ def check_capture(config: Config) -> None:
         trials = [trial._asdict() for trial in found.trials]
         faults = [{**fault._asdict(), "name": capture.names[fault.view]} for fault in found.faults]
         machine.write_metrics(folder / REPORT, {**numbers, "trials": trials, "faults": faults, "views": views})
-    say(*capture.notices, found.verdict, f"pictures and numbers in {place}/")
+    tell(*capture.notices, found.verdict, f"pictures and numbers in {place}/")

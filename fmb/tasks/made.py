@@ -10,7 +10,7 @@ from fmb.options import NONE, Option
 NAME = "fuzzy-metaballs"
 
 
-def made_by(config: Config, device: str) -> dict[str, str]:
+def made_by(config: Config, device: str = "") -> dict[str, str]:
     """Command, input, seed, versions and device of a run."""
     task = TASKS[config.task]
     subjects = [str(value_of(config, declared()[name])) for name in task.works_on]
@@ -22,7 +22,7 @@ def made_by(config: Config, device: str) -> dict[str, str]:
         "command": command_of(config),
         "input": ", ".join(subjects),
         "random seed": str(config.random_seed),
-        "version": f"{NAME} {program_version()}, {libraries}, on {device}",
+        "version": f"{NAME} {program_version()}, {libraries}{f', on {device}' if device else ''}",
     }
 
 

@@ -36,6 +36,7 @@ from fmb.pictures.report_scene import PageScene
 from fmb.pictures.sheets import OPACITY, overlay_sheet, value_sheet
 from fmb.shape.edges import Edges, mixture_from_edges
 from fmb.tasks.export import Subject, write_mixture
+from fmb.tasks.made import made_by
 from fmb.tasks.morph_targets import Aim, loss_name
 from fmb.whole import METRICS
 
@@ -223,7 +224,7 @@ def write_page(result: Result, folder: Path, metrics: Mapping[str, Any], columns
     title = f"{metrics['source']} to {metrics['target']}" if result.space is not None else metrics["target"]
     report = Report(
         *(title, f"morph by the loss {metrics['loss']}", page, highlights(metrics), {}, history),
-        *(pictures_in(folder), metrics, "Loss on vertices"),
+        *(pictures_in(folder), metrics, "Loss on vertices", made_by(result.config)),
     )
     write_report(folder / "report.html", report)
 

@@ -26,7 +26,7 @@ from fmb.geometry.cameras import Cameras
 from fmb.geometry.metrics import PoseError, object_pose_error
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images, foreground, scene_cameras
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, say, tell
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.pose import FilmText, PoseCourse, Trace, as_images, convergence_page, film, pose_sheets
@@ -57,7 +57,7 @@ def pose(config: Config, clock: Clock) -> None:
         return bop(config, clock)
     with whole_folder(task_folder(config), POSE_RECORDS) as folder:
         fit, errors, seconds = found_pose(config, clock, folder)
-    say(*summary(fit, errors, seconds), f"pose, pictures and film in {task_folder(config)}/")
+    tell(*summary(fit, errors, seconds), f"pose, pictures and film in {task_folder(config)}/")
 
 
 def found_pose(config: Config, clock: Clock, folder: Path) -> tuple[PoseEstimate, dict, float]:

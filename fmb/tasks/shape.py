@@ -11,7 +11,7 @@ from fmb import machine
 from fmb.config import Config
 from fmb.fields.looks import evaluate, shown
 from fmb.joint import JointOptions, fit_shape_and_cameras
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, say, tell
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.page_pictures import read_pictures
@@ -24,7 +24,6 @@ from fmb.tasks.check import check_capture
 from fmb.tasks.export import surface_facts
 from fmb.tasks.scenes import open_scene
 from fmb.tasks.shape_files import (
-    KEPT,
     Run,
     deviations,
     images_of,
@@ -35,7 +34,7 @@ from fmb.tasks.shape_files import (
     write_film,
     write_page,
 )
-from fmb.tasks.shell import Followers, check_before, circumstances
+from fmb.tasks.shell import KEPT, Followers, check_before, circumstances
 from fmb.whole import METRICS, whole_folder
 
 
@@ -50,7 +49,7 @@ def shape(config: Config, clock: Clock) -> None:
             settings = run.program.supervision.settings
             followers = live.enter_context(Followers(config, run.seen.views, settings))
             metrics = reconstruct(run, followers)
-        say(machine.summary(metrics, Path(config.io.output_dir)))
+        tell(machine.summary(metrics, Path(config.io.output_dir)))
         followers.wait()
 
 

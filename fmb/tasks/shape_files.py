@@ -40,9 +40,9 @@ from fmb.shape.uncertainty import fit_covariance, look_deviation
 from fmb.tasks.export import Subject, export, with_mesh, write_mixture, write_moving
 from fmb.tasks.made import made_by
 from fmb.tasks.scenes import Scene, Seen
+from fmb.tasks.shell import KEPT
 
 FILM_VIEWS, FILM_SECONDS = 6, 5.0
-KEPT = "no state of the fit was better than its start, which is kept"
 
 
 class Run(NamedTuple):

@@ -27,6 +27,7 @@ from fmb.shape.recipe import ShapeFit
 VERSIONS = ("jax", "numpy", "scipy", "scikit-learn", "trimesh", "pyrender", "embreex", "matplotlib")
 
 
+KEPT = "no state of the fit was better than its start, which is kept"
 POSE_RECORDS = ("pose.json", "bop_errors.json")  # a folder of poses has one or the other, see `whole_folder`
 
 

@@ -6,7 +6,20 @@ import pytest
 from fm_render import Mixture
 from fmb.geometry.cameras import orbit_cameras, pinhole_intrinsics
 from fmb.geometry.views import Views
-from fmb.pictures.film import FOOT, HOLD, LEAST_WIDTH, MARGIN, Recorder, Snapshot, film, frame, overlay, rgb, tall_of, words
+from fmb.pictures.film import (
+    FOOT,
+    HOLD,
+    LEAST_WIDTH,
+    MARGIN,
+    Recorder,
+    Snapshot,
+    film,
+    frame,
+    overlay,
+    rgb,
+    tall_of,
+    words,
+)
 from fmb.pictures.sheets import AGREE, BLUE, NOTHING, ORANGE
 
 BLOB = Mixture(np.zeros((1, 3), np.float32), 4.0 * np.eye(3, dtype=np.float32)[None], np.ones(1, np.float32))

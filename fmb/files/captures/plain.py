@@ -6,9 +6,10 @@
     ignore/        optional: white where nothing is known, neither object nor background
     depth/         optional: 16-bit images, z-depth divided by `depth_scale`, 0 unknown
 
-A VIEW has `world_from_camera` (4 x 4, OpenCV axes), `intrinsics` (3 x 3, in pixels, centre of the top left pixel at
-(0.5, 0.5)), `width`, `height`, `name`, and optionally `mask`, `image`, `ignore`, `depth` (paths inside the folder; what
-is not given is looked for by name in the folders above), `depth_scale` and `held_out` (true: not to be fitted to).
+A VIEW has `world_from_camera` (4 x 4, OpenCV axes), `intrinsics`, or `K` (3 x 3, in pixels, centre of the top left
+pixel at (0.5, 0.5)), `width`, `height`, `name`, and optionally `mask`, `image`, `ignore`, `depth` (paths inside the
+folder; what is not given is looked for by name in the folders above), `depth_scale` and `held_out` (true: not to be
+fitted to).
 """
 
 import json
@@ -77,7 +78,7 @@ def _shot(folder: Path, view: Any, where: str, beside: dict[str, Companions]) ->
     return Shot(
         name,
         rigid(entry(view, "world_from_camera", where), f"{where}: world_from_camera"),
-        pinhole(entry(view, "intrinsics", where), f"{where}: intrinsics"),
+        pinhole(entry(view, "K" if "K" in view else "intrinsics", where), f"{where}: intrinsics"),
         files["mask"],
         files["image"],
         files["ignore"],
