@@ -14,13 +14,14 @@ from fmb.geometry.metrics import iou
 from fmb.geometry.views import Views
 from fmb.pictures.ellipsoids import enclosing_ball
 from fmb.pictures.sheets import AGREE, BLUE, NOTHING, ORANGE, SEAM, grid_columns, lettered
-from fmb.pictures.turntable import camera_pictures, common_up, turn_cameras
+from fmb.pictures.turntable import common_up, lit_picture, turn_cameras
 
 LEAST_WIDTH = 480  # pixels; small views are enlarged by a whole factor
 FOOT, MARGIN = 40, 12  # pixels of the strip for words under the tiles, and around all
 PAPER, TRACK = 255, 226
-HOLD = 12  # frames for which the last picture stays
-TURN = 72  # frames of a whole turn of the mixture beside the masks
+HOLD = 12  # frames for which the last picture of a film stays
+LAST = 36  # frames for which the end of a fit turns
+TURN, LARGEST = 72, 300  # frames of a whole turn of the mixture beside the masks, and most pixels of its side
 
 
 class Snapshot(NamedTuple):
@@ -47,24 +48,24 @@ class Recorder:
 def film(
     snapshots: Sequence[Snapshot], views: Views, on_progress: Callable[[int, int], None] = lambda frame, total: None
 ) -> UInt8[np.ndarray, "frame tall wide 3"]:
-    """A frame for each snapshot (HOLD for the last): the masks of `views` and of the mixture, and it, lit and turning.
+    """A frame for each snapshot (LAST for the last): the masks of `views` and of the mixture, and it, lit and turning.
 
     Raises ValueError without snapshots.
     """
     if not snapshots:
         raise ValueError("film of a fit: no snapshots")
     reference, frames, count = np.asarray(views.silhouette, float), [], len(snapshots)
-    side = tall_of(reference.shape)
+    side = min(tall_of(reference.shape), LARGEST)
     turn = turn_cameras(enclosing_ball(snapshots[-1].mixture), TURN, side, common_up(views.cameras))
-    for number in range(count + HOLD - 1):
+    for number in range(count + LAST - 1):
         if number < count:
             shot = snapshots[number]
             alpha = look(shot.mixture, views.cameras, reference.shape[1:]).alpha
             page = frame(alpha, reference, words(shot, iou(alpha, reference, views.valid)), shot.step / shot.total)
         at = number % TURN
         camera = jax.tree.map(lambda field, at=at: field[at : at + 1], turn)
-        frames.append(beside(page, camera_pictures(shot.mixture, camera, side).color))
-        on_progress(number + 1, count + HOLD - 1)
+        frames.append(beside(page, lit_picture(shot.mixture, camera, side)))
+        on_progress(number + 1, count + LAST - 1)
     return np.stack(frames)
 
 
@@ -78,10 +79,11 @@ def tall_of(shape: tuple[int, ...]) -> int:
 def beside(
     page: UInt8[np.ndarray, "tall wide 3"], picture: UInt8[np.ndarray, "side side 3"]
 ) -> UInt8[np.ndarray, "tall wider 3"]:
-    """The page with a square picture to its right, at the height of the tiles."""
+    """The page with a square picture to its right, in the middle of the tiles."""
     side = len(picture)
     wider = np.full((len(page), side + MARGIN, 3), PAPER, np.uint8)
-    wider[MARGIN : MARGIN + side, :side] = picture
+    top = (len(page) - FOOT - side) // 2
+    wider[top : top + side, :side] = picture
     return np.concatenate([page, wider], axis=1)
 
 

@@ -155,6 +155,19 @@ def sharpened(settings: Settings) -> Settings:
     return dataclasses.replace(settings, betas=betas)
 
 
+def lit_picture(mixture: Mixture, camera: Cameras, side: int) -> UInt8[np.ndarray, "side side 3"]:
+    """The components in colours of their own, lit, in a square image on white."""
+    mixture, camera, palette = single((mixture, camera, component_colors(len(mixture.log_weight))))
+    seen = jax.tree.map(lambda array: np.asarray(array[0]), _lit(mixture, camera, palette, side))
+    facing = seen.normal @ (camera.world_from_camera[0, :3, :3] * np.array([1.0, -1.0, -1.0], np.float32))
+    return on_white(brightness(facing)[..., None] * seen.color, seen.alpha)
+
+
+@partial(jax.jit, static_argnums=3)
+def _lit(mixture: Mixture, camera: Cameras, palette: ANY_ARRAY, side: int) -> Rendering:
+    return render_views(mixture, camera, (side, side), outputs=("alpha", "normal", "color"), color=palette)
+
+
 @partial(jax.jit, static_argnums=4)
 def _sight(
     mixture: Mixture, camera: Cameras, color: ANY_ARRAY, palette: ANY_ARRAY, side: int, settings: Settings

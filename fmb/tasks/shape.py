@@ -47,7 +47,7 @@ def shape(config: Config, clock: Clock) -> None:
         with whole_folder(config.io.output_dir) as folder:
             run = begin(config, clock, folder)
             settings = run.program.supervision.settings
-            followers = live.enter_context(Followers(config, run.seen.views, settings))
+            followers = live.enter_context(Followers(config, run.seen.views, settings, run.start.mixture))
             metrics = reconstruct(run, followers)
         tell(machine.summary(metrics, Path(config.io.output_dir)))
         followers.wait()

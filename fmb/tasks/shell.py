@@ -67,7 +67,14 @@ def circumstances(config: Config) -> dict[str, Any]:
 class Followers:
     """Whoever looks on while a fit runs, called after each chunk: progress bar, unseen views, recorder, live page."""
 
-    def __init__(self, config: Config, views: dict[str, Views], settings: Settings = Settings()):
+    def __init__(
+        self,
+        config: Config,
+        views: dict[str, Views],
+        settings: Settings = Settings(),
+        start: Mixture | None = None,
+    ):
+        self.start = start  # the first picture of a film
         self.config, self.train, self.recorder, self.bar = config, views["train"], Recorder(), None
         self.stack, self.bars = ExitStack(), ExitStack()
         self.bystander = Bystander(views["novel"], settings) if "novel" in views else None
@@ -84,6 +91,9 @@ class Followers:
         if self.bar is None:
             self.bar = self.bars.enter_context(machine.progress_bar("fit"))
         self.bar(step, total, loss)
+        if self.start is not None and self.config.export.film != NONE:
+            self.recorder(0, total, math.nan, self.start)
+            self.start = None
         self._show(step, total, loss, mixture)
 
     def on_round(self, rounds: int) -> Callable[[int, Mixture, Cameras], None]:
