@@ -75,6 +75,7 @@ class Followers:
         start: Mixture | None = None,
     ):
         self.start = start  # the first picture of a film
+        self.loss = None  # the last that was told
         self.config, self.train, self.recorder, self.bar = config, views["train"], Recorder(), None
         self.stack, self.bars = ExitStack(), ExitStack()
         self.bystander = Bystander(views["novel"], settings) if "novel" in views else None
@@ -91,6 +92,7 @@ class Followers:
         if self.bar is None:
             self.bar = self.bars.enter_context(machine.progress_bar("fit"))
         self.bar(step, total, loss)
+        self.loss = loss
         if self.start is not None and self.config.export.film != NONE:
             self.recorder(0, total, math.nan, self.start)
             self.start = None
@@ -111,7 +113,8 @@ class Followers:
         """Shows the end of the fit, which may be another state than the last that was seen."""
         self.bars.close()
         steps = len(fit.history.step)
-        self._show(steps, steps, float(fit.history.loss[-1]), fit.mixture, unseen=False)
+        loss = float(fit.history.loss[-1]) if self.loss is None else self.loss
+        self._show(steps, steps, loss, fit.mixture, unseen=False)
 
     def _show(self, step: int, total: int, loss: float, mixture: Mixture, unseen: bool = True) -> None:
         if unseen and self.bystander is not None:
