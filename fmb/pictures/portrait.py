@@ -65,7 +65,7 @@ def portrait_sheet(
         panels["colours"] = seen.color
     if reference is not None:
         panels["reference"] = mesh_picture(reference, place)
-    title = f"The fit: {count} Gaussians, {10 * count} numbers"
+    title = f"The fit: {count} Gaussian{'s' * (count > 1)}, {10 * count} numbers"
     note = "the fitted mixture from one side, upright"
     return Sheet(title, note, np.stack(list(panels.values())), list(panels), (scale, GREY))
 
