@@ -1,10 +1,11 @@
 """How a run was made, in words: the command that makes it again, what it worked on, its seed and versions."""
 
 import shlex
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 
+from fmb import __version__
 from fmb.command.tasks import TASKS
-from fmb.config import CHECKOUT, PROGRAM, Config, declared, switches
+from fmb.config import DEFAULT_FILE, PROGRAM, Config, declared, switches
 from fmb.options import NONE, Option
 
 NAME = "fuzzy-metaballs"
@@ -22,7 +23,7 @@ def made_by(config: Config, device: str = "") -> dict[str, str]:
         "command": command_of(config),
         "input": ", ".join(subjects),
         "random seed": str(config.random_seed),
-        "version": f"{NAME} {program_version()}, {libraries}{f', on {device}' if device else ''}",
+        "version": f"{NAME} {__version__}, {libraries}{f', on {device}' if device else ''}",
     }
 
 
@@ -37,16 +38,11 @@ def command_of(config: Config) -> str:
     words = [PROGRAM, config.task, *map(str, config.several)]
     for spec in declared().values():
         value = value_of(config, spec)
+        if spec.name == "mesh_file" and (
+            config.capture.data != NONE or value == str(DEFAULT_FILE.parent / spec.default)
+        ):
+            continue  # another subject, or the default mesh from another folder
         if value != spec.default and task.reads(spec):
             words += [task.flag(spec), str(value).lower() if isinstance(value, bool) else str(value)]
     words += [f"--{name.replace('_', '-')}" for name in switches() if getattr(config, name)]
     return shlex.join(words)
-
-
-def program_version() -> str:
-    """The version of this program: that of the installed package, else that of the checkout."""
-    try:
-        return version(NAME)
-    except PackageNotFoundError:
-        lines = (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
-        return next(line.split('"')[1] for line in lines if line.startswith("version = "))
