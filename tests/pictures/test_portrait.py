@@ -47,4 +47,4 @@ def test_the_sheet_has_a_panel_for_all_that_is_known(monkeypatch):
     assert sheet.tiles.shape == (8, 32, 32, 3) and len(sheet.labels) == 8
     assert sheet.title == "The fit: 1 Gaussian, 10 numbers"
     assert sheet.labels[0] == "components at one standard deviation" and sheet.labels[-2:] == ["colours", "reference"]
-    assert all(np.any(tile < 220) and np.all(tile[0, 0] > 245) for tile in sheet.tiles)
+    assert all(np.any(tile < 220) and np.all(tile[0, 0] > 225) for tile in sheet.tiles)
