@@ -28,7 +28,7 @@ class Sitting(NamedTuple):
     shown_from_world: Float[np.ndarray, "3 3"]
 
 
-def sitting(ball: Ball, up: Float[ANY_ARRAY, "3"], side: int = SIDE) -> Sitting:
+def sitting(ball: Ball, up: Float[ANY_ARRAY, "3"], side: int) -> Sitting:
     """The camera from which the page shows the object first, `up` upwards."""
     distance = ROOM * ball.radius / np.sin(np.deg2rad(FIELD_OF_VIEW) / 2.0)
     pose = look_at(ball.centre + distance * first_direction(np.asarray(up, float)), ball.centre, up)
@@ -47,7 +47,7 @@ def portrait_sheet(
 
     Last come the mixture's colours and the reference, where there are some. All is in the canonical frame.
     """
-    place = sitting(visible_ball(mixture, surface), up)
+    place = sitting(visible_ball(mixture, surface), up, SIDE)
     count, shapes = len(mixture.log_weight), component_ellipsoids(mixture)
     seen = camera_pictures(mixture, place.camera, SIDE, color)
     known = np.where(seen.alpha >= min(FOREGROUND, float(seen.alpha.max())), seen.depth, np.nan)
