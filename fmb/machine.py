@@ -135,10 +135,11 @@ def progress_bar(name: str) -> Iterator[Callable[[int, int, float], None]]:
     from tqdm import tqdm
 
     began, last, screen = time.perf_counter(), "", waiting.is_terminal()
-    with waiting.bar(name), tqdm(desc=name, leave=False, file=sys.stderr, disable=not screen, ncols=79) as bar:
+    with waiting.bar(), tqdm(desc=name, leave=False, file=sys.stderr, disable=not screen, ncols=79) as bar:
 
         def move(step: int, total: int, loss: float) -> None:
             nonlocal last
+            waiting.release()
             last = f"{step} of {total}" + (f" steps, loss {loss:.4f}" if math.isfinite(loss) else "")
             if screen:
                 bar.total = total

@@ -26,7 +26,7 @@ PARTS = {  # names of parts, as metrics.json has them, and what the screen and t
     "train": "training",
     "extract": "extracting",
 }
-HELD = ("libraries", "load", "gmm")  # in a log their lines wait for the next part: an error about input stands alone
+HELD = ("libraries", "load", "gmm")  # in a log their lines wait for the first work: an error about input stands alone
 LEAST = 0.05  # seconds of a part that is worth a line
 TICK = 0.2  # seconds between two pictures of the moving line
 ERASE = "\r\033[K"
@@ -64,8 +64,6 @@ def part(name: str) -> Iterator[Part]:
         yield Part(name)
         return
     now = Part(name)
-    if name not in HELD:
-        release()
     _Screen.open.append(now)
     stop = threading.Event()
     ticker = threading.Thread(target=_tick, args=(stop,), daemon=True) if is_terminal() else None
@@ -92,6 +90,7 @@ def _tell(ended: Part) -> None:
     elif ended.name in HELD:
         _Screen.held.append(ended.line())
     else:
+        release()
         _write(ended.line() + "\n")
 
 
@@ -108,11 +107,9 @@ def forget() -> None:
 
 
 @contextmanager
-def bar(name: str) -> Iterator[None]:
+def bar() -> Iterator[None]:
     """A progress bar is open: it has the terminal's line to itself."""
     clear()
-    if name not in HELD:
-        release()
     _Screen.bars += 1
     try:
         yield

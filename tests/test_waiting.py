@@ -51,8 +51,13 @@ def test_in_a_log_the_reading_waits_until_the_work_begins(monkeypatch, capsys):
     waiting.forget()
     with waiting.part("gmm"):
         pass
+    with pytest.raises(ValueError, match="odd"), waiting.part("optimize"):
+        raise ValueError("odd")
+    assert capsys.readouterr().err == ""
     with waiting.part("optimize"):
-        assert capsys.readouterr().err.split() == ["starting", "mixture", "0.0", "s"]
+        with progress_bar("fit") as move:
+            move(1, 2, 0.5)
+            assert capsys.readouterr().err.split() == ["starting", "mixture", "0.0", "s"]
         with waiting.part("compile"):
             pass
         assert waiting.note("of all")
