@@ -12,6 +12,7 @@ from fmb.latent.morph_options import MorphOptions
 from fmb.latent.options import SpaceOptions
 from fmb.options import NONE, Option, option, switch
 from fmb.pose.options import PoseTaskOptions
+from fmb.shape.batch_options import BatchOptions
 from fmb.shape.options import ModelOptions, OptimizationOptions
 from fmb.shape.template_options import TemplateOptions
 
@@ -69,6 +70,7 @@ class Config:
     comparison: ComparisonOptions = ComparisonOptions()
     reflection: ReflectionOptions = ReflectionOptions()
     template: TemplateOptions = TemplateOptions()
+    batch: BatchOptions = BatchOptions()
     export: ExportOptions = ExportOptions()
     io: IoOptions = IoOptions()
     random_seed: int = option(42, "Seed of every random choice", at_least=0, at_most=2**32 - 1)
@@ -76,7 +78,7 @@ class Config:
     several: tuple = ()
     cpu: bool = switch("Use the CPU even if there is a GPU")
     resume: bool = switch("Let points or learn go on with the run that was interrupted")
-    overwrite: bool = switch("Let export write into a folder that holds other files")
+    overwrite: bool = switch("Let export write into a folder that holds other files, and batch replace other results")
     fast: bool = switch("Let morph evaluate the field only along its last surface, and on a coarse comb")
     view: bool = switch("Show the fit in a browser while it runs (shape needs the extra `view`)")
     check_cameras: bool = switch("Only check whether the cameras and masks of --data agree")

@@ -23,6 +23,7 @@ from jaxtyping import UInt8
 
 DOTS_PER_INCH = 150
 UNIT = "input units"  # of depths: those of the mesh
+LINE_SECONDS = 30.0  # between two lines of a long run that writes to a file
 LONGEST = 180  # bytes of a name that leave room for the rest of a hidden one's
 
 
@@ -142,6 +143,33 @@ def progress_bar(name: str) -> Iterator[Callable[[int, int, float], None]]:
         print(last, file=sys.stderr)
 
 
+@contextmanager
+def counting_bar(name: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """A bar of things that take seconds each, with how many a minute; gives what to call with (count, words).
+
+    Where stderr is no terminal, a line says so every LINE_SECONDS, and at the end.
+    """
+    from tqdm import tqdm
+
+    screen, began = sys.stderr is not None and sys.stderr.isatty(), time.perf_counter()
+    shown, form = began, "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+    with tqdm(
+        desc=name, total=total, file=sys.stderr if screen else io.StringIO(), bar_format=form, leave=False
+    ) as bar:
+
+        def move(count: int, words: str) -> None:
+            nonlocal shown
+            now = time.perf_counter()
+            pace = f"{60.0 * count / max(now - began, 1e-9):.1f} a minute"
+            bar.set_postfix_str(", ".join(filter(None, (pace, words))), refresh=False)
+            bar.update(count - bar.n)
+            if not screen and (now > shown + LINE_SECONDS or count == total):
+                shown = now
+                print(bar, file=sys.stderr, flush=True)
+
+        yield move
+
+
 def summary(metrics: Mapping[str, Any], folder: Path) -> str:
     """What a run says at its end: errors before and after, where the time went, where the files are."""
     lines = []
@@ -227,6 +255,15 @@ def choose_device(cpu: bool) -> Device:
     without_cuda = device.platform == "cpu" and not cpu and shutil.which("nvidia-smi") is not None
     hints = [CUDA_HINT] * without_cuda + [NO_CACHE] * (not cached)
     return Device(device.platform, "\n".join(hints))
+
+
+def several_cpu_devices(count: int) -> None:
+    """Has JAX take the CPU for so many devices, unless something else was said or it has begun already."""
+    import jax
+
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        with suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", count)
 
 
 def usable_cache(folder: Path) -> bool:

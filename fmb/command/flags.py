@@ -98,7 +98,8 @@ def joined_to_values(argv: Sequence[str]) -> list[str]:
 
     Raises ConfigError for a flag that there is not, or a value of one that takes none.
     """
-    valued = [spec.flag for spec in declared().values()] + ["--config"]
+    own = [flag for task in TASKS.values() for flag, _ in task.own]
+    valued = [*(spec.flag for spec in declared().values()), *own, "--config"]
     bare = [switch_flag(name) for name in switches()]
     words, position = list(argv), 0
     while position < len(words):

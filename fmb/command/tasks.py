@@ -208,6 +208,23 @@ TASKS = {
     ),
 }
 
+TASKS["batch"] = Task(
+    "fmb.tasks.batch",
+    "batch",
+    "Fit many meshes, captures or clouds at once: a folder for each, a table and a page.",
+    ("model", "rendering", "optimization", "capture", "batch", "export"),
+    (),
+    (
+        "batch models/ --output-dir output/all",
+        "batch 'models/*.ply' other.obj --task convert --num-mixtures 80",
+        "batch models/ --shard 3/8",
+    ),
+    ("symmetry", "film", "uncertainty", "report", "refine_cameras"),
+    switches=("cpu", "overwrite"),
+    own=(("--task", "batch_task"), ("--names", "batch_names")),
+    several="Meshes, captures, clouds of points, folders of them, and patterns",
+)
+
 
 def draws_mesh(config: Config) -> bool:
     """Whether the task begins with pictures of a mesh by OpenGL."""

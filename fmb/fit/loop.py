@@ -78,20 +78,27 @@ def compile_fit(
     Only shapes and types of `parameters` and `data` are read (arrays or jax.ShapeDtypeStruct), so it can be compiled
     before the values are known.
     """
-    chunk = CHUNK // 5 if options.schedule == "plateau" else CHUNK
+    plan = plan_fit(loss, coordinates, parameters, data, options)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (parameters, data))
-    dtype, rows = jax.tree.leaves(shapes[0])[0].dtype, jax.tree.leaves(shapes[1])[0].shape[0]
-    room = stall_window(options.schedule, options.num_epochs, max(1, rows // options.batch_size))
     announce((options, *((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(shapes))))
+    course, begun = jax.eval_shape(begin, shapes[0]), jax.eval_shape(lambda: plan.pace(1))
+    index = jax.ShapeDtypeStruct((plan.chunk, options.batch_size), jnp.int32)
+    return plan._replace(run=jax.jit(plan.run).lower(course, begun, shapes[1], index).compile())
+
+
+def plan_fit(
+    loss: Callable[[Any, Any], Array], coordinates: Coordinates, parameters: Any, data: Any, options: FitOptions
+) -> Program:
+    """What `compile_fit` compiles, not yet compiled: its `run` is a pure function."""
+    chunk = CHUNK // 5 if options.schedule == "plateau" else CHUNK
+    dtype, rows = jax.tree.leaves(parameters)[0].dtype, jax.tree.leaves(data)[0].shape[0]
+    room = stall_window(options.schedule, options.num_epochs, max(1, rows // options.batch_size))
 
     def pace(steps_per_epoch: int) -> Pace:
         window = min(room, stall_window(options.schedule, options.num_epochs, steps_per_epoch))
         return begin_pace(jnp.asarray(options.initial_lr, dtype), options.num_epochs * steps_per_epoch, window, room)
 
-    course, begun = jax.eval_shape(begin, shapes[0]), jax.eval_shape(lambda: pace(1))
-    index = jax.ShapeDtypeStruct((chunk, options.batch_size), jnp.int32)
-    run = jax.jit(steps_of(loss, coordinates, options)).lower(course, begun, shapes[1], index).compile()
-    return Program(run, pace, options, chunk)
+    return Program(steps_of(loss, coordinates, options), pace, options, chunk)
 
 
 def steps_of(

@@ -3,7 +3,7 @@
 Depths and points of the surface can be fitted with them, each with a weight of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -13,18 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 import trimesh
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from fm_render import Cameras, Mixture, Settings
 from fmb.fields.looks import look
 from fmb.fields.symmetric import SymmetricMixture
-from fmb.fit.loop import Coordinates, Course, History, Program, begin, compile_fit, run_fit
+from fmb.fit.loop import Coordinates, Course, Fit, History, Program, begin, compile_fit, plan_fit, run_fit
 from fmb.fit.options import FitOptions
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.metrics import view_ious
 from fmb.geometry.options import RenderingOptions
 from fmb.geometry.views import Views, flatten_views, scene_cameras
-from fmb.shape.attendant import Attention, attend, begin_attention
+from fmb.shape.attendant import Attention, Care, attend, begin_attention
 from fmb.shape.edges import EDGE_COORDINATES, PLAIN_COORDINATES, edges_from_mixture, mixture_from_edges
 from fmb.shape.options import RELEASED, OptimizationOptions
 from fmb.shape.sampling import Sampling, sample_all, sample_objects, sample_outlines
@@ -121,15 +121,81 @@ def compile_shape_fit(
     What the fit renders with `settings` (None: `depth_settings`) is to be rendered with them afterwards, depth above
     all: program.supervision.settings.
     """
+    plan = plan_shape_fit(mixture, shape, options, settings)
+    parameters, sample = jax.eval_shape(plan.recipe.encode, mixture), plan.supervision.shapes(int(np.prod(shape)))
+    loss, coordinates = loss_of(plan.recipe, plan.supervision), plan.recipe.coordinates
+    return plan._replace(fit=compile_fit(loss, coordinates, parameters, sample, plan.fit.options))
+
+
+def plan_shape_fit(
+    mixture: Model, shape: tuple[int, int, int], options: OptimizationOptions, settings: Settings | None = None
+) -> ShapeProgram:
+    """What `compile_shape_fit` compiles, not yet compiled: its steps are a pure function."""
     recipe, settings = recipe_of(mixture, options), settings or depth_settings(options.depth_weight)
     supervision = Supervision(options.depth_weight, options.point_weight, options.opt_shape_scale, settings)
+    parameters, sample = jax.eval_shape(recipe.encode, mixture), supervision.shapes(int(np.prod(shape)))
+    plan = plan_fit(loss_of(recipe, supervision), recipe.coordinates, parameters, sample, fit_options(options))
+    return ShapeProgram(plan, recipe, options.opt_shape_scale, supervision)
+
+
+def loss_of(recipe: Recipe, supervision: Supervision) -> Callable[[Mixture | Parameters, Sample], Float[Array, ""]]:
+    """The loss of a recipe's parameters on a sample."""
 
     def loss(parameters: Mixture | Parameters, batch: Sample) -> Float[Array, ""]:
         return supervision.loss(recipe.decode(parameters), batch)
 
-    parameters, sample = jax.eval_shape(recipe.encode, mixture), supervision.shapes(int(np.prod(shape)))
-    program = compile_fit(loss, recipe.coordinates, parameters, sample, fit_options(options))
-    return ShapeProgram(program, recipe, options.opt_shape_scale, supervision)
+    return loss
+
+
+class Work(NamedTuple):
+    """A fit before its first step: where it starts, all that it looks at, and what looks after it."""
+
+    start: Mixture | Parameters
+    sample: Sample
+    cameras: Cameras  # in the frame of the fit
+    care: Care
+    attention: Attention
+    sampling: Sampling
+    generator: np.random.Generator
+    steps_per_epoch: int
+
+    def batches(self, options: FitOptions) -> Iterator[Int[np.ndarray, " ray"]]:
+        """The rows of batch after batch, without end; to be called once."""
+        return self.sampling.batches(options.batch_size, self.generator)
+
+
+def begin_work(
+    program: ShapeProgram,
+    mixture: Model,
+    views: Views,
+    generator: np.random.Generator,
+    point: Float[np.ndarray, "point 3"] | None = None,
+) -> Work:
+    """The work of a fit to the views, and to `point` of the surface.  Raises ValueError as `fit_to_views` does."""
+    scale, recipe, options, aims = program.shape_scale, program.recipe, program.fit.options, program.aims
+    choose = sample_objects if aims.depth_weight and recipe.attends else recipe.choose_rays
+    sampling = choose(views.silhouette, views.valid, options.batch_size)
+    sample = all_pixels(views, point, sampling, aims, generator)
+    start, cameras = recipe.encode(resized(mixture, scale)), enlarged(views.cameras, scale)
+    care, attention = begin_attention(views, sampling, cameras, int(generator.spawn(1)[0].integers(2**31)))
+    per_epoch = max(1, round(program.effort * (sampling.epoch // options.batch_size)))
+    return Work(start, sample, cameras, care, attention, sampling, generator, per_epoch)
+
+
+def end_work(
+    program: ShapeProgram,
+    work: Work,
+    views: Views,
+    fit: Fit,
+    attention: Attention,
+    low: Sequence[Mixture | Parameters],
+) -> ShapeFit:
+    """What a fit leaves: of its end, the states `low` and its start the one that fits the believed pixels best."""
+    whole = work.sample._replace(weight=attention.trust().ravel())
+    end, least = least_of([fit.parameters, *low, work.start], program, whole)
+    history = History(np.arange(len(fit.loss)), fit.loss, fit.learning_rate)
+    found = judged(program.recipe.decode(end), history, views, work.cameras, attention, (program.aims, least))
+    return found._replace(symmetric=symmetric_of(end, program.shape_scale))
 
 
 def fit_to_views(
@@ -147,33 +213,22 @@ def fit_to_views(
     it returns what fits the believed pixels best. Raises ValueError for a batch larger than the number of valid pixels
     or for what has a weight and is missing, FloatingPointError, with the step, where the loss is not finite.
     """
-    scale, recipe, options, aims = program.shape_scale, program.recipe, program.fit.options, program.aims
-    choose = sample_objects if aims.depth_weight and recipe.attends else recipe.choose_rays
-    sampling = choose(views.silhouette, views.valid, options.batch_size)
-    sample = all_pixels(views, point, sampling, aims, generator)
-    start, cameras = recipe.encode(resized(mixture, scale)), enlarged(views.cameras, scale)
-    care, attention = begin_attention(views, sampling, cameras, int(generator.spawn(1)[0].integers(2**31)))
-    states = []
+    recipe, aims, work = program.recipe, program.aims, begin_work(program, mixture, views, generator, point)
+    attention, states = work.attention, []
 
     def on_chunk(course: Course, sample: Sample, step: int, total: int, loss: float) -> tuple[Course, Sample]:
-        on_progress(step, total, loss, resized(recipe.decode(course.average), 1 / scale))
+        on_progress(step, total, loss, resized(recipe.decode(course.average), 1 / program.shape_scale))
         nonlocal attention
         states.append((loss, course.average))
         if recipe.attends:
-            attention, course, sample = attend(
-                care, attention, course, sample, jnp.float32(step / total), aims.settings
-            )
+            progress = jnp.float32(step / total)
+            attention, course, sample = attend(work.care, attention, course, sample, progress, aims.settings)
         return course, sample
 
-    batches = sampling.batches(options.batch_size, generator)
-    per_epoch = max(1, round(program.effort * (sampling.epoch // options.batch_size)))
-    fit = run_fit(program.fit, begin(start), sample, batches, per_epoch, on_chunk)
-    whole = sample._replace(weight=attention.trust().ravel())
+    batches = work.batches(program.fit.options)
+    fit = run_fit(program.fit, begin(work.start), work.sample, batches, work.steps_per_epoch, on_chunk)
     low = [state for _, state in sorted(states, key=lambda state: state[0])[:CANDIDATES]]
-    end, least = least_of([fit.parameters, *low, start], program, whole)
-    history = History(np.arange(len(fit.loss)), fit.loss, fit.learning_rate)
-    found = judged(recipe.decode(end), history, views, cameras, attention, (aims, least))
-    return found._replace(symmetric=symmetric_of(end, scale))
+    return end_work(program, work, views, fit, attention, low)
 
 
 def least_of(
