@@ -80,6 +80,7 @@ class Config:
     resume: bool = switch("Let points or learn go on with the run that was interrupted")
     overwrite: bool = switch("Let export write into a folder that holds other files, and batch replace other results")
     fast: bool = switch("Let morph evaluate the field only along its last surface, and on a coarse comb")
+    json: bool = switch("Let doctor print JSON")
     view: bool = switch("Show the fit in a browser while it runs (shape needs the extra `view`)")
     check_cameras: bool = switch("Only check whether the cameras and masks of --data agree")
 

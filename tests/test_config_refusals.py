@@ -65,10 +65,11 @@ BAD_FLAGS = {
 
 
 UNREAD_FLAGS = {
-    "pose --num-epochs 5": "note: --num-epochs changes nothing: task pose does not read it; shape and convert do\n",
+    "pose --num-epochs 5": "note: --num-epochs changes nothing: task pose does not read it; "
+    "shape and convert and batch do\n",
     "pose --film gif": "note: --film changes nothing: task pose does not read it; shape does\n",
     "pose --view": "note: --view changes nothing: task pose does not read it; shape and points do\n",
-    "--overwrite": "note: --overwrite changes nothing: task shape does not read it; export does\n",
+    "--overwrite": "note: --overwrite changes nothing: task shape does not read it; export and batch do\n",
     "shape --sensor-noise 1": "note: --sensor-noise changes nothing: task shape does not read it; pose and track do\n",
     "export model.npz --uncertainty true --film none": "note: --uncertainty changes nothing: task export does not read "
     "it; shape does\n",

@@ -225,6 +225,17 @@ TASKS["batch"] = Task(
     several="Meshes, captures, clouds of points, folders of them, and patterns",
 )
 
+TASKS["doctor"] = Task(
+    "fmb.tasks.doctor",
+    "doctor",
+    "Say what the program finds on this machine, and whether it computes here what it should.",
+    (),
+    (),
+    ("doctor", "doctor --json"),
+    ("random_seed",),
+    switches=("cpu", "json"),
+)
+
 
 def draws_mesh(config: Config) -> bool:
     """Whether the task begins with pictures of a mesh by OpenGL."""

@@ -49,7 +49,8 @@ def portrait(mesh: trimesh.Trimesh) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def shaded(mesh: trimesh.Trimesh, cameras: Cameras, size: tuple[int, int]) -> Float[np.ndarray, "h w 3"]:
-    """What the camera sees of the mesh, 0 to 1, on white."""
+    """What the camera sees of the mesh, in grey, 0 to 1, on white: colours of a fit hold shades already."""
+    mesh = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
     return np.asarray(render_ground_truth(mesh, cameras, size, "raycast").views.color[0], float)
 
 

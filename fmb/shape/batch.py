@@ -14,7 +14,8 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from fmb.fit.loop import Course, Fit, Steps, begin
-from fmb.fit.parallel import bytes_of, empty, filler, find_places, over_slots
+from fmb.fit.parallel import Places, bytes_of, empty, filler, find_places, over_slots
+from fmb.fit.programs import announce
 from fmb.fit.schedules import Pace
 from fmb.shape.attendant import Attention, Care, attend
 from fmb.shape.recipe import CANDIDATES, ShapeProgram, Work
@@ -121,8 +122,7 @@ class Fits:
         self.program, self.kind = program, kind_of(first)
         self.places = find_places(bytes_of((given, standing)) + 4 * WORKING_COPIES * pairs, devices, each)
         self.given, self.standing = empty(given, self.places), empty(standing, self.places)
-        self.run, self.put_one = over_slots(chunk_of(program), self.places), filler(self.places)
-        self.take_one = jax.jit(lambda tree, slot: jax.tree.map(lambda x: x[slot], tree))
+        self.run, self.put_one, self.take_one = programs(program, self.kind, self.places)
         shape = self.places.count, program.fit.chunk, program.fit.options.batch_size
         self.rows, self.tenants = np.zeros(shape, np.int32), [None] * self.places.count
 
@@ -171,7 +171,21 @@ class Fits:
         known = np.flatnonzero(np.isfinite(standing.low.loss))
         order = known[np.argsort(standing.low.loss[known], kind="stable")]
         low = tuple(jax.tree.map(lambda x, n=number: x[n], standing.low.parameters) for number in order)
-        return Ended(tenant.ticket, tenant.work, fit, standing.attention, low)
+        return Ended(tenant.ticket, tenant.work, fit, jax.tree.map(jnp.asarray, standing.attention), low)
+
+
+def programs(program: ShapeProgram, kind: Hashable, places: Places) -> tuple[Callable, Callable, Callable]:
+    """What takes a chunk of steps, fills a slot, and empties one: compiled once for fits that are alike."""
+    like = program.fit.options, program.aims, kind, places
+    if like not in known:
+        announce(("batch", like))
+        known.clear()
+        take = jax.jit(lambda tree, slot: jax.tree.map(lambda x: x[slot], tree))
+        known[like] = over_slots(chunk_of(program), places), filler(places), take
+    return known[like]
+
+
+known: dict[Hashable, tuple[Callable, Callable, Callable]] = {}
 
 
 class Tenant:

@@ -12,18 +12,18 @@ class BatchOptions:
     batch_task: str = option("shape", "What is done with each input", choices=("shape", "convert", "points"))
     batch_names: str = option(
         "stem",
-        "What a result is called: the file's own name, or all of its path below the folder that all inputs share",
+        "What results are called: the file's name, or its path below the folder of all inputs",
         choices=("stem", "path"),
     )
     shard: str = option("1/1", "Part of the inputs that this job takes: 3/8 is the third of eight")
     batch_workers: int = option(
         0,
-        "Processes that draw views and write results beside the fits (0: one a core; 1: none, all is done in turn)",
+        "Processes that prepare fits and write results (0: one a core; 1: none beside this)",
         at_least=0,
         at_most=1024,
     )
     batch_devices: int = option(
-        0, "Devices that the fits are spread over (0: all; on a CPU one a core)", at_least=0, at_most=4096
+        0, "Devices that the fits are spread over (0: all; one a core)", at_least=0, at_most=4096
     )
     batch_slots: int = option(
         0, "Fits at a time on each device (0: 4 on a CPU, elsewhere what has room)", at_least=0, at_most=4096
