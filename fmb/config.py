@@ -77,7 +77,7 @@ class Config:
     task: str = ""
     several: tuple = ()
     cpu: bool = switch("Use the CPU even if there is a GPU")
-    resume: bool = switch("Let points or learn go on with the run that was interrupted")
+    resume: bool = switch("Let shape, points or learn go on with the run that was interrupted")
     overwrite: bool = switch("Let export write into a folder that holds other files, and batch replace other results")
     fast: bool = switch("Let morph evaluate the field only along its last surface, and on a coarse comb")
     json: bool = switch("Let doctor print JSON")

@@ -54,7 +54,7 @@ TASKS = {
             "shape their.obj --output-dir output/theirs",
             "shape photographs/ --check-cameras",
         ),
-        switches=("cpu", "view", "check_cameras"),
+        switches=("cpu", "resume", "view", "check_cameras"),
     ),
     "pose": Task(
         "fmb.tasks.pose",

@@ -139,6 +139,15 @@ def adam(course: Course, coordinates: Coordinates, gradient: Any, rate: Array, o
     return Course(parameters, mean, square, average, step)
 
 
+class Passed(NamedTuple):
+    """How far a fit is: its course and pace, and what was seen of its steps, chunk by chunk."""
+
+    course: Course
+    pace: Pace
+    loss: tuple[np.ndarray, ...] = ()
+    learning_rate: tuple[np.ndarray, ...] = ()
+
+
 def run_fit(
     program: Program,
     course: Course,
@@ -153,18 +162,35 @@ def run_fit(
     data to go on with. step / total is the part of the schedule that has passed, so `total` shrinks where a fit will
     end early. Raises FloatingPointError, with the step, where the loss or the parameters are no longer finite.
     """
-    pace, losses, rates = program.pace(steps_per_epoch), [], []
-    while (start := int(pace.step)) < int(pace.end):
+
+    def after(passed: Passed, data: Any, total: int, loss: float) -> tuple[Course, Any]:
+        return on_chunk(passed.course, data, int(passed.pace.step), total, loss)
+
+    return go_on(program, Passed(course, program.pace(steps_per_epoch)), data, batches, after)
+
+
+def go_on(
+    program: Program,
+    passed: Passed,
+    data: Any,
+    batches: Iterator[Int[np.ndarray, " ray"]],
+    on_chunk: Callable[[Passed, Any, int, float], tuple[Course, Any]],
+) -> Fit:
+    """The rest of a fit: `run_fit` from where it stands. `batches` are those from its first step on."""
+    for _ in range(int(passed.pace.step)):
+        next(batches)
+    while (start := int(passed.pace.step)) < int(passed.pace.end):
         index = np.stack([next(batches) for _ in range(program.chunk)])
-        course, pace, steps = program.run(course, pace, data, jnp.asarray(index))
+        course, pace, steps = program.run(passed.course, passed.pace, data, jnp.asarray(index))
         step = int(pace.step)
         loss = np.asarray(steps.loss)[: step - start]
         _check_finite(loss, course.parameters, start)
-        losses.append(loss)
-        rates.append(np.asarray(steps.learning_rate)[: step - start])
+        rates = np.asarray(steps.learning_rate)[: step - start]
+        passed = Passed(course, pace, (*passed.loss, loss), (*passed.learning_rate, rates))
         total = round(step / float(steps.progress))  # steps in all, at the pace so far
-        course, data = on_chunk(course, data, step, total, float(loss.mean()))
-    return Fit(course.average, np.concatenate(losses), np.concatenate(rates))
+        course, data = on_chunk(passed, data, total, float(loss.mean()))
+        passed = passed._replace(course=course)
+    return Fit(passed.course.average, np.concatenate(passed.loss), np.concatenate(passed.learning_rate))
 
 
 def _check_finite(loss: Float[np.ndarray, " step"], parameters: Any, start: int) -> None:

@@ -38,7 +38,7 @@ class Given(NamedTuple):
     sample: Sample
 
 
-class Standing(NamedTuple):
+class Place(NamedTuple):
     """Where a fit stands between two chunks of steps."""
 
     course: Course
@@ -68,19 +68,19 @@ class Ended(NamedTuple):
     error: str = ""
 
 
-def standing_of(program: ShapeProgram, work: Work) -> Standing:
+def place_of(program: ShapeProgram, work: Work) -> Place:
     """Where a fit stands before its first step."""
     course = begin(work.start)
     copies = jax.tree.map(lambda x: jnp.stack([x] * CANDIDATES), course.average)
     none = Candidates(jnp.full(CANDIDATES, jnp.inf, jnp.result_type(*jax.tree.leaves(copies))), copies)
-    return Standing(course, program.fit.pace(work.steps_per_epoch), work.attention, work.sample.weight, none)
+    return Place(course, program.fit.pace(work.steps_per_epoch), work.attention, work.sample.weight, none)
 
 
-def chunk_of(program: ShapeProgram) -> Callable[[Given, Standing, Array], tuple[Standing, Seen]]:
+def chunk_of(program: ShapeProgram) -> Callable[[Given, Place, Array], tuple[Place, Seen]]:
     """A pure function that takes a chunk of steps of one fit, and what its recipe does afterwards; none at its end."""
     run, attends, settings = program.fit.run, program.recipe.attends, program.aims.settings
 
-    def go(given: Given, index: Array, standing: Standing) -> tuple[Standing, Seen]:
+    def go(given: Given, index: Array, standing: Place) -> tuple[Place, Seen]:
         sample, first = given.sample._replace(weight=standing.weight), standing.pace.step
         course, pace, steps = run(standing.course, standing.pace, sample, index)
         taken = jnp.arange(len(steps.loss)) < pace.step - first
@@ -91,14 +91,14 @@ def chunk_of(program: ShapeProgram) -> Callable[[Given, Standing, Array], tuple[
             step = pace.step.astype(steps.progress.dtype)
             progress = (step / jnp.round(step / steps.progress)).astype(jnp.float32)
             attention, course, sample = attend(given.care, attention, course, sample, progress, settings)
-        return Standing(course, pace, attention, sample.weight, low), Seen(steps, pace.step, pace.end, finite)
+        return Place(course, pace, attention, sample.weight, low), Seen(steps, pace.step, pace.end, finite)
 
-    def stay(given: Given, index: Array, standing: Standing) -> tuple[Standing, Seen]:
+    def stay(given: Given, index: Array, standing: Place) -> tuple[Place, Seen]:
         steps = jax.eval_shape(run, standing.course, standing.pace, given.sample, index)[2]
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), steps)
         return standing, Seen(nothing, standing.pace.step, standing.pace.end, jnp.array(True))
 
-    def chunk(given: Given, standing: Standing, index: Array) -> tuple[Standing, Seen]:
+    def chunk(given: Given, standing: Place, index: Array) -> tuple[Place, Seen]:
         goes = standing.pace.step < standing.pace.end
         return jax.lax.cond(goes, partial(go, given, index), partial(stay, given, index), standing)
 
@@ -117,7 +117,7 @@ class Fits:
     """Fits under way, each in a slot; the first work says of which shapes all are."""
 
     def __init__(self, program: ShapeProgram, first: Work, devices: int = 0, each: int = 0):
-        given, standing = Given(first.care, first.sample), standing_of(program, first)
+        given, standing = Given(first.care, first.sample), place_of(program, first)
         pairs = len(jax.tree.leaves(first.start)[0]) * program.fit.options.batch_size
         self.program, self.kind = program, kind_of(first)
         self.places = find_places(bytes_of((given, standing)) + 4 * WORKING_COPIES * pairs, devices, each)
@@ -139,7 +139,7 @@ class Fits:
     def put(self, ticket: Hashable, work: Work) -> None:
         """Begins a fit in a free slot."""
         slot = self.tenants.index(None)
-        here = Given(work.care, work.sample), standing_of(self.program, work)
+        here = Given(work.care, work.sample), place_of(self.program, work)
         self.given, self.standing = (
             self.put_one(all_of, np.int32(slot), one)
             for all_of, one in zip((self.given, self.standing), here, strict=True)
@@ -161,7 +161,7 @@ class Fits:
         return ended
 
     def _ended(self, slot: int, tenant: "Tenant") -> Ended:
-        standing: Standing = jax.device_get(self.take_one(self.standing, np.int32(slot)))
+        standing: Place = jax.device_get(self.take_one(self.standing, np.int32(slot)))
         if tenant.error:
             # the slot would go on to its end otherwise
             pace = standing.pace._replace(end=standing.pace.step)

@@ -3,10 +3,10 @@
 Depths and points of the surface can be fitted with them, each with a weight of its own.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,8 @@ from jaxtyping import Bool, Float, Int
 from fm_render import Cameras, Mixture, Settings
 from fmb.fields.looks import look
 from fmb.fields.symmetric import SymmetricMixture
-from fmb.fit.loop import Coordinates, Course, Fit, History, Program, begin, compile_fit, plan_fit, run_fit
+from fmb.fit.checkpoints import Snapshot, columns_of, filled, to_arrays
+from fmb.fit.loop import Coordinates, Course, Fit, History, Passed, Program, begin, compile_fit, go_on, plan_fit
 from fmb.fit.options import FitOptions
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.metrics import view_ious
@@ -39,6 +40,20 @@ from fmb.shape.symmetric import (
 )
 
 OnShape = Callable[[int, int, float, Mixture], None]
+
+
+class Hooks(NamedTuple):
+    """Who looks on, who may keep the state after a chunk of steps, and the arrays of one to go on from."""
+
+    see: OnShape = lambda step, total, loss, mixture: None
+    offer: Callable[[Callable[[], Snapshot]], None] = lambda make: None
+    begun: Mapping[str, np.ndarray] | None = None
+
+    def __call__(self, step: int, total: int, loss: float, mixture: Mixture) -> None:
+        """Shows the state."""
+        self.see(step, total, loss, mixture)
+
+
 CANDIDATES = 2  # states that are compared with the last one at the end
 
 
@@ -203,32 +218,88 @@ def fit_to_views(
     mixture: Model,
     views: Views,
     generator: np.random.Generator,
-    on_progress: OnShape = lambda step, total, loss, mixture: None,
+    on_progress: OnShape | Hooks = Hooks(),
     point: Float[np.ndarray, "point 3"] | None = None,
 ) -> ShapeFit:
     """The mixture after the fit to the views, and to `point` of the surface, in their frame, which is canonical.
 
-    `on_progress` sees step, all steps, loss and mixture after each chunk of steps. Invalid pixels do not count. The fit
+    `on_progress` sees step, all steps, loss and mixture after each chunk of steps; Hooks can also keep the state there
+    and have the fit go on from one that was kept, which is the same, bit for bit. Invalid pixels do not count. The fit
     never ends worse than its best state: of its start, its end and the CANDIDATES averages after chunks of least loss
     it returns what fits the believed pixels best. Raises ValueError for a batch larger than the number of valid pixels
     or for what has a weight and is missing, FloatingPointError, with the step, where the loss is not finite.
     """
-    recipe, aims, work = program.recipe, program.aims, begin_work(program, mixture, views, generator, point)
-    attention, states = work.attention, []
+    hooks = on_progress if isinstance(on_progress, Hooks) else Hooks(on_progress)
+    recipe, work = program.recipe, begin_work(program, mixture, views, generator, point)
+    standing = begin_standing(program, work, hooks.begun)
 
-    def on_chunk(course: Course, sample: Sample, step: int, total: int, loss: float) -> tuple[Course, Sample]:
-        on_progress(step, total, loss, resized(recipe.decode(course.average), 1 / program.shape_scale))
-        nonlocal attention
-        states.append((loss, course.average))
+    def on_chunk(passed: Passed, sample: Sample, total: int, loss: float) -> tuple[Course, Sample]:
+        nonlocal standing
+        step, course = int(passed.pace.step), passed.course
+        hooks.see(step, total, loss, resized(recipe.decode(course.average), 1 / program.shape_scale))
+        attention, low = standing.attention, lowest([*standing.low, (loss, course.average)])
         if recipe.attends:
-            progress = jnp.float32(step / total)
-            attention, course, sample = attend(work.care, attention, course, sample, progress, aims.settings)
+            progress, settings = jnp.float32(step / total), program.aims.settings
+            attention, course, sample = attend(work.care, attention, course, sample, progress, settings)
+        standing = Standing(passed._replace(course=course), attention, sample.weight, low)
+        hooks.offer(partial(kept, standing))
         return course, sample
 
-    batches = work.batches(program.fit.options)
-    fit = run_fit(program.fit, begin(work.start), work.sample, batches, work.steps_per_epoch, on_chunk)
-    low = [state for _, state in sorted(states, key=lambda state: state[0])[:CANDIDATES]]
-    return end_work(program, work, views, fit, attention, low)
+    sample, batches = work.sample._replace(weight=standing.weight), work.batches(program.fit.options)
+    fit = go_on(program.fit, standing.passed, sample, batches, on_chunk)
+    return end_work(program, work, views, fit, standing.attention, [state for _, state in standing.low])
+
+
+class Standing(NamedTuple):
+    """Where a fit stands between two chunks of steps; `low` are the states of least loss, with it, the best first."""
+
+    passed: Passed
+    attention: Attention
+    weight: Float[Array, " ray"]
+    low: list[tuple[float, Any]] = []
+
+
+def lowest(states: list[tuple[float, Any]]) -> list[tuple[float, Any]]:
+    """The CANDIDATES of least loss; of equals the first."""
+    return sorted(states, key=lambda state: state[0])[:CANDIDATES]
+
+
+def begin_standing(program: ShapeProgram, work: Work, arrays: Mapping[str, np.ndarray] | None) -> Standing:
+    """Where a fit stands before its first step, or where it stood when those arrays were kept.
+
+    Raises ValueError for arrays of another fit.
+    """
+    course = begin(work.start)
+    passed = Passed(course, program.fit.pace(work.steps_per_epoch))
+    new = Standing(passed, work.attention, work.sample.weight)
+    if arrays is None:
+        return new
+    low = [(0.0, course.average)] * len(arrays.get("low_loss", ()))
+    found = filled(tree_of(new._replace(low=low)), arrays)
+    losses = map(float, arrays["low_loss"])
+    columns = {name: tuple(parts) for name, parts in columns_of(arrays).items()}
+    passed = Passed(found["course"], found["pace"], columns["loss"], columns["learning_rate"])
+    return Standing(passed, found["attention"], found["weight"], list(zip(losses, found["low"], strict=True)))
+
+
+def tree_of(standing: Standing) -> dict[str, Any]:
+    """All arrays of a standing but the columns."""
+    passed, low = standing.passed, [state for _, state in standing.low]
+    return {
+        "course": passed.course,
+        "pace": passed.pace,
+        "attention": standing.attention,
+        "weight": standing.weight,
+        "low": low,
+    }
+
+
+def kept(standing: Standing) -> Snapshot:
+    """The standing as named arrays."""
+    passed = standing.passed
+    columns = {"loss": list(passed.loss), "learning_rate": list(passed.learning_rate)}
+    arrays = to_arrays(tree_of(standing), columns)
+    return Snapshot(int(passed.pace.step), {**arrays, "low_loss": np.array([loss for loss, _ in standing.low])})
 
 
 def least_of(

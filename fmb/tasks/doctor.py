@@ -1,5 +1,6 @@
 """Task `doctor`: what the program finds on this machine, and whether it computes here what it should."""
 
+import io
 import json
 import os
 import platform
@@ -8,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -36,10 +38,8 @@ cameras = Cameras(pose[None], pinhole_intrinsics(32, 32, 45.0)[None])
 seen = render_ground_truth(trimesh.creation.icosphere(3), cameras, (32, 32), sys.argv[1]).views
 print(float(seen.silhouette.mean()), float(numpy.nanmin(seen.depth)))
 """
-SHARE, NEAREST = (
-    0.572,
-    2.0,
-)  # of the image that a ball of radius 1 at distance 3 covers: pi / (32 tan(22.5)^2); its depth
+# part of the image that a ball of radius 1 at distance 3 covers, pi / (32 tan(22.5 degrees)^2), and its least depth
+SHARE, NEAREST = 0.572, 2.0
 SHARE_OFF, NEAREST_OFF = 0.02, 0.02  # pixels at the outline; facets
 TEST = "--num-mixtures 8 --num-views 8 --image-width 32 --image-height 32 --batch-size 512 --num-epochs 60 --mesh none"
 LEAST_IOU = 0.95  # of the views of a box, after the test's fit; 0.98 where this was written
@@ -71,9 +71,7 @@ def versions() -> dict[str, str]:
 
 def machine_facts(config: Config) -> dict[str, Any]:
     """The system, its cores and memory, and room on the disk of the results."""
-    place = next(
-        path for path in (Path(config.io.output_dir).resolve(), *Path.cwd().parents, Path("/")) if path.exists()
-    )
+    place = nearest_there(Path(config.io.output_dir))
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
     free = shutil.disk_usage(place).free
     return {"system": platform.platform(), "cores": os.cpu_count(), "memory_bytes": pages, "disk_free_bytes": free}
@@ -120,15 +118,16 @@ def cache_facts() -> dict[str, Any]:
 
 def output_facts(folder: Path) -> dict[str, Any]:
     """Whether results can be written, which runs write there now, and what killed ones have left."""
-    above = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
-    hidden = (
-        [entry for entry in os.scandir(folder.resolve().parent) if HIDDEN.fullmatch(entry.name)]
-        if folder.resolve().parent.is_dir()
-        else []
-    )
+    above, beside = nearest_there(folder), folder.resolve().parent
+    hidden = [entry for entry in os.scandir(beside) if HIDDEN.fullmatch(entry.name)] if beside.is_dir() else []
     running = [entry.name for entry in hidden if not free(entry.path)]
     left = [entry.name for entry in hidden if entry.name not in running]
     return {"folder": str(folder), "writable": os.access(above, os.W_OK), "running": running, "left_by_killed": left}
+
+
+def nearest_there(folder: Path) -> Path:
+    """The folder, or the innermost of those above it that exists."""
+    return next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
 
 
 def free(path: str) -> bool:
@@ -149,12 +148,8 @@ def self_test(cpu: bool) -> dict[str, Any]:
         trimesh.creation.box((1.0, 0.8, 0.6)).export(Path(folder) / "box.ply")
         flags = ["shape", f"{folder}/box.ply", "--output-dir", f"{folder}/out", *TEST.split()]
         flags += ["--report", "false", "--ground-truth", "raycast", *(["--cpu"] if cpu else [])]
-        quiet: Callable = lambda *lines, stream=None: None  # noqa: E731
-        loud, machine.say = machine.say, quiet
-        try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             shape(load_config(flags, ("shape",)), Clock(time.perf_counter()))
-        finally:
-            machine.say = loud
         metrics = json.loads((Path(folder) / "out" / "metrics.json").read_text(encoding="utf-8"))
     found = {"train_iou": metrics["train"]["iou"], "unseen_iou": metrics["novel"]["iou"], "steps": metrics["steps"]}
     fit = metrics["seconds"]["optimize"]
@@ -182,9 +177,8 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     told = ["versions      " + ", ".join(f"{name} {words or 'MISSING'}" for name, words in there.items())]
     told += [f"optional      not installed: {', '.join(missing)}"] if missing else []
     memory, disk = facts["memory_bytes"] / 2**30, facts["disk_free_bytes"] / 2**30
-    told.append(
-        f"machine       {facts['system']}, {facts['cores']} cores, {memory:.0f} GiB memory, {disk:.0f} GiB free"
-    )
+    room = f"{memory:.0f} GiB memory, {disk:.0f} GiB of disk free"
+    told.append(f"machine       {facts['system']}, {facts['cores']} cores, {room}")
     told.append(f"devices       {', '.join(found['device']['all'])}")
     told += [f"              {found['device']['hint']}"] if found["device"]["hint"] else []
     for name, state in found["ground_truth"].items():
@@ -193,10 +187,8 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     told.append(f"cache         {cache['folder']}: {size}")
     state = "writable" if output["writable"] else "NOT WRITABLE"
     told.append(f"results       {output['folder']}: {state}, {len(output['running'])} runs write beside it")
-    if output["left_by_killed"]:
-        told.append(
-            f"              left by killed runs, the next run removes it: {', '.join(output['left_by_killed'])}"
-        )
+    if left := ", ".join(output["left_by_killed"]):
+        told.append(f"              left by killed runs, the next run removes it: {left}")
     told.append(
         f"test          IoU {test['train_iou']:.3f} (unseen {test['unseen_iou']:.3f}), {test['steps']} steps in "
         f"{test['fit_seconds']:.1f} s, {test['seconds']:.1f} s in all: {'good' if test['good'] else 'WRONG'}"

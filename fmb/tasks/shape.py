@@ -29,14 +29,16 @@ from fmb.pictures.report_scene import PageScene
 from fmb.pictures.sheets import Scale, depth_scale
 from fmb.pictures.uncertainty import deviation_sheet
 from fmb.shape.color import fit_color
-from fmb.shape.recipe import ShapeFit, ShapeProgram, compile_shape_fit
+from fmb.shape.recipe import Hooks, ShapeFit, ShapeProgram, compile_shape_fit
 from fmb.shape.start import Start, start_mixture
 from fmb.shape.symmetry_fit import Aim, SymmetryFound, fit_with_symmetry, symmetry_record
 from fmb.shape.uncertainty import fit_covariance, look_deviation
 from fmb.tasks.check import check_capture
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture, write_moving
 from fmb.tasks.scenes import Scene, Seen, open_scene
+from fmb.tasks.shape_course import check_resume, unfinished_shape
 from fmb.tasks.shell import Followers, check_before, circumstances
+from fmb.tasks.unfinished import Unfinished
 from fmb.whole import METRICS, whole_folder
 
 FILM_VIEWS, FILM_SECONDS = 6, 5.0
@@ -59,23 +61,27 @@ def shape(config: Config, clock: Clock) -> None:
     """Views of a mesh or a capture -> mixture to start from -> fit to them (sections 4.3 and 7.2) -> files."""
     if config.check_cameras:
         return check_capture(config)
+    check_resume(config)
     check_before(config, Path(config.io.output_dir))
     with ExitStack() as live:  # the live page stays when the files are in place
         with whole_folder(config.io.output_dir) as folder:
             run = begin(config, clock, folder)
             followers = live.enter_context(Followers(config, run.seen.views))
-            metrics = reconstruct(run, followers)
+            unfinished = unfinished_shape(config, run.start.mixture, run.seen.views["train"])
+            with unfinished.kept():
+                metrics = reconstruct(run, followers, unfinished)
+        unfinished.remove()
         say(machine.summary(metrics, Path(config.io.output_dir)))
         followers.wait()
 
 
-def reconstruct(run: Run, followers: Followers) -> dict[str, Any]:
+def reconstruct(run: Run, followers: Followers, unfinished: Unfinished) -> dict[str, Any]:
     """Fits and writes all files; what metrics.json tells."""
     config, clock = run.config, run.clock
     with Painter(run.folder) as painter:  # it draws beside the fit
         initial, depth = show_start(run, painter)
         with clock("optimize"):
-            run, fit, symmetry = fitted(run, followers)
+            run, fit, symmetry = fitted(run, followers, unfinished)
             followers.finish(fit)
         history = followers.filled(fit.history)
         errors = show_end(run, painter, fit.mixture, history, depth)
@@ -132,12 +138,14 @@ def show_start(run: Run, painter: Painter) -> tuple[dict[str, Any], Scale]:
     return errors, depth
 
 
-def fitted(run: Run, followers: Followers) -> tuple[Run, ShapeFit, SymmetryFound | None]:
+def fitted(run: Run, followers: Followers, unfinished: Unfinished) -> tuple[Run, ShapeFit, SymmetryFound | None]:
     """The fit and what there is to say of its symmetry; where cameras were fitted, too, the run has the new ones."""
     generator, train, kind = streams(run.config)[1], run.seen.views["train"], run.config.model.symmetry
     if not run.config.capture.refine_cameras:
         aim = Aim(train, run.config.optimization, generator, run.scene.surface)
-        fit, found = fit_with_symmetry(kind, run.program, run.start.mixture, aim, followers)
+        begun = unfinished.begin(run.config.resume)
+        onlooker = Hooks(followers, unfinished.offer, begun) if kind == NONE else followers
+        fit, found = fit_with_symmetry(kind, run.program, run.start.mixture, aim, onlooker)
         say("" if found is None else found.words)
         return run, fit, found
     if kind != NONE:
