@@ -7,6 +7,7 @@ from pathlib import Path
 from fmb.clouds.options import PointsOptions
 from fmb.fields.options import MeshOptions
 from fmb.files.options import CaptureOptions
+from fmb.fit.cluster_options import ClusterOptions
 from fmb.geometry.options import ComparisonOptions, ReflectionOptions, RenderingOptions
 from fmb.latent.morph_options import MorphOptions
 from fmb.latent.options import SpaceOptions
@@ -15,6 +16,7 @@ from fmb.pose.options import PoseTaskOptions
 from fmb.shape.batch_options import BatchOptions
 from fmb.shape.options import ModelOptions, OptimizationOptions
 from fmb.shape.template_options import TemplateOptions
+from fmb.shape.tune_options import TuneOptions
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 INSTALLED = Path(__file__).resolve().with_name("defaults")  # where a wheel keeps config.yaml and data/
@@ -71,6 +73,8 @@ class Config:
     reflection: ReflectionOptions = ReflectionOptions()
     template: TemplateOptions = TemplateOptions()
     batch: BatchOptions = BatchOptions()
+    tune: TuneOptions = TuneOptions()
+    cluster: ClusterOptions = ClusterOptions()
     export: ExportOptions = ExportOptions()
     io: IoOptions = IoOptions()
     random_seed: int = option(42, "Seed of every random choice", at_least=0, at_most=2**32 - 1)

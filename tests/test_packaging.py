@@ -27,8 +27,8 @@ DISTRIBUTIONS |= {
     "imageio_ffmpeg": "imageio-ffmpeg",
     "fast_simplification": "fast-simplification",
 }
-# Imported only where they are there: other methods in benchmarks, and the extra "view" with what it brings.
-OPTIONAL = {"deodr", "open3d", "pymeshlab", "small_gicp", "viser", "websockets"}
+# Imported only where they are there: other methods in benchmarks, and the extras with what they bring.
+OPTIONAL = {"deodr", "open3d", "optuna", "pyarrow", "pymeshlab", "small_gicp", "submitit", "viser", "websockets"}
 # Pinned although no line imports them: what imports them, or how they are used.
 USED_INDIRECTLY = {
     "jaxlib": "jax",
@@ -72,6 +72,8 @@ RUN = names(PROJECT["project"]["dependencies"])
 DEV = names(PROJECT["dependency-groups"]["dev"])
 JUPYTER = names(PROJECT["dependency-groups"]["jupyter"])
 BENCH = names(PROJECT["dependency-groups"]["bench"])
+OTHERS = PROJECT["project"]["optional-dependencies"]
+EXTRAS = {name for extra in ("view", "batch", "tune") for name in names(OTHERS[extra])}
 PINS = pins(PROJECT["tool"]["uv"]["constraint-dependencies"])
 OPENGL = pins(PROJECT["tool"]["uv"]["override-dependencies"])
 
@@ -79,7 +81,7 @@ OPENGL = pins(PROJECT["tool"]["uv"]["override-dependencies"])
 def test_every_list_of_versions_says_the_same():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert pins([line for line in lines if not line.startswith("#")]) == PINS
-    assert set(PINS) == RUN | DEV | JUPYTER | BENCH | names(PROJECT["project"]["optional-dependencies"]["view"])
+    assert set(PINS) == RUN | DEV | JUPYTER | BENCH | EXTRAS
     conda = conda_pins(MANIFEST["dependencies"]) | conda_pins(MANIFEST["pypi-dependencies"])
     expected = {CONDA_NAMES.get(name, name): PINS[name] for name in RUN | DEV} | OPENGL
     assert {name: version for name, version in conda.items() if name not in CONDA_ONLY} == expected

@@ -47,7 +47,7 @@ TASKS = {
         "fmb.tasks.shape",
         "shape",
         "Fit a mixture to the silhouettes of a mesh, or of photographs with masks and cameras.",
-        ("model", "rendering", "optimization", "capture", "export"),
+        ("model", "rendering", "optimization", "capture", "cluster", "export"),
         ("mesh_file", "data"),
         (
             "shape --num-mixtures 80 --cpu",
@@ -219,12 +219,26 @@ TASKS["batch"] = Task(
         "batch 'models/*.ply' other.obj --task convert --num-mixtures 80",
         "batch models/ --shard 3/8",
     ),
-    ("symmetry", "film", "uncertainty", "report", "refine_cameras"),
+    ("symmetry", "film", "uncertainty", "report", "refine_cameras", "fit_devices"),
     switches=("cpu", "overwrite"),
     own=(("--task", "batch_task"), ("--names", "batch_names")),
     several="Meshes, captures, clouds of points, folders of them, and patterns",
 )
 
+TASKS["tune"] = Task(
+    "fmb.tasks.tune",
+    "tune",
+    "Search for options that make fits of given meshes better or faster, by Optuna.",
+    ("model", "rendering", "optimization", "tune"),
+    (),
+    (
+        "tune their.obj --trials 40",
+        "tune models/ --keys 'num_mixtures=20:80 initial_lr=0.01:0.2:log schedule=cosine|one_cycle'",
+    ),
+    ("symmetry",),
+    own=(("--keys", "tune_keys"),),
+    several="Meshes to fit in each trial, folders of them, and patterns",
+)
 TASKS["doctor"] = Task(
     "fmb.tasks.doctor",
     "doctor",

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 
 from fmb.fit.history import History as History
 from fmb.fit.options import FitOptions
+from fmb.fit.parallel import RAYS, over_rays
 from fmb.fit.programs import announce
 from fmb.fit.schedules import Pace, begin_pace, progress, rate, see, stall_window
 
@@ -83,6 +84,9 @@ def compile_fit(
     announce((options, *((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(shapes))))
     course, begun = jax.eval_shape(begin, shapes[0]), jax.eval_shape(lambda: plan.pace(1))
     index = jax.ShapeDtypeStruct((plan.chunk, options.batch_size), jnp.int32)
+    if options.fit_devices != 1:
+        spread = steps_of(loss, coordinates, options, RAYS)
+        return plan._replace(run=over_rays(spread, options.fit_devices, (course, begun, shapes[1], index)))
     return plan._replace(run=jax.jit(plan.run).lower(course, begun, shapes[1], index).compile())
 
 
@@ -102,13 +106,18 @@ def plan_fit(
 
 
 def steps_of(
-    loss: Callable[[Any, Any], Array], coordinates: Coordinates, options: FitOptions
+    loss: Callable[[Any, Any], Array], coordinates: Coordinates, options: FitOptions, axis: str = ""
 ) -> Callable[[Course, Pace, Any, Array], tuple[Course, Pace, Steps]]:
-    """A pure function of course, pace, data and the rows of each batch; it takes one step with each batch."""
+    """A pure function of course, pace, data and the rows of each batch; it takes one step with each batch.
+
+    Where the batches are spread over an `axis` of devices, loss and slope are the means over it.
+    """
 
     def run(course: Course, pace: Pace, data: Any, index: Array) -> tuple[Course, Pace, Steps]:
         def step(course: Course, now: tuple[Array, Array]) -> tuple[Course, Array]:
             value, gradient = jax.value_and_grad(loss)(course.parameters, jax.tree.map(lambda x: x[now[0]], data))
+            if axis:
+                value, gradient = jax.lax.pmean((value, gradient), axis)
             return adam(course, coordinates, gradient, now[1], options), value
 
         rates = rate(pace, options.schedule, pace.step + jnp.arange(len(index), dtype=jnp.int32))

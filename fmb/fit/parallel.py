@@ -1,7 +1,11 @@
-"""Many small problems at once: a pure function of one slot, for slots that are spread over the local devices.
+"""Several devices: many small fits at once, a slot each, or the rays of one large fit.
 
-Slots need nothing of one another, so nothing is communicated. On a CPU a device takes its slots one after the other: a
-conditional then costs only the branch that is taken, and arrays stay in the cache. Other devices take them together.
+Slots need nothing of one another, so nothing is communicated, and each host has its own. On a CPU a device takes its
+slots one after the other: a conditional then costs only the branch that is taken, and arrays stay in the cache. Other
+devices take them together.
+
+The rays of a step are spread over all devices of all hosts, each of which has all parameters: after each step the loss
+and its slope are averaged over them, some kilobytes.
 """
 
 from collections.abc import Callable
@@ -13,6 +17,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 SLOTS = PartitionSpec("slot")
+RAYS = "ray"  # the axis of devices that share the rays of a step
 SLOTS_OF_CPU = 4  # of each device: chunks take 0.1 s, and one that is late is made up for by the others
 MEMORY_SHARE = 0.5  # of what a device has free, for all its slots
 MOST_SLOTS = 256  # of each device: a GPU is busy long before
@@ -94,3 +99,55 @@ def empty(one: Any, places: Places) -> Any:
 def bytes_of(tree: Any) -> int:
     """Memory of all arrays."""
     return sum(int(np.prod(np.shape(x))) * np.asarray(x).dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def ray_mesh(devices: int, batch_size: int) -> Mesh:
+    """So many devices in a row, of all hosts (0: all).
+
+    Raises ValueError for more than there are, for some where there are several hosts, and where a batch cannot be
+    shared out evenly.
+    """
+    everywhere = jax.devices()
+    count = devices or len(everywhere)
+    if count > len(everywhere):
+        raise ValueError(f"fit_devices is {devices}; must be at most {len(everywhere)}, the devices that JAX finds")
+    if jax.process_count() > 1 and count != len(everywhere):
+        raise ValueError(f"fit_devices is {devices}; with several hosts it must be 0, all {len(everywhere)} devices")
+    if batch_size % count:
+        raise ValueError(f"batch_size is {batch_size}; must be a multiple of fit_devices, {count}")
+    return Mesh(np.array(everywhere[:count]), RAYS)
+
+
+def over_rays(
+    steps: Callable[..., tuple[Any, Any, Any]], devices: int, shapes: tuple[Any, Any, Any, Any]
+) -> Callable[..., tuple[Any, Any, Any]]:
+    """A compiled function of course, pace, data and rows [step, ray], whose rays are spread over devices.
+
+    Every device has all data.  What comes back lies on this host's first device, as what is given does.
+    """
+    mesh = ray_mesh(devices, shapes[3].shape[1])
+    everywhere, shared = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, RAYS))
+    specs = PartitionSpec(), PartitionSpec(), PartitionSpec(), PartitionSpec(None, RAYS)
+    spread = jax.shard_map(steps, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
+    placed = [
+        jax.tree.map(lambda x, to=to: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=to), tree)
+        for tree, to in zip(shapes, (everywhere, everywhere, everywhere, shared), strict=True)
+    ]
+    run = jax.jit(spread).lower(*placed).compile()
+    held: dict[int, tuple[Any, Array]] = {}  # what is given again is not sent again
+
+    def put(x: Any) -> Array:
+        if id(x) not in held:
+            held[id(x)] = x, jax.device_put(np.asarray(x), everywhere)
+        return held[id(x)][1]
+
+    def call(course: Any, pace: Any, data: Any, index: Array) -> tuple[Any, Any, Any]:
+        course, pace = jax.tree.map(lambda x: jax.device_put(np.asarray(x), everywhere), (course, pace))
+        there = jax.tree.map(put, data)
+        new = {id(x) for x in jax.tree.leaves(data)}
+        for old in held.keys() - new:
+            del held[old]
+        found = run(course, pace, there, jax.device_put(np.asarray(index), shared))
+        return jax.tree.map(lambda x: jax.device_put(np.asarray(x.addressable_data(0))), found)
+
+    return call

@@ -1,8 +1,10 @@
 """Task `shape`: views of a mesh or a capture -> mixture to start from -> fit -> files."""
 
+import os
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +17,7 @@ from fmb.config import Config
 from fmb.fields.looks import evaluate, look, shown
 from fmb.fields.mixtures import in_double
 from fmb.files.captures.plain import write_cameras
+from fmb.fit.cluster import check_alike, join
 from fmb.fit.history import History
 from fmb.geometry.views import Images, Views, select_views
 from fmb.joint import JointOptions, fit_shape_and_cameras
@@ -36,7 +39,7 @@ from fmb.shape.uncertainty import fit_covariance, look_deviation
 from fmb.tasks.check import check_capture
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture, write_moving
 from fmb.tasks.scenes import Scene, Seen, open_scene
-from fmb.tasks.shape_course import check_resume, unfinished_shape
+from fmb.tasks.shape_course import check_resume, record_of, unfinished_shape
 from fmb.tasks.shell import Followers, check_before, circumstances
 from fmb.tasks.unfinished import Unfinished
 from fmb.whole import METRICS, whole_folder
@@ -62,17 +65,32 @@ def shape(config: Config, clock: Clock) -> None:
     if config.check_cameras:
         return check_capture(config)
     check_resume(config)
+    if config.optimization.fit_devices != 1:
+        machine.several_cpu_devices(config.optimization.fit_devices or os.cpu_count() or 1)
+    if join(config.cluster):
+        return follow(config, clock)
     check_before(config, Path(config.io.output_dir))
     with ExitStack() as live:  # the live page stays when the files are in place
         with whole_folder(config.io.output_dir) as folder:
             run = begin(config, clock, folder)
             followers = live.enter_context(Followers(config, run.seen.views))
+            check_alike(record_of(config, run.start.mixture, run.seen.views["train"])["data"])
             unfinished = unfinished_shape(config, run.start.mixture, run.seen.views["train"])
             with unfinished.kept():
                 metrics = reconstruct(run, followers, unfinished)
         unfinished.remove()
         say(machine.summary(metrics, Path(config.io.output_dir)))
         followers.wait()
+
+
+def follow(config: Config, clock: Clock) -> None:
+    """What a host that is not the first does: its share of the fit."""
+    with TemporaryDirectory() as folder:
+        run = begin(config, clock, Path(folder))
+        train = run.seen.views["train"]
+        check_alike(record_of(config, run.start.mixture, train)["data"])
+        aim = Aim(train, config.optimization, streams(config)[1], run.scene.surface)
+        fit_with_symmetry(config.model.symmetry, run.program, run.start.mixture, aim)
 
 
 def reconstruct(run: Run, followers: Followers, unfinished: Unfinished) -> dict[str, Any]:

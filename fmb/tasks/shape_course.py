@@ -23,6 +23,7 @@ def check_resume(config: Config) -> None:
     for name, value, needed in (
         ("symmetry", config.model.symmetry, NONE),
         ("refine_cameras", config.capture.refine_cameras, False),
+        ("coordinator", config.cluster.coordinator, NONE),
     ):
         if config.resume and value != needed:
             raise ValueError(f"{name} is {str(value).lower()}; --resume needs {str(needed).lower()}")

@@ -76,6 +76,7 @@ SMALL = "--num-views 5 --image-width 16 --image-height 16 --num-mixtures 3 --bat
 SMALL += " --gmm-points 200 --mesh none --report false --ground-truth raycast"
 
 
+@pytest.mark.slow
 def test_a_shape_goes_on_bit_for_bit(tmp_path: Path, monkeypatch, capsys):
     trimesh.creation.box((1.0, 0.7, 0.5)).export(tmp_path / "box.ply")
 

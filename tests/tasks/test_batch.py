@@ -3,29 +3,29 @@
 import csv
 import json
 import os
+import random
 import shutil
-from collections import deque
+import signal
+import subprocess
+import sys
+import time
+import warnings
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import trimesh
-from numpy.testing import assert_allclose
 
+from fmb import machine
 from fmb.command.load import load_config
 from fmb.command.tasks import TASKS
 from fmb.files.models import read_mixture
 from fmb.files.tables import alike, flat, write_csv
 from fmb.machine import Clock
 from fmb.options import ConfigError
-from fmb.shape.batch import Candidates, Fits, remembered
-from fmb.shape.recipe import begin_work, compile_shape_fit, end_work, fit_to_views
-from fmb.shape.start import start_mixture
 from fmb.tasks.batch import batch
-from fmb.tasks.batch_jobs import names_of, shard_of
-from fmb.tasks.scenes import open_scene
-from fmb.tasks.shape import streams
+from fmb.tasks.batch_jobs import Outcome, names_of, shard_of, source_of
+from fmb.whole import whole_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = "--num-views 5 --image-width 16 --image-height 16 --num-mixtures 3 --batch-size 128 --num-epochs 40 --cpu"
@@ -48,9 +48,11 @@ def meshes(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(meshes, tmp_path_factory) -> Path:
-    """A batch of the three."""
+    """A batch of the three, and of a file that is no mesh."""
     folder = tmp_path_factory.mktemp("batch")
-    batch(config_of(meshes, "--output-dir", folder), Clock())
+    (folder / "bad.obj").write_text("v 0 0 0\n")
+    with pytest.raises(ValueError, match=r"^1 of 4 inputs could not be used; table.csv in .* says why$"):
+        batch(config_of(folder / "bad.obj", meshes, "--output-dir", folder), Clock())
     return folder / "batch"
 
 
@@ -59,7 +61,8 @@ def rows_in(folder: Path) -> list[dict[str, str]]:
 
 
 def test_a_folder_for_each_and_a_table(done):
-    rows = rows_in(done)
+    bad, *rows = rows_in(done)
+    assert bad["name"] == "bad" and "no triangles" in bad["error"] and not bad["novel_iou"]
     assert [row["name"] for row in rows] == ["ball", "box", "post"] and not any(row["error"] for row in rows)
     for row in rows:
         folder = done / "shapes" / row["name"]
@@ -67,46 +70,9 @@ def test_a_folder_for_each_and_a_table(done):
         assert len(read_mixture(folder / "model.npz").mixture.mean) == 3
         assert float(row["novel_iou"]) > 0.5
     page = (done / "index.html").read_text()
-    assert page.count("<a class=") == 3 and 'src="shapes/ball/thumbnail.png"' in page
-    assert json.loads((done / "metrics.json").read_text())["done_now"] == 3
-
-
-def test_fits_are_those_of_one_at_a_time(meshes):
-    """Two slots, three fits of unequal length, against fit_to_views; no component has moved yet: that is chaotic."""
-    jobs, singles, program = deque(), {}, None
-    for name in ("box", "ball", "post"):
-        words = ["shape", str(meshes / f"{name}.ply"), *SMALL.split()]
-        config = load_config(words, tuple(TASKS), default_file=None)
-        scene = open_scene(config, streams(config)[0])
-        start = start_mixture(scene.mesh, config.model, 42).mixture
-        program = program or compile_shape_fit(start, scene.shape, config.optimization)
-        views = scene.look().views["train"]
-        singles[name] = fit_to_views(program, start, views, streams(config)[1])
-        jobs.append((name, views, begin_work(program, start, views, streams(config)[1])))
-    from fmb.shape.recipe import plan_shape_fit
-
-    plan = plan_shape_fit(start, scene.shape, config.optimization)
-    fits, found, views_of = Fits(plan, jobs[0][2], 1, 2), {}, {name: views for name, views, _ in jobs}
-    while jobs or fits.tickets:
-        while jobs and fits.free:
-            fits.put(jobs[0][0], jobs.popleft()[2])
-        for ended in fits.advance():
-            found[ended.ticket] = end_work(
-                plan, ended.work, views_of[ended.ticket], ended.fit, ended.attention, ended.low
-            )
-    assert len({len(fit.history.loss) for fit in singles.values()}) > 1
-    for name, single in singles.items():
-        assert_allclose(found[name].history.learning_rate, single.history.learning_rate, rtol=1e-6)
-        # float32, and another order of sums; Adam divides by gradients that may be small
-        assert_allclose(found[name].history.loss[:20], single.history.loss[:20], rtol=1e-3)
-        assert found[name].loss < 1.3 * single.loss
-
-
-def test_candidates_are_those_of_least_loss():
-    low = Candidates(jnp.full(2, jnp.inf), jnp.zeros((2, 1)))
-    for loss in (5.0, 3.0, 4.0, 9.0, 2.0):
-        low = remembered(low, jnp.asarray(loss), jnp.array([10.0 * loss]))
-    assert sorted(np.asarray(low.loss)) == [2.0, 3.0] and sorted(np.asarray(low.parameters)[:, 0]) == [20.0, 30.0]
+    assert page.count("<a class=") == 3 and 'src="shapes/ball/thumbnail.png"' in page and "no triangles" in page
+    facts = json.loads((done / "metrics.json").read_text())
+    assert (facts["done_now"], facts["failed"], facts["shapes_per_minute"] > 0) == (3, 1, True)
 
 
 def test_what_is_done_stays_done(meshes, done, capsys):
@@ -128,19 +94,9 @@ def test_other_options_and_other_inputs_are_refused(meshes, done, tmp_path):
         batch(config, Clock())
 
 
-def test_bad_inputs_are_skipped_and_told(meshes, tmp_path, capsys):
-    (tmp_path / "bad.obj").write_text("v 0 0 0\n")
-    words = tmp_path / "bad.obj", meshes / "ball.ply", "--output-dir", tmp_path
-    with pytest.raises(ValueError, match=r"^1 of 2 inputs could not be used; table.csv in .* says why$"):
-        batch(config_of(*words), Clock())
-    assert "bad.obj: no triangles" in capsys.readouterr().err
-    rows = rows_in(tmp_path / "batch")
-    assert [(row["name"], bool(row["error"])) for row in rows] == [("bad", True), ("ball", False)]
-
-
 def test_a_shard_does_its_part_alike(meshes, done, tmp_path):
     batch(config_of(meshes, "--output-dir", tmp_path, "--shard", "2/3"), Clock())
-    (mine,), (_, same, _) = rows_in(tmp_path / "batch"), rows_in(done)
+    (mine,), (_, _, same, _) = rows_in(tmp_path / "batch"), rows_in(done)
     assert {name: mine[name] for name in mine if "seconds" not in name} == {
         name: same[name] for name in same if "seconds" not in name
     }
@@ -163,6 +119,83 @@ def test_refusals(words, message, meshes, tmp_path):
     config = config_of(*words, "--output-dir", tmp_path)
     with pytest.raises(ValueError, match=message):
         batch(config, Clock())
+
+
+def fake(config, job):
+    """What stands in for a task: a folder of two files and a folder, written slowly."""
+    with whole_folder(job.place) as folder:
+        with (job.place.parents[2] / "log").open("a") as log:
+            log.write(f"{job.name}\n")
+        for name in ("one.txt", "two.txt"):
+            (folder / name).write_text("x" * 1000)
+            time.sleep(0.001)
+        machine.write_metrics(folder / "metrics.json", source_of(job))
+    return Outcome(job)
+
+
+def test_a_batch_that_is_killed_loses_and_repeats_nothing(tmp_path, monkeypatch):
+    """kill -9 at random moments, of all but the fits: each time in a copy of this process."""
+    (tmp_path / "in").mkdir()
+    for number in range(30):
+        (tmp_path / "in" / f"{number:02}.xyz").write_text(f"{number} 0 0\n")
+    monkeypatch.setattr("fmb.tasks.batch.pointed", fake)
+    monkeypatch.setattr("fmb.tasks.batch.choose_device", lambda cpu: machine.Device("cpu", ""))
+    config = config_of(tmp_path / "in", "--task", "points", "--output-dir", tmp_path)
+    shapes, generator, finished = tmp_path / "batch" / "shapes", random.Random(1), set()
+    for _ in range(8):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # JAX warns of threads, which the copy does not use
+            child = os.fork()
+        if child == 0:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            batch(config, Clock())
+            os._exit(0)
+        time.sleep(generator.uniform(0.0, 0.08))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        now = {path.name for path in shapes.iterdir() if not path.name.startswith(".")} if shapes.is_dir() else set()
+        assert finished <= now, "what was done is still there"
+        for name in now:
+            assert {path.name for path in (shapes / name).iterdir()} == {"one.txt", "two.txt", "metrics.json"}
+        finished = now
+    assert len(finished) > 0
+    before = (tmp_path / "log").read_text().splitlines()
+    batch(config, Clock())
+    after = (tmp_path / "log").read_text().splitlines()[len(before) :]
+    assert sorted(after) == sorted({f"{number:02}" for number in range(30)} - finished)
+    assert len(rows_in(tmp_path / "batch")) == 30
+    assert {path.name[0] for path in shapes.iterdir()} <= set("0123456789"), "nothing hidden is left"
+
+
+@pytest.mark.slow
+def test_the_program_killed_at_twenty_moments_gives_the_same_table(tmp_path):
+    """The real thing, with worker processes."""
+    (tmp_path / "in").mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(30):
+        trimesh.creation.box(generator.uniform(0.4, 1.0, 3)).export(tmp_path / "in" / f"{number:02}.ply")
+    flags = SMALL.replace("--batch-workers 1", "--batch-workers 2").split()
+    command = [sys.executable, str(ROOT / "run_fmb.py"), "batch", str(tmp_path / "in"), *flags]
+    whole = [*command, "--output-dir", str(tmp_path / "whole")]
+    began = time.monotonic()
+    assert subprocess.run(whole, check=False, capture_output=True).returncode == 0
+    longest = time.monotonic() - began
+    shapes, counts = tmp_path / "killed" / "batch" / "shapes", [0]
+    for _ in range(20):
+        child = subprocess.Popen([*command, "--output-dir", str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
+        time.sleep(generator.uniform(0.1, 0.6) * longest)
+        child.kill()
+        child.wait()
+        done = [path for path in shapes.iterdir() if not path.name.startswith(".")] if shapes.is_dir() else []
+        assert all({"metrics.json", "model.npz"} < {entry.name for entry in path.iterdir()} for path in done)
+        counts.append(len(done))
+        assert counts[-1] >= counts[-2]
+    assert subprocess.run([*command, "--output-dir", str(tmp_path / "killed")], check=False).returncode == 0
+    rows = [
+        [{name: row[name] for name in row if "seconds" not in name} for row in rows_in(tmp_path / place / "batch")]
+        for place in ("whole", "killed")
+    ]
+    assert rows[0] == rows[1] and len(rows[0]) == 30
 
 
 def test_names_and_tables(tmp_path):
