@@ -54,7 +54,7 @@ def find_places(slot_bytes: int, devices: int = 0, each: int = 0) -> Places:
     return Places(Mesh(np.array(chosen), SLOTS), each or room(chosen[0], slot_bytes, together), together)
 
 
-def room(device: jax.Device, slot_bytes: int, together: bool) -> int:
+def room(device: Any, slot_bytes: int, together: bool) -> int:
     """How many slots of so many bytes a device has room for; at least one."""
     if not together:
         return SLOTS_OF_CPU

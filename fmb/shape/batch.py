@@ -176,7 +176,7 @@ class Fits:
 
 def programs(program: ShapeProgram, kind: Hashable, places: Places) -> tuple[Callable, Callable, Callable]:
     """What takes a chunk of steps, fills a slot, and empties one: compiled once for fits that are alike."""
-    like = program.fit.options, program.aims, kind, places
+    like = program.fit.options, program.recipe.attends, program.aims, kind, places
     if like not in known:
         announce(("batch", like))
         known.clear()

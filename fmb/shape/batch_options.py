@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fmb.options import option
+from fmb.options import NONE, option
 
 
 @dataclass(frozen=True)
@@ -28,3 +28,6 @@ class BatchOptions:
     batch_slots: int = option(
         0, "Fits at a time on each device (0: 4 on a CPU, elsewhere what has room)", at_least=0, at_most=4096
     )
+    slurm_jobs: int = option(0, "Jobs of a SLURM cluster, a shard each (0: none)", at_least=0, at_most=10_000)
+    slurm_partition: str = option(NONE, "Partition of the cluster (none: its default)")
+    slurm_minutes: int = option(240, "Minutes that a job may take", at_least=1, at_most=10**6)

@@ -21,6 +21,7 @@ from fmb.geometry.opengl_process import end_with_parent
 from fmb.machine import Clock, choose_device, say
 from fmb.options import NONE
 from fmb.shape.batch import Fits, kind_of
+from fmb.shape.batch_options import BatchOptions
 from fmb.shape.recipe import plan_shape_fit
 from fmb.tasks.batch_files import (
     check_record,
@@ -31,6 +32,7 @@ from fmb.tasks.batch_files import (
     write_overview,
 )
 from fmb.tasks.batch_jobs import Job, Outcome, jobs_of, shard_of
+from fmb.tasks.batch_slurm import submit
 from fmb.tasks.batch_work import Ready, aims_of, finished, of_one, pointed, prepared
 from fmb.tasks.shell import check_before, task_folder
 
@@ -50,6 +52,8 @@ def batch(config: Config, clock: Clock) -> None:
     check_before(config, place)
     jobs = jobs_of(config, place)
     machine.prepare_output_dir(place / "shapes")
+    if config.batch.slurm_jobs:
+        return submitted(config, place, len(jobs))
     with claimed(place, shard):
         digest = check_record(place, record_of(config), config.overwrite)
         mine = jobs[shard[0] - 1 :: shard[1]]
@@ -68,6 +72,15 @@ def batch(config: Config, clock: Clock) -> None:
     machine.write_metrics(place / name, facts | {"seconds": clock.seconds()})
     say(*notices, summary(facts, len(rows)), f"table.csv, index.html and shapes/ in {place}/")
     complain([outcome for outcome in outcomes if outcome.error], len(mine), place)
+
+
+def submitted(config: Config, place: Path, count: int) -> None:
+    """Has the shards done by jobs of a cluster."""
+    if config.batch.shard != BatchOptions.shard:
+        raise ValueError(f"shard is {config.batch.shard}; --slurm-jobs makes the shards itself")
+    check_record(place, record_of(config), config.overwrite)
+    numbers = ", ".join(job.job_id for job in submit(config, place))
+    say(f"jobs {numbers} take {count} shapes; their logs are in {place}/slurm/")
 
 
 def check_options(config: Config) -> None:

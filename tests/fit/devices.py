@@ -1,15 +1,11 @@
 """Run by test_parallel in a process of its own, on eight devices of the CPU, or as one of two hosts."""
 
 import sys
+from dataclasses import replace
 
 import jax
 import numpy as np
 import trimesh
-
-jax.config.update("jax_platforms", "cpu")
-jax.config.update("jax_num_cpu_devices", 8 if len(sys.argv) == 1 else 2)
-
-from dataclasses import replace
 
 from fmb.fit.cluster import check_alike, join
 from fmb.fit.cluster_options import ClusterOptions
@@ -54,6 +50,8 @@ def at_once(devices: int) -> dict[int, np.ndarray]:
 
 def main() -> None:
     """Prints what the test compares."""
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", 8 if len(sys.argv) == 1 else 2)
     if len(sys.argv) > 1:
         number = join(ClusterOptions(sys.argv[1], 2, int(sys.argv[2])))
         check_alike("same")

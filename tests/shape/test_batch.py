@@ -46,10 +46,12 @@ def cases() -> dict[str, tuple]:
     return found
 
 
-@pytest.fixture(scope="module")
-def program(cases):
+@pytest.fixture(scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)])
+def program(cases, request):
+    """Without what a recipe does between chunks, which takes long to compile, and with it."""
     start, views = cases["box"]
-    return compile_shape_fit(start, views.silhouette.shape, OPTIONS)
+    program = compile_shape_fit(start, views.silhouette.shape, OPTIONS)
+    return program._replace(recipe=program.recipe._replace(attends=request.param))
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +78,10 @@ def test_a_fit_goes_on_bit_for_bit(cases, program, singles):
         fit_to_views(program, start, views, np.random.default_rng(2), Hooks(begun=short))
 
 
-def test_fits_at_once_are_those_one_after_the_other(cases, singles):
+def test_fits_at_once_are_those_one_after_the_other(cases, program, singles):
     """Three fits of unequal length in two slots."""
     start, views = cases["box"]
-    plan = plan_shape_fit(start, views.silhouette.shape, OPTIONS)
+    plan = plan_shape_fit(start, views.silhouette.shape, OPTIONS)._replace(recipe=program.recipe)
     todo = deque(
         (name, begin_work(plan, start, views, np.random.default_rng(2))) for name, (start, views) in cases.items()
     )
@@ -98,9 +100,9 @@ def test_fits_at_once_are_those_one_after_the_other(cases, singles):
         assert found[name].loss < 1.3 * single.loss
 
 
-def test_a_fit_that_is_not_finite_leaves_its_slot(cases):
+def test_a_fit_that_is_not_finite_leaves_its_slot(cases, program):
     start, views = cases["box"]
-    plan = plan_shape_fit(start, views.silhouette.shape, OPTIONS)
+    plan = plan_shape_fit(start, views.silhouette.shape, OPTIONS)._replace(recipe=program.recipe)
     work, bad = (begin_work(plan, start, views, np.random.default_rng(2)) for _ in range(2))
     bad = bad._replace(start=bad.start._replace(mean=bad.start.mean * jnp.nan))
     fits = Fits(plan, work, 1, 2)

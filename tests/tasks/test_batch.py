@@ -25,6 +25,7 @@ from fmb.machine import Clock
 from fmb.options import ConfigError
 from fmb.tasks.batch import batch
 from fmb.tasks.batch_jobs import Outcome, names_of, shard_of, source_of
+from fmb.tasks.batch_slurm import command_of, submit
 from fmb.whole import whole_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -165,6 +166,25 @@ def test_a_batch_that_is_killed_loses_and_repeats_nothing(tmp_path, monkeypatch)
     assert sorted(after) == sorted({f"{number:02}" for number in range(30)} - finished)
     assert len(rows_in(tmp_path / "batch")) == 30
     assert {path.name[0] for path in shapes.iterdir()} <= set("0123456789"), "nothing hidden is left"
+
+
+def test_jobs_of_a_cluster_are_the_shards(meshes, tmp_path, monkeypatch):
+    config = config_of(meshes, "--output-dir", tmp_path, "--slurm-jobs", 2)
+    command = command_of(config, tmp_path / "slurm", 2)
+    assert command[2:4] == ["batch", str(meshes)] and command[-4:] == ["2/2", "--output-dir", str(tmp_path), "--cpu"]
+    pytest.importorskip("submitit", reason="the extra `batch`")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match="--slurm-jobs 2: there is no sbatch here"):
+        batch(config, Clock())
+
+
+@pytest.mark.slow
+def test_jobs_run(meshes, tmp_path):
+    pytest.importorskip("submitit", reason="the extra `batch`")
+    config = config_of(meshes, "--output-dir", tmp_path, "--slurm-jobs", 2)
+    for job in submit(config, machine.prepare_output_dir(tmp_path / "batch"), "local"):
+        job.result()
+    assert [row["name"] for row in rows_in(tmp_path / "batch")] == ["ball", "box", "post"]
 
 
 @pytest.mark.slow

@@ -74,13 +74,13 @@ def test_the_front_has_what_no_other_beats():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("inital_lr=0.1:0.2", "'inital_lr' changes no fit .did you mean initial_lr"),
+        ("inital_lr=0.1:0.2", "'inital_lr' is no option that changes a fit .did you mean initial_lr"),
         ("num_mixtures=9:2", "must be below the second"),
         ("num_mixtures=5", "must be LOW:HIGH"),
         ("initial_lr=0.1:20", "initial_lr is 20.0; must be at most 10"),
         ("schedule=cosine|sine", "schedule is 'sine'"),
         ("initial_lr=0.1:0.2 initial_lr=0.1:0.3", "each once"),
-        ("report=true|false", "'report' changes no fit"),
+        ("report=true|false", "'report' is no option that changes a fit"),
     ],
 )
 def test_keys_that_are_refused(text, message):
