@@ -71,7 +71,7 @@ def prepare_output_dir(folder: str | Path) -> Path:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=folder):  # without a name, so that none is left where the run is killed
             pass
     except FileExistsError:
         raise ValueError(f"{folder}: is a file; the output folder must be a folder") from None
