@@ -7,6 +7,7 @@ when the same command is given again; it has lost no more than the shapes under 
 import multiprocessing
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
@@ -102,7 +103,8 @@ def told(outcomes: Sequence[Outcome], clock: Clock) -> dict[str, Any]:
     failed = sum(bool(outcome.error) for outcome in outcomes)
     minutes = clock.parts.get("batch", 0.0) / 60.0
     made = len(outcomes) - failed
-    return {"done_now": made, "failed": failed, "shapes_per_minute": made / minutes if minutes else 0.0}
+    pace = {"shapes_per_minute": made / minutes if minutes else 0.0, "cpu_seconds_of_fits": time.process_time()}
+    return {"done_now": made, "failed": failed, **pace}
 
 
 def summary(facts: dict[str, Any], known: int) -> str:

@@ -74,14 +74,14 @@ def aims_of(config: Config) -> OptimizationOptions:
 
 def prepared(config: Config, job: Job) -> Ready | Outcome:
     """The fit that the input asks for, or why there is none."""
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         source = source_of(job)
         ready = KINDS[config.batch.batch_task](of_one(config, job), job)
     except (ValueError, FloatingPointError, MemoryError) as error:
         return Outcome(job, str(error) or "not enough memory")
     ready.facts.update(source)
-    ready.facts["prepare_seconds"] = time.perf_counter() - start
+    ready.facts["prepare_cpu_seconds"] = time.process_time() - start
     return ready
 
 
@@ -129,7 +129,7 @@ def plain(work: Work) -> Work:
 
 def finished(config: Config, ready: Ready, ended: Ended) -> Outcome:
     """Measures the fit and writes its folder; a folder that cannot be written stops the batch, all else this input."""
-    start, job, config = time.perf_counter(), ready.job, of_one(config, ready.job)
+    start, job, config = time.process_time(), ready.job, of_one(config, ready.job)
     if ended.error:
         return Outcome(job, f"{job.path}: {ended.error}")
     try:
@@ -137,7 +137,7 @@ def finished(config: Config, ready: Ready, ended: Ended) -> Outcome:
         picture = thumbnail(ready.views["train"], ready.mesh, subject.mesh)
     except (ValueError, FloatingPointError, MemoryError) as error:
         return Outcome(job, f"{job.path}: {str(error) or 'not enough memory'}")
-    facts["finish_seconds"] = time.perf_counter() - start
+    facts["finish_cpu_seconds"] = time.process_time() - start
     try:
         with whole_folder(job.place) as folder:
             write_mixture(folder / "model.npz", subject, facts)
