@@ -11,7 +11,7 @@ class TuneOptions:
 
     tune_keys: str = option(
         "initial_lr=0.01:0.2:log batch_size=512:4096:log",
-        "Options to try: A=LOW:HIGH, A=LOW:HIGH:log, A=ONE|OTHER",
+        "To try: A=LOW:HIGH, A=LOW:HIGH:log, A=ONE|OTHER",
     )
     trials: int = option(20, "Number of trials, with those of an earlier run", at_least=1, at_most=100_000)
     tune_error: str = option(
