@@ -122,6 +122,13 @@ def test_refusals(words, message, meshes, tmp_path):
         batch(config, Clock())
 
 
+def wait_for_lines(path: Path, count: int) -> None:
+    """Until the file has so many lines, or a minute is over."""
+    end = time.monotonic() + 60.0
+    while time.monotonic() < end and not (path.is_file() and path.read_text().count("\n") >= count):
+        time.sleep(0.0005)
+
+
 def fake(config, job):
     """What stands in for a task: a folder of two files and a folder, written slowly."""
     with whole_folder(job.place) as folder:
@@ -143,6 +150,7 @@ def test_a_batch_that_is_killed_loses_and_repeats_nothing(tmp_path, monkeypatch)
     monkeypatch.setattr("fmb.tasks.batch.choose_device", lambda cpu: machine.Device("cpu", ""))
     config = config_of(tmp_path / "in", "--task", "points", "--output-dir", tmp_path)
     shapes, generator, finished = tmp_path / "batch" / "shapes", random.Random(1), set()
+    begun = 0
     for _ in range(8):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # JAX warns of threads, which the copy does not use
@@ -151,15 +159,18 @@ def test_a_batch_that_is_killed_loses_and_repeats_nothing(tmp_path, monkeypatch)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             batch(config, Clock())
             os._exit(0)
-        time.sleep(generator.uniform(0.0, 0.08))
+        begun += generator.randint(2, 4)
+        wait_for_lines(tmp_path / "log", begun)
+        time.sleep(generator.uniform(0.0, 0.006))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        begun = (tmp_path / "log").read_text().count("\n")
         now = {path.name for path in shapes.iterdir() if not path.name.startswith(".")} if shapes.is_dir() else set()
         assert finished <= now, "what was done is still there"
         for name in now:
             assert {path.name for path in (shapes / name).iterdir()} == {"one.txt", "two.txt", "metrics.json"}
         finished = now
-    assert len(finished) > 0
+    assert 4 < len(finished) < 30
     before = (tmp_path / "log").read_text().splitlines()
     batch(config, Clock())
     after = (tmp_path / "log").read_text().splitlines()[len(before) :]
