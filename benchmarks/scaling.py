@@ -88,8 +88,8 @@ def step(devices: int, rays: int, components: int, known: Constants, seed: int =
     size = 4 * NUMBERS * components
     ring = 2 * (devices - 1) * known.latency + 2 * (devices - 1) / devices * size / known.link
     tree = 2 * math.ceil(math.log2(devices)) * (known.latency + size / known.link) if devices > 1 else 0.0
-    noise = np.random.default_rng(seed).normal(0.0, known.jitter, (1000, devices))
-    return Step(compute, min(ring, tree), compute * float(np.maximum(noise, -0.5).max(axis=1).mean()) * (devices > 1))
+    slowest = np.random.default_rng(seed).normal(0.0, known.jitter, (1000, devices)).max(axis=1).mean()
+    return Step(compute, min(ring, tree), compute * float(slowest) if devices > 1 else 0.0)
 
 
 def figures(known: Constants) -> str:
@@ -129,7 +129,7 @@ def figures(known: Constants) -> str:
     )
     moved = 1e6 * (known.result_bytes + known.input_bytes) / 1e12
     words = (
-        f"10⁶ shapes move {moved:.1f} TB to and from the disk, in {known.files * 1e6:,.0f} files. A step of a large fit "
+        f"10⁶ shapes move {moved:.1f} TB to and from disk, in {known.files * 1e6:,.0f} files. A step of a large fit "
         f"sends {4 * NUMBERS * 10_000 / 1e6:.2f} MB from each device. 10⁹ rays are {BYTES_OF_RAY} GB, on each device."
     )
     return "\n\n".join((shapes, words, table(head, rows)))
