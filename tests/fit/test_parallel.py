@@ -35,7 +35,7 @@ def told(process: subprocess.Popen) -> dict[str, list[str]]:
 @pytest.mark.slow
 def test_eight_devices_and_two_hosts_give_what_one_device_gives():
     found = told(child())
-    assert float(found["SLOTS"][0]) == 0.0, "a slot does the same on whichever device it is"
+    assert float(found["SLOTS"][0]) < 1e-6, "float32; XLA shares out sums among threads by their number"
     assert float(found["RAYS"][0]) < 1e-5, "float32, and sums of eight parts"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
