@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from fmb import machine
 from fmb.config import PROGRAM, Config
 from fmb.geometry.opengl_process import end_with_parent
@@ -181,6 +183,9 @@ class Run:
                 self.fill()
                 for ended in self.fits.advance() if self.ready else ():
                     self.asked.add(self.pool.submit(finished, self.config, self.ready.pop(ended.ticket), ended))
+        except jax.errors.JaxRuntimeError as error:
+            words = f"a device has failed, or has no memory left ({machine.reason(error)})"
+            raise ValueError(f"{self.place}: {words}; the same command goes on, with fewer --batch-slots") from error
         except BrokenProcessPool:
             names = ", ".join([*self.ready, *(ready.job.name for ready in self.waiting)][:TOLD]) or "unknown"
             words = f"a worker process has died (out of memory?), under way were: {names}"

@@ -22,7 +22,8 @@ from fmb.fit.checkpoints import Kept, opened, run_digest, sealed
 from fmb.machine import reason, replacing, warn, write_metrics
 
 RECORD = "unfinished.json"
-MAY_CHANGE = ("points_rate", "eikonal_weight", "area_weight", "surface_weight", "distance")  # from one step to the next
+# from one step to the next
+MAY_CHANGE = ("points_rate", "eikonal_weight", "area_weight", "surface_weight", "distance", "fit_devices")
 EVERY = 30.0  # seconds between two states that are kept; writing one takes milliseconds
 WORTH_KEEPING = 5.0  # seconds; a fit that was stopped earlier begins anew as fast
 LATEST = 2  # states

@@ -13,6 +13,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import trimesh
@@ -235,6 +236,17 @@ def test_what_a_file_may_set_and_a_batch_does_not_do(meshes, tmp_path):
         batch(replace(config, model=replace(config.model, symmetry="plane")), Clock())
     with pytest.raises(ValueError, match="uncertainty is true; a batch does not do that"):
         batch(replace(config, export=replace(config.export, uncertainty=True)), Clock())
+
+
+def test_a_device_that_fails_ends_the_batch_in_a_line(meshes, tmp_path, monkeypatch):
+    def fail(fits):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory\nmore")
+
+    monkeypatch.setattr("fmb.shape.batch.Fits.advance", fail)
+    words = r"a device has failed, or has no memory left \(RESOURCE_EXHAUSTED: out of memory\); the same command"
+    with pytest.raises(ValueError, match=words):
+        batch(config_of(meshes / "box.ply", "--output-dir", tmp_path), Clock())
+    assert list((tmp_path / "batch" / "shapes").iterdir()) == []
 
 
 def test_names_and_tables(tmp_path):
