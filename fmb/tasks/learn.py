@@ -82,5 +82,5 @@ def trained(config: Config, samples: list[Samples], unfinished: Unfinished) -> S
     """The training, from its start or from the last checkpoint."""
     begun = unfinished.begin(config.resume)
     with machine.progress_bar("train") as on_progress:
-        hooks = Hooks(on_progress, unfinished.save, begun)
+        hooks = Hooks(on_progress, unfinished.save, begun, unfinished.offer)
         return train(samples, config.space, np.random.default_rng(config.random_seed), hooks)
