@@ -16,7 +16,8 @@ from jaxtyping import Float
 from fm_render import Mixture
 from fmb.command.load import load_config
 from fmb.config import declared
-from fmb.fields.looks import look, surface_depth
+from fmb.fields.depths import surface_depth
+from fmb.fields.looks import look
 from fmb.fields.metaballs import HALF_DENSITY, best_level, mesh_mixture
 from fmb.fields.mixtures import in_double, in_single
 from fmb.fields.options import MeshOptions

@@ -153,10 +153,26 @@ def summary(metrics: Mapping[str, Any], folder: Path) -> str:
         errors += f"IoU {old['iou']:.3f} -> {new['iou']:.3f}"
         if "depth_mae" in new:
             errors += f", depth error {old['depth_mae']:.4g} -> {new['depth_mae']:.4g} {UNIT}"
+        if "rendered_depth_mae" in new:
+            errors += f" (as rendered, inside the body: {new['rendered_depth_mae']:.4g})"
         lines.append(f"{name}  {errors}")
+    lines += surface_lines(metrics.get("mesh"))
     seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")
     where = f"{metrics['seconds']['total']:.1f} s on {metrics['device']}: {seconds}"
     return "\n".join([*lines, where, f"pictures, model and numbers in {folder}/"])
+
+
+def surface_lines(mesh: Mapping[str, Any] | None) -> list[str]:
+    """What a run says of its surface: pieces, tunnels, those that may be errors of the masks, volume; or nothing."""
+    if mesh is None:
+        return []
+    pieces = f"{mesh['components']} piece{'' if mesh['components'] == 1 else 's'}"
+    tunnels = "not closed" if mesh["genus"] is None else f"genus {mesh['genus']}"
+    lines = [f"surface         {pieces}, {tunnels}, volume {mesh['volume']:.4g} cubic {UNIT}"]
+    if mesh["narrow_tunnels"]:
+        few = f"{mesh['narrow_tunnels']} of its {mesh['genus']} tunnels"
+        lines.append(f"                {few} may not be real: narrower than two pixels; finer masks would tell")
+    return lines
 
 
 class Clock:

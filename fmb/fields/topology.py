@@ -6,6 +6,8 @@ et al. 2002). The solid is grown node by node from the level -reach to 0, withou
 (topology-preserving growth, Han et al. 2003); the outside likewise from +reach.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.ndimage import label
@@ -19,13 +21,15 @@ BESIDE = np.abs(AROUND[:, None] - AROUND[None]).max(axis=2) <= 1  # which of the
 HALF = 13
 BIT = 2 ** np.arange(2 * HALF)
 FULL = np.ones((3, 3, 3), bool)  # nodes touch across faces, edges and corners
+Empty = Callable[[Float[np.ndarray, "node 3"]], Bool[np.ndarray, " node"]]  # which places are known to be outside
 
 
-def without_thin_handles(grid: Grid, reach: float, least: float) -> Grid:
+def without_thin_handles(grid: Grid, reach: float, least: float, empty: Empty | None = None) -> Grid:
     """The grid, with other signs at the nodes that close rings or holes within `reach` of the zero, in its unit.
 
     The grid must be exact between the levels -reach and reach, and positive on its border. Values that change sides
-    become `least` at least, so that linear interpolation leaves a gap.
+    become `least` at least, so that linear interpolation leaves a gap. Where `empty` is given, a ring is only cut
+    through at nodes of which half or more are empty, and a hole only filled where fewer are.
     """
     value = grid.value
     if not any(ring_nodes(sign * value, reach).any() for sign in (1.0, -1.0)):
@@ -34,8 +38,22 @@ def without_thin_handles(grid: Grid, reach: float, least: float) -> Grid:
         for sign in (1.0, -1.0):
             level = reach * stride / len(STRIDES)
             ring = ring_nodes(sign * value, level)
+            if empty is not None:
+                ring = supported(ring, grid, empty, cut=sign > 0.0)
             value = np.where(ring, sign * np.maximum(np.abs(value), least), value)
     return grid._replace(value=value)
+
+
+def supported(ring: Bool[np.ndarray, "x y z"], grid: Grid, empty: Empty, cut: bool) -> Bool[np.ndarray, "x y z"]:
+    """Of connected groups of nodes those of which half or more are empty (to be cut), or of which fewer are."""
+    place, group = np.argwhere(ring), label(ring, FULL)[0]
+    if not len(place):
+        return ring
+    number = group[tuple(place.T)]
+    share = np.bincount(number, empty(grid.origin + grid.spacing * place)) / np.maximum(np.bincount(number), 1)
+    kept = share >= 0.5 if cut else share < 0.5
+    kept[0] = False  # nodes in no group
+    return kept[group]
 
 
 def ring_nodes(value: Float[np.ndarray, "x y z"], reach: float) -> Bool[np.ndarray, "x y z"]:

@@ -165,6 +165,7 @@ def shape_numbers(metrics: Mapping[str, Any]) -> tuple[list[Highlight], dict[str
         "iou": "IoU of the masks",
         "cross_entropy": "cross-entropy (nats)",
         "depth_mae": "depth error (input units)",
+        "rendered_depth_mae": "depth error as rendered (input units)",
     }
     seen = [part for part in parts if part in metrics]
     errors = {
@@ -181,7 +182,7 @@ def shape_numbers(metrics: Mapping[str, Any]) -> tuple[list[Highlight], dict[str
             kinds[kind], f"{metrics[last][kind]:.4g}", f"{parts[last]}; {metrics['initial'][last][kind]:.4g} before"
         )
         for kind in kinds
-        if kind in metrics[last]
+        if kind in metrics[last] and kind != "rendered_depth_mae"
     ]
     highlights.append(Highlight("components", str(metrics["num_mixtures"]), f"{10 * metrics['num_mixtures']} numbers"))
     if "seconds" in metrics:

@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from fm_render import Mixture, render
-from fmb.fields.looks import evaluate, look, measure, shown, surface_depth
+from fmb.fields.depths import surface_depth
+from fmb.fields.looks import RENDERED, evaluate, look, measure, shown
 from fmb.geometry.cameras import Cameras, look_at, pinhole_intrinsics, pixel_rays, random_cameras
 from fmb.geometry.metrics import cross_entropy, depth_mae, iou
 from fmb.geometry.views import Images, Views, select_views
@@ -88,7 +89,8 @@ def test_sets_of_views_by_name(mixture, views):
     assert list(seen) == list(errors) == ["train", "novel"]
     for name, part in parts.items():
         assert np.array_equal(seen[name].alpha, look(mixture, part.cameras, SIZE).alpha)
-        assert errors[name] == measure(seen[name], part, 2.0)
+        rendered = measure(look(mixture, part.cameras, SIZE), part, 2.0)
+        assert errors[name] == measure(seen[name], part, 2.0) | {RENDERED: rendered["depth_mae"]}
 
 
 LENS = pinhole_intrinsics(12, 16, 30.0)

@@ -77,7 +77,7 @@ def test_run_reports_what_was_asked_for(finished: tuple[Path, subprocess.Complet
     folder, done = finished
     metrics = json.loads((folder / "metrics.json").read_text())
     for errors in (metrics["train"], metrics["novel"], metrics["initial"]["train"], metrics["initial"]["novel"]):
-        assert set(errors) == {"cross_entropy", "iou", "depth_mae"}
+        assert set(errors) == {"cross_entropy", "iou", "depth_mae", "rendered_depth_mae"}
     parts = ("total", "load", "ground_truth", "gmm", "compile", "optimize", "evaluate", "export", "figures")
     assert set(metrics["seconds"]) == set(parts)
     assert metrics["seconds"]["total"] >= sum(metrics["seconds"][part] for part in parts[1:])
