@@ -7,6 +7,7 @@ et al. 2002). The solid is grown node by node from the level -reach to 0, withou
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -73,6 +74,7 @@ class _Growth:
 
     def __init__(self, part: Int[np.ndarray, " node"], parts: int, shape: tuple[int, ...]):
         self.part, self.joined, self.shape = part.copy(), list(range(parts + 1)), shape
+        self.refused = np.zeros(len(part), np.int32)  # neighbours with which a node would have closed a ring
         self.around = np.ravel_multi_index(tuple((AROUND + 1).T), shape) - np.ravel_multi_index((1, 1, 1), shape)
 
     def grow(self, nodes: Int[np.ndarray, " node"]) -> None:
@@ -93,14 +95,19 @@ class _Growth:
         beside = self.part[nodes[:, None] + self.around]
         touched = beside.any(axis=1)
         nodes, beside = nodes[touched], beside[touched]
+        pattern = (beside > 0) @ BIT
+        other = pattern != self.refused[nodes]  # with the same neighbours it would close a ring again
+        nodes, beside, pattern = nodes[other], beside[other], pattern[other]
         one = hang_together(beside > 0)
         self.part[nodes[one]] = beside[one].max(axis=1)
-        for node, number in zip(nodes[~one], beside[~one], strict=True):
-            roots = [self._root(int(number[own[0]])) for own in groups(number > 0)]
-            if len(set(roots)) == len(roots):
-                self.part[node] = roots[0]
-                for root in roots[1:]:
-                    self.joined[root] = roots[0]
+        for node, number, there in zip(nodes[~one], beside[~one], pattern[~one].tolist(), strict=True):
+            roots = [self._root(int(number[own])) for own in one_of_each(there)]
+            if len(set(roots)) < len(roots):
+                self.refused[node] = there
+                continue
+            self.part[node] = roots[0]
+            for root in roots[1:]:
+                self.joined[root] = roots[0]
 
     def _begin(self, nodes: Int[np.ndarray, " node"]) -> bool:
         """Begins new parts with nodes that touch none; whether there was one."""
@@ -138,6 +145,12 @@ def groups(there: Bool[np.ndarray, "26"]) -> list[Int[np.ndarray, " neighbour"]]
             left, group = left - new, group | new
         found.append(np.array(sorted(group)))
     return found
+
+
+@lru_cache(maxsize=2**18)  # nodes that may not be added are looked at again and again
+def one_of_each(pattern: int) -> tuple[int, ...]:
+    """A neighbour of each group in which those of a pattern, whose bits stand for them, hang together."""
+    return tuple(int(own[0]) for own in groups(pattern & BIT > 0))
 
 
 def _wider(neighbours: range) -> Int[np.ndarray, " pattern"]:

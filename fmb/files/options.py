@@ -22,4 +22,10 @@ class CaptureOptions:
         5, "Keep one view in so many out of the fit, to measure it (0: use all views)", at_least=0, at_most=10_000
     )
     refine_cameras: bool = option(False, "Fit the cameras as well, by turns with the shape")
+    turntable_degrees: float = option(
+        0.0,
+        "Turn from each image to the next, where only that is known of the cameras (0: they are known)",
+        at_least=0,
+        at_most=180,
+    )
     fit_color: bool = option(True, "Give each component a colour, where the images have colours")

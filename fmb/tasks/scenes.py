@@ -1,6 +1,6 @@
 """What a fit looks at, in the canonical frame: views of a mesh, drawn beside other work, or those of a capture."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,13 +9,15 @@ import trimesh
 from jaxtyping import Float
 
 from fmb.config import Config
-from fmb.files.captures.read import Capture, read_capture
+from fmb.files.captures.read import AUTO, Capture, read_capture, read_masks
 from fmb.files.meshes import read_mesh
+from fmb.files.options import CaptureOptions
 from fmb.geometry.frames import Frame, canonical_frame
 from fmb.geometry.ground_truth import start_ground_truth
 from fmb.geometry.interior import sample_surface
 from fmb.geometry.views import Views, scene_cameras, select_views, split_views
 from fmb.hull.frame import framed_hull, hull_points
+from fmb.hull.turntable import solve_turntable
 from fmb.hull.votes import points_in_masks, voting_views
 from fmb.options import NONE
 
@@ -54,9 +56,28 @@ def open_scene(config: Config, generator: np.random.Generator) -> Scene:
     if config.capture.data == NONE:
         return scene_of_mesh(config, generator, read_mesh(config.io.mesh_file))
     weights = {"depth": config.optimization.depth_weight, "points": config.optimization.point_weight}
-    needed = [name for name, weight in weights.items() if weight]
-    capture = read_capture(config.capture.data, config.capture.format, config.capture.longest_side, needed)
-    return scene_of_capture(config, generator, capture)
+    return scene_of_capture(
+        config, generator, read_placed(config.capture, [k for k, weight in weights.items() if weight])
+    )
+
+
+def read_placed(options: CaptureOptions, needed: Sequence[str] = ()) -> Capture:
+    """The capture that the options name, with its own cameras or, of a turntable, with those that its masks tell.
+
+    These follow from the masks to fit to alone. Raises ValueError as `read_capture` and `solve_turntable` do, and for a
+    format or what is needed of a turntable, of which only masks and colours are read.
+    """
+    degrees = options.turntable_degrees
+    if not degrees:
+        return read_capture(options.data, options.format, options.longest_side, needed)
+    if options.format != AUTO or needed:
+        what = f"format is {options.format}" if options.format != AUTO else f"{needed[0]} is asked for"
+        raise ValueError(f"turntable_degrees is {degrees:g} and {what}; of a turntable only masks and colours are read")
+    capture = read_masks(options.data, options.longest_side)
+    train, _ = held_out(capture, options.hold_out)
+    found = solve_turntable(capture.views, degrees, train)
+    views = capture.views._replace(cameras=found.cameras)
+    return capture._replace(views=views, notices=(*capture.notices, found.words))
 
 
 def scene_of_mesh(config: Config, generator: np.random.Generator, mesh: trimesh.Trimesh) -> Scene:
