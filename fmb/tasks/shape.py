@@ -29,8 +29,9 @@ from fmb.pictures.report_scene import PageScene
 from fmb.pictures.sheets import Scale, depth_scale
 from fmb.pictures.uncertainty import deviation_sheet
 from fmb.shape.color import fit_color
+from fmb.shape.distillation import ADVISED, FEW, of_real_views, taught
 from fmb.shape.recipe import ShapeFit, ShapeProgram, compile_shape_fit
-from fmb.shape.start import Start, start_mixture
+from fmb.shape.start import Start, other_starts, start_mixture
 from fmb.shape.symmetry_fit import Aim, SymmetryFound, fit_with_symmetry, symmetry_record
 from fmb.shape.uncertainty import fit_covariance, look_deviation
 from fmb.tasks.check import check_capture
@@ -136,14 +137,15 @@ def fitted(run: Run, followers: Followers) -> tuple[Run, ShapeFit, SymmetryFound
     """The fit and what there is to say of its symmetry; where cameras were fitted, too, the run has the new ones."""
     generator, train, kind = streams(run.config)[1], run.seen.views["train"], run.config.model.symmetry
     if not run.config.capture.refine_cameras:
-        aim = Aim(train, run.config.optimization, generator, run.scene.surface)
-        fit, found = fit_with_symmetry(kind, run.program, run.start.mixture, aim, followers)
+        program, aim = aimed(run, Aim(train, run.config.optimization, generator, run.scene.surface))
+        fit, found = fit_with_symmetry(kind, program, run.start.mixture, aim, followers)
         say("" if found is None else found.words)
-        return run, fit, found
+        return run, of_real_views(fit, len(train.silhouette)), found
     if kind != NONE:
         raise ValueError(f"symmetry is {kind}; must be {NONE} where refine_cameras is true")
-    if run.config.optimization.point_weight:
-        raise ValueError("point_weight and refine_cameras cannot be used together")
+    for name in ("point_weight", "teachers"):
+        if getattr(run.config.optimization, name):
+            raise ValueError(f"{name} and refine_cameras cannot be used together")
     options = JointOptions()
     on_round = followers.on_round(options.rounds)
     joint = fit_shape_and_cameras(run.program, run.start.mixture, train, generator, options, on_round)
@@ -151,6 +153,23 @@ def fitted(run: Run, followers: Followers) -> tuple[Run, ShapeFit, SymmetryFound
     say(f"cameras moved by {turn:.2f} degrees and {shift:.2f} % of the size (root mean squares); unseen ones did not")
     views = {**run.seen.views, "train": train._replace(cameras=joint.cameras)}
     return run._replace(seen=run.seen._replace(views=views)), joint.shape, None
+
+
+def aimed(run: Run, aim: Aim) -> tuple[ShapeProgram, Aim]:
+    """What to fit to and with: the views alone, or also what teachers say of other views."""
+    teachers, few = run.config.optimization.teachers, len(aim.views.silhouette)
+    if not teachers:
+        say(
+            ""
+            if few > FEW
+            else f"{few} views leave much open: --teachers {ADVISED} errs less on others, and takes longer"
+        )
+        return run.program, aim
+    config, scene, first = run.config, run.scene, run.start.mixture
+    recipe = config.optimization.recipe
+    starts = other_starts(first, scene.mesh, config.model, config.random_seed, recipe, scene.inside)
+    with machine.progress_bar("teachers") as on_progress:
+        return taught(run.program, starts, aim, teachers, lambda done, total: on_progress(done, total, np.nan))
 
 
 def show_end(run: Run, painter: Painter, mixture: Mixture, history: History, depth: Scale) -> dict[str, Any]:
