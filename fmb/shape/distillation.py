@@ -48,7 +48,7 @@ def taught(
 
 
 def cameras_like(cameras: Cameras, size: tuple[int, int], generator: np.random.Generator) -> Cameras:
-    """TAUGHT cameras that look at the origin from random directions; distance and focal length are the others' medians."""
+    """TAUGHT cameras that look at the origin, at random; distance and focal length are the medians of the others."""
     distance = float(np.median(np.linalg.norm(np.asarray(cameras.world_from_camera)[:, :3, 3], axis=1)))
     focal = float(np.median(np.asarray(cameras.intrinsics)[:, (0, 1), (0, 1)]))
     lens = np.array([[focal, 0.0, size[1] / 2], [0.0, focal, size[0] / 2], [0.0, 0.0, 1.0]])
