@@ -155,6 +155,8 @@ def summary(metrics: Mapping[str, Any], folder: Path) -> str:
             errors += f", depth error {old['depth_mae']:.4g} -> {new['depth_mae']:.4g} {UNIT}"
         if "rendered_depth_mae" in new:
             errors += f" (as rendered, inside the body: {new['rendered_depth_mae']:.4g})"
+        if "surface_depth_mae" in new:
+            errors += f" (where density reaches ln 2: {new['surface_depth_mae']:.4g})"
         lines.append(f"{name}  {errors}")
     lines += surface_lines(metrics.get("mesh"))
     seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")

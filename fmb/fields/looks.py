@@ -51,7 +51,7 @@ def measure(images: Images, views: Views, unit: float) -> dict[str, float]:
     return errors
 
 
-RENDERED = "rendered_depth_mae"  # beside "depth_mae", which is that of the surface
+RENDERED, SURFACE = "rendered_depth_mae", "surface_depth_mae"  # the other depth, beside "depth_mae"
 
 
 def evaluate(
@@ -59,14 +59,17 @@ def evaluate(
 ) -> tuple[dict[str, Images], dict[str, dict[str, float]]]:
     """The images of the mixture from each set of views, by its name, and their errors.
 
-    Depths are those of the surface, see `surface_depth`; RENDERED is the error of those that the renderer blends.
+    Depths are those of the surface, see `surface_depth`, and RENDERED is the error of those that the renderer blends.
+    Settings with betas of their own are those of a fit to depths, which has made the blended ones right: then depths
+    are blended, and SURFACE is the error of the surface.
     """
-    images, errors = {}, {}
+    images, errors, blended = {}, {}, settings.betas is not None
     for name, part in views.items():
         size = part.silhouette.shape[1:]
         rendered = look(mixture, part.cameras, size, settings)
-        images[name] = rendered._replace(depth=surface_depth(mixture, part.cameras, size))
+        surface = rendered._replace(depth=surface_depth(mixture, part.cameras, size))
+        images[name], other = (rendered, surface) if blended else (surface, rendered)
         errors[name] = measure(images[name], part, unit)
         if part.depth is not None:
-            errors[name][RENDERED] = measure(rendered, part, unit)["depth_mae"]
+            errors[name][SURFACE if blended else RENDERED] = measure(other, part, unit)["depth_mae"]
     return images, errors

@@ -16,8 +16,8 @@ from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
 from fmb.geometry.cameras import Cameras
-from fmb.geometry.sightings import projections
 from fmb.geometry.views import Views, foreground
+from fmb.hull.coverage import coverage
 
 TILTS, WIDTHS = np.arange(-75.0, 76.0, 10.0), (15.0, 35.0)  # degrees: inclinations and fields of view tried at first
 # of each search: voxels on an edge, pixels on the longer side, most masks, trials of each start, starts that go on
@@ -118,24 +118,7 @@ def covered(turntable: Turntable, masks: Masks, grid: int) -> float:
     focal = turntable.focal * width
     x, y = (column + 0.5 - width / 2) / focal - turntable.place, (row + 0.5 - height / 2) / focal - turntable.height
     edge = ROOM * float(np.hypot(x, y).max())
-    ticks = edge * (2 * (np.arange(grid) + 0.5) / grid - 1)
-    points = np.stack(np.meshgrid(ticks, ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 3)
-    places: list[np.ndarray] = []
-    for mask, matrix in zip(inside, projections(Views(cameras, masks.silhouette)), strict=True):
-        x, y, depth = matrix[:, :3] @ points.T + matrix[:, 3:]
-        seen = depth > 0.0
-        column, row = (np.floor(value / np.where(seen, depth, 1.0)).astype(np.int32) for value in (x, y))
-        # what lies outside of an image may be there all the same
-        outside = (column < 0) | (row < 0) | (column >= width) | (row >= height)
-        place = np.where(outside, -1, row * width + column)
-        kept = seen & (outside | mask.reshape(-1)[place])
-        points, places = points[kept], [old[kept] for old in places] + [place[kept]]
-    share = []
-    for mask, place in zip(inside.reshape(len(inside), -1), places, strict=True):
-        met = np.zeros(mask.size, bool)
-        met[place[place >= 0]] = True
-        share.append(np.count_nonzero(met & mask) / max(np.count_nonzero(mask), 1))
-    return float(np.mean(share))
+    return float(np.mean(coverage(Views(cameras, masks.silhouette), edge, grid)))
 
 
 def solve_turntable(views: Views, degrees: float, used: Int[np.ndarray, " used"] | None = None) -> Solution:

@@ -166,6 +166,7 @@ def shape_numbers(metrics: Mapping[str, Any]) -> tuple[list[Highlight], dict[str
         "cross_entropy": "cross-entropy (nats)",
         "depth_mae": "depth error (input units)",
         "rendered_depth_mae": "depth error as rendered (input units)",
+        "surface_depth_mae": "depth error where density reaches ln 2 (input units)",
     }
     seen = [part for part in parts if part in metrics]
     errors = {
@@ -182,7 +183,7 @@ def shape_numbers(metrics: Mapping[str, Any]) -> tuple[list[Highlight], dict[str
             kinds[kind], f"{metrics[last][kind]:.4g}", f"{parts[last]}; {metrics['initial'][last][kind]:.4g} before"
         )
         for kind in kinds
-        if kind in metrics[last] and kind != "rendered_depth_mae"
+        if kind in metrics[last] and kind not in ("rendered_depth_mae", "surface_depth_mae")
     ]
     highlights.append(Highlight("components", str(metrics["num_mixtures"]), f"{10 * metrics['num_mixtures']} numbers"))
     if "seconds" in metrics:

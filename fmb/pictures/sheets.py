@@ -51,7 +51,7 @@ def sheets_before(reference: Images, initial: Images, depth: Scale) -> dict[str,
     if reference.depth is not None:
         made["02_reference_depths"] = value_sheet("Reference depths", reference.depth, depth)
     if initial.depth is not None:
-        made["05_initial_depths"] = value_sheet("Depths of the surface before the fit", initial.depth, depth)
+        made["05_initial_depths"] = value_sheet("Depths before the fit", initial.depth, depth)
     return made
 
 
@@ -62,7 +62,7 @@ def sheets_after(reference: Images, final: Images, depth: Scale, unit: str) -> d
         "08_final_masks": value_sheet("Masks after the fit", final.alpha, OPACITY),
     }
     if final.depth is not None:
-        made["10_final_depths"] = value_sheet("Depths of the surface after the fit", final.depth, depth)
+        made["10_final_depths"] = value_sheet("Depths after the fit", final.depth, depth)
         if reference.depth is not None:
             made["09_depth_comparison"] = depth_sheet(reference.depth, final.depth, depth, unit)
     return made
@@ -130,7 +130,7 @@ def depth_sheet(
     tiles = np.concatenate([panels[0], seam, panels[1], seam, panels[2]], axis=2)
     note = f"{sheet_note(reference)}; difference where both see the object: {mean}"
     names = ("reference", "fit", "difference")
-    title = "Reference depths against the surface of the fit"
+    title = "Reference depths against the fit"
     return Sheet(title, note, tiles, view_labels(len(tiles)), (scale, signed), {}, names)
 
 

@@ -17,6 +17,7 @@ from fmb.geometry.ground_truth import start_ground_truth
 from fmb.geometry.interior import sample_surface
 from fmb.geometry.views import Views, scene_cameras, select_views, split_views
 from fmb.hull.frame import framed_hull, hull_points
+from fmb.hull.rough import settled
 from fmb.hull.turntable import solve_turntable
 from fmb.hull.votes import points_in_masks, voting_views
 from fmb.options import NONE
@@ -25,6 +26,7 @@ NOVEL_VIEWS = 32  # of a mesh, that no fit has seen, as in section 7.2
 SURFACE_POINTS = 10_000  # of a mesh, where points are asked for
 HULL_GRID = 96  # voxels on an edge of the hull that a start is drawn from
 NAMED = 10  # views in a notice
+ROUGH = 5.0  # degrees: cameras that may be off by so much are moved before any fit, which could not begin with them
 
 
 class Seen(NamedTuple):
@@ -69,7 +71,9 @@ def read_placed(options: CaptureOptions, needed: Sequence[str] = ()) -> Capture:
     """
     degrees = options.turntable_degrees
     if not degrees:
-        return read_capture(options.data, options.format, options.longest_side, needed)
+        capture = read_capture(options.data, options.format, options.longest_side, needed)
+        rough = options.refine_cameras and options.camera_degrees >= ROUGH
+        return with_settled_cameras(capture, options) if rough else capture
     if options.format != AUTO or needed:
         what = f"format is {options.format}" if options.format != AUTO else f"{needed[0]} is asked for"
         raise ValueError(f"turntable_degrees is {degrees:g} and {what}; of a turntable only masks and colours are read")
@@ -78,6 +82,17 @@ def read_placed(options: CaptureOptions, needed: Sequence[str] = ()) -> Capture:
     found = solve_turntable(capture.views, degrees, train)
     views = capture.views._replace(cameras=found.cameras)
     return capture._replace(views=views, notices=(*capture.notices, found.words))
+
+
+def with_settled_cameras(capture: Capture, options: CaptureOptions) -> Capture:
+    """The capture, the cameras of the views to fit to moved until their masks agree."""
+    train, _ = held_out(capture, options.hold_out)
+    found = settled(select_views(capture.views, train), options.camera_degrees)
+    pose = np.array(capture.views.cameras.world_from_camera, float)
+    pose[train] = found.world_from_camera
+    views = capture.views._replace(cameras=capture.views.cameras._replace(world_from_camera=pose))
+    told = f"{len(train)} cameras known to {options.camera_degrees:g} degrees were moved until their masks agree"
+    return capture._replace(views=views, notices=(*capture.notices, told))
 
 
 def scene_of_mesh(config: Config, generator: np.random.Generator, mesh: trimesh.Trimesh) -> Scene:

@@ -15,6 +15,7 @@ from fmb.config import Config
 from fmb.fields.looks import evaluate, look, shown
 from fmb.fields.mixtures import in_double
 from fmb.files.captures.plain import write_cameras
+from fmb.files.options import CaptureOptions
 from fmb.fit.history import History
 from fmb.geometry.views import Images, Views, select_views
 from fmb.joint import JointOptions, fit_shape_and_cameras
@@ -146,13 +147,18 @@ def fitted(run: Run, followers: Followers) -> tuple[Run, ShapeFit, SymmetryFound
     for name in ("point_weight", "teachers"):
         if getattr(run.config.optimization, name):
             raise ValueError(f"{name} and refine_cameras cannot be used together")
-    options = JointOptions()
+    options = joint_options(run.config.capture)
     on_round = followers.on_round(options.rounds)
     joint = fit_shape_and_cameras(run.program, run.start.mixture, train, generator, options, on_round)
     turn, shift = np.rad2deg(joint.moved[-1, 0]), 100.0 * joint.moved[-1, 1]
     say(f"cameras moved by {turn:.2f} degrees and {shift:.2f} % of the size (root mean squares); unseen ones did not")
     views = {**run.seen.views, "train": train._replace(cameras=joint.cameras)}
     return run._replace(seen=run.seen._replace(views=views)), joint.shape, None
+
+
+def joint_options(options: CaptureOptions) -> JointOptions:
+    """How shape and cameras are fitted together, by how well the cameras are known."""
+    return JointOptions(degrees=options.camera_degrees, percent=options.camera_degrees)
 
 
 def aimed(run: Run, aim: Aim) -> tuple[ShapeProgram, Aim]:
