@@ -103,7 +103,7 @@ TASKS = {
         ("model", "rendering", "optimization", "export"),
         ("mesh_file",),
         ("convert their.obj", "convert their.obj --num-mixtures 160", "convert their.obj --mesh glb --splats true"),
-        ("film", "report", "uncertainty", "ground_truth", "point_weight"),
+        ("film", "report", "uncertainty", "ground_truth", "point_weight", "teachers"),
     ),
     "points": Task(
         "fmb.tasks.points",
