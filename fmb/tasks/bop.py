@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import trimesh
 from jaxtyping import Float
 
 from fm_render import Mixture
@@ -30,8 +29,9 @@ from fmb.geometry.poses import PoseEstimate
 from fmb.machine import Clock, choose_device, say
 from fmb.pose.estimate import PoseProgram, compile_pose, find_pose
 from fmb.pose.observation import Observation
+from fmb.pose.refinement import Surface
 from fmb.pose.simulation import Perturbation, perturbed
-from fmb.tasks.models import model_of_mesh
+from fmb.tasks.models import model_of_shape
 from fmb.tasks.shell import POSE_RECORDS, task_folder
 from fmb.whole import whole_folder
 
@@ -41,11 +41,15 @@ MEASURED = ("success", "degrees", "percent", "combined", "add", "adds", "seconds
 
 
 class Known(NamedTuple):
-    """An object of the data set: its file, its mixture in the canonical frame, that frame, points of its surface."""
+    """An object of the data set: its file, its mixture in the canonical frame, that frame, points of its surface.
+
+    `points` are in millimetres, `surface` is canonical.
+    """
 
     model: BopModel
     mixture: Mixture
     frame: Frame
+    surface: Surface | None
     points: Float[np.ndarray, "point 3"]
 
 
@@ -105,9 +109,9 @@ def read_known(scene: Path, number: int, config: Config) -> Known:
     root = scene.resolve().parent.parent
     folder = next((name for name in MODELS if (root / name / "models_info.json").is_file()), MODELS[0])
     model = read_bop_model(root / folder, number)
-    made = model_of_mesh(model.mesh, config.model, config.random_seed)
-    points = np.asarray(trimesh.sample.sample_surface(model.mesh, SAMPLES, seed=0)[0], float)
-    return Known(model, in_single(made.mixture), made.frame, points)
+    made = model_of_shape(model.shape, config.model, config.random_seed, f"object {number} of {root / folder}")
+    points = made.frame.to_world(made.surface.point)
+    return Known(model, in_single(made.mixture), made.frame, made.surface, points[:: max(1, len(points) // SAMPLES)])
 
 
 def solved(
@@ -124,7 +128,8 @@ def solved(
     began = time.perf_counter()
     measured = None if view.depth is None else view.depth / scale
     try:
-        fit = searched(program, known, Observation(view.intrinsics, measured, view.silhouette), start)
+        valid = None if view.hidden is None else ~view.hidden
+        fit = searched(program, known, Observation(view.intrinsics, measured, view.silhouette, valid), start)
     except ValueError as error:
         return None, row | {"skipped": str(error)}
     seconds = time.perf_counter() - began
@@ -145,7 +150,7 @@ def searched(program: PoseProgram, known: Known, seen: Observation, start: Float
         raise ValueError("no mask, and the evidence is the mask alone")
     if program.options.evidence == "depth" and seen.depth is None:
         raise ValueError("no depth, and the evidence is the depth alone")
-    fit = find_pose(program, known.mixture, seen, start, 1.0)
+    fit = find_pose(program, known.mixture, seen, start, 1.0, known.surface)
     if not np.isfinite(fit.world_from_camera).all():
         raise ValueError("the search lost itself")
     return fit

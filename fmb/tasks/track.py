@@ -31,7 +31,7 @@ from fmb.pose.options import PoseOptions
 from fmb.pose.simulation import Perturbation, perturbed, simulated
 from fmb.pose.tracking import track as follow
 from fmb.tasks.models import PoseModel, pose_model
-from fmb.tasks.pose import Case, case_of_files, errors_along, from_nothing
+from fmb.tasks.pose import IMAGES, Case, case_of_files, errors_along, from_nothing
 from fmb.tasks.shell import task_folder
 from fmb.whole import METRICS, whole_folder
 
@@ -95,12 +95,12 @@ def simulated_cases(config: Config, model: PoseModel) -> list[Case]:
 
 
 def cases_of_files(config: Config, model: PoseModel) -> list[Case]:
-    """The images of the folders that depth_file and mask_file name, in the order of their names.
+    """The images of the folders that the options of IMAGES name, in the order of their names.
 
     Any but the first may show nothing. Raises ValueError where one is no folder, is empty, or they differ in number or
     in size.
     """
-    named = {"depth_file": [], "mask_file": []}
+    named = {name: [] for name in IMAGES}
     for name, paths in named.items():
         folder = Path(getattr(config.pose, name))
         if str(folder) == NONE:
@@ -113,12 +113,12 @@ def cases_of_files(config: Config, model: PoseModel) -> list[Case]:
             raise ValueError(f"{folder}: no images")
     lengths = {len(paths) for paths in named.values() if paths}
     if len(lengths) > 1:
-        raise ValueError(
-            f"{len(named['depth_file'])} depth images and {len(named['mask_file'])} masks; must be as many"
-        )
+        words = {"depth_file": "depth images", "mask_file": "masks", "unknown_file": "images of what is unknown"}
+        counts = (f"{len(named[name])} {word}" for name, word in words.items() if named[name])
+        raise ValueError(f"{' and '.join(counts)}; must be as many")
     (count,) = lengths
     each = [[paths[frame] if paths else None for paths in named.values()] for frame in range(count)]
-    cases = [case_of_files(config, model, *pair, may_be_empty=frame > 0) for frame, pair in enumerate(each)]
+    cases = [case_of_files(config, model, files, may_be_empty=frame > 0) for frame, files in enumerate(each)]
     sizes = [image_size(case.observation) for case in cases]
     for frame, (height, width) in enumerate(sizes):
         if sizes[frame] != sizes[0]:
