@@ -195,7 +195,11 @@ def write_pose(path: Path, found: PoseEstimate, more: Mapping[str, Any] = {}) ->
         "covariance": found.covariance,
         "covariance_convention": COVARIANCE_TEXT,
         "standard_deviation": standard_deviation(found.covariance),
-        "residual": {"cross_entropy": found.cross_entropy, "depth_rms": found.depth_rms},
+        "residual": {
+            "cross_entropy": found.cross_entropy,
+            "depth_rms": found.depth_rms,
+            "disagreement": found.disagreement,
+        },
         "success": bool(found.success),
         "iterations": int(found.iterations),
         **more,

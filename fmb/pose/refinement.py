@@ -29,11 +29,17 @@ FEWEST_PAIRS = 20
 
 
 class Surface(NamedTuple):
-    """Points of a surface with outward unit normals, and a tree that finds the nearest."""
+    """Points of a surface with outward unit normals, and a tree that finds the nearest.
+
+    `axis` is that of a surface of revolution. A surface that is not `exact`, such as that of the mixture itself, says
+    whether a pose is right, but not better where it is.
+    """
 
     point: Float[np.ndarray, "point 3"]
     normal: Float[np.ndarray, "point 3"]
     tree: cKDTree
+    axis: Float[np.ndarray, "3"] | None = None
+    exact: bool = True
 
 
 class Pairs(NamedTuple):

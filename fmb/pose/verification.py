@@ -87,7 +87,8 @@ def settled(
     `covariance` is that of the first. The others are only tried where something speaks against it.
     """
     held = np.linalg.inv(LOOSER * covariance) if np.isfinite(covariance).all() else loose(scale)
-    found = refined(surface, evidence.points, poses[0], held, scale) or Refined(poses[0], covariance)
+    found = refined(surface, evidence.points, poses[0], held, scale) if surface.exact else None
+    found = found or Refined(poses[0], covariance)
     agrees = agreement(surface, evidence, found.world_from_camera, scale)
     if agrees.total < CONVINCING:
         return found, agrees
@@ -129,8 +130,13 @@ def near(pose: Float[np.ndarray, "4 4"], other: Float[np.ndarray, "4 4"], surfac
 
 
 def sure(found: Refined, surface: Surface, scale: float) -> bool:
-    """Whether the covariance leaves little open: neither the object's turn nor the place of its middle."""
+    """Whether the covariance leaves little open: neither the object's turn nor the place of its middle.
+
+    A turn about the axis of a surface of revolution does not count.
+    """
     change = about_middle(found.world_from_camera, surface, scale)
-    variance = np.diagonal(change @ found.covariance @ change.T)
-    turn, shift = np.sqrt(variance[:3].sum()), np.sqrt(variance[3:].sum())
+    spread = change @ found.covariance @ change.T
+    axis = np.zeros(3) if surface.axis is None else found.world_from_camera[:3, :3].T @ surface.axis
+    turn = np.sqrt(max(np.trace(spread[:3, :3]) - axis @ spread[:3, :3] @ axis, 0.0))
+    shift = np.sqrt(np.trace(spread[3:, 3:]))
     return bool(np.rad2deg(turn) < SURE_DEGREES and shift < SURE_SHIFT)

@@ -24,32 +24,39 @@ from fmb.files.bop import (
     write_bop_results,
 )
 from fmb.geometry.frames import Frame
-from fmb.geometry.metrics import average_distance, average_nearest_distance, object_pose_error
+from fmb.geometry.metrics import (
+    average_distance,
+    average_nearest_distance,
+    largest_symmetric_distance,
+    object_pose_error,
+)
 from fmb.geometry.poses import PoseEstimate
 from fmb.machine import Clock, choose_device, say
 from fmb.pose.estimate import PoseProgram, compile_pose, find_pose
 from fmb.pose.observation import Observation
 from fmb.pose.refinement import Surface
 from fmb.pose.simulation import Perturbation, perturbed
+from fmb.pose.symmetry import Turns, all_maps
 from fmb.tasks.models import model_of_shape
 from fmb.tasks.shell import POSE_RECORDS, task_folder
 from fmb.whole import whole_folder
 
 MODELS = ("models", "models_eval", "models_cad", "models_reconst")  # the first that is there
 SAMPLES = 2_000  # points of a model that ADD and ADD-S are measured on
-MEASURED = ("success", "degrees", "percent", "combined", "add", "adds", "seconds")
+MEASURED = ("success", "degrees", "percent", "combined", "add", "adds", "mssd", "seconds")
 
 
 class Known(NamedTuple):
     """An object of the data set: its file, its mixture in the canonical frame, that frame, points of its surface.
 
-    `points` are in millimetres, `surface` is canonical.
+    `points` are in millimetres, `surface` and `turns`, which leave the object as it is, canonical.
     """
 
     model: BopModel
     mixture: Mixture
     frame: Frame
-    surface: Surface | None
+    surface: Surface
+    turns: Turns
     points: Float[np.ndarray, "point 3"]
 
 
@@ -111,7 +118,9 @@ def read_known(scene: Path, number: int, config: Config) -> Known:
     model = read_bop_model(root / folder, number)
     made = model_of_shape(model.shape, config.model, config.random_seed, f"object {number} of {root / folder}")
     points = made.frame.to_world(made.surface.point)
-    return Known(model, in_single(made.mixture), made.frame, made.surface, points[:: max(1, len(points) // SAMPLES)])
+    return Known(
+        model, in_single(made.mixture), made.frame, made.surface, made.turns, points[:: max(1, len(points) // SAMPLES)]
+    )
 
 
 def solved(
@@ -140,8 +149,17 @@ def solved(
     row |= {"degrees": error.rotation_degrees, "percent": error.translation_percent, "combined": error.combined}
     row |= {"add": average_distance(pose, view.camera_from_object, known.points)}
     row |= {"adds": average_nearest_distance(pose, view.camera_from_object, known.points)}
+    row |= {"mssd": largest_symmetric_distance(pose, view.camera_from_object, known.points, maps_in_world(known))}
+    row |= {"symmetry": known.turns.words, "disagreement": fit.disagreement}
     result = BopResult(*view.target[:2], view.target.object, float(fit.success), pose, seconds)
     return result, row
+
+
+def maps_in_world(known: Known) -> Float[np.ndarray, "map 4 4"]:
+    """The turns that leave the object as it is, in its own frame and unit."""
+    to_world = np.diag([*np.full(3, float(known.frame.scale)), 1.0])
+    to_world[:3, 3] = known.frame.centre
+    return to_world @ all_maps(known.turns) @ np.linalg.inv(to_world)
 
 
 def searched(program: PoseProgram, known: Known, seen: Observation, start: Float[np.ndarray, "4 4"]) -> PoseEstimate:

@@ -20,17 +20,20 @@ from fmb.config import Config
 from fmb.fields.metaballs import mesh_mixture, value_slope_curvature
 from fmb.fields.mixtures import in_single
 from fmb.fields.points import Cloud
+from fmb.fields.surface_symmetry import NEAR
 from fmb.files.models import read_mixture
 from fmb.files.shapes import read_mesh_or_points
 from fmb.geometry.frames import Frame, canonical_frame
 from fmb.options import NONE
 from fmb.pose.refinement import Surface, surface_of
+from fmb.pose.symmetry import Turns, turns_of
 from fmb.shape.options import ModelOptions
 from fmb.shape.recipe import CONVERSION, refine_mixture
 from fmb.shape.start import start_mixture
 
 SURFACE_POINTS = 40_000  # of a mesh, for the last steps of a pose
 NEIGHBOURS = 16  # points whose quadric gives the normal of a point
+NEAR_OF_POINTS = 0.015  # scales: mean distance of a surface around points from its image, if it is symmetric
 CELLS = 96  # along the longest side of the surface around points
 
 
@@ -38,7 +41,7 @@ class PoseModel:
     """A mixture and its mesh in the canonical frame, where that lies in the input's, and measured points, if any.
 
     The mesh of a mixture from a file is made when first asked for. `surface` has points with normals of the mesh or the
-    cloud that the model was made of; None for a mixture from a file, whose surface says no more than the mixture.
+    cloud that the model was made of; of a mixture from a file, whose surface says no more than the mixture, its own.
     """
 
     def __init__(
@@ -47,12 +50,18 @@ class PoseModel:
         self.mixture, self.frame, self._mesh, self._surface = mixture, frame, mesh, surface
 
     @cached_property
-    def surface(self) -> Surface | None:
-        """Points of what the model was made of, with a tree that finds the nearest."""
-        if self._surface is not None or self._mesh is None:
-            return self._surface
-        point, face = trimesh.sample.sample_surface(self._mesh, SURFACE_POINTS, seed=0)
-        return surface_of(np.asarray(point), np.asarray(self._mesh.face_normals)[face])
+    def surface(self) -> Surface:
+        """Points of what the model was made of, or of the mixture's surface, with a tree that finds the nearest."""
+        surface = self._surface
+        if surface is None:
+            point, face = trimesh.sample.sample_surface(self.mesh, SURFACE_POINTS, seed=0)
+            surface = surface_of(np.asarray(point), np.asarray(self.mesh.face_normals)[face])
+        return surface._replace(axis=self.turns.axis, exact=self._mesh is not None)
+
+    @cached_property
+    def turns(self) -> Turns:
+        """The turns of the object that leave it as it is, found in the mixture and in the mesh, if it has one."""
+        return turns_of(self.mixture, self._mesh, NEAR if self._surface is None else NEAR_OF_POINTS)
 
     @cached_property
     def mesh(self) -> trimesh.Trimesh:

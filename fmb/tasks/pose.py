@@ -69,18 +69,26 @@ def found_pose(config: Config, clock: Clock, folder: Path) -> tuple[PoseEstimate
         model = pose_model(config)
         files = [given(getattr(config.pose, name)) for name in IMAGES]
         case = simulated_case(config, model) if alone else case_of_files(config, model, files)
+        surface = model.surface
     say(device.hint, *case.notices)
     mixture = in_single(model.mixture)
     with clock("compile"):
         program = compile_pose(mixture, image_size(case.observation), config.pose)
     with clock("optimize"):
         began = time.perf_counter()
-        fit = find_pose(program, mixture, case.observation, case.start, 1.0, model.surface)
+        fit = find_pose(program, mixture, case.observation, case.start, 1.0, surface)
         seconds = time.perf_counter() - began
     with clock("figures"):
         draw_pose(folder, mixture, case, fit)
     errors = described(case, fit)
-    more = {"seconds": seconds, **errors, "scale": float(model.frame.scale), "seconds_by_part": clock.seconds()}
+    like = model.frame.poses_to_world(model.turns.maps @ fit.world_from_camera)
+    more = {
+        "seconds": seconds,
+        **errors,
+        "symmetry": {"kind": model.turns.words, "poses": like},
+        "scale": float(model.frame.scale),
+        "seconds_by_part": clock.seconds(),
+    }
     write_pose(folder / "pose.json", fit.to_world(model.frame), more)
     machine.write_text(folder / "config.yaml", to_yaml(config))
     return fit, errors, seconds

@@ -29,6 +29,7 @@ from fmb.pose.estimate import compile_pose, find_pose
 from fmb.pose.observation import image_size
 from fmb.pose.options import PoseOptions
 from fmb.pose.simulation import Perturbation, perturbed, simulated
+from fmb.pose.tracking import Tracker
 from fmb.pose.tracking import track as follow
 from fmb.tasks.models import PoseModel, pose_model
 from fmb.tasks.pose import IMAGES, Case, case_of_files, errors_along, from_nothing
@@ -54,6 +55,7 @@ def followed(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
     with clock("gmm"):
         model = pose_model(config)
         cases = simulated_cases(config, model) if alone else cases_of_files(config, model)
+        surface, turns = model.surface, model.turns
     say(device.hint, *cases[0].notices)
     mixture = in_single(model.mixture)
     size, first = image_size(cases[0].observation), cases[0]
@@ -61,14 +63,21 @@ def followed(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
         search, options = compile_pose(mixture, size, config.pose), following(config)
         program = search if search.options == options else compile_pose(mixture, size, options)
     with clock("optimize"):
-        start = find_pose(search, mixture, first.observation, first.start, 1.0).world_from_camera
-        fits, seconds = timed(follow(program, mixture, [case.observation for case in cases], start, 1.0))
+        finder = search if config.pose.num_starts else None
+        tracker = Tracker(program, mixture, surface=surface, search=finder, turns=turns)
+        start = find_pose(search, mixture, first.observation, first.start, 1.0, surface).world_from_camera
+        fits, seconds = timed(follow(tracker, [case.observation for case in cases], start))
     found = tracked(model, cases, fits, seconds)
     with clock("figures"):
         draw_track(folder, mixture, cases, fits, found)
     write_track(folder / "track.csv", found)
     facts = {"task": "track", "frames": len(fits), "hertz": float(1 / np.median(seconds)), **errors_of(found)}
-    facts |= {"lost": int(np.count_nonzero(~found.success)), "image": f"{size[1]} x {size[0]}", "device": device.name}
+    facts |= {
+        "symmetry": turns.words,
+        "lost": int(np.count_nonzero(~found.success)),
+        "image": f"{size[1]} x {size[0]}",
+        "device": device.name,
+    }
     machine.write_metrics(folder / METRICS, {**facts, "seconds": clock.seconds()})
     machine.write_text(folder / "config.yaml", to_yaml(config))
     return facts
