@@ -31,12 +31,14 @@ from fmb.geometry.metrics import (
     object_pose_error,
 )
 from fmb.geometry.poses import PoseEstimate
+from fmb.geometry.views import Images
 from fmb.machine import Clock, choose_device, say
 from fmb.pose.estimate import PoseProgram, compile_pose, find_pose
 from fmb.pose.observation import Observation
 from fmb.pose.refinement import Surface
 from fmb.pose.simulation import Perturbation, perturbed
 from fmb.pose.symmetry import Turns, all_maps
+from fmb.tasks.bop_pictures import MOST_SHOWN, Found, draw_found
 from fmb.tasks.models import model_of_shape
 from fmb.tasks.shell import POSE_RECORDS, task_folder
 from fmb.whole import whole_folder
@@ -84,31 +86,52 @@ def found_poses(config: Config, clock: Clock, folder: Path) -> tuple[dict[str, f
     generator = np.random.default_rng(config.random_seed)
     known: dict[int, Known] = {}
     programs: dict[tuple[int, ...], PoseProgram] = {}
-    results, rows = [], []
+    results, rows, shown = [], [], []
     with machine.progress_bar("poses") as on_progress:
         for done, target in enumerate(targets):
             view = read_bop_view(records, target)
             if target.object not in known:
                 with clock("gmm"):
                     known[target.object] = read_known(scene, target.object, config)
-            mixture = known[target.object].mixture
-            size = (view.silhouette if view.depth is None else view.depth).shape
-            kind = (*size, len(mixture.mean))
-            if kind not in programs:
-                with clock("compile"):
-                    programs[kind] = compile_pose(mixture, size, config.pose)
+            with clock("compile"):
+                program = program_for(programs, known[target.object].mixture, view, config)
             with clock("optimize"):
-                result, row = solved(programs[kind], known[target.object], view, generator, config)
+                result, row = solved(program, known[target.object], view, generator, config)
             results += [] if result is None else [result]
+            if result is not None and len(shown) < MOST_SHOWN:
+                shown.append(pictured(known[target.object], view, result))
             rows.append(row)
             on_progress(done + 1, len(targets), row.get("combined", math.nan))
     medians, skipped = medians_of(rows), [row["skipped"] for row in rows if "skipped" in row]
     if not results:
         raise ValueError(f"{scene}: no object can be looked for{': ' + skipped[0] if skipped else ''}")
+    with clock("figures"):
+        draw_found(folder, shown)
     write_bop_results(folder / "bop_results.csv", with_image_times(results))
     metrics = {"task": "pose", "median": medians, "objects": rows, "seconds": clock.seconds()}
     machine.write_metrics(folder / "bop_errors.json", metrics)
     return medians, rows
+
+
+def program_for(
+    programs: dict[tuple[int, ...], PoseProgram], mixture: Mixture, view: BopView, config: Config
+) -> PoseProgram:
+    """The search for the number of components and the size of the image, compiled when first asked for."""
+    size = (view.silhouette if view.depth is None else view.depth).shape
+    kind = (*size, len(mixture.mean))
+    if kind not in programs:
+        programs[kind] = compile_pose(mixture, size, config.pose)
+    return programs[kind]
+
+
+def pictured(known: Known, view: BopView, result: BopResult) -> Found:
+    """What is drawn of a result."""
+    empty = np.full((view.silhouette if view.depth is None else view.depth).shape, np.nan)
+    depth = empty if view.depth is None else view.depth / float(known.frame.scale)
+    seen = np.isfinite(depth).astype(float) if view.silhouette is None else view.silhouette
+    name = f"image {result.image}, object {result.object}"
+    pose = to_canonical(result.camera_from_object, known.frame)
+    return Found(name, known.mixture, view.intrinsics, Images(seen[None], depth[None]), pose)
 
 
 def read_known(scene: Path, number: int, config: Config) -> Known:
