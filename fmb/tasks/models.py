@@ -24,6 +24,7 @@ from fmb.fields.surface_symmetry import NEAR
 from fmb.files.models import read_mixture
 from fmb.files.shapes import read_mesh_or_points
 from fmb.geometry.frames import Frame, canonical_frame
+from fmb.machine import warn
 from fmb.options import NONE
 from fmb.pose.refinement import Surface, surface_of
 from fmb.pose.symmetry import Turns, turns_of
@@ -50,12 +51,20 @@ class PoseModel:
         self.mixture, self.frame, self._mesh, self._surface = mixture, frame, mesh, surface
 
     @cached_property
-    def surface(self) -> Surface:
-        """Points of what the model was made of, or of the mixture's surface, with a tree that finds the nearest."""
+    def surface(self) -> Surface | None:
+        """Points of what the model was made of, or of the mixture's surface, with a tree that finds the nearest.
+
+        None, and a note, for a mixture from a file that has no surface.
+        """
         surface = self._surface
         if surface is None:
-            point, face = trimesh.sample.sample_surface(self.mesh, SURFACE_POINTS, seed=0)
-            surface = surface_of(np.asarray(point), np.asarray(self.mesh.face_normals)[face])
+            try:
+                mesh = self.mesh
+            except ValueError as error:
+                warn(f"note: the model has no closed surface ({error}): nothing checks its poses but the search itself")
+                return None
+            point, face = trimesh.sample.sample_surface(mesh, SURFACE_POINTS, seed=0)
+            surface = surface_of(np.asarray(point), np.asarray(mesh.face_normals)[face])
         return surface._replace(axis=self.turns.axis, exact=self._mesh is not None)
 
     @cached_property
