@@ -22,7 +22,7 @@ from fmb.fit.programs import announce
 from fmb.geometry.cameras import ANY_ARRAY
 from fmb.geometry.poses import PoseEstimate, scaled_covariance
 from fmb.pose.covariance import pose_covariance
-from fmb.pose.first_order import descend_first_order, image_loss
+from fmb.pose.first_order import SHOWN, descend_first_order, image_loss
 from fmb.pose.observation import (
     Observation,
     ObservedPixels,
@@ -65,14 +65,14 @@ AT_REST = 1.0  # nats: if the last step was predicted to gain more, the search w
 
 
 class Outcome(NamedTuple):
-    """Result of the compiled search, canonical: pose, path, number of trials, predicted gain of the last step.
+    """Result of the compiled search, canonical: pose, path, trials of each stage, predicted gain of the last step.
 
     `rivals` are the poses that an early stage ended with, best first, whose losses the last stages compared.
     """
 
     pose: Pose
     path: SearchPath
-    steps: Int[Array, ""]
+    steps: Int[Array, "*stage"]
     promise: Float[Array, ""]
     rivals: Pose
 
@@ -82,7 +82,7 @@ class Course(NamedTuple):
 
     pose: Pose
     path: SearchPath
-    steps: Int[Array, " pose"]
+    steps: Int[Array, "pose stage"]
     promise: Float[Array, " pose"]
 
 
@@ -154,6 +154,8 @@ def find_pose(
 
     seen = given(canonical(mixture, middle, scale), pixels)
     outcome = jax.device_get(program.run(*seen, *given(pose_of(start, middle, scale))))
+    rows = taken(program.options, outcome.steps)
+    outcome = outcome._replace(path=jax.tree.map(lambda x: x[rows], outcome.path))
     found = _described(outcome, jax.device_get(program.look(*seen, outcome.pose)), (start, middle, scale), pixels)
     if surface is None or not np.any(pixels.depth_weight > 0) or not np.isfinite(found.world_from_camera).all():
         return found
@@ -168,6 +170,14 @@ def find_pose(
     return ended._replace(**ending._asdict())
 
 
+def taken(options: PoseOptions, steps: Int[np.ndarray, " stage"]) -> Int[np.ndarray, " row"]:
+    """The rows of a path that stand for trials: those after the end of a stage repeat its last."""
+    if options.method == "first_order":
+        return np.arange(int(steps[0]) // SHOWN)
+    begins = np.concatenate([[0], np.cumsum([stage.trials for stage in stages_of(options)])])
+    return np.concatenate([begin + np.arange(count) for begin, count in zip(begins[:-1], steps, strict=True)])
+
+
 def search_pose(
     options: PoseOptions, settings: Settings, mixture: Mixture, pixels: ObservedPixels, start: Pose
 ) -> Outcome:
@@ -176,7 +186,7 @@ def search_pose(
     if options.method == "first_order":
         loss = partial(image_loss, mixture, pooled(pixels, unit), settings)
         pose, path, steps = descend_first_order(loss, start)
-        return Outcome(pose, path, steps, jnp.zeros_like(path.loss[0]), jax.tree.map(lambda x: x[None], pose))
+        return Outcome(pose, path, steps[None], jnp.zeros_like(path.loss[0]), jax.tree.map(lambda x: x[None], pose))
     return tournament(options, mixture, (pixels, unit), start)
 
 
@@ -184,14 +194,15 @@ def tournament(options: PoseOptions, mixture: Mixture, image: tuple[ObservedPixe
     """The best pose after all stages, coarse to fine; after each, the poses of least loss go on."""
     (pixels, unit), stages, track = image, stages_of(options), None
     poses = placed(options, pooled(pixels, unit * stages[0].pooling), start)
-    steps, rivals = jnp.zeros(len(poses.translation), int), None
+    steps, rivals = jnp.zeros((len(poses.translation), 0), int), None
     for stage, after in zip(stages, (*stages[1:], None), strict=True):
         sight = pooled(pixels, unit * stage.pooling, stage.most)
         evaluate = partial(image_equations, options, stage, (softened(mixture, blur(stage, start)), mixture), sight)
         run = partial(descend, evaluate, steps=stage.trials, tolerance=max(options.tolerance, stage.ending))
         search, part = jax.lax.map(run, poses)  # one after the other: side by side (vmap) took five times as long
         track = part if track is None else jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), track, part)
-        found = Course(search.pose, track, steps + search.steps, search.promise)
+        steps = jnp.concatenate([steps, search.steps[:, None]], axis=1)
+        found = Course(search.pose, track, steps, search.promise)
         if stage == stages[:2][-1]:
             rivals = best_of(search.pose, search.normal.loss, len(poses.translation))
         found = best_of(found, search.normal.loss, 1 if after is None else after.poses)
@@ -282,7 +293,9 @@ def _described(outcome: Outcome, looked: Quality, given: tuple, pixels: Observed
     success = bool(explains and float(outcome.promise) < AT_REST)
     loss = np.asarray(outcome.path.loss, float)
     loss = np.concatenate([loss[:1], loss])
-    return PoseEstimate(camera, covariance, path, loss, *_residuals(looked, pixels, scale), success, int(outcome.steps))
+    return PoseEstimate(
+        camera, covariance, path, loss, *_residuals(looked, pixels, scale), success, int(outcome.steps.sum())
+    )
 
 
 def _residuals(looked: Quality, pixels: ObservedPixels, scale: float) -> tuple[float, float]:
