@@ -1,7 +1,8 @@
 """The poses of an object that look the same: its turns, found once for a model, and the one of them that is wanted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -46,35 +47,36 @@ def turns_of(mixture: Mixture, mesh: trimesh.Trimesh | None = None, tolerance: f
     `tolerance` is the mean distance of a symmetric mesh from its image, in its own unit, in which its scale is 1.
     """
     holding = partial(of_mixture, bodies_of(mixture)) if mesh is None else partial(of_mesh, skin_of(mesh), tolerance)
-    round_, found = holding("revolution"), [one for kind in TURNS for one in holding(kind)]
-    if round_:
-        axis, middle = round_[0].placement.rotation[:, 2], round_[0].placement.origin
-        over = [one for one in found if abs(one.placement.rotation[:, 2] @ axis) < ACROSS and one.kind == TURNS[0]]
-        return Turns(closed([maps_of(one) for one in over[:1]]), axis, middle)
+    round_ = next(holding("revolution"), None)
+    if round_ is not None:
+        axis, middle = round_.placement.rotation[:, 2], round_.placement.origin
+        over = (one for one in holding(TURNS[0]) if abs(one.placement.rotation[:, 2] @ axis) < ACROSS)
+        return Turns(closed([maps_of(one) for one in islice(over, 1)]), axis, middle)
+    found = [one for kind in TURNS for one in holding(kind)]
     middle = np.asarray(mixture.mean, float).mean(0) if not found else found[0].placement.origin
     return Turns(closed([maps_of(one) for one in found]), None, middle)
 
 
-def of_mixture(bodies: Bodies, kind: str) -> list[Symmetry]:
+def of_mixture(bodies: Bodies, kind: str) -> Iterator[Symmetry]:
     """The symmetries of a kind that the mixture has."""
-    return [one.symmetry for one in likely_symmetries(bodies, kind) if one.score >= SYMMETRIC]
+    return (one.symmetry for one in likely_symmetries(bodies, kind) if one.score >= SYMMETRIC)
 
 
-def of_mesh(skin: Skin, tolerance: float, kind: str) -> list[Symmetry]:
+def of_mesh(skin: Skin, tolerance: float, kind: str) -> Iterator[Symmetry]:
     """The symmetries of a kind that the surface has, about axes beside its principal ones.
 
     A fit to silhouettes leaves the inside open, so the mixture of a can is far from round; its surface is not.
     """
     middle = skin.point.mean(axis=0)
-    own, found = np.linalg.eigh(np.cov((skin.point - middle).T))[1], []
+    own = np.linalg.eigh(np.cov((skin.point - middle).T))[1]
     for axis in own.T:
         start = Symmetry(kind, Placement(frame_towards(axis, own, 2), middle))
         images = apply_to_points(start.orbit, skin.point[::50]).reshape(-1, 3)
         if skin.tree.query(images)[0].mean() < PROMISING:
             one = refine(skin, start)
             mean, far = image_distances(skin, one)
-            found += [one] if mean <= tolerance and far <= FAR_SHARE * tolerance / NEAR else []
-    return found
+            if mean <= tolerance and far <= FAR_SHARE * tolerance / NEAR:
+                yield one
 
 
 def image_distances(skin: Skin, symmetry: Symmetry) -> tuple[float, float]:
