@@ -164,7 +164,8 @@ def find_pose(
     ending, agrees = settled(surface, evidence, poses, found.covariance, scale)
     end = pose_of(ending.world_from_camera, middle, scale)
     looked = jax.device_get(program.look(*seen, *given(end)))
-    success = _explains(looked, pixels) and agrees.total < DOUBTFUL and sure(ending, surface, scale)
+    certain = sure(ending, surface, scale) if surface.exact else found.success
+    success = _explains(looked, pixels) and agrees.total < DOUBTFUL and certain
     entropy, rms = _residuals(looked, pixels, scale)
     ended = found._replace(success=success, cross_entropy=entropy, depth_rms=rms, disagreement=agrees.total)
     return ended._replace(**ending._asdict())
