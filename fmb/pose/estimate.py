@@ -36,7 +36,7 @@ from fmb.pose.observation import (
     pose_of,
 )
 from fmb.pose.options import PoseOptions
-from fmb.pose.refinement import Surface
+from fmb.pose.refinement import Refined, Surface
 from fmb.pose.residuals import (
     Noise,
     NormalEquations,
@@ -164,11 +164,9 @@ def find_pose(
     ending, agrees = settled(surface, evidence, poses, found.covariance, scale)
     end = pose_of(ending.world_from_camera, middle, scale)
     looked = jax.device_get(program.look(*seen, *given(end)))
-    certain = sure(ending, surface, scale) if surface.exact else found.success
-    success = _explains(looked, pixels) and agrees.total < DOUBTFUL and certain
-    entropy, rms = _residuals(looked, pixels, scale)
-    ended = found._replace(success=success, cross_entropy=entropy, depth_rms=rms, disagreement=agrees.total)
-    return ended._replace(**ending._asdict())
+    same = np.array_equal(ending.world_from_camera, found.world_from_camera)
+    certain = found.success if same and not surface.exact else sure(ending, surface, scale)
+    return _ended(found, ending, agrees.total, certain, looked, (pixels, scale))
 
 
 def taken(options: PoseOptions, steps: Int[np.ndarray, " stage"]) -> Int[np.ndarray, " row"]:
@@ -297,6 +295,21 @@ def _described(outcome: Outcome, looked: Quality, given: tuple, pixels: Observed
     return PoseEstimate(
         camera, covariance, path, loss, *_residuals(looked, pixels, scale), success, int(outcome.steps.sum())
     )
+
+
+def _ended(
+    found: PoseEstimate,
+    ending: Refined,
+    against: float,
+    certain: bool,
+    looked: Quality,
+    image: tuple[ObservedPixels, float],
+) -> PoseEstimate:
+    """The estimate with the pose that the surface told, and whether that explains the image."""
+    success = bool(_explains(looked, image[0]) and against < DOUBTFUL and certain)
+    entropy, rms = _residuals(looked, *image)
+    ended = found._replace(success=success, cross_entropy=entropy, depth_rms=rms, disagreement=against)
+    return ended._replace(**ending._asdict())
 
 
 def _residuals(looked: Quality, pixels: ObservedPixels, scale: float) -> tuple[float, float]:
