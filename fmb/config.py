@@ -14,6 +14,7 @@ from fmb.options import NONE, Option, option, switch
 from fmb.pose.options import PoseTaskOptions
 from fmb.shape.options import ModelOptions, OptimizationOptions
 from fmb.shape.template_options import TemplateOptions
+from fmb.single_view.options import EncoderOptions, PredictionOptions
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 INSTALLED = Path(__file__).resolve().with_name("defaults")  # where a wheel keeps config.yaml and data/
@@ -44,6 +45,7 @@ class IoOptions:
     model_file: str = option(NONE, "Mixture to work on (model.npz, splats as ply or splat, pkl as released)")
     cloud_file: str = option(NONE, "Points to work on (npy, xyz, txt, ply, pts or pcd; a mesh is sampled)")
     shapes: str = option(NONE, "Folder of a space of shapes that task learn has written")
+    image_file: str = option(NONE, "Image of an object to make a shape of (png, jpg, ...)")
     shape_file: str = option(NONE, "Shape to compare: a mesh, model.npz or points, of any format that is read")
     reference_file: str = option(NONE, "Shape that it is compared with, of any of these kinds")
     output_dir: str = option(
@@ -69,13 +71,15 @@ class Config:
     comparison: ComparisonOptions = ComparisonOptions()
     reflection: ReflectionOptions = ReflectionOptions()
     template: TemplateOptions = TemplateOptions()
+    encoding: EncoderOptions = EncoderOptions()
+    prediction: PredictionOptions = PredictionOptions()
     export: ExportOptions = ExportOptions()
     io: IoOptions = IoOptions()
     random_seed: int = option(42, "Seed of every random choice", at_least=0, at_most=2**32 - 1)
     task: str = ""
     several: tuple = ()
     cpu: bool = switch("Use the CPU even if there is a GPU")
-    resume: bool = switch("Let points or learn go on with the run that was interrupted")
+    resume: bool = switch("Let points, learn or train-encoder go on with the run that was interrupted")
     overwrite: bool = switch("Let export write into a folder that holds other files")
     fast: bool = switch("Let morph evaluate the field only along its last surface, and on a coarse comb")
     view: bool = switch("Show the fit in a browser while it runs (shape needs the extra `view`)")

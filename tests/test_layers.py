@@ -28,6 +28,7 @@ ROOMS = (
     "fmb.pose",
     "fmb.clouds",
     "fmb.latent",
+    "fmb.single_view",
     "fmb.joint",
     "fmb.config",
     "fmb.command",

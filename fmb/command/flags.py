@@ -140,7 +140,7 @@ def subject_option(task: str, word: str) -> str:
         return "shapes"
     if os.path.isdir(word):
         return "data"
-    if task in ("points", "compare"):
+    if task in ("points", "compare", "predict"):
         return TASKS[task].works_on[0]
     suffix = os.path.splitext(word)[1].lower()
     if task == "shape" and suffix == ".npz":  # a capture of arrays; a model is no start

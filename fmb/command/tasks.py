@@ -206,6 +206,39 @@ TASKS = {
             *("splats", "turntable", "film", "uncertainty"),
         ),
     ),
+    "train-encoder": Task(
+        "fmb.tasks.train_encoder",
+        "train_encoder",
+        "Train a network that makes a symmetric shape of one image, on shapes that are made here or on captures.",
+        ("encoding", "export"),
+        (),
+        (
+            "train-encoder",
+            "train-encoder --families car --encoder-steps 2000 --film gif",
+            "train-encoder captures/ --output-dir mine --resume",
+        ),
+        (
+            *("mesh", "mesh_field", "mesh_resolution", "mesh_faces", "points", "num_points", "splats", "turntable"),
+            "uncertainty",
+        ),
+        switches=("cpu", "resume"),
+        also=("format", "longest_side"),
+        several="Captures to learn from, folders of captures, and .npz files of --save-sights (none: made here)",
+    ),
+    "predict": Task(
+        "fmb.tasks.predict",
+        "predict",
+        "Make a symmetric, coloured shape of one image of an object with its mask.",
+        ("prediction", "export"),
+        ("image_file",),
+        (
+            "predict photo_with_alpha.png",
+            "predict photo.jpg --mask-file mask.png --mesh glb",
+            "predict photo.png --encoder mine/train-encoder --refine-epochs 40",
+        ),
+        ("film", "uncertainty"),
+        also=("mask_file", "intrinsics_file", "initial_pose_file", "reference_mesh"),
+    ),
 }
 
 
