@@ -20,7 +20,8 @@ MARGIN = 2  # cells around the shape
 COLOR_BLEND = 0.02  # length over which the colours of neighbouring parts mix
 
 Points = Float[np.ndarray, "point 3"]
-Distance = Callable[[Points], Float[np.ndarray, " point"]]
+Distance = Callable  # of points, see above
+Triple = Sequence | Float[np.ndarray, "3"]
 
 
 class Part(NamedTuple):
@@ -31,7 +32,7 @@ class Part(NamedTuple):
     blend: float = 0.0
 
 
-def tube(start: Sequence[float], end: Sequence[float], radii: tuple[float, float]) -> Distance:
+def tube(start: Triple, end: Triple, radii: tuple[float, float]) -> Distance:
     """A rounded cone between two points."""
     start, along = np.asarray(start, float), np.subtract(end, start)
 
@@ -43,7 +44,7 @@ def tube(start: Sequence[float], end: Sequence[float], radii: tuple[float, float
     return distance
 
 
-def ball(middle: Sequence[float], half: Sequence[float]) -> Distance:
+def ball(middle: Triple, half: Triple) -> Distance:
     """An ellipsoid with these half axes."""
 
     def distance(points: Points) -> np.ndarray:
@@ -52,9 +53,7 @@ def ball(middle: Sequence[float], half: Sequence[float]) -> Distance:
     return distance
 
 
-def box(
-    middle: Sequence[float], half: Sequence[float], rounding: float, taper: float = 0.0, lean: float = 0.0
-) -> Distance:
+def box(middle: Triple, half: Triple, rounding: float, taper: float = 0.0, lean: float = 0.0) -> Distance:
     """A rounded box; at its top its sides are shorter by the share `taper`, and it is moved by `lean` along z."""
     middle, half = np.asarray(middle, float), np.asarray(half, float)
 
@@ -69,7 +68,7 @@ def box(
     return distance
 
 
-def disc(middle: Sequence[float], radius: float, half_width: float) -> Distance:
+def disc(middle: Triple, radius: float, half_width: float) -> Distance:
     """A cylinder along x, as a wheel."""
 
     def distance(points: Points) -> np.ndarray:
@@ -79,7 +78,7 @@ def disc(middle: Sequence[float], radius: float, half_width: float) -> Distance:
     return distance
 
 
-def plate(root: Sequence[float], span: float, chords: tuple[float, float], thick: float, tilt: tuple) -> Distance:
+def plate(root: Triple, span: float, chords: tuple[float, float], thick: float, tilt: tuple) -> Distance:
     """A wing from `root` along x: its chords at root and tip, and how far z falls and y rises for each length of x."""
     sweep, rise = tilt
 

@@ -18,13 +18,12 @@ from fmb.geometry.images import foreground
 from fmb.geometry.lenses import bends
 from fmb.machine import Clock, choose_device, say
 from fmb.options import NONE
-from fmb.shape.color import fit_color
 from fmb.single_view.blobs import Blobs
 from fmb.single_view.crops import cropped, cropped_intrinsics, square_around
 from fmb.single_view.layout import Layout
 from fmb.single_view.network import Encoder
 from fmb.single_view.prediction import Looked, Ranked, blobs_from, given_camera, look_at_images, rank_cameras
-from fmb.single_view.refine import refine
+from fmb.single_view.refine import refine, refined_color
 from fmb.tasks.encoders import read_encoder
 from fmb.tasks.predict_files import Predicted, summary, write_results
 from fmb.tasks.shell import check_before, task_folder
@@ -138,5 +137,5 @@ def refined(found: Predicted, layout: Layout, config: Config) -> Blobs:
         fit = refine(found.blobs, layout, views, generator, config.prediction.refine_epochs, on_progress)
     color: Any = found.blobs.color
     if found.colored:
-        color = fit_color(fit.mixture, views)
+        color = refined_color(fit.mixture, layout, views)
     return Blobs(fit.mixture, np.asarray(color))
