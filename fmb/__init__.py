@@ -6,6 +6,7 @@ your own is `fm_render`; the rooms (fmb.geometry, fmb.fields, ...) are open, too
 
 from typing import Any
 
+__version__ = "0.1.0"
 __all__ = (
     "Cameras",
     "Mixture",

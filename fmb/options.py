@@ -13,6 +13,7 @@ WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 NOT_FINITE = re.compile(r"[+-]?\.?(inf|infinity|nan)", re.IGNORECASE)
 NONE = "none"  # stands for no file
+WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}  # as YAML 1.1 has them
 EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "printable text"}
 
 
@@ -56,8 +57,8 @@ class Option(NamedTuple):
 def parse_value(declared: Option, text: str, label: str) -> Any:
     """The value that `text` spells: of the option's type and within its limits, else ConfigError after `label`."""
     wanted = expected(declared)
-    if declared.type is bool and text.lower() in ("true", "false"):
-        return text.lower() == "true"
+    if declared.type is bool and text.lower() in WORDS:
+        return WORDS[text.lower()]
     if declared.type is int and WHOLE.fullmatch(text):
         if len(text) < 20:
             return check_limits(declared, int(text), label)
@@ -112,6 +113,9 @@ def quote(text: str) -> str:
 
 
 def did_you_mean(text: str, names: Iterable[str]) -> str:
-    """A question after the nearest name, or nothing where none is near."""
-    close = difflib.get_close_matches(text, list(names), 1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    """A question after the names that begin with the text and -, or the nearest, or nothing where none is near."""
+    names = list(names)
+    close = [name for name in names if name.startswith(f"{text}-")]
+    if not 0 < len(close) < 5:
+        close = difflib.get_close_matches(text, names, 1)
+    return f" (did you mean {' or '.join(close)}?)" if close else ""

@@ -1,4 +1,4 @@
-"""Wrong flags, words and files are told in one line; flags of other tasks change nothing."""
+"""Wrong flags, words and files are told in one line, flags of other tasks too."""
 
 from functools import partial
 
@@ -56,6 +56,9 @@ BAD_FLAGS = {
     "--initial-lr 1e999": "--initial-lr is '1e999'; must be a finite number",
     "--early-stop 1": "--early-stop is '1'; must be true or false",
     "--init spher": "--init is 'spher' (did you mean sphere?); must be one of auto, volume_gmm, surface_gmm, sphere",
+    "--mesh cow.obj": "--mesh is 'cow.obj' (did you mean --mesh-file?); must be one of none, ply, obj, glb, stl",
+    "--model cow.npz": "unknown flag --model (did you mean --model-file?)",
+    "--print-completion fish": "--print-completion is 'fish'; must be one of bash, zsh, tcsh",
     "--mesh-file=": "--mesh-file is ''; must be printable text",
     "--batch-size 81921": "--batch-size is 81921; must be at most 81920, the rays of 20 views of 64 x 64 pixels",
     "--num-mixtures 30000": "--num-mixtures is 30000; must be at most gmm_points, 20000",
@@ -65,22 +68,36 @@ BAD_FLAGS = {
 
 
 UNREAD_FLAGS = {
-    "pose --num-epochs 5": "note: --num-epochs changes nothing: task pose does not read it; shape and convert do\n",
-    "pose --film gif": "note: --film changes nothing: task pose does not read it; shape does\n",
-    "pose --view": "note: --view changes nothing: task pose does not read it; shape and points do\n",
-    "--overwrite": "note: --overwrite changes nothing: task shape does not read it; export does\n",
-    "shape --sensor-noise 1": "note: --sensor-noise changes nothing: task shape does not read it; pose and track do\n",
-    "export model.npz --uncertainty true --film none": "note: --uncertainty changes nothing: task export does not read "
-    "it; shape does\n",
-    "pose --num-epochs 100": "",  # its default
+    "pose --num-epochs 5": "--num-epochs: task pose does not read it; shape and convert do",
+    "pose --film gif": "--film: task pose does not read it; shape does",
+    "pose --view": "--view: task pose does not read it; shape and points do",
+    "--overwrite": "--overwrite: task shape does not read it; export does",
+    "export model.npz --uncertainty --film none": "--uncertainty: task export does not read it; shape does",
+    "--data photographs --mesh-file cow.obj": "--data and --mesh-file: task shape works on one of them",
 }
 
 
 @pytest.mark.parametrize("line", UNREAD_FLAGS)
-def test_flags_of_other_tasks_are_told_and_change_nothing(line, capsys):
-    config = load_config(line.split(), tuple(ALL))
-    assert capsys.readouterr().err == UNREAD_FLAGS[line]
-    assert config.task == line.split()[0] or line.startswith("--")
+def test_flags_that_a_task_does_not_read_are_refused(line):
+    with pytest.raises(ConfigError) as error:
+        load_config(line.split(), tuple(ALL))
+    assert str(error.value) == UNREAD_FLAGS[line]
+    assert load_config(["pose", "--num-epochs", "100"], tuple(ALL)).task == "pose"  # its default
+
+
+@pytest.mark.parametrize("task", ["pose", "export", "convert"])
+def test_what_is_no_mesh_or_mixture_is_told_with_what_the_task_reads(task, tmp_path):
+    note = tmp_path / "note.txt"
+    note.write_text("hello")
+    read = {
+        "pose": "a mesh (.obj, .ply, .stl, .off, .glb, .gltf) or a mixture (.npz, .pkl, .ply, .splat)",
+        "export": "a mixture (.npz, .pkl, .ply, .splat)",
+        "convert": "a mesh (.obj, .ply, .stl, .off, .glb, .gltf)",
+    }[task]
+    for path, found in ((note, "is of no kind that is known here"), (tmp_path, "is a folder")):
+        with pytest.raises(ConfigError) as error:
+            load_config([task, str(path)], tuple(ALL))
+        assert str(error.value) == f"{path}: {found}; task {task} reads {read}"
 
 
 @pytest.mark.parametrize("line", BAD_FLAGS)

@@ -27,8 +27,8 @@ DISTRIBUTIONS |= {
     "imageio_ffmpeg": "imageio-ffmpeg",
     "fast_simplification": "fast-simplification",
 }
-# Imported only where they are there: other methods in benchmarks, and the extra "view" with what it brings.
-OPTIONAL = {"deodr", "open3d", "pymeshlab", "small_gicp", "viser", "websockets"}
+# Imported only where they are there: other methods in benchmarks, the extra "view" with what it brings, the site.
+OPTIONAL = {"deodr", "open3d", "pymeshlab", "small_gicp", "viser", "websockets", "mkdocs"}
 # Pinned although no line imports them: what imports them, or how they are used.
 USED_INDIRECTLY = {
     "jaxlib": "jax",
@@ -72,6 +72,8 @@ RUN = names(PROJECT["project"]["dependencies"])
 DEV = names(PROJECT["dependency-groups"]["dev"])
 JUPYTER = names(PROJECT["dependency-groups"]["jupyter"])
 BENCH = names(PROJECT["dependency-groups"]["bench"])
+DOCS = names(PROJECT["dependency-groups"]["docs"])
+VIEW = names(PROJECT["project"]["optional-dependencies"]["view"])
 PINS = pins(PROJECT["tool"]["uv"]["constraint-dependencies"])
 OPENGL = pins(PROJECT["tool"]["uv"]["override-dependencies"])
 
@@ -79,12 +81,14 @@ OPENGL = pins(PROJECT["tool"]["uv"]["override-dependencies"])
 def test_every_list_of_versions_says_the_same():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert pins([line for line in lines if not line.startswith("#")]) == PINS
-    assert set(PINS) == RUN | DEV | JUPYTER | BENCH | names(PROJECT["project"]["optional-dependencies"]["view"])
+    assert set(PINS) == RUN | DEV | JUPYTER | BENCH | DOCS | VIEW
     conda = conda_pins(MANIFEST["dependencies"]) | conda_pins(MANIFEST["pypi-dependencies"])
     expected = {CONDA_NAMES.get(name, name): PINS[name] for name in RUN | DEV} | OPENGL
     assert {name: version for name, version in conda.items() if name not in CONDA_ONLY} == expected
     jupyter = conda_pins(MANIFEST["feature"]["jupyter"]["dependencies"])
     assert jupyter == {name: PINS[name] for name in JUPYTER}
+    for group, feature in ((DOCS - {"ipykernel"}, "docs"), (VIEW, "view")):  # ipykernel is in the default environment
+        assert conda_pins(MANIFEST["feature"][feature]["pypi-dependencies"]) == {name: PINS[name] for name in group}
     assert conda_pins(MANIFEST["feature"]["cuda"]["dependencies"]) == {"jaxlib": PINS["jaxlib"]}
 
 
@@ -155,9 +159,11 @@ def test_tasks_are_found_without_naming_an_environment():
     # pixi runs a task in the default environment if that has it and no other has another of the same name;
     # else in the one environment that has it.
     assert set(MANIFEST["tasks"]) == {"test", "lint", "bench"}
-    assert MANIFEST["feature"]["jupyter"]["tasks"] == {"jupyter": "jupyter lab"}
+    commands = {"jupyter": "jupyter lab", "docs": "mkdocs build", "view": "python run_fmb.py --view"}
+    for name, command in commands.items():
+        assert MANIFEST["feature"][name]["tasks"] == {name: command}
+        assert [other for other, features in MANIFEST["environments"].items() if name in features] == [name]
     assert "tasks" not in MANIFEST["feature"]["cuda"]
-    assert [name for name, features in MANIFEST["environments"].items() if "jupyter" in features] == ["jupyter"]
 
 
 def test_manifests_name_no_other_host():
@@ -174,6 +180,15 @@ def test_ci_runs_the_commands_of_the_readme():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for command in ("uv run pytest", "uv run python run_fmb.py", "pixi run python run_fmb.py"):
         assert command in readme, command
+
+
+def test_versions_and_names_agree():
+    import fmb
+
+    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert fmb.__version__ == PROJECT["project"]["version"] and f"version: {fmb.__version__}\n" in cited
+    (members,) = re.findall(r"members: \[(.*)\]", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"))
+    assert {*members.split(", "), "Cameras", "Mixture"} == {*fmb.__all__}  # those two are the renderer's
 
 
 def test_git_ignores_what_must_not_be_committed():

@@ -1,15 +1,21 @@
 """The command line: the text of each flag, the task, and what it works on."""
 
 import argparse
-import os
+import platform
+import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any, NoReturn
 
+from fmb import __version__
+from fmb.command.completion import COMMAND, completion
 from fmb.command.help_text import add_flag, described_section, frame_of_help, switch_flag
+from fmb.command.subjects import is_subject, subject_option
 from fmb.command.tasks import TASKS, subjects
 from fmb.config import PROGRAM, declared, sections, switches
-from fmb.files.options import FILE_SUFFIXES
 from fmb.options import ConfigError, did_you_mean, quote
+
+ASKED = "--help", "-h", "--version"  # answered at once
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -38,6 +44,9 @@ def flag_parser(tasks: Sequence[str], shown: str = "") -> FlagParser:
         general.add_argument("second", nargs="?", help=argparse.SUPPRESS)
     text = f"Show this text, or that of a task: {PROGRAM} pose --help"
     general.add_argument("-h", "--help", action="help", help=text)
+    general.add_argument("--version", action="store_true", help="Show the versions of this program, Python and JAX")
+    text = "Print what makes a shell complete the installed command: bash, zsh or tcsh (needs the extra `completion`)"
+    general.add_argument("--print-completion", metavar="SHELL", help=text)
     general.add_argument("--config", metavar="FILE", help="YAML file of options (default config.yaml)")
     for name, text in switches().items():
         if task is None or task.reads_flag(name):
@@ -57,6 +66,7 @@ def parse_flags(argv: Sequence[str], tasks: Sequence[str]) -> argparse.Namespace
     if {"-h", "--help"} & set(argv):
         shown = next((word for word in argv if word in tasks), tasks[0] if tasks else "")
         flag_parser(tasks, shown).parse_args(["--help"])
+    answered(argv)
     words = in_own_words(joined_to_values(argv), tasks)
     # argparse would take both of two words that may be left out from the first place where one stands
     bare_words = [word for word in words if not word.startswith("-")]
@@ -86,6 +96,19 @@ def parse_flags(argv: Sequence[str], tasks: Sequence[str]) -> argparse.Namespace
     return flags
 
 
+def answered(argv: Sequence[str]) -> None:
+    """Prints what --version or --print-completion asks for, and exits."""
+    words = joined_to_values(argv)
+    shells = [word.partition("=")[2] for word in words if word.startswith("--print-completion=")]
+    if "--version" in words:
+        print(f"{COMMAND} {__version__} (Python {platform.python_version()}, JAX {version('jax')})")
+    elif shells:
+        print(completion(shells[0]))
+    else:
+        return
+    sys.exit()
+
+
 def take_word(flags: argparse.Namespace, name: str, word: str) -> None:
     """Makes a word the value of an option; where the task does not read it, check_read says so."""
     if getattr(flags, name) is not None:
@@ -96,19 +119,24 @@ def take_word(flags: argparse.Namespace, name: str, word: str) -> None:
 def joined_to_values(argv: Sequence[str]) -> list[str]:
     """The words, a flag and its value one word, so that argparse takes -1e-4 for a value and not for a flag.
 
+    A flag of true or false without a value means true.
     Raises ConfigError for a flag that there is not, or a value of one that takes none.
     """
-    valued = [spec.flag for spec in declared().values()] + ["--config"]
+    valued = [spec.flag for spec in declared().values()] + ["--config", "--print-completion"]
+    truths = [spec.flag for spec in declared().values() if spec.type is bool]
     bare = [switch_flag(name) for name in switches()]
     words, position = list(argv), 0
     while position < len(words):
         name, equals, _ = words[position].partition("=")
         follower = words[position + 1 : position + 2]
-        if name in valued and not equals and follower and not follower[0].startswith("--"):
+        alone = not follower or follower[0].startswith("--")
+        if name in truths and not equals and (alone or follower[0] in TASKS or is_subject(follower[0])):
+            words[position] = f"{name}=true"
+        elif name in valued and not equals and not alone:
             words[position : position + 2] = [f"{name}={follower[0]}"]
         elif name in bare and equals:
             raise ConfigError(f"{name} takes no value")
-        elif name.startswith("-") and name not in [*valued, *bare, "--help", "-h"]:
+        elif name.startswith("-") and name not in [*valued, *bare, *ASKED]:
             hint = did_you_mean(name, [*valued, *bare]) or "; TASK --help lists the flags of a task"
             raise ConfigError(f"unknown flag {name}{hint}")
         position += 1
@@ -126,23 +154,3 @@ def in_own_words(words: Sequence[str], tasks: Sequence[str]) -> list[str]:
 def is_several(word: str, tasks: Sequence[str]) -> bool:
     """Whether the word is a task that works on any number of files and folders."""
     return word in tasks and word in TASKS and bool(TASKS[word].several)
-
-
-def is_subject(word: str) -> bool:
-    """Whether a word in the place of the task is a file or folder to work on."""
-    # not Path.exists, which raises for a name that is too long
-    return os.path.exists(word) or word.lower().endswith(FILE_SUFFIXES)
-
-
-def subject_option(task: str, word: str) -> str:
-    """The option that a file or folder named after the task stands for."""
-    if task == "morph" and os.path.splitext(word)[1].lower() not in (".npz", ".pkl"):
-        return "shapes"
-    if os.path.isdir(word):
-        return "data"
-    if task in ("points", "compare", "predict"):
-        return TASKS[task].works_on[0]
-    suffix = os.path.splitext(word)[1].lower()
-    if task == "shape" and suffix == ".npz":  # a capture of arrays; a model is no start
-        return "data"
-    return "model_file" if task == "export" or suffix in (".npz", ".pkl") else "mesh_file"

@@ -2,17 +2,17 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fmb.command.flags import parse_flags
 from fmb.command.help_text import switch_flag
+from fmb.command.subjects import FILES, check_file, is_subject, read_by
 from fmb.command.tasks import TASKS, subjects
 from fmb.command.yaml_file import Entry, read_file
 from fmb.config import DEFAULT_FILE, Config, declared, sections, switches
-from fmb.options import NONE, ConfigError, parse_value, quote
+from fmb.options import NONE, ConfigError, Option, expected, parse_value, quote
 from fmb.shape.options import RELEASED
 
 
@@ -37,9 +37,8 @@ def load_config(argv: Sequence[str], tasks: Sequence[str] = (), default_file: Pa
         text = getattr(flags, name)
         if text is not None:
             label = TASKS[flags.task].flag(spec) if flags.task in TASKS else spec.flag
-            entries[name] = Entry(parse_value(spec, text, label), label)
-    for notice in check_read(entries, flags):
-        print(notice, file=sys.stderr)
+            entries[name] = Entry(parse_flag(spec, text, label), label)
+    check_read(entries, flags)
     if entries["recipe"].value == "predecessor":
         for name, value in RELEASED.items():
             if entries[name].label.startswith("--"):
@@ -65,32 +64,39 @@ def found_from(folder: Path, entry: Entry) -> Entry:
     return entry if os.path.exists(entry.value) else entry._replace(value=str(folder / entry.value))
 
 
-def check_read(entries: Mapping[str, Entry], flags: argparse.Namespace) -> list[str]:
-    """A line for each flag that the task does not read; scripts that give one to every task go on.
+def parse_flag(spec: Option, text: str, label: str) -> Any:
+    """The value that a flag's text spells; where it is a file and the flag takes none, the flag that does is named."""
+    longer = f"{spec.flag}-file"
+    if longer in [other.flag for other in declared().values()] and is_subject(text):
+        raise ConfigError(f"{label} is {quote(text)} (did you mean {longer}?); must be {expected(spec)}")
+    return parse_value(spec, text, label)
 
-    A flag with its default is not told, nor is what a file sets: the config.yaml of one task serves another.
-    Raises ConfigError for something to work on that the task would not work on.
+
+def check_read(entries: Mapping[str, Entry], flags: argparse.Namespace) -> None:
+    """Raises ConfigError for a flag that the task does not read, and for something that it does not work on.
+
+    A flag with its default passes, and what a file sets: the config.yaml of one task serves another.
     """
-    task, notices = TASKS.get(flags.task), []
+    task = TASKS.get(flags.task)
+    if task is None:
+        return
     given = [name for name in declared() if entries[name].label.startswith("--")]
     given = [name for name in given if entries[name].value != declared()[name].default]
     for name in [*given, *(name for name in switches() if getattr(flags, name))]:
-        if task is None or task.reads_flag(name):
+        if task.reads_flag(name):
             continue
         if name in subjects(*TASKS.values()):
-            works_on = " or ".join(task.works_on)
             label = quote(flags.subject) if flags.subject == entries[name].value else switch_flag(name)
             if flags.subject == entries[name].value and os.path.isdir(flags.subject):
-                files = " or ".join(declared()[other].limits["text"] for other in task.works_on)
-                raise ConfigError(f"{label} is a folder; task {flags.task} needs a file: {files}")
-            raise ConfigError(f"{label}: task {flags.task} does not work on it, but on {works_on}")
+                raise ConfigError(f"{flags.subject}: is a folder; task {flags.task} reads {read_by(flags.task)}")
+            raise ConfigError(f"{label}: task {flags.task} does not work on it, but on {' or '.join(task.works_on)}")
         readers = [other for other, entry in TASKS.items() if entry.reads_flag(name)]
         verb = "do" if len(readers) > 1 else "does"
-        notices.append(
-            f"note: {switch_flag(name)} changes nothing: task {flags.task} does not read it; "
-            f"{' and '.join(readers)} {verb}"
-        )
-    return notices
+        raise ConfigError(f"{switch_flag(name)}: task {flags.task} does not read it; {' and '.join(readers)} {verb}")
+    for name in {*given} & {*task.works_on} & {*FILES}:
+        check_file(flags.task, entries[name].value)
+    if {"mesh_file", "data"} <= {*given} & {*task.works_on}:
+        raise ConfigError(f"--data and --mesh-file: task {flags.task} works on one of them")
 
 
 def check_together(entries: Mapping[str, Entry], task: str) -> None:

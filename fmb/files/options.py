@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from fmb.options import NONE, option
 
 # Files that --mesh-file and --model-file can name. The command line knows them without loading the readers.
-FILE_SUFFIXES = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf", ".npz", ".splat", ".pkl")
+MESH_SUFFIXES = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf")
+MODEL_SUFFIXES = (".npz", ".pkl", ".ply", ".splat")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
+FILE_SUFFIXES = tuple(dict.fromkeys((*MESH_SUFFIXES, *MODEL_SUFFIXES)))
 FORMATS = ("auto", "transforms", "colmap", "co3d", "idr", "projections", "krt", "plain", "llff", "ners", "npz")
 
 
