@@ -20,6 +20,8 @@ from fmb.single_view.cameras import CameraLabels, cameras_of, mirrored_labels
 from fmb.single_view.layout import Layout
 from fmb.single_view.network import Encoder, encode, inputs_of, numbers_of
 
+IOU_WEIGHT = 10.0  # of the IoU beside the log probability: what looks alike from two sides differs by hundredths
+
 
 class Looked(NamedTuple):
     """What the encoder says of images, averaged over both ways round where shapes have a mirror."""
@@ -122,11 +124,6 @@ def rank_cameras(
     agreement = view_ious(seen, np.repeat(silhouette[None], len(seen), axis=0))
     order = np.argsort(-(looked.score[image] + IOU_WEIGHT * agreement), kind="stable")
     return Ranked(jax.tree.map(lambda field: field[order], cameras), agreement[order], looked.score[image][order])
-
-
-IOU_WEIGHT = (
-    10.0  # of the IoU beside the log probability: both ways round and front and back differ by a few hundredths
-)
 
 
 def given_camera(

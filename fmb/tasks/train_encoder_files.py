@@ -55,7 +55,7 @@ def write_results(made: Trained, folder: Path, unfinished: Unfinished, clock: Cl
         truths = truths_of(made)
         measured, looked = (
             evaluate(made.encoder, made.layout, made.unseen, truths),
-            looked_at(*made[2:0:-1], made.unseen),
+            looked_at(made.encoder, made.layout, made.unseen),
         )
         write_columns(folder / "eval_metrics.csv", {"number": np.arange(len(measured[0])), **measured._asdict()})
     with clock("export"):
@@ -141,7 +141,10 @@ def write_page(
     made: Trained, looked: Looked, history: Mapping[str, np.ndarray], metrics: Mapping[str, Any], folder: Path
 ) -> None:
     """The page of numbers and pictures, with a view to turn of the first unseen shape."""
-    blobs, mesh = blobs_from(made.encoder, made.layout, looked.numbers[0]), mesh_of(*made[2:0:-1], looked.numbers[0])
+    blobs, mesh = (
+        blobs_from(made.encoder, made.layout, looked.numbers[0]),
+        mesh_of(made.encoder, made.layout, looked.numbers[0]),
+    )
     scene = PageScene(blobs.mixture, blobs.color, mesh=mesh, reference=truths_of(made).get(0))
     report = Report(
         "Encoder of shapes from one image",

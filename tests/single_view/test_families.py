@@ -54,6 +54,6 @@ def test_sights_are_seeded_and_counted():
     assert last.names == ("car-1", "car-1") and list(last.sights.shape) == [0, 0, 1, 1]
     np.testing.assert_array_equal(last.sights.color, chosen(both.sights, np.array([2, 3, 6, 7])).color)
     filled = found.sights.silhouette.any(axis=1)  # squares fit: the object nearly reaches their borders
-    assert 0.7 < filled.mean(axis=1).max()
+    assert filled.mean(axis=1).max() > 0.7
     with pytest.raises(ValueError, match="family_shapes is 1; must be at least 2"):
         family_sights(("car",), range(1), 2, 16, 5)
