@@ -58,10 +58,14 @@ class State(NamedTuple):
 
 
 class Hooks(NamedTuple):
-    """Who looks on: a progress bar, who keeps checkpoints and looks at the state, and the arrays to go on from."""
+    """Who looks on: a progress bar, who keeps checkpoints and looks at the state; what to begin with, or to go on from.
+
+    `start` is an encoder (None: a random one), `begun` the arrays of a checkpoint.
+    """
 
     progress: Callable[[int, int, float], None] = lambda step, total, loss: None
     save: Callable[[State], None] = lambda state: None
+    start: Encoder | None = None
     begun: Mapping[str, np.ndarray] | None = None
 
 
@@ -90,6 +94,7 @@ def train(
     if sights.silhouette.shape[1] != layout.size:
         raise ValueError(f"images of {sights.silhouette.shape[1]} pixels; encoder_size is {layout.size}")
     encoder, key = start_encoder(layout, generator), jax.random.key(int(generator.integers(2**31)))
+    encoder = encoder if hooks.start is None else hooks.start
     course, history, total = begin(encoder), {}, options.encoder_steps
     if hooks.begun is not None:
         course, history = filled(course, hooks.begun), columns_of(hooks.begun)

@@ -11,12 +11,14 @@ from fmb import machine
 from fmb.config import Config
 from fmb.files.safe import read_arrays
 from fmb.machine import Clock, choose_device, replacing, say
+from fmb.options import NONE
 from fmb.pictures.single_view import film_frame
 from fmb.single_view.evaluation import looked_at, silhouette_ious
 from fmb.single_view.layout import Layout, layout_of
 from fmb.single_view.network import Encoder
 from fmb.single_view.recipe import Hooks, State, train
 from fmb.single_view.sights import Collection, subset
+from fmb.tasks.encoders import read_encoder
 from fmb.tasks.shell import check_before, task_folder
 from fmb.tasks.sights import read_lessons
 from fmb.tasks.train_encoder_files import Trained, shown_of, write_results
@@ -108,10 +110,23 @@ class Watch:
 
 def trained(config: Config, layout: Layout, seen: Collection, watch: Watch) -> Encoder:
     """The training, from its start or from the last checkpoint."""
-    begun = watch.begin(config.resume)
+    start, begun = start_of(config, layout), watch.begin(config.resume)
     with machine.progress_bar("train") as on_progress:
-        hooks = Hooks(on_progress, watch.save, begun)
+        hooks = Hooks(on_progress, watch.save, start, begun)
         return train(seen.sights, config.encoding, layout, np.random.default_rng(config.random_seed), hooks)
+
+
+def start_of(config: Config, layout: Layout) -> Encoder | None:
+    """The encoder that the training starts from, if one is named.  Raises ValueError for one of other sizes."""
+    path = config.encoding.encoder_start
+    if path == NONE:
+        return None
+    encoder, other, _ = read_encoder(path)
+    if other != layout:
+        names = [name for name, value in layout._asdict().items() if getattr(other, name) != value]
+        words = ", ".join(f"{name} {getattr(other, name)} and not {getattr(layout, name)}" for name in names)
+        raise ValueError(f"{path}: is an encoder of other sizes, {words}; the options must be the same")
+    return encoder
 
 
 def summary_words(metrics: Mapping[str, Any]) -> list[str]:
