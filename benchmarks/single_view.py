@@ -62,10 +62,8 @@ def unseen(count: int, size: int, views: int = VIEWS) -> Collection:
 
 def truths(collection: Collection) -> dict[int, Any]:
     """Their meshes by number."""
-    return {
-        number: family_mesh(*family_of(name)[:1], SEED, family_of(name)[1])
-        for number, name in enumerate(collection.names)
-    }
+    known = [family_of(name) for name in collection.names]
+    return {number: family_mesh(one[0], SEED, one[1]) for number, one in enumerate(known)}
 
 
 def cells(found: dict[str, float]) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 PREFIX = "term."  # of the names of columns in a checkpoint
 Columns = dict[str, list[np.ndarray]]
@@ -20,7 +19,7 @@ class Kept(Protocol):
     arrays: Mapping[str, np.ndarray]
 
 
-def named(tree: Any) -> dict[str, Array]:
+def named(tree: Any) -> dict[str, Any]:
     """Every array by its name, such as parameters.0.weight."""
     paths = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in paths}

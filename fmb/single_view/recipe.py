@@ -7,6 +7,7 @@ A step renders every second row and column, from a random one on.
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -121,6 +122,7 @@ def state_of(course: Course, history: Columns) -> State:
     return State(int(course.step), course.average, to_arrays(course, history), columns)
 
 
+@lru_cache(maxsize=2)
 def compile_step(
     options: EncoderOptions, layout: Layout
 ) -> Callable[[Course, Array, Lesson, Array], tuple[Course, dict[str, Array]]]:

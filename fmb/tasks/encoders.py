@@ -12,15 +12,15 @@ from fmb.files.safe import check_single, parse_json, read_arrays
 from fmb.fit.checkpoints import filled, named
 from fmb.machine import replacing
 from fmb.options import NONE
-from fmb.single_view.layout import SHRINKING, Layout
+from fmb.single_view.layout import Layout, check_layout
 from fmb.single_view.network import Encoder, start_encoder
 from fmb.single_view.options import MIRRORED
 from fmb.single_view.sights import Collection, Sights
 
 ENCODER, SIGHTS = "encoder.npz", "sights.npz"
 VERSION = 1
-MOST = 65536  # of every number of a layout
-MOST_NUMBERS = 2**26  # of an encoder
+MOST = {"size": 256, "width": 256, "features": 4096, "components": 1024, "means": 64, "hypotheses": 64}
+LARGEST_SIZE = 4096  # pixels of sights
 
 
 def write_encoder(path: Path, encoder: Encoder, layout: Layout, facts: dict[str, Any]) -> Path:
@@ -46,8 +46,6 @@ def read_encoder(name: str | Path) -> tuple[Encoder, Layout, dict[str, Any]]:
     facts = metadata(path, arrays)
     layout = layout_in(path, facts.get("layout"))
     shapes = jax.eval_shape(lambda: start_encoder(layout, np.random.default_rng(0)))
-    if sum(leaf.size for leaf in jax.tree.leaves(shapes)) > MOST_NUMBERS:
-        raise ValueError(f"{path}: layout {layout._asdict()} is too large; at most {MOST_NUMBERS} numbers are read")
     for name in named(shapes):
         if name in arrays:
             check_single(arrays[name], f"{path}: {name} has")
@@ -79,12 +77,15 @@ def layout_in(path: Path, stored: Any) -> Layout:
         raise ValueError(f"{path}: no layout of an encoder; it must have {', '.join(kinds)}")
     for name, kind in kinds.items():
         value = stored[name]
-        low = not isinstance(value, kind) or (kind is int and not 1 <= value <= MOST) or type(value) is not kind
+        low = not isinstance(value, kind) or (kind is int and not 1 <= value <= MOST[name]) or type(value) is not kind
         if low or (name == "symmetry" and value not in (MIRRORED, NONE)):
             raise ValueError(f"{path}: layout {name} is {value!r}; this is no encoder's")
-    if stored["size"] % SHRINKING:
-        raise ValueError(f"{path}: layout size is {stored['size']}; must be a multiple of {SHRINKING}")
-    return Layout(**stored)
+    layout = Layout(**stored)
+    try:
+        check_layout(layout)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return layout
 
 
 def write_sights(path: Path, collection: Collection) -> Path:
@@ -106,7 +107,7 @@ def read_sights(path: Path) -> Collection:
         raise ValueError(f"{path}: names must be a list of texts")
     shape = arrays.get("shape", np.zeros(0))
     count = len(shape) if shape.ndim == 1 else 0
-    if type(size) is not int or not 1 <= size <= MOST or not count:
+    if type(size) is not int or not 1 <= size <= LARGEST_SIZE or not count:
         raise ValueError(f"{path}: {count} images of size {size!r}; at least one of a whole number is needed")
     wanted = {
         "color": ((count, size, size, 3), "u"), "depth": ((count, size, size), "f"), "shape": ((count,), "i"),

@@ -82,9 +82,9 @@ def truths_of(made: Trained) -> dict[int, trimesh.Trimesh]:
     """The true meshes of the unseen shapes, by number, where they were made here."""
     found, seed = {}, made.config.random_seed
     for number, name in enumerate(made.unseen.names):
-        family = family_of(name)
-        if not made.config.several and family is not None:
-            found[number] = family_mesh(*family[:1], seed, family[1])
+        known = family_of(name)
+        if not made.config.several and known is not None:
+            found[number] = family_mesh(known[0], seed, known[1])
     return found
 
 

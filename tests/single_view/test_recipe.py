@@ -37,6 +37,7 @@ def states(collection: Collection) -> list[State]:
     return kept
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_bit_for_bit(collection: Collection, states: list[State], monkeypatch):
     monkeypatch.setattr("fmb.single_view.recipe.CHUNK", 1)
     kept: list[State] = []
