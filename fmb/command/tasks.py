@@ -23,6 +23,7 @@ class Task(NamedTuple):
     own: tuple[tuple[str, str], ...] = ()  # flags of another option's name, and the option that they mean here
     also: tuple[str, ...] = ()  # options of other sections
     several: str = ""  # what it works on, in words, if that is any number of files and folders
+    optional: bool = False  # whether it also works without any
     second: str = ""  # the option that a second file named after the task stands for
 
     def reads(self, spec: Option) -> bool:
@@ -224,6 +225,7 @@ TASKS = {
         switches=("cpu", "resume"),
         also=("format", "longest_side"),
         several="Captures to learn from, folders of captures, and .npz files of --save-sights (none: made here)",
+        optional=True,
     ),
     "predict": Task(
         "fmb.tasks.predict",

@@ -68,7 +68,7 @@ def silhouette_ious(
     numbers = np.asarray(looked.numbers)[np.asarray(sights.shape)]
     cameras = Cameras(*(np.asarray(x)[:, None] for x in (sights.world_from_camera, sights.intrinsics)))
     alpha = render_numbers(encoder, layout, numbers, cameras).alpha[:, 0]
-    found = view_ious(alpha, np.asarray(sights.silhouette), np.asarray(sights.valid))
+    found = view_ious(alpha, np.asarray(sights.silhouette, float), np.asarray(sights.valid))
     count = np.bincount(sights.shape)
     others = np.bincount(sights.shape, found) - found[first]
     return found[first], others / (count - 1)

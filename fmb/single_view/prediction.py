@@ -121,7 +121,7 @@ def rank_cameras(
     cameras = cameras_of(looked.quaternion[image], looked.place[image], layout.size, intrinsics)
     batch = jax.tree.map(lambda field: field[None], cameras)
     seen = render_numbers(encoder, layout, looked.numbers[image][None], batch).alpha[0]
-    agreement = view_ious(seen, np.repeat(silhouette[None], len(seen), axis=0))
+    agreement = view_ious(seen, np.repeat(silhouette[None].astype(float), len(seen), axis=0))
     order = np.argsort(-(looked.score[image] + IOU_WEIGHT * agreement), kind="stable")
     return Ranked(jax.tree.map(lambda field: field[order], cameras), agreement[order], looked.score[image][order])
 
@@ -132,4 +132,4 @@ def given_camera(
     """The one camera that is known, as if it were predicted."""
     batch = jax.tree.map(lambda field: field[None], cameras)
     seen = render_numbers(encoder, layout, looked.numbers[:1], batch).alpha[0]
-    return Ranked(cameras, view_ious(seen, silhouette[None]), np.zeros(1))
+    return Ranked(cameras, view_ious(seen, silhouette[None].astype(float)), np.zeros(1))

@@ -107,7 +107,7 @@ def facts_of(found: Predicted, training: Mapping[str, Any]) -> dict[str, Any]:
         facts |= {"usual_iou": usual, "verdict": NEAR if own >= usual["low"] else FAR}
     if found.refined is not None:
         seen = look(in_single(found.refined.mixture), found.camera(), found.silhouette.shape).alpha
-        facts["refined_iou"] = float(view_ious(seen, found.silhouette[None])[0])
+        facts["refined_iou"] = float(view_ious(seen, found.silhouette[None].astype(float))[0])
     return facts
 
 

@@ -25,8 +25,8 @@ from fmb.pictures.report_scene import PageScene
 from fmb.single_view.evaluation import Measured, evaluate, looked_at, mesh_of, summary
 from fmb.single_view.layout import Layout
 from fmb.single_view.network import Encoder, parameter_count
-from fmb.single_view.prediction import Looked, blobs_from, render_numbers
-from fmb.single_view.sights import BYTE, Collection, chosen, family_mesh, family_of, first_views
+from fmb.single_view.prediction import blobs_from, render_numbers
+from fmb.single_view.sights import BYTE, Collection, chosen, family_mesh, family_of, first_views, subset
 from fmb.tasks.encoders import ENCODER, SIGHTS, write_encoder, write_sights
 from fmb.tasks.export import write_moving
 from fmb.tasks.unfinished import Unfinished
@@ -53,10 +53,7 @@ def write_results(made: Trained, folder: Path, unfinished: Unfinished, clock: Cl
     config = made.config
     with clock("evaluate"):
         truths = truths_of(made)
-        measured, looked = (
-            evaluate(made.encoder, made.layout, made.unseen, truths),
-            looked_at(made.encoder, made.layout, made.unseen),
-        )
+        measured = evaluate(made.encoder, made.layout, made.unseen, truths)
         write_columns(folder / "eval_metrics.csv", {"number": np.arange(len(measured[0])), **measured._asdict()})
     with clock("export"):
         history = write_training(made, unfinished, folder)
@@ -67,14 +64,14 @@ def write_results(made: Trained, folder: Path, unfinished: Unfinished, clock: Cl
         if config.encoding.save_sights:
             write_sights(folder / SIGHTS, made.seen)
     with clock("figures"):
-        draw_sheet(folder / "01_unseen_shapes.png", sheet_of(made, looked, measured))
+        draw_sheet(folder / "01_unseen_shapes.png", sheet_of(made, measured))
         draw_terms(folder / "02_convergence.png", history, "")
         if config.export.film != NONE:
             write_moving(folder / f"film.{config.export.film}", film_of(list(made.course["frame"])), FILM_SECONDS)
     metrics = facts | {"seconds": clock.seconds()}
     machine.write_metrics(folder / METRICS, metrics)
     if config.export.report:
-        write_page(made, looked, history, metrics, folder)
+        write_page(made, history, metrics, folder)
     return metrics
 
 
@@ -127,7 +124,7 @@ def shown_of(encoder: Encoder, layout: Layout, collection: Collection, shapes: S
     return drawn.shown(sights.color / BYTE, sights.silhouette.astype(float), seen.color, seen.alpha)
 
 
-def sheet_of(made: Trained, looked: Looked, measured: Measured) -> drawn.Sheet:
+def sheet_of(made: Trained, measured: Measured) -> drawn.Sheet:
     """Some unseen shapes: image, prediction, and both from another side."""
     count = len(made.unseen.names)
     shapes = np.unique(np.linspace(0, count - 1, min(count, SHOWN)).astype(int))
@@ -137,14 +134,10 @@ def sheet_of(made: Trained, looked: Looked, measured: Measured) -> drawn.Sheet:
     return drawn.prediction_sheet(shown_of(made.encoder, made.layout, made.unseen, shapes), labels, note)
 
 
-def write_page(
-    made: Trained, looked: Looked, history: Mapping[str, np.ndarray], metrics: Mapping[str, Any], folder: Path
-) -> None:
+def write_page(made: Trained, history: Mapping[str, np.ndarray], metrics: Mapping[str, Any], folder: Path) -> None:
     """The page of numbers and pictures, with a view to turn of the first unseen shape."""
-    blobs, mesh = (
-        blobs_from(made.encoder, made.layout, looked.numbers[0]),
-        mesh_of(made.encoder, made.layout, looked.numbers[0]),
-    )
+    numbers = looked_at(made.encoder, made.layout, subset(made.unseen, [0])).numbers[0]
+    blobs, mesh = blobs_from(made.encoder, made.layout, numbers), mesh_of(made.encoder, made.layout, numbers)
     scene = PageScene(blobs.mixture, blobs.color, mesh=mesh, reference=truths_of(made).get(0))
     report = Report(
         "Encoder of shapes from one image",

@@ -33,15 +33,17 @@ def test_the_other_half_is_the_mirror_image():
     np.testing.assert_array_equal(blobs.color[:5], blobs.color[5:])
 
 
+@jax.jit
+def seen(numbers: jax.Array, cameras: Cameras) -> jax.Array:
+    mixture = blobs_of(numbers, NONE_CUT, True).mixture
+    return render(mixture, pixel_rays(cameras, 16, 16), outputs=("alpha",)).alpha
+
+
 def test_a_mirrored_camera_sees_the_mirrored_image():
-    mixture = blobs_of(some_numbers(), NONE_CUT, True).mixture
-    pose, flip = random_poses(np.random.default_rng(0), 1), np.diag([-1.0, 1.0, 1.0, 1.0])
+    pose, flip = random_poses(np.random.default_rng(0), 1)[0], np.diag([-1.0, 1.0, 1.0, 1.0])
     lens = LENS.copy()
     lens[0, 2] = 16 - lens[0, 2]
-    here, there = (
-        render(mixture, pixel_rays(Cameras(one, matrix[None]), 16, 16), outputs=("alpha",)).alpha[0]
-        for one, matrix in ((pose, LENS), (flip @ pose @ flip, lens))
-    )
+    here, there = seen(some_numbers(), Cameras(np.stack([pose, flip @ pose @ flip]), np.stack([LENS, lens])))
     assert here.max() > 0.5 and np.abs(here - here[:, ::-1]).max() > 0.1
     np.testing.assert_allclose(there, here[:, ::-1], atol=1e-12)
 

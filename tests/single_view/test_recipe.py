@@ -68,7 +68,7 @@ def test_a_mirrored_image_has_the_same_shape_and_the_mirrored_cameras():
 
 def test_a_comb_is_every_second_pixel(collection: Collection):
     pair = jax.tree.map(lambda field: jnp.asarray(field[:2][None]), collection.sights)
-    cameras, (silhouette, _, _, color) = combed(pair, jnp.array([1, 0]), jnp.float64)
+    cameras, (silhouette, _, _, color) = jax.jit(combed, static_argnums=2)(pair, jnp.array([1, 0]), jnp.float64)
     whole = Cameras(*(np.asarray(x[:2], float) for x in collection.sights[4:6]))
     full = pixel_rays(whole, 32, 32).direction
     part = pixel_rays(jax.tree.map(lambda field: field[0], cameras), 16, 16).direction

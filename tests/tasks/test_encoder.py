@@ -97,7 +97,7 @@ def test_what_cannot_be_predicted_is_refused(tmp_path: Path, encoder: Path, phot
     assert message() == "predict needs an image: run_fmb.py predict photo_with_alpha.png"
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "black.png")
     assert "black.png: shows no object" in message(tmp_path / "black.png")
-    Image.fromarray(np.full((9, 9, 3), 90, np.uint8)).save(tmp_path / "grey.png")
+    Image.fromarray(np.full((9, 9, 3), 200, np.uint8)).save(tmp_path / "grey.png")
     assert "nothing says what is object" in message(tmp_path / "grey.png")
     mask = ("--mask-file", tmp_path / "black.png")
     assert "black.png: the mask is empty" in message(photograph, *mask)
