@@ -79,7 +79,18 @@ def test_a_whole_small_training(tmp_path: Path):
 
 
 def test_a_prediction_says_how_far_to_believe_it(tmp_path: Path, encoder: Path, photograph: Path, capsys):
-    metrics = predicted(tmp_path, photograph, "--encoder", encoder, "--mesh", "obj", "--mesh-resolution", "16")
+    metrics = predicted(
+        tmp_path,
+        photograph,
+        "--encoder",
+        encoder,
+        "--mesh",
+        "obj",
+        "--mesh-resolution",
+        "16",
+        "--mesh-field",
+        "density",
+    )
     assert metrics["verdict"].startswith("far from") and len(metrics["hypotheses"]) == 4
     assert "far from what the encoder has learnt" in capsys.readouterr().out
     model = read_model(tmp_path / "predict" / "model.npz")
