@@ -1,14 +1,15 @@
 """Task `predict`: one image of an object with its mask -> a symmetric, coloured shape, and how far to believe it."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from fm_render import Cameras
+from fm_render import Cameras, Mixture
 from fmb import machine
 from fmb.config import PROGRAM, Config
+from fmb.fields.mixtures import in_single
 from fmb.files.images import WIDE_MODES, color_of, has_alpha, same_image, silhouette_of, size_of
 from fmb.files.images import resized as resized_mask
 from fmb.files.intrinsics import fitting_intrinsics, read_intrinsics
@@ -60,6 +61,7 @@ def predict(config: Config, clock: Clock) -> None:
     with whole_folder(place) as folder:
         with clock("predict"):
             found = predicted(encoder, layout, photograph, pose)
+            found = found._replace(blobs=colored(found.blobs.mixture, found, layout))
         if config.prediction.refine_epochs:
             with clock("refine"):
                 found = found._replace(refined=refined(found, layout, config))
@@ -130,12 +132,22 @@ def predicted(
 
 
 def refined(found: Predicted, layout: Layout, config: Config) -> Blobs:
-    """The prediction after a fit to its silhouette, from the first of its cameras, with the colours of the image."""
-    views = found.views()
-    generator = np.random.default_rng(config.random_seed)
+    """The prediction after a fit to its silhouette, from the first of its cameras."""
+    views, generator = found.views(), np.random.default_rng(config.random_seed)
     with machine.progress_bar("refine") as on_progress:
         fit = refine(found.blobs, layout, views, generator, config.prediction.refine_epochs, on_progress)
-    color: Any = found.blobs.color
+    return colored(fit.mixture, found, layout)
+
+
+def colored(mixture: Mixture, found: Predicted, layout: Layout) -> Blobs:
+    """The mixture in the colours that the image shows from the first camera, else in those that are predicted.
+
+    Predicted colours are dull: they are means of what the encoder takes for possible.
+    """
+    color = np.asarray(found.blobs.color)
     if found.colored:
-        color = refined_color(fit.mixture, layout, views)
-    return Blobs(fit.mixture, np.asarray(color))
+        try:
+            color = refined_color(in_single(mixture), layout, found.views())
+        except ValueError:  # no pixel is object in both, so the image tells no colour
+            say("the shape does not lie on the object in the image; its colours are those that are predicted")
+    return Blobs(mixture, np.asarray(color))
