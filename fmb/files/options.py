@@ -8,20 +8,7 @@ from fmb.options import NONE, option
 MESH_SUFFIXES = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf")
 MODEL_SUFFIXES = (".npz", ".pkl", ".ply", ".splat")
 FILE_SUFFIXES = tuple(dict.fromkeys((*MESH_SUFFIXES, *MODEL_SUFFIXES)))
-FORMATS = (
-    "auto",
-    "transforms",
-    "colmap",
-    "co3d",
-    "idr",
-    "projections",
-    "krt",
-    "plain",
-    "llff",
-    "ners",
-    "angles",
-    "npz",
-)
+FORMATS = ("auto", "transforms", "colmap", "co3d", "idr", "projections", "krt", "plain", "llff", "ners", "npz")
 
 
 @dataclass(frozen=True)
@@ -42,7 +29,7 @@ class CaptureOptions:
     )
     turntable_degrees: float = option(
         0.0,
-        "Turn from each image to the next, where only that is known of the cameras (0: they are known)",
+        "Turn from image to image, if only that is known of the cameras (0: they are known)",
         at_least=0,
         at_most=180,
     )
