@@ -5,10 +5,11 @@ from functools import partial
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from fm_render import Mixture, Settings, render_views
 from fmb.fields.depths import surface_depth
-from fmb.geometry.cameras import Cameras
+from fmb.geometry.cameras import Cameras, pixel_rays
 from fmb.geometry.metrics import cross_entropy, depth_mae, iou
 from fmb.geometry.views import FOREGROUND, Images, Views
 
@@ -73,3 +74,28 @@ def evaluate(
         if part.depth is not None:
             errors[name][SURFACE if blended else RENDERED] = measure(other, part, unit)["depth_mae"]
     return images, errors
+
+
+def surface_normals(
+    mixture: Mixture, cameras: Cameras, depth: Float[np.ndarray, "view height width"]
+) -> Float[np.ndarray, "view height width 3"]:
+    """Outward unit normals, in world axes, of the surface at these depths; NaN where there is none.
+
+    They point against the slope of the summed density, whose level the surface is.
+    """
+    mean, factor = np.asarray(mixture.mean, float), np.tril(np.asarray(mixture.precision_cholesky, float))
+    log_weight, normal = np.asarray(mixture.log_weight, float), np.full((*depth.shape, 3), np.nan)
+    for view in range(len(depth)):
+        seen = np.isfinite(depth[view])
+        rays = pixel_rays(Cameras(*(np.asarray(field)[view : view + 1] for field in cameras)), *depth.shape[1:])
+        origin, direction = (np.asarray(field, float)[0][seen] for field in rays)
+        point = origin + depth[view][seen][:, None] * direction
+        peak, slope = np.full(len(point), -np.inf), np.zeros_like(point)
+        for centre, lower, log in zip(mean, factor, log_weight, strict=True):
+            white = (point - centre) @ lower
+            density = log - np.sum(white * white, axis=1) / 2.0
+            top = np.maximum(peak, density)
+            kept, share = np.exp(peak - top), np.exp(density - top)
+            peak, slope = top, kept[:, None] * slope + share[:, None] * (white @ lower.T)
+        normal[view][seen] = slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-300)
+    return normal

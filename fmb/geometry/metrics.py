@@ -127,6 +127,24 @@ def average_nearest_distance(
     return float(np.mean(cKDTree(here).query(there)[0]))
 
 
+def largest_symmetric_distance(
+    camera_from_object: Float[ANY_ARRAY, "4 4"],
+    reference: Float[ANY_ARRAY, "4 4"],
+    points: Float[ANY_ARRAY, "point 3"],
+    maps: Float[ANY_ARRAY, "map 4 4"],
+) -> float:
+    """MSSD: largest distance of a point in two poses, for the map of the symmetry that makes it least (Hodan 2020).
+
+    `maps` are those of the object's frame that leave it as it is, the identity among them.
+    Raises ValueError if there are no points.
+    """
+    largest = []
+    for one in np.asarray(maps, float):
+        here, there = _placed(camera_from_object, np.asarray(reference, float) @ one, points)
+        largest.append(float(np.linalg.norm(here - there, axis=1).max()))
+    return min(largest)
+
+
 def chamfer_distance(points: Float[ANY_ARRAY, "point 3"], reference: Float[ANY_ARRAY, "other 3"]) -> float:
     """Mean distance to the nearest point of the other cloud, averaged over both directions.
 

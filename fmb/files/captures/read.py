@@ -11,7 +11,7 @@ from fmb.files.captures import alone, co3d, colmap, idr, krt, llff, ners, plain,
 from fmb.files.captures.assembly import Capture, Listing, assemble
 from fmb.files.door import naming
 
-__all__ = ["AUTO", "SOURCES", "Capture", "Source", "read_capture", "read_masks"]
+__all__ = ["AUTO", "SOURCES", "Capture", "Source", "is_capture", "read_capture", "read_masks"]
 AUTO = "auto"
 
 
@@ -58,6 +58,11 @@ def read_capture(
         kind, notice = (format, "") if format != AUTO else _recognised(folder)
         capture = assemble(folder, kind, SOURCES[kind].read(folder), longest_side, needed)
     return capture._replace(notices=(*capture.notices, notice)) if notice else capture
+
+
+def is_capture(folder: Path) -> bool:
+    """Whether some format recognises the folder."""
+    return any(source.recognise(folder) for source in SOURCES.values())
 
 
 def read_masks(folder: str | Path, longest_side: int = 0) -> Capture:
