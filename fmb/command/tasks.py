@@ -203,8 +203,8 @@ TASKS = {
             "template their.obj --template-mirror false",
         ),
         (
-            *("fit_color", "refine_cameras", "mesh_field", "mesh_resolution", "mesh_faces", "points", "num_points"),
-            *("splats", "turntable", "film", "uncertainty"),
+            *("fit_color", "refine_cameras", "camera_degrees", "mesh_field", "mesh_resolution", "mesh_faces"),
+            *("points", "num_points", "splats", "turntable", "film", "uncertainty"),
         ),
     ),
     "train-encoder": Task(
