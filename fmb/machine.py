@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import textwrap
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -21,8 +22,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from fmb import waiting
+
 DOTS_PER_INCH = 150
 UNIT = "input units"  # of depths: those of the mesh
+COLUMNS = 80  # of a terminal
 LINE_SECONDS = 30.0  # between two lines of a long run that writes to a file
 LONGEST = 180  # bytes of a name that leave room for the rest of a hidden one's
 
@@ -53,13 +57,18 @@ def reason(error: BaseException) -> str:
     return line[:160].strip() or type(error).__name__
 
 
-def write_picture(path: Path, pixels: UInt8[np.ndarray, "height width 3"]) -> Path:
-    """Writes pixels as PNG."""
-    from PIL import Image
+def write_picture(path: Path, pixels: UInt8[np.ndarray, "height width 3"], title: str = "") -> Path:
+    """Writes pixels as PNG, with its title, which the page shows as its caption."""
+    from PIL import Image, PngImagePlugin
 
+    words = PngImagePlugin.PngInfo()
+    if title:
+        words.add_itxt("Title", title)
     with replacing(path) as partial:
         # Levels 1 to 3 take the same time; 6 takes twice as long and makes the ten files a quarter smaller.
-        Image.fromarray(pixels).save(partial, format="png", compress_level=3, dpi=(DOTS_PER_INCH, DOTS_PER_INCH))
+        Image.fromarray(pixels).save(
+            partial, format="png", compress_level=3, dpi=(DOTS_PER_INCH, DOTS_PER_INCH), pnginfo=words
+        )
     return path
 
 
@@ -123,24 +132,27 @@ def plain(value: Any) -> Any:
 def progress_bar(name: str) -> Iterator[Callable[[int, int, float], None]]:
     """A bar on stderr for as long as the context lasts; gives what to call with (step, all steps, loss).
 
-    Where stderr is no terminal, only what it shows last is written, as one line.
+    Where stderr is no terminal, only what it shows last is told: with the part that it stands in, or as one line.
     """
     from tqdm import tqdm
 
-    seen, screen = False, sys.stderr is not None and sys.stderr.isatty()
-    with tqdm(desc=name, unit="step", leave=False, file=sys.stderr if screen else io.StringIO()) as bar:
+    began, last, screen = time.perf_counter(), "", waiting.is_terminal()
+    with waiting.bar(), tqdm(desc=name, leave=False, file=sys.stderr, disable=not screen, ncols=79) as bar:
 
         def move(step: int, total: int, loss: float) -> None:
-            nonlocal seen
-            seen, bar.total = True, total
-            if math.isfinite(loss):
-                bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-            bar.update(step - bar.n)
+            nonlocal last
+            waiting.release()
+            last = f"{step} of {total}" + (f" steps, loss {loss:.4f}" if math.isfinite(loss) else "")
+            if screen:
+                bar.total = total
+                if math.isfinite(loss):
+                    bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                bar.update(step - bar.n)
 
         yield move
-        last = str(bar)
-    if seen and not screen:
-        print(last, file=sys.stderr)
+    if last and not waiting.note(last):
+        seconds = time.perf_counter() - began
+        print(f"{name:<18}{seconds:7.1f} s   {last}", file=sys.stderr)
 
 
 @contextmanager
@@ -170,21 +182,34 @@ def counting_bar(name: str, total: int) -> Iterator[Callable[[int, str], None]]:
         yield move
 
 
-def summary(metrics: Mapping[str, Any], folder: Path) -> str:
-    """What a run says at its end: errors before and after, where the time went, where the files are."""
-    lines = []
-    for part, name in (("train", "training views"), ("novel", "unseen views  ")):
-        old, new = metrics["initial"].get(part), metrics.get(part)
-        if new is None:
-            continue
-        errors = f"cross-entropy {old['cross_entropy']:.4f} -> {new['cross_entropy']:.4f}, "
-        errors += f"IoU {old['iou']:.3f} -> {new['iou']:.3f}"
-        if "depth_mae" in new:
-            errors += f", depth error {old['depth_mae']:.4g} -> {new['depth_mae']:.4g} {UNIT}"
-        lines.append(f"{name}  {errors}")
-    seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")
-    where = f"{metrics['seconds']['total']:.1f} s on {metrics['device']}: {seconds}"
-    return "\n".join([*lines, where, f"pictures, model and numbers in {folder}/"])
+KINDS = {  # errors against views: their names on the screen, the page and in plots, by those in metrics.json
+    "cross_entropy": "cross-entropy (nats per ray)",
+    "iou": "IoU of the masks",
+    "depth_mae": f"depth error ({UNIT})",
+}
+SETS = {"train": "training views", "novel": "unseen views"}
+TRAINING = ("training loss of each batch", "training loss, smoothed")  # curves of a fit
+ARROW = "->"
+
+
+def summary(metrics: Mapping[str, Any], folder: Path, content: str = "pictures, model and numbers") -> str:
+    """What a run says at its end: errors before and after, a row for each, how long it took, where the files are."""
+    sets = [name for name in SETS if metrics.get(name) is not None]
+    lines = [" " * 31 + "".join(f"{SETS[name]:<24}" for name in sets)] if sets else []
+    for kind, words in KINDS.items():
+        cells = [changed(metrics, name, kind) for name in sets]
+        if any(cells):
+            lines.append(f"{words:<31}" + "".join(f"{cell:<24}" for cell in cells))
+    where = f"{metrics['seconds']['total']:.1f} s on {metrics['device']}"
+    return "\n".join([*(line.rstrip() for line in lines), f"{where}; {content} in {folder}/"])
+
+
+def changed(metrics: Mapping[str, Any], part: str, kind: str, arrow: str = ARROW) -> str:
+    """An error against the views named `part` before and after the fit, in words; "" where it is not known."""
+    new, old = metrics[part].get(kind), metrics["initial"].get(part, {}).get(kind)
+    if new is None:
+        return ""
+    return f"{new:.4g}" if old is None else f"{old:.4g} {arrow} {new:.4g}"
 
 
 class Clock:
@@ -197,9 +222,10 @@ class Clock:
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        """Adds the time within to that of `part`."""
+        """Adds the time within to that of `part`, which the screen shows."""
         start = time.perf_counter()
-        yield
+        with waiting.part(part):
+            yield
         self.parts[part] = self.parts.get(part, 0.0) + time.perf_counter() - start
 
     def seconds(self) -> dict[str, float]:
@@ -295,8 +321,16 @@ def usable_cache(folder: Path) -> bool:
 
 def say(*lines: str, stream: Any = None) -> None:
     """Prints the lines that say something, to stdout if no stream is named."""
+    waiting.clear()
     for line in filter(None, lines):
         print(line, file=stream, flush=True)
+
+
+def tell(*lines: str) -> None:
+    """Prints what a run says at its end, in lines of at most COLUMNS; a path stays whole."""
+    options = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": "  "}
+    said = [part for line in lines for part in line.splitlines()]
+    say(*(line if len(line) <= COLUMNS else textwrap.fill(line, COLUMNS, **options) for line in said))
 
 
 def warn(*lines: str) -> None:

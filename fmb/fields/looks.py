@@ -103,3 +103,28 @@ def surface_depth(
     parts = [Cameras(*(field[view : view + 1] for field in cameras)) for view in range(len(cameras.intrinsics))]
     seen = [np.asarray(_first_crossing(mixture, part, *image_size)) for part in parts]
     return np.stack(seen).reshape(-1, *image_size)
+
+
+def surface_normals(
+    mixture: Mixture, cameras: Cameras, depth: Float[np.ndarray, "view height width"]
+) -> Float[np.ndarray, "view height width 3"]:
+    """Outward unit normals, in world axes, of the surface at these depths; NaN where there is none.
+
+    They point against the slope of the summed density, whose level the surface is.
+    """
+    mean, factor = np.asarray(mixture.mean, float), np.tril(np.asarray(mixture.precision_cholesky, float))
+    log_weight, normal = np.asarray(mixture.log_weight, float), np.full((*depth.shape, 3), np.nan)
+    for view in range(len(depth)):
+        seen = np.isfinite(depth[view])
+        rays = pixel_rays(Cameras(*(np.asarray(field)[view : view + 1] for field in cameras)), *depth.shape[1:])
+        origin, direction = (np.asarray(field, float)[0][seen] for field in rays)
+        point = origin + depth[view][seen][:, None] * direction
+        peak, slope = np.full(len(point), -np.inf), np.zeros_like(point)
+        for centre, lower, log in zip(mean, factor, log_weight, strict=True):
+            white = (point - centre) @ lower
+            density = log - np.sum(white * white, axis=1) / 2.0
+            top = np.maximum(peak, density)
+            kept, share = np.exp(peak - top), np.exp(density - top)
+            peak, slope = top, kept[:, None] * slope + share[:, None] * (white @ lower.T)
+        normal[view][seen] = slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-300)
+    return normal

@@ -13,7 +13,8 @@ class PoseEstimate(NamedTuple):
 
     `covariance` is that of xi = (rotation vector in radians, translation), both in the camera's axes:
     camera_from_object = exp(xi) estimate, where exp(xi) turns about the camera's centre. `path` has the pose after each
-    trial of the search that won, the given start first; `loss` has the loss of each, in its own stage. `cross_entropy`
+    trial of the search that won, the given start first (of method first_order, after every 20th step); `loss` has the
+    loss of each, in its own stage; `iterations` counts the trials. `cross_entropy`
     is the mean over pixels, where 3 % of the mask may be wrong. `depth_rms` is the root mean square distance of the
     measured points from the surface. Either is NaN where there was no such image. `success` means that the search came
     to rest at a pose that explains the image. A search that diverged leaves NaN.

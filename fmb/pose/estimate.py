@@ -22,7 +22,7 @@ from fmb.fit.programs import announce
 from fmb.geometry.cameras import ANY_ARRAY
 from fmb.geometry.poses import PoseEstimate, scaled_covariance
 from fmb.pose.covariance import pose_covariance
-from fmb.pose.first_order import descend_first_order, image_loss
+from fmb.pose.first_order import SHOWN, descend_first_order, image_loss
 from fmb.pose.observation import (
     Observation,
     ObservedPixels,
@@ -62,14 +62,14 @@ AT_REST = 1.0  # nats: if the last step was predicted to gain more, the search w
 
 
 class Outcome(NamedTuple):
-    """Result of the compiled search, canonical: pose, path, number of trials, predicted gain of the last step.
+    """Result of the compiled search, canonical: pose, path, trials of each stage, predicted gain of the last step.
 
     Covariance and residuals are added at the end; see PoseEstimate.
     """
 
     pose: Pose
     path: SearchPath
-    steps: Int[Array, ""]
+    steps: Int[Array, "*stage"]
     promise: Float[Array, ""]
     covariance: Float[Array, "6 6"] | None = None
     cross_entropy: Float[Array, ""] | None = None
@@ -127,7 +127,17 @@ def find_pose(
     pixels = observed_pixels(observation, scale, program.options.evidence)
     inputs = canonical(mixture, middle, scale), pixels, pose_of(start, middle, scale)
     outcome = jax.device_get(program.run(*jax.tree.map(lambda x: np.asarray(x, dtype), inputs)))
+    rows = taken(program.options, outcome.steps)
+    outcome = outcome._replace(path=jax.tree.map(lambda x: x[rows], outcome.path))
     return _described(outcome, (start, middle, scale), pixels)
+
+
+def taken(options: PoseOptions, steps: Int[np.ndarray, " stage"]) -> Int[np.ndarray, " row"]:
+    """The rows of a path that stand for trials: those after the end of a stage repeat its last."""
+    if options.method == "first_order":
+        return np.arange(int(steps[0]) // SHOWN)
+    begins = np.concatenate([[0], np.cumsum([stage.trials for stage in stages_of(options)])])
+    return np.concatenate([begin + np.arange(count) for begin, count in zip(begins[:-1], steps, strict=True)])
 
 
 def search_pose(
@@ -138,7 +148,7 @@ def search_pose(
     if options.method == "first_order":
         loss = partial(image_loss, mixture, pooled(pixels, unit), settings)
         pose, path, steps = descend_first_order(loss, start)
-        found = Outcome(pose, path, steps, jnp.zeros_like(path.loss[0]))
+        found = Outcome(pose, path, steps[None], jnp.zeros_like(path.loss[0]))
     else:
         found = tournament(options, mixture, (pixels, unit), start)
     sight = pooled(pixels, unit, stages_of(options)[-1].most)
@@ -150,14 +160,15 @@ def tournament(options: PoseOptions, mixture: Mixture, image: tuple[ObservedPixe
     """The best pose after all stages, coarse to fine; after each, the poses of least loss go on."""
     (pixels, unit), stages, track = image, stages_of(options), None
     poses = placed(options, pooled(pixels, unit * stages[0].pooling), start)
-    steps = jnp.zeros(len(poses.translation), int)
+    steps = jnp.zeros((len(poses.translation), 0), int)
     for stage, after in zip(stages, (*stages[1:], None), strict=True):
         sight = pooled(pixels, unit * stage.pooling, stage.most)
         evaluate = partial(image_equations, options, stage, (softened(mixture, blur(stage, start)), mixture), sight)
         run = partial(descend, evaluate, steps=stage.trials, tolerance=max(options.tolerance, stage.ending))
         search, part = jax.lax.map(run, poses)  # one after the other: side by side (vmap) took five times as long
         track = part if track is None else jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), track, part)
-        found = Outcome(search.pose, track, steps + search.steps, search.promise)
+        steps = jnp.concatenate([steps, search.steps[:, None]], axis=1)
+        found = Outcome(search.pose, track, steps, search.promise)
         found = best_of(found, search.normal.loss, 1 if after is None else after.poses)
         poses, track, steps = found.pose, found.path, found.steps
     return jax.tree.map(lambda x: x[0], found)
@@ -243,7 +254,7 @@ def _described(outcome: Outcome, given: tuple, pixels: ObservedPixels) -> PoseEs
     success = bool(agrees and fits and np.isfinite(covariance).all() and float(outcome.promise) < AT_REST)
     loss = np.asarray(outcome.path.loss, float)
     loss = np.concatenate([loss[:1], loss])
-    return PoseEstimate(camera, covariance, path, loss, entropy, rms, success, int(outcome.steps))
+    return PoseEstimate(camera, covariance, path, loss, entropy, rms, success, int(outcome.steps.sum()))
 
 
 def _entropy(pixels: ObservedPixels) -> float:

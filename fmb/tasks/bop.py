@@ -27,7 +27,7 @@ from fmb.files.bop import (
 from fmb.geometry.frames import Frame
 from fmb.geometry.metrics import average_distance, average_nearest_distance, object_pose_error
 from fmb.geometry.poses import PoseEstimate
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, say, tell
 from fmb.pose.estimate import PoseProgram, compile_pose, find_pose
 from fmb.pose.observation import Observation
 from fmb.pose.simulation import Perturbation, perturbed
@@ -60,7 +60,7 @@ def bop(config: Config, clock: Clock) -> None:
     words = f"{len(rows) - len(skipped)} poses: in the median {medians['degrees']:.2f} degrees, "
     words += f"{medians['percent']:.2f} % of the diameter"
     notice = f"{len(skipped)} of {len(rows)} objects skipped, the first: {skipped[0]}" if skipped else ""
-    say(words, notice, f"results and errors in {task_folder(config)}/")
+    tell(words, notice, f"results and errors in {task_folder(config)}/")
 
 
 def found_poses(config: Config, clock: Clock, folder: Path) -> tuple[dict[str, float], list[dict[str, Any]]]:

@@ -45,14 +45,14 @@ def export_model(config: Config, clock: Clock) -> None:
         choose_device(config.cpu)
         place = export_folder(config)
         check_before(config, place)
+        wanted = config.export
+        if not wanted.splats and {wanted.mesh, wanted.points, wanted.turntable} == {NONE}:
+            raise ValueError("export: nothing is asked for; choose --mesh, --points, --splats or --turntable")
         model = read_mixture(config.io.model_file)
     level = level_of(model.facts)  # as the masks chose it when the model was made
     subject = Subject(model.mixture, model.frame, model.color, seed=config.random_seed, level=level)
-    with whole_folder(place, records=()) as folder:
-        with clock("export"), machine.progress_bar("export") as on_progress:
-            written = export(subject, config.export, folder, on_progress)
-        if not written:
-            raise ValueError("export: nothing is asked for; choose --mesh, --points, --splats or --turntable")
+    with whole_folder(place, records=()) as folder, clock("export"), machine.progress_bar("export") as on_progress:
+        written = export(subject, config.export, folder, on_progress)
     say(*(str(place / path.name) for path in written))
 
 

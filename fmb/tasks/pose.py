@@ -26,7 +26,7 @@ from fmb.geometry.cameras import Cameras
 from fmb.geometry.metrics import PoseError, object_pose_error
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images, foreground, scene_cameras
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, say, tell
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.pose import FilmText, PoseCourse, Trace, as_images, convergence_page, film, pose_sheets
@@ -57,7 +57,7 @@ def pose(config: Config, clock: Clock) -> None:
         return bop(config, clock)
     with whole_folder(task_folder(config), POSE_RECORDS) as folder:
         fit, errors, seconds = found_pose(config, clock, folder)
-    say(summary(fit, errors, seconds), f"pose, pictures and film in {task_folder(config)}/")
+    tell(*summary(fit, errors, seconds), f"pose, pictures and film in {task_folder(config)}/")
 
 
 def found_pose(config: Config, clock: Clock, folder: Path) -> tuple[PoseEstimate, dict, float]:
@@ -147,18 +147,18 @@ def depth_at(mixture: Mixture, cameras: Cameras, seen: Images, at: slice) -> Flo
 def draw_pose(folder: Path, mixture: Mixture, case: Case, fit: PoseEstimate) -> None:
     """Pictures of start and end, of the convergence, and the film of the descent."""
     observed = as_images(case.observation.depth, case.observation.silhouette)
-    path = np.concatenate([fit.path, fit.world_from_camera[None]])
+    path, steps = fit.path, fit.iterations
     cameras = Cameras(path, np.repeat(np.asarray(case.observation.intrinsics, float)[None], len(path), axis=0))
     seen = look(mixture, cameras, image_size(case.observation))
     ends = [Images(seen.alpha[at], depth_at(mixture, cameras, seen, at)) for at in (slice(0, 1), slice(-1, None))]
     draw.draw_sheets(folder, pose_sheets(observed, *ends, "object scales"))
-    course, traces, up = PoseCourse(fit.loss), [Trace("loss", np.append(fit.loss, fit.loss[-1]))], "loss"
+    course, traces, up = PoseCourse(fit.loss, steps), [Trace("loss", fit.loss)], "loss"
     if case.truth is not None:
         degrees, percent, _ = map(np.array, zip(*errors_along(path, [case.truth] * len(path)), strict=True))
-        course, up = PoseCourse(fit.loss, degrees[:-1], percent[:-1]), "error"
+        course, up = PoseCourse(fit.loss, steps, degrees, percent), "error"
         traces = [Trace("rotation (degrees)", degrees), Trace("translation (% of the size)", percent, ORANGE)]
     machine.write_picture(folder / "convergence.png", convergence_page(course))
-    text = FilmText("Descent to the pose", f"{fit.iterations} steps, coarse to fine", "step", up)
+    text = FilmText("Descent to the pose", f"{steps} steps, coarse to fine", "step", up, steps)
     write_gif(folder / "descent.gif", film(observed, seen, traces, text), FILM_SECONDS)
 
 
@@ -179,12 +179,13 @@ def described(case: Case, fit: PoseEstimate) -> dict:
     return {"error": {"start": start._asdict(), "end": end._asdict()}}
 
 
-def summary(fit: PoseEstimate, errors: dict, seconds: float) -> str:
+def summary(fit: PoseEstimate, errors: dict, seconds: float) -> list[str]:
     """What a run says at its end."""
     found = "found" if fit.success else "NOT found for sure"
     deviation = standard_deviation(fit.covariance)
     sure = f"{deviation['rotation_degrees']:.2g} degrees and {100 * deviation['camera_position']:.2g} % of the size"
-    words = f"pose {found} in {seconds:.2f} s and {fit.iterations} steps, standard deviation {sure}"
+    lines = [f"pose {found} in {seconds:.2f} s and {fit.iterations} steps", f"standard deviation {sure}"]
     for name, error in errors.get("error", {}).items():
-        words += f"; {error['rotation_degrees']:.2f} degrees and {error['translation_percent']:.2f} % off at the {name}"
-    return words
+        off = f"{error['rotation_degrees']:.2f} degrees and {error['translation_percent']:.2f} % of the size"
+        lines.append(f"off at the {name} by {off}")
+    return lines

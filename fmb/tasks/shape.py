@@ -2,62 +2,45 @@
 
 import os
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 
 from fm_render import Mixture
 from fmb import machine
-from fmb.command.yaml_file import to_yaml
 from fmb.config import Config
-from fmb.fields.looks import evaluate, look, shown
-from fmb.fields.mixtures import in_double
-from fmb.files.captures.plain import write_cameras
+from fmb.fields.looks import evaluate, shown
 from fmb.fit.cluster import check_alike, join
-from fmb.fit.history import History
-from fmb.geometry.views import Images, Views, select_views
 from fmb.joint import JointOptions, fit_shape_and_cameras
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, say, tell
 from fmb.options import NONE
 from fmb.pictures import draw
-from fmb.pictures.film import Snapshot, film
-from fmb.pictures.page_pictures import Picture, read_pictures
+from fmb.pictures.page_pictures import read_pictures
 from fmb.pictures.painter import Painter
-from fmb.pictures.report import Report, shape_numbers, write_report
-from fmb.pictures.report_scene import PageScene
 from fmb.pictures.sheets import Scale, depth_scale
-from fmb.pictures.uncertainty import deviation_sheet
-from fmb.shape.color import fit_color
-from fmb.shape.recipe import Hooks, ShapeFit, ShapeProgram, compile_shape_fit
-from fmb.shape.start import Start, start_mixture
+from fmb.shape.recipe import Hooks, ShapeFit, compile_shape_fit
+from fmb.shape.start import start_mixture
 from fmb.shape.symmetry_fit import Aim, SymmetryFound, fit_with_symmetry, symmetry_record
-from fmb.shape.uncertainty import fit_covariance, look_deviation
 from fmb.tasks.check import check_capture
-from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture, write_moving
-from fmb.tasks.scenes import Scene, Seen, open_scene
+from fmb.tasks.export import surface_facts
+from fmb.tasks.scenes import open_scene
 from fmb.tasks.shape_course import check_resume, record_of, unfinished_shape
-from fmb.tasks.shell import Followers, check_before, circumstances
+from fmb.tasks.shape_files import (
+    Run,
+    deviations,
+    images_of,
+    show_end,
+    show_surface,
+    subject_of,
+    write_files,
+    write_film,
+    write_page,
+)
+from fmb.tasks.shell import KEPT, Followers, check_before, circumstances
 from fmb.tasks.unfinished import Unfinished
 from fmb.whole import METRICS, whole_folder
-
-FILM_VIEWS, FILM_SECONDS = 6, 5.0
-
-
-class Run(NamedTuple):
-    """What a reconstruction works with."""
-
-    config: Config
-    clock: Clock
-    folder: Path
-    device: str
-    scene: Scene
-    start: Start
-    program: ShapeProgram
-    seen: Seen
 
 
 def shape(config: Config, clock: Clock) -> None:
@@ -73,13 +56,14 @@ def shape(config: Config, clock: Clock) -> None:
     with ExitStack() as live:  # the live page stays when the files are in place
         with whole_folder(config.io.output_dir) as folder:
             run = begin(config, clock, folder)
-            followers = live.enter_context(Followers(config, run.seen.views))
+            settings = run.program.supervision.settings
+            followers = live.enter_context(Followers(config, run.seen.views, settings, run.start.mixture))
             check_alike(record_of(config, run.start.mixture, run.seen.views["train"])["data"])
             unfinished = unfinished_shape(config, run.start.mixture, run.seen.views["train"])
             with unfinished.kept():
                 metrics = reconstruct(run, followers, unfinished)
         unfinished.remove()
-        say(machine.summary(metrics, Path(config.io.output_dir)))
+        tell(machine.summary(metrics, Path(config.io.output_dir)))
         followers.wait()
 
 
@@ -101,19 +85,20 @@ def reconstruct(run: Run, followers: Followers, unfinished: Unfinished) -> dict[
         with clock("optimize"):
             run, fit, symmetry = fitted(run, followers, unfinished)
             followers.finish(fit)
-        history = followers.filled(fit.history)
-        errors = show_end(run, painter, fit.mixture, history, depth)
-        facts = {"task": "shape", **errors, "initial": initial, "steps": len(history.step), "init": run.start.kind}
-        facts |= {"scale": float(run.scene.frame.scale), "device": run.device, "ground_truth_backend": run.seen.source}
-        facts |= {} if symmetry is None else {"symmetry": symmetry_record(symmetry, fit, run.scene.frame)}
-        facts |= {"view_iou": fit.view_iou, "view_weight": fit.view_weight, **circumstances(config)}
+        say(KEPT if fit.kept_start else "")
+        errors = errors_at_end(run, fit.mixture)
+        joint = config.capture.refine_cameras  # its history is that of the last round
+        history = followers.filled(fit.history, None if joint else initial, errors)
+        show_end(run, painter, fit.mixture, history, depth, KEPT if fit.kept_start else "")
+        facts = facts_of(run, fit, symmetry) | {**errors, "initial": initial}
         with clock("export"):
             known = deviations(run, fit.mixture, painter)
-            pictures = painter.draw(read_pictures) if config.export.report else None
             subject = subject_of(run, fit.mixture)._replace(deviations=known)
+            facts |= show_surface(run, painter, subject, depth)
+            pictures = painter.draw(read_pictures) if config.export.report else None
             facts |= surface_facts(subject, run.scene.mesh, config.random_seed)
             machine.write_columns(run.folder / "history.csv", history._asdict())
-            write_files(run, subject, facts)
+            write_files(run, painter, subject, facts)
             write_film(run, followers.recorder.snapshots)
         with clock("figures"):
             painter.finish()
@@ -122,6 +107,14 @@ def reconstruct(run: Run, followers: Followers, unfinished: Unfinished) -> dict[
     if pictures is not None:
         write_page(run, subject, history, metrics, pictures.result())
     return metrics
+
+
+def facts_of(run: Run, fit: ShapeFit, symmetry: SymmetryFound | None) -> dict[str, Any]:
+    """What there is to tell of the fit beside its errors."""
+    facts = {"task": "shape", "steps": len(fit.history.step), "kept_start": fit.kept_start, "init": run.start.kind}
+    facts |= {"scale": float(run.scene.frame.scale), "device": run.device, "ground_truth_backend": run.seen.source}
+    facts |= {} if symmetry is None else {"symmetry": symmetry_record(symmetry, fit, run.scene.frame)}
+    return facts | {"view_iou": fit.view_iou, "view_weight": fit.view_weight, **circumstances(run.config)}
 
 
 def begin(config: Config, clock: Clock, folder: Path) -> Run:
@@ -179,86 +172,7 @@ def fitted(run: Run, followers: Followers, unfinished: Unfinished) -> tuple[Run,
     return run._replace(seen=run.seen._replace(views=views)), joint.shape, None
 
 
-def show_end(run: Run, painter: Painter, mixture: Mixture, history: History, depth: Scale) -> dict[str, Any]:
+def errors_at_end(run: Run, mixture: Mixture) -> dict[str, Any]:
     """Errors of the fit."""
-    unit = float(run.scene.frame.scale)
     with run.clock("evaluate"):
-        seen, errors = evaluate(mixture, run.seen.views, unit, run.program.supervision.settings)
-    reference = images_of(run.seen.views["train"], unit)
-    painter.draw(draw.draw_after, reference, shown(seen["train"], unit), history, depth)
-    return errors
-
-
-def subject_of(run: Run, mixture: Mixture) -> Subject:
-    """The mixture as it is exported: with its colours, where the views have some, and its surface.
-
-    A fit that is too thin to have either is kept, and the run says so.
-    """
-    train = run.seen.views["train"]
-    subject = Subject(mixture, run.scene.frame, None, train)
-    try:
-        if run.config.capture.fit_color and train.color is not None:
-            subject = subject._replace(color=fit_color(mixture, train, run.program.supervision.settings))
-        return with_mesh(subject, run.config.export)
-    except ValueError as error:
-        say(f"{error}; so the result has no {'surface' if subject.color is not None else 'colours and no surface'}")
-        return subject
-
-
-def images_of(views: Views, unit: float) -> Images:
-    """What the views show, depths in the input's unit."""
-    return Images(views.silhouette, None if views.depth is None else unit * views.depth, views.color)
-
-
-def deviations(run: Run, mixture: Mixture, painter: Painter) -> dict[str, np.ndarray]:
-    """How sure each component is, as `Uncertainty` says, in the input's unit; drawn. Nothing if it is not wanted."""
-    if not run.config.export.uncertainty:
-        return {}
-    train, unit = run.seen.views["train"], float(run.scene.frame.scale)
-    found = fit_covariance(mixture, train, settings=run.program.supervision.settings)
-    few = select_views(train, np.arange(min(FILM_VIEWS, len(train.silhouette))))
-    size = few.silhouette.shape[1:]
-    seen = shown(look(mixture, few.cameras, size, run.program.supervision.settings), unit)
-    expected = look_deviation(mixture, found, few.cameras, size, run.program.supervision.settings)
-    own = unit * np.sqrt(np.mean(np.square(found.mean_deviation), axis=1))
-    expected = expected._replace(depth=unit * expected.depth)
-    sheet = deviation_sheet(seen, expected, few.cameras, mixture, own, machine.UNIT)
-    painter.draw(draw.draw_uncertainty, sheet)
-    told = found._asdict() | {"mean_deviation": unit * found.mean_deviation}
-    return {name: told[name] for name in ("mean_deviation", "mean_axes", "size_deviation", "weight_deviation")}
-
-
-def write_files(run: Run, subject: Subject, facts: dict[str, Any]) -> None:
-    """The model, its cameras and what else the options name, in the input's frame and unit."""
-    parts = list(run.seen.views.values())
-    cameras = jax.tree.map(lambda *fields: np.concatenate(fields), *(part.cameras for part in parts))
-    held_out = np.arange(len(run.seen.names)) >= len(parts[0].silhouette)
-    write_mixture(run.folder / "model.npz", subject, facts)
-    machine.write_text(run.folder / "config.yaml", to_yaml(run.config))
-    size, cameras = parts[0].silhouette.shape[1:], subject.frame.cameras_to_world(cameras)
-    write_cameras(run.folder / "cameras.json", cameras, size, run.seen.names, held_out)
-    wanted = run.config.export if subject.mesh is not None else replace(run.config.export, mesh=NONE)
-    with machine.progress_bar("export") as on_progress:
-        export(subject, wanted, run.folder, on_progress)
-
-
-def write_film(run: Run, snapshots: list[Snapshot]) -> None:
-    """The masks in the course of the fit, if they are asked for."""
-    kind, train = run.config.export.film, run.seen.views["train"]
-    if kind != NONE and snapshots:
-        few = select_views(train, np.arange(min(FILM_VIEWS, len(train.silhouette))))
-        with machine.progress_bar("film") as on_progress:
-            frames = film(snapshots, few, lambda frame, total: on_progress(frame, total, np.nan))
-        write_moving(run.folder / f"film.{kind}", frames, FILM_SECONDS)
-
-
-def write_page(run: Run, subject: Subject, history: History, metrics: dict[str, Any], pictures: list[Picture]) -> None:
-    """The page of numbers and pictures, with a view to turn, in the input's frame and unit."""
-    frame, views = subject.frame, subject.views
-    views = views._replace(cameras=frame.cameras_to_world(views.cameras))
-    made, given = (None if mesh is None else frame.mesh_to_world(mesh) for mesh in (subject.mesh, run.scene.mesh))
-    page = PageScene(frame.mixture_to_world(in_double(subject.mixture)), subject.color, views, made, given)
-    highlights, errors = shape_numbers(metrics)
-    note = f"{metrics['num_mixtures']} components from {len(views.silhouette)} silhouettes"
-    report = Report(run.scene.name, note, page, highlights, errors, history, pictures, metrics)
-    write_report(run.folder / "report.html", report)
+        return evaluate(mixture, run.seen.views, float(run.scene.frame.scale), run.program.supervision.settings)[1]

@@ -21,7 +21,7 @@ from fmb.files.safe import SUFFIXES
 from fmb.geometry.cameras import Cameras, orbit_cameras, pinhole_intrinsics
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, say, tell
 from fmb.options import NONE
 from fmb.pictures.pose import FilmText, Trace, as_images, film
 from fmb.pictures.sheets import ORANGE
@@ -44,7 +44,7 @@ def track(config: Config, clock: Clock) -> None:
     """Model -> a sequence, simulated or from files -> the pose in each frame, started from the last -> files."""
     with whole_folder(task_folder(config)) as folder:
         facts = followed(config, clock, folder)
-    say(summary(facts), f"poses and film in {task_folder(config)}/")
+    tell(summary(facts), f"poses and film in {task_folder(config)}/")
 
 
 def followed(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:

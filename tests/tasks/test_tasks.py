@@ -263,7 +263,7 @@ def test_bad_input_gives_one_line(
 def test_a_capture_is_checked_and_reconstructed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     write_plain(tmp_path / "data", make_scene())
     assert run("--cpu --check-cameras --data", tmp_path / "data", "--output-dir", tmp_path / "check") == 0
-    assert {path.name for path in (tmp_path / "check").iterdir()} == {
+    assert {path.name for path in (tmp_path / "check" / "check_cameras").iterdir()} == {
         "cameras.png",
         "cameras_masks.png",
         "cameras_report.json",
@@ -271,7 +271,7 @@ def test_a_capture_is_checked_and_reconstructed(tmp_path: Path, capsys: pytest.C
     words = "--num-mixtures 6 --num-epochs 10 --batch-size 256 --gmm-points 500"
     assert run("shape --cpu --data", tmp_path / "data", words, "--output-dir", tmp_path / "out") == 0
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"model.npz", "cameras.json", "mesh.ply", "report.html", "07_mask_overlay.png"} <= written
+    assert {"model.npz", "cameras.json", "mesh.ply", "report.html", "07_mask_overlay.png", "masks", "images"} <= written
     assert read_mixture(tmp_path / "out" / "model.npz").color is not None
     assert "unseen views" in capsys.readouterr().out
 
