@@ -76,8 +76,8 @@ def follow(config: Config, clock: Clock) -> None:
         run = begin(config, clock, Path(folder))
         train = run.seen.views["train"]
         check_alike(record_of(config, run.start.mixture, train)["data"])
-        aim = Aim(train, config.optimization, streams(config)[1], run.scene.surface)
-        fit_with_symmetry(config.model.symmetry, run.program, run.start.mixture, aim)
+        program, aim = aimed(run, Aim(train, config.optimization, streams(config)[1], run.scene.surface))
+        fit_with_symmetry(config.model.symmetry, program, run.start.mixture, aim)
 
 
 def reconstruct(run: Run, followers: Followers, unfinished: Unfinished) -> dict[str, Any]:
