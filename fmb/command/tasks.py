@@ -254,7 +254,7 @@ TASKS["batch"] = Task(
         "batch 'models/*.ply' other.obj --task convert --num-mixtures 80",
         "batch models/ --shard 3/8",
     ),
-    ("symmetry", "film", "uncertainty", "report", "refine_cameras", "fit_devices"),
+    ("symmetry", "film", "uncertainty", "report", "refine_cameras", "camera_degrees", "fit_devices", "teachers"),
     switches=("cpu", "overwrite"),
     own=(("--task", "batch_task"), ("--names", "batch_names")),
     several="Meshes, captures, clouds of points, folders of them, and patterns",
