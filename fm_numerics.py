@@ -3,9 +3,10 @@
 Copy it together with fm_render.py and fm_tiles.py, which share its small parts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -228,14 +229,37 @@ def unit(vector: Array, axis: int) -> Array:
     return vector / jnp.sqrt(jnp.where(square > 0, square, 1))
 
 
+def shown(outputs: tuple[str, ...], seen: Any, others: dict[str, Callable[[], Array]]) -> dict[str, Array]:
+    """The outputs, with the ray last."""
+    fields = {
+        "density": lambda: seen.density,
+        "alpha": lambda: -jnp.expm1(-seen.density),
+        "label": lambda: others["weight"]().argmax(0),
+    }
+    return {name: (fields | others)[name]() for name in outputs}
+
+
 def choose(kind: str, name: str, allowed) -> None:
     """ValueError that names what is allowed, if `name` is not."""
     if name not in allowed:
         raise ValueError(f"{kind} {name!r} is not one of {', '.join(allowed)}")
 
 
+@contextmanager
+def reverse_alone(advice: str) -> Iterator[None]:
+    """What JAX says of forward mode within, with the advice behind it. Under `jit` JAX says it later, by itself."""
+    try:
+        yield
+    except TypeError as error:
+        if "forward-mode" not in str(error):
+            raise
+        raise TypeError(f"{error} {advice}") from error
+
+
 def check_shapes(mixture) -> None:
     """ValueError unless the mixture's arrays have their declared shapes, which broadcasting would hide."""
+    if jnp.ndim(mixture.mean) == 3:
+        raise ValueError(f"mixture.mean has shape {jnp.shape(mixture.mean)}; for a batch of mixtures use jax.vmap")
     count = mixture.mean.shape[0] if mixture.mean.ndim == 2 else 0
     for name, shape in zip(mixture._fields, ((count, 3), (count, 3, 3), (count,)), strict=True):
         found = jnp.shape(getattr(mixture, name))

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.lax import stop_gradient
 from jaxtyping import Float
@@ -30,6 +29,8 @@ from fm_numerics import (
     lower,
     nearby,
     product,
+    reverse_alone,
+    shown,
     smooth_root,
     transposed,
     unit,
@@ -37,6 +38,7 @@ from fm_numerics import (
 )
 from fm_tiles import (
     Block,
+    Cameras,
     Outlines,
     Task,
     Tiles,
@@ -51,7 +53,9 @@ from fm_tiles import (
     tiles_of,
 )
 
+GRADIENTS = ("closed_form", "autodiff")
 RIM = 1e-6  # least 1 - d^2 that the slope of the one-sigma root sees
+FORWARD = 'Follow rays by render(..., settings="autodiff").'  # advice of what knows reverse mode alone
 TINY = 1e-12  # keeps quotients finite where nothing is left to divide by; its square is still a float32
 
 
@@ -68,13 +72,6 @@ class Rays(NamedTuple):
 
     origin: Float[Array, "*ray 3"]
     direction: Float[Array, "*ray 3"]
-
-
-class Cameras(NamedTuple):
-    """Pinhole cameras, x right, y down, z forward; the centre of the first pixel is at (0.5, 0.5) of the image."""
-
-    world_from_camera: Float[Array | np.ndarray, "view 4 4"]
-    intrinsics: Float[Array | np.ndarray, "view 3 3"]
 
 
 class Rendering(NamedTuple):
@@ -115,7 +112,8 @@ class FiveBetas(NamedTuple):
 class Settings:
     """Names from INTERSECTIONS and BLENDINGS, and the blend's betas (None: its defaults).
 
-    gradient: "closed_form" (reverse mode only; autodiff for the rules that have none) or "autodiff" (forward mode too).
+    gradient: "closed_form" (reverse mode and Hessians; autodiff for the rules that have none) or "autodiff" (forward
+    mode too). Wherever settings are asked for, a name does: that of a rule, a blend or a gradient, the rest by default.
     """
 
     intersection: str = "linear"
@@ -296,17 +294,18 @@ def render(
     rays: Rays,
     scale: Array | float = 1.0,
     outputs: tuple[str, ...] = ("alpha", "depth"),
-    settings: Settings = Settings(),
+    settings: Settings | str = Settings(),
     color: Float[Array, "mixture 3"] | None = None,
 ) -> Rendering:
     """The outputs named (fields of Rendering) along rays of any batch shape; nothing else is calculated.
 
     `scale` is eta, the object's size in the rays' unit (3 x its mean standard deviation); `color` each component's.
-    Every ray meets every component; for images `render_views` is faster.
+    Every ray meets every component; for images `render_views` is faster, for a batch of mixtures use `jax.vmap`.
     Measured in float32, components as thin as 1/200, cameras 3 to 100 scales away: alpha within 1e-5, depth 5e-5 of the
     scale (3e-4 where alpha < 1e-3), gradients 1.4e-3 of their field's largest entry at worst, 2e-5 in the median.
     ValueError for an unknown output, rule, blend or gradient, "color" without `color`, shapes that do not fit.
     """
+    settings = settings_of(settings)
     outputs = checked(mixture, outputs, settings, color)
     for name, array in rays._asdict().items():
         if not array.ndim or array.shape[-1] != 3:
@@ -317,8 +316,18 @@ def render(
     mixture, scale, settings, color = prepared(mixture, scale, settings, color, dtype)
     block = partial(_render_block, dataclasses.replace(settings, betas=None), outputs)
     common = (mixture, scale, settings.betas, color)
-    results = in_blocks(block, common, flat, len(mixture.mean), settings.gradient == "closed_form")
+    with reverse_alone('Use render(..., settings="autodiff").'):
+        results = in_blocks(block, common, flat, len(mixture.mean), settings.gradient == "closed_form")
     return Rendering(**{name: x.T.reshape(*shape, *x.shape[:-1]) for name, x in results.items()})
+
+
+def settings_of(settings: Settings | str) -> Settings:
+    """The settings, or those of a name."""
+    if not isinstance(settings, str):
+        return settings
+    names = {"intersection": INTERSECTIONS, "blending": BLENDINGS, "gradient": GRADIENTS}
+    choose("settings", settings, [name for table in names.values() for name in table])
+    return Settings(**{field: settings for field, table in names.items() if settings in table})
 
 
 def _render_block(settings: Settings, outputs: tuple[str, ...], common: tuple, rays: Array) -> dict[str, Array]:
@@ -351,7 +360,7 @@ def render_views(  # noqa: PLR0913 - as `render`, and the size
     image_size: tuple[int, int],
     scale: Array | float = 1.0,
     outputs: tuple[str, ...] = ("alpha", "depth"),
-    settings: Settings = Settings(),
+    settings: Settings | str = Settings(),
     color: Float[Array, "mixture 3"] | None = None,
 ) -> Rendering:
     """The outputs named (fields of Rendering), [view, height, width(, last)], as cameras see them.
@@ -363,7 +372,8 @@ def render_views(  # noqa: PLR0913 - as `render`, and the size
     sight = Sight(scale, outputs, settings, color)
     views, side = len(cameras.intrinsics), side_of(image_size)
     task, given, tiles = in_tiles(mixture, cameras, tiles_of(views, image_size, side), side, sight)
-    parts = tile_images(task, given, tiles)
+    with reverse_alone(FORWARD):
+        parts = tile_images(task, given, tiles)
     images = {name: joined(x, views, image_size) for name, x in parts.items()}
     if "normal" in images:  # [a, b, c] of the plane through the surface, in the image's own coordinates
         turn, intrinsics = (jnp.asarray(x, given[0].dtype) for x in (cameras.world_from_camera, cameras.intrinsics))
@@ -376,7 +386,7 @@ class Sight(NamedTuple):
 
     scale: Array | float = 1.0
     outputs: tuple[str, ...] = ("density",)
-    settings: Settings = Settings()
+    settings: Settings | str = Settings()
     color: Array | None = None
 
 
@@ -401,12 +411,13 @@ def views_loss(
         return jnp.where(inside, loss(Rendering(**fields), target), 0)
 
     task, given, tiles = in_tiles(mixture, cameras, tiles_of(shape[0], shape[1:3], side), side, sight)
-    return tile_loss(task._replace(loss=inner), given, tiles, parts)
+    with reverse_alone(FORWARD):
+        return tile_loss(task._replace(loss=inner), given, tiles, parts)
 
 
 def in_tiles(mixture: Mixture, cameras: Cameras, tiles: Tiles, side: int, sight: Sight) -> tuple[Task, tuple, Tiles]:
     """The task, what it is given, and the tiles, as fm_tiles.py needs them."""
-    scale, outputs, settings, color = sight
+    scale, outputs, settings, color = sight._replace(settings=settings_of(sight.settings))
     outputs = checked(mixture, outputs, settings, color)
     dtype = jnp.result_type(mixture.mean)
     cameras, middle = jax.tree.map(lambda x: jnp.asarray(x, dtype), (cameras, tiles.middle))
@@ -464,16 +475,6 @@ def draw_tiles(
     return {name: x.T.reshape(tiles, -1, *x.shape[:-1]) for name, x in fields.items()}
 
 
-def shown(outputs: tuple[str, ...], seen: Rendering, others: dict[str, Callable[[], Array]]) -> dict[str, Array]:
-    """The outputs, with the ray last."""
-    fields = {
-        "density": lambda: seen.density,
-        "alpha": lambda: -jnp.expm1(-seen.density),
-        "label": lambda: others["weight"]().argmax(0),
-    }
-    return {name: (fields | others)[name]() for name in outputs}
-
-
 def prepared(mixture: Mixture, scale: Any, settings: Settings, color: Any, dtype: Any) -> tuple:
     """The same as arrays of one type, weights of 0 and missing betas filled in."""
     betas = BLENDINGS[settings.blending].betas if settings.betas is None else settings.betas
@@ -489,7 +490,7 @@ def checked(mixture: Mixture, outputs: str | tuple[str, ...], settings: Settings
         choose("output", name, Rendering._fields)
     choose("intersection", settings.intersection, INTERSECTIONS)
     choose("blending", settings.blending, BLENDINGS)
-    choose("gradient", settings.gradient, ("closed_form", "autodiff"))
+    choose("gradient", settings.gradient, GRADIENTS)
     if "color" in outputs and color is None:
         raise ValueError("output 'color' needs the components' colors: render(..., color=...)")
     check_shapes(mixture)

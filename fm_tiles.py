@@ -28,7 +28,77 @@ PAIRS_PER_TEST = 2**20  # component x tile, asked at once whether they meet
 GRAZING = 0.05  # sine of the angle to the image plane below which a component's place in the image means nothing
 BEHIND = -1e9  # where the hits of components that do not count lie
 TERMS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))  # of a quadratic in 1, x, y
+PARALLEL_SINE = 1e-6  # where the sine of the angle to `up` is smaller, `up` cannot decide the roll
 LEAST_RATE = 1e-3  # of |u| in a tile's middle: bounds the farthest that a hit can be
+
+
+class Cameras(NamedTuple):
+    """Pinhole cameras, x right, y down, z forward; the centre of the first pixel is at (0.5, 0.5) of the image."""
+
+    world_from_camera: Float[Array | np.ndarray, "view 4 4"]
+    intrinsics: Float[Array | np.ndarray, "view 3 3"]
+
+    @classmethod
+    def look_at(
+        cls,
+        position: Any,
+        target: Any = (0.0, 0.0, 0.0),
+        up: Any = (0.0, 1.0, 0.0),
+        size: tuple[int, int] = (64, 64),
+        vfov_degrees: float = 45.0,
+    ) -> "Cameras":
+        """Cameras at `position` ([3] or [view, 3]) that look at `target`, for images of `size` = (height, width).
+
+        Raises ValueError as `look_at` and `pinhole_intrinsics` do.
+        """
+        pose = look_at(position, target, up).reshape(-1, 4, 4)
+        return cls(pose, np.tile(pinhole_intrinsics(*size, vfov_degrees), (len(pose), 1, 1)))
+
+
+def pinhole_intrinsics(height: int, width: int, vfov_degrees: float) -> Float[np.ndarray, "3 3"]:
+    """Intrinsics of square pixels with the principal point in the middle of the image.
+
+    Raises ValueError for an empty image or a field of view outside (0, 180) degrees.
+    """
+    if height < 1 or width < 1:
+        raise ValueError(f"image of {width} x {height} pixels: both sides must be at least 1")
+    if not 0.0 < vfov_degrees < 180.0:
+        raise ValueError(f"vfov_degrees {vfov_degrees}: must lie between 0 and 180")
+    focal = 0.5 * height / np.tan(0.5 * np.deg2rad(vfov_degrees))
+    return np.array([[focal, 0.0, 0.5 * width], [0.0, focal, 0.5 * height], [0.0, 0.0, 1.0]])
+
+
+def look_at(position: Any, target: Any, up: Any) -> np.ndarray:
+    """World from camera, [..., 4, 4], of cameras at `position` [..., 3] whose z axis meets `target`.
+
+    `up` [..., 3] points upwards in the image. Where it is zero or parallel to the optical axis, the world axis that is
+    furthest from the optical axis takes its place.
+
+    Raises ValueError where position and target coincide.
+    """
+    position, target, up = np.broadcast_arrays(*(np.asarray(vector, float) for vector in (position, target, up)))
+    forward = target - position
+    length = np.linalg.norm(forward, axis=-1, keepdims=True)
+    if np.any(length == 0.0):
+        raise ValueError(f"look_at: position and target coincide at {target[length[..., 0] == 0.0][0]}")
+    forward = forward / length
+    right = np.cross(forward, up)
+    stand_in = np.cross(forward, np.eye(3)[np.argmin(np.abs(forward), axis=-1)])
+    sine = np.linalg.norm(right, axis=-1, keepdims=True)
+    parallel = sine <= PARALLEL_SINE * np.linalg.norm(up, axis=-1, keepdims=True)
+    right = np.where(parallel, stand_in, right)
+    right = right / np.linalg.norm(right, axis=-1, keepdims=True)
+    rotation = np.stack([right, np.cross(forward, right), forward], axis=-1)
+    return rigid_motion(rotation, position)
+
+
+def rigid_motion(rotation: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Transforms [..., 4, 4] of rotations [..., 3, 3] and positions [..., 3]."""
+    transform = np.zeros((*position.shape[:-1], 4, 4))
+    transform[..., :3, :3] = rotation
+    transform[..., :3, 3] = position
+    transform[..., 3, 3] = 1.0
+    return transform
 
 
 class Task(NamedTuple):

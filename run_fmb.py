@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from importlib import import_module
 
+from fmb import waiting
 from fmb.ends import BEGAN, forgiving, held, leave, open_standard_streams, stoppable
 from fmb.surroundings import own_environment  # what is slow to import comes in run_task
 
@@ -23,6 +24,7 @@ def main(argv: list[str], began: float | None = None) -> int:
         except (ValueError, FloatingPointError, MemoryError) as error:
             if os.environ.get("FMB_TRACEBACK"):
                 raise
+            waiting.forget()
             print(f"error: {error or 'not enough memory'}", file=sys.stderr)
             return 2
         except KeyboardInterrupt as stop:
@@ -39,7 +41,8 @@ def run_task(argv: list[str], began: float | None) -> None:
 
     config = load_config(argv, tuple(TASKS))
     with started_early() if draws_mesh(config) else nullcontext():
-        work = loaded(TASKS[config.task].module, TASKS[config.task].function)
+        with waiting.part("libraries"):
+            work = loaded(TASKS[config.task].module, TASKS[config.task].function)
         from fmb.machine import Clock
 
         work(config, Clock(began))

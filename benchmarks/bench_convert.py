@@ -27,7 +27,7 @@ from fmb.shape.supervision import DEPTH_SETTINGS
 
 USUAL = ("arma", "bunny", "dragon", "plane", "spot")
 SOURCES = ("benchmarks/bench_convert.py", "fm_render.py", "fmb/shape/recipe.py", "fmb/shape/start.py")
-UNSEEN = RenderingOptions(num_views=32)
+UNSEEN = RenderingOptions(num_views=32, camera_roll=True)
 HEAD = ("components", "IoU: EM", "IoU: fitted", "depth error: EM, %", "fitted, %", "s: EM", "s: fit", "with compiling")
 
 

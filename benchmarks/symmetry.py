@@ -93,7 +93,7 @@ def fit_model(name: str, folder: Path, count: int, model: str, seed: int) -> Fit
     """A model fitted to views of a shape, from their visual hull."""
     solid, (kind, components) = body(name, folder), MODELS[model]
     generator = np.random.default_rng([seed, count])
-    cameras = scene_cameras(generator, count + UNSEEN, RenderingOptions())
+    cameras = scene_cameras(generator, count + UNSEEN, RenderingOptions(camera_roll=True))
     views = render_ground_truth(solid.mesh, cameras, (SIDE, SIDE), "raycast").views._replace(depth=None, color=None)
     parts = split_views(views, count)
     volume = hull(cast_votes(parts["train"], hull_box(parts["train"]), GRID))
@@ -211,7 +211,7 @@ def rays_table(folder: Path) -> str:
     """Milliseconds of density and its gradient along rays: mirrored rays, and all copies."""
     solid, lines = body("spot", folder), []
     start = start_mixture(solid.mesh, ModelOptions(), 0).mixture
-    cameras = scene_cameras(np.random.default_rng(0), 4, RenderingOptions())
+    cameras = scene_cameras(np.random.default_rng(0), 4, RenderingOptions(camera_roll=True))
     views = render_ground_truth(solid.mesh, cameras, (SIDE, SIDE), "raycast").views._replace(depth=None, color=None)
     rays = Rays(*(jnp.asarray(x[:2048], jnp.float32) for x in flatten_views(views).rays))
     for kind in ("plane", "two_planes", "cyclic_5", "revolution"):

@@ -85,7 +85,7 @@ OWN: dict[str, Callable[[], trimesh.Trimesh]] = {"bird": bird, "chair": chair}
 def case(mesh: trimesh.Trimesh, count: int, seed: int) -> tuple[trimesh.Trimesh, dict[str, Views]]:
     """The mesh in its canonical frame, `count` views to fit to and others."""
     mesh = canonical_frame(mesh).mesh_to_canonical(mesh)
-    cameras = scene_cameras(np.random.default_rng(seed), count + NOVEL, RenderingOptions())
+    cameras = scene_cameras(np.random.default_rng(seed), count + NOVEL, RenderingOptions(camera_roll=True))
     return mesh, split_views(render_ground_truth(mesh, cameras, (SIDE, SIDE), "raycast").views, count)
 
 

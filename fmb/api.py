@@ -16,7 +16,8 @@ from jaxtyping import Float
 from fm_render import Mixture
 from fmb.command.load import load_config
 from fmb.config import declared
-from fmb.fields.looks import look, surface_depth
+from fmb.fields.depths import surface_depth
+from fmb.fields.looks import look, surface_normals
 from fmb.fields.metaballs import HALF_DENSITY, best_level, mesh_mixture
 from fmb.fields.mixtures import in_double, in_single
 from fmb.fields.options import MeshOptions
@@ -32,8 +33,9 @@ from fmb.geometry.views import Images, Views
 from fmb.pose.estimate import PoseProgram, compile_pose, find_pose
 from fmb.pose.observation import Observation, image_size
 from fmb.pose.options import PoseOptions
+from fmb.shape.distillation import taught
 from fmb.shape.recipe import compile_shape_fit
-from fmb.shape.start import start_mixture
+from fmb.shape.start import other_starts, start_mixture
 from fmb.shape.symmetry_fit import Aim, fit_with_symmetry, symmetry_record
 from fmb.tasks.scenes import open_scene, scene_of_capture, scene_of_mesh
 from fmb.tasks.shape import streams
@@ -97,6 +99,9 @@ def fit_shape(source: str | Path | trimesh.Trimesh | Capture, **options: Any) ->
     program = compile_shape_fit(start.mixture, scene.shape, config.optimization)
     views = scene.look().views["train"]
     aim = Aim(views, config.optimization, fit_generator, scene.surface)
+    if config.optimization.teachers:
+        sources = scene.mesh, config.model, config.random_seed, config.optimization.recipe, scene.inside
+        program, aim = taught(program, other_starts(start.mixture, *sources), aim, config.optimization.teachers)
     found, symmetry = fit_with_symmetry(config.model.symmetry, program, start.mixture, aim)
     facts = {} if symmetry is None else {"symmetry": symmetry_record(symmetry, found, scene.frame)}
     facts |= {
@@ -108,15 +113,29 @@ def fit_shape(source: str | Path | trimesh.Trimesh | Capture, **options: Any) ->
 
 
 def render(model: Model, cameras: Cameras, size: tuple[int, int]) -> Images:
-    """Alpha [view, height, width] and depth of the surface, NaN where a ray meets none, for images of (height, width).
+    """Alpha [view, height, width], and depth and normals [..., 3] of the surface, NaN where a ray meets none.
 
-    `cameras` (world_from_camera [view, 4, 4], intrinsics [view, 3, 3] in pixels) and depths are in the input's frame
-    and unit. For gradients call fm_render.render_views or views_loss on `model.mixture`, which is in the canonical
-    frame, with `model.frame.cameras_to_canonical(cameras)`.
+    `cameras` (world_from_camera [view, 4, 4], intrinsics [view, 3, 3] in pixels; `Cameras.look_at` makes some), depths
+    and normals are in the input's frame and unit, `size` is (height, width). Raises ValueError where shapes do not fit.
+    For gradients call fm_render.render_views or views_loss on `model.mixture`, which is in the canonical frame, with
+    `model.frame.cameras_to_canonical(cameras)`.
     """
+    check_cameras(cameras, size)
     mixture, canonical = in_single(model.mixture), model.frame.cameras_to_canonical(cameras)
-    depth = float(model.frame.scale) * surface_depth(mixture, canonical, size)
-    return Images(look(mixture, canonical, size).alpha, depth)
+    depth = surface_depth(mixture, canonical, size)
+    normal = surface_normals(mixture, canonical, depth)  # frames only scale and move, so axes are the input's
+    return Images(look(mixture, canonical, size).alpha, float(model.frame.scale) * depth, None, normal)
+
+
+def check_cameras(cameras: Cameras, size: tuple[int, int]) -> None:
+    """Raises ValueError for cameras and a size of images that make no sense."""
+    pose, lens = np.shape(cameras.world_from_camera), np.shape(cameras.intrinsics)
+    if len(pose) != 3 or pose[1:] != (4, 4) or lens != (pose[0], 3, 3):
+        raise ValueError(
+            f"cameras of shapes {pose} and {lens}; must be (view, 4, 4) and (view, 3, 3), one view or more"
+        )
+    if np.shape(size) != (2,) or min(size) < 1:
+        raise ValueError(f"size {size}: must be (height, width), at least 1 each")
 
 
 def estimate_pose(

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import textwrap
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -21,8 +22,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from fmb import waiting
+
 DOTS_PER_INCH = 150
 UNIT = "input units"  # of depths: those of the mesh
+COLUMNS = 80  # of a terminal
+LINE_SECONDS = 30.0  # between two lines of a long run that writes to a file
 LONGEST = 180  # bytes of a name that leave room for the rest of a hidden one's
 
 
@@ -52,13 +57,18 @@ def reason(error: BaseException) -> str:
     return line[:160].strip() or type(error).__name__
 
 
-def write_picture(path: Path, pixels: UInt8[np.ndarray, "height width 3"]) -> Path:
-    """Writes pixels as PNG."""
-    from PIL import Image
+def write_picture(path: Path, pixels: UInt8[np.ndarray, "height width 3"], title: str = "") -> Path:
+    """Writes pixels as PNG, with its title, which the page shows as its caption."""
+    from PIL import Image, PngImagePlugin
 
+    words = PngImagePlugin.PngInfo()
+    if title:
+        words.add_itxt("Title", title)
     with replacing(path) as partial:
         # Levels 1 to 3 take the same time; 6 takes twice as long and makes the ten files a quarter smaller.
-        Image.fromarray(pixels).save(partial, format="png", compress_level=3, dpi=(DOTS_PER_INCH, DOTS_PER_INCH))
+        Image.fromarray(pixels).save(
+            partial, format="png", compress_level=3, dpi=(DOTS_PER_INCH, DOTS_PER_INCH), pnginfo=words
+        )
     return path
 
 
@@ -70,7 +80,7 @@ def prepare_output_dir(folder: str | Path) -> Path:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=folder):  # without a name, so that none is left where the run is killed
             pass
     except FileExistsError:
         raise ValueError(f"{folder}: is a file; the output folder must be a folder") from None
@@ -122,41 +132,100 @@ def plain(value: Any) -> Any:
 def progress_bar(name: str) -> Iterator[Callable[[int, int, float], None]]:
     """A bar on stderr for as long as the context lasts; gives what to call with (step, all steps, loss).
 
-    Where stderr is no terminal, only what it shows last is written, as one line.
+    Where stderr is no terminal, only what it shows last is told: with the part that it stands in, or as one line.
     """
     from tqdm import tqdm
 
-    seen, screen = False, sys.stderr is not None and sys.stderr.isatty()
-    with tqdm(desc=name, unit="step", leave=False, file=sys.stderr if screen else io.StringIO()) as bar:
+    began, last, screen = time.perf_counter(), "", waiting.is_terminal()
+    with waiting.bar(), tqdm(desc=name, leave=False, file=sys.stderr, disable=not screen, ncols=79) as bar:
 
         def move(step: int, total: int, loss: float) -> None:
-            nonlocal seen
-            seen, bar.total = True, total
-            if math.isfinite(loss):
-                bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-            bar.update(step - bar.n)
+            nonlocal last
+            waiting.release()
+            last = f"{step} of {total}" + (f" steps, loss {loss:.4f}" if math.isfinite(loss) else "")
+            if screen:
+                bar.total = total
+                if math.isfinite(loss):
+                    bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                bar.update(step - bar.n)
 
         yield move
-        last = str(bar)
-    if seen and not screen:
-        print(last, file=sys.stderr)
+    if last and not waiting.note(last):
+        seconds = time.perf_counter() - began
+        print(f"{name:<18}{seconds:7.1f} s   {last}", file=sys.stderr)
 
 
-def summary(metrics: Mapping[str, Any], folder: Path) -> str:
-    """What a run says at its end: errors before and after, where the time went, where the files are."""
-    lines = []
-    for part, name in (("train", "training views"), ("novel", "unseen views  ")):
-        old, new = metrics["initial"].get(part), metrics.get(part)
-        if new is None:
-            continue
-        errors = f"cross-entropy {old['cross_entropy']:.4f} -> {new['cross_entropy']:.4f}, "
-        errors += f"IoU {old['iou']:.3f} -> {new['iou']:.3f}"
-        if "depth_mae" in new:
-            errors += f", depth error {old['depth_mae']:.4g} -> {new['depth_mae']:.4g} {UNIT}"
-        lines.append(f"{name}  {errors}")
-    seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")
-    where = f"{metrics['seconds']['total']:.1f} s on {metrics['device']}: {seconds}"
-    return "\n".join([*lines, where, f"pictures, model and numbers in {folder}/"])
+@contextmanager
+def counting_bar(name: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """A bar of things that take seconds each, with how many a minute; gives what to call with (count, words).
+
+    Where stderr is no terminal, a line says so every LINE_SECONDS, and at the end.
+    """
+    from tqdm import tqdm
+
+    screen, began = sys.stderr is not None and sys.stderr.isatty(), time.perf_counter()
+    shown, form = began, "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+    with tqdm(
+        desc=name, total=total, file=sys.stderr if screen else io.StringIO(), bar_format=form, leave=False
+    ) as bar:
+
+        def move(count: int, words: str) -> None:
+            nonlocal shown
+            now = time.perf_counter()
+            pace = f"{60.0 * count / max(now - began, 1e-9):.1f} a minute"
+            bar.set_postfix_str(", ".join(filter(None, (pace, words))), refresh=False)
+            bar.update(count - bar.n)
+            if not screen and (now > shown + LINE_SECONDS or count == total):
+                shown = now
+                print(bar, file=sys.stderr, flush=True)
+
+        yield move
+
+
+KINDS = {  # errors against views: their names on the screen, the page and in plots, by those in metrics.json
+    "cross_entropy": "cross-entropy (nats per ray)",
+    "iou": "IoU of the masks",
+    "depth_mae": f"depth error ({UNIT})",
+    "rendered_depth_mae": "depth error, as rendered",  # beside that of the surface, which is the one above
+    "surface_depth_mae": "depth error, surface",  # beside that as rendered, after a fit to depths
+}
+SETS = {"train": "training views", "novel": "unseen views"}
+TRAINING = ("training loss of each batch", "training loss, smoothed")  # curves of a fit
+ARROW = "->"
+
+
+def summary(metrics: Mapping[str, Any], folder: Path, content: str = "pictures, model and numbers") -> str:
+    """What a run says at its end: errors before and after, a row for each, how long it took, where the files are."""
+    sets = [name for name in SETS if metrics.get(name) is not None]
+    lines = [" " * 31 + "".join(f"{SETS[name]:<24}" for name in sets)] if sets else []
+    for kind, words in KINDS.items():
+        cells = [changed(metrics, name, kind) for name in sets]
+        if any(cells):
+            lines.append(f"{words:<31}" + "".join(f"{cell:<24}" for cell in cells))
+    lines += surface_lines(metrics.get("mesh"))
+    where = f"{metrics['seconds']['total']:.1f} s on {metrics['device']}"
+    return "\n".join([*(line.rstrip() for line in lines), f"{where}; {content} in {folder}/"])
+
+
+def changed(metrics: Mapping[str, Any], part: str, kind: str, arrow: str = ARROW) -> str:
+    """An error against the views named `part` before and after the fit, in words; "" where it is not known."""
+    new, old = metrics[part].get(kind), metrics["initial"].get(part, {}).get(kind)
+    if new is None:
+        return ""
+    return f"{new:.4g}" if old is None else f"{old:.4g} {arrow} {new:.4g}"
+
+
+def surface_lines(mesh: Mapping[str, Any] | None) -> list[str]:
+    """What a run says of its surface: pieces, tunnels, those that may be errors of the masks, volume; or nothing."""
+    if mesh is None:
+        return []
+    pieces = f"{mesh['components']} piece{'' if mesh['components'] == 1 else 's'}"
+    tunnels = "not closed" if mesh["genus"] is None else f"genus {mesh['genus']}"
+    lines = [f"surface         {pieces}, {tunnels}, volume {mesh['volume']:.4g} cubic {UNIT}"]
+    if mesh["narrow_tunnels"]:
+        few = f"{mesh['narrow_tunnels']} of its {mesh['genus']} tunnels"
+        lines.append(f"                {few} may not be real: narrower than two pixels; finer masks would tell")
+    return lines
 
 
 class Clock:
@@ -169,9 +238,10 @@ class Clock:
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        """Adds the time within to that of `part`."""
+        """Adds the time within to that of `part`, which the screen shows."""
         start = time.perf_counter()
-        yield
+        with waiting.part(part):
+            yield
         self.parts[part] = self.parts.get(part, 0.0) + time.perf_counter() - start
 
     def seconds(self) -> dict[str, float]:
@@ -229,6 +299,15 @@ def choose_device(cpu: bool) -> Device:
     return Device(device.platform, "\n".join(hints))
 
 
+def several_cpu_devices(count: int) -> None:
+    """Has JAX take the CPU for so many devices, unless something else was said or it has begun already."""
+    import jax
+
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        with suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", count)
+
+
 def usable_cache(folder: Path) -> bool:
     """Whether programs can be kept in the folder; it is made, and kept below LARGEST_CACHE by forgetting the oldest.
 
@@ -258,8 +337,16 @@ def usable_cache(folder: Path) -> bool:
 
 def say(*lines: str, stream: Any = None) -> None:
     """Prints the lines that say something, to stdout if no stream is named."""
+    waiting.clear()
     for line in filter(None, lines):
         print(line, file=stream, flush=True)
+
+
+def tell(*lines: str) -> None:
+    """Prints what a run says at its end, in lines of at most COLUMNS; a path stays whole."""
+    options = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": "  "}
+    said = [part for line in lines for part in line.splitlines()]
+    say(*(line if len(line) <= COLUMNS else textwrap.fill(line, COLUMNS, **options) for line in said))
 
 
 def warn(*lines: str) -> None:

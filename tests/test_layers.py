@@ -15,6 +15,7 @@ ROOMS = (
     "fm_render",
     "fmb.ends",
     "fmb.surroundings",
+    "fmb.waiting",
     "fmb.machine",
     "fmb.whole",
     "fmb.options",
@@ -64,7 +65,8 @@ def imports(path: Path) -> Iterator[str]:
                 yield inner if inner in FOUND else node.module
 
 
-IMPORTS = {name: {other for other in imports(path) if other in FOUND} for name, path in FOUND.items() if name != "fmb"}
+OURS = FOUND.keys() - {"fmb"}  # the package itself holds the version alone
+IMPORTS = {name: {other for other in imports(FOUND[name]) if other in OURS} for name in OURS}
 
 
 def room(name: str) -> str:

@@ -26,7 +26,6 @@ NAMES = [
     "06_convergence.png",
     "07_mask_overlay.png",
     "08_final_masks.png",
-    "09_depth_comparison.png",
     "10_final_depths.png",
 ]
 
@@ -57,7 +56,7 @@ def draw_pictures(folder: Path, reference: Images, initial: Images, final: Image
 
 
 @pytest.mark.parametrize(("views", "height", "width"), [(1, 64, 64), (7, 64, 96), (20, 16, 16), (3, 96, 48)])
-def test_ten_pictures_can_be_opened(tmp_path, views, height, width):
+def test_nine_pictures_can_be_opened(tmp_path, views, height, width):
     reference, initial, final = (ball_images(views, height, width, shift) for shift in (0.0, 0.2, 0.01))
     paths = draw_pictures(tmp_path, reference, initial, final)
     assert [path.name for path in paths] == NAMES

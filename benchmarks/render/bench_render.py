@@ -2,9 +2,9 @@
 
     python -m benchmarks.render.bench_render [--quick] [--gpu-sizes] [--output FILE]
 
-Prints the tables and writes them between two marks of docs/results/render.md. Every time is of compiled calls on data
-already on the device, those that are compared in turns in one process. peers.py compares with other people's renderers,
-growth.py draws how cost grows.
+Prints the tables and, with `--output docs/results/render.md`, writes them between two marks of that page. Every time
+is of compiled calls on data already on the device, those that are compared in turns in one process. peers.py compares
+with other people's renderers, growth.py draws how cost grows.
 """
 
 import argparse
@@ -38,7 +38,6 @@ from benchmarks.render.scenes import (
 from benchmarks.study import write_section
 from fm_render import Mixture, render
 
-ROOT = Path(__file__).resolve().parents[2]
 COMPONENTS = 40
 MOST_FITTED = 256  # components; EM for more takes minutes
 NAIVE_MOST = 5 * 10**7  # pairs; the naive twin keeps tens of numbers for each
@@ -140,14 +139,13 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds: to see whether it runs")
     parser.add_argument("--gpu-sizes", action="store_true", help="the sizes for a GPU, on whatever device there is")
-    parser.add_argument("--output", type=Path, help="default docs/results/render.md; with --quick nothing is written")
+    parser.add_argument("--output", type=Path, help="page whose section is written again, as docs/results/render.md")
     options = parser.parse_args(argv)
-    output = options.output or (None if options.quick else ROOT / "docs" / "results" / "render.md")
     plan = QUICK if options.quick else GPU if options.gpu_sizes or jax.default_backend() != "cpu" else FULL
     text = measure(plan, " ".join(["python -m benchmarks.render.bench_render", *argv]))
     print(text)
-    if output:
-        write_section(output, text, "bench_render")
+    if options.output:
+        write_section(options.output, text, "bench_render")
 
 
 if __name__ == "__main__":

@@ -80,7 +80,9 @@ def clean_data(mesh: Path, seed: int, settings: Settings) -> Data:
         (np.random.default_rng([seed, 1]), settings.views, settings.size),
         (np.random.default_rng(UNSEEN_SEED), settings.unseen, settings.unseen_size),
     ):
-        cameras = scene_cameras(generator, count, RenderingOptions(image_width=size, image_height=size))
+        cameras = scene_cameras(
+            generator, count, RenderingOptions(image_width=size, image_height=size, camera_roll=True)
+        )
         parts.append(render_ground_truth(canonical(mesh), cameras, (size, size), "raycast").views)
     return Data(*parts)
 

@@ -14,53 +14,25 @@ from jax import Array
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from fm_render import Cameras, Rays
+from fm_render import Rays
+from fm_tiles import Cameras as Cameras
+from fm_tiles import look_at, rigid_motion
+from fm_tiles import pinhole_intrinsics as pinhole_intrinsics
 
 ANY_ARRAY = Array | np.ndarray
-PARALLEL_SINE = 1e-6  # where the sine of the angle to `up` is smaller, `up` cannot decide the roll
-
-
-def pinhole_intrinsics(height: int, width: int, vfov_degrees: float) -> Float[np.ndarray, "3 3"]:
-    """Intrinsics of square pixels with the principal point in the middle of the image.
-
-    Raises ValueError for an empty image or a field of view outside (0, 180) degrees.
-    """
-    if height < 1 or width < 1:
-        raise ValueError(f"image of {width} x {height} pixels: both sides must be at least 1")
-    if not 0.0 < vfov_degrees < 180.0:
-        raise ValueError(f"vfov_degrees {vfov_degrees}: must lie between 0 and 180")
-    focal = 0.5 * height / np.tan(0.5 * np.deg2rad(vfov_degrees))
-    return np.array([[focal, 0.0, 0.5 * width], [0.0, focal, 0.5 * height], [0.0, 0.0, 1.0]])
-
-
-def look_at(position: Sequence | ANY_ARRAY, target: Sequence | ANY_ARRAY, up: Sequence | ANY_ARRAY) -> np.ndarray:
-    """World from camera, [..., 4, 4], of cameras at `position` [..., 3] whose z axis meets `target`.
-
-    `up` [..., 3] points upwards in the image. Where it is zero or parallel to the optical axis, the world axis that is
-    furthest from the optical axis takes its place.
-
-    Raises ValueError where position and target coincide.
-    """
-    position, target, up = np.broadcast_arrays(*(np.asarray(vector, float) for vector in (position, target, up)))
-    forward = target - position
-    length = np.linalg.norm(forward, axis=-1, keepdims=True)
-    if np.any(length == 0.0):
-        raise ValueError(f"look_at: position and target coincide at {target[length[..., 0] == 0.0][0]}")
-    forward = forward / length
-    right = np.cross(forward, up)
-    stand_in = np.cross(forward, np.eye(3)[np.argmin(np.abs(forward), axis=-1)])
-    sine = np.linalg.norm(right, axis=-1, keepdims=True)
-    parallel = sine <= PARALLEL_SINE * np.linalg.norm(up, axis=-1, keepdims=True)
-    right = np.where(parallel, stand_in, right)
-    right = right / np.linalg.norm(right, axis=-1, keepdims=True)
-    rotation = np.stack([right, np.cross(forward, right), forward], axis=-1)
-    return _world_from_camera(rotation, position)
+UP = (0.0, 1.0, 0.0)  # of a mesh, where nothing says otherwise
 
 
 def random_cameras(
-    generator: np.random.Generator, count: int, distance: float, intrinsics: Float[np.ndarray, "3 3"]
+    generator: np.random.Generator,
+    count: int,
+    distance: float,
+    intrinsics: Float[np.ndarray, "3 3"],
+    up: Sequence[float] | None = None,
 ) -> Cameras:
-    """Cameras that look at the origin from `distance`; their rotations are uniform over all rotations.
+    """Cameras that look at the origin from `distance`, in directions uniform over the sphere.
+
+    `up` points upwards in all images; for None they are turned about their axes, too, uniform over all rotations.
 
     With the same seed, a longer batch begins with the cameras of a shorter one.
 
@@ -68,7 +40,9 @@ def random_cameras(
     """
     _check_orbit(count, distance)
     rotation = Rotation.from_quat(generator.normal(size=(count, 4))).as_matrix()
-    return Cameras(_world_from_camera(rotation, -distance * rotation[:, :, 2]), np.tile(intrinsics, (count, 1, 1)))
+    position = -distance * rotation[:, :, 2]
+    pose = rigid_motion(rotation, position) if up is None else look_at(position, np.zeros(3), up)
+    return Cameras(pose, np.tile(intrinsics, (count, 1, 1)))
 
 
 def orbit_cameras(
@@ -76,7 +50,7 @@ def orbit_cameras(
     distance: float,
     intrinsics: Float[np.ndarray, "3 3"],
     elevation: float = 0.0,
-    up: Sequence[float] = (0.0, 1.0, 0.0),
+    up: Sequence[float] = UP,
 ) -> Cameras:
     """Cameras that look at the origin, evenly spaced on a circle around the axis `up`.
 
@@ -132,20 +106,19 @@ def project(cameras: Cameras, points: Float[ANY_ARRAY, "point 3"]) -> tuple[Arra
     return seen[..., :2] / seen[..., 2:], seen[..., 2]
 
 
+def finest_pixel(cameras: Cameras) -> Float[Array, ""]:
+    """Width of the smallest of the cameras' pixels at the distance of the world's origin, which is in the object."""
+    distance = jnp.linalg.norm(jnp.asarray(cameras.world_from_camera)[:, :3, 3], axis=1)
+    focal = jnp.diagonal(jnp.asarray(cameras.intrinsics), axis1=1, axis2=2)[:, :2].max(axis=1)
+    return jnp.min(distance / focal)
+
+
 def nearest_to_rays(
     origin: Float[np.ndarray, "ray 3"], direction: Float[np.ndarray, "ray 3"]
 ) -> Float[np.ndarray, "3"]:
     """The point that lines through `origin` along `direction`, of length 1, come nearest to in the mean square."""
     across = np.eye(3) - direction[:, :, None] * direction[:, None, :]
     return np.linalg.lstsq(across.sum(axis=0), np.einsum("rij,rj->i", across, origin), rcond=None)[0]
-
-
-def _world_from_camera(rotation: np.ndarray, position: np.ndarray) -> np.ndarray:
-    transform = np.zeros((*position.shape[:-1], 4, 4))
-    transform[..., :3, :3] = rotation
-    transform[..., :3, 3] = position
-    transform[..., 3, 3] = 1.0
-    return transform
 
 
 def _check_orbit(count: int, distance: float) -> None:

@@ -14,6 +14,7 @@ class Images(NamedTuple):
     alpha: Float[np.ndarray, "view height width"]  # 0 to 1
     depth: Float[np.ndarray, "view height width"] | None = None  # along the optical axis; NaN is background
     color: Float[np.ndarray, "view height width 3"] | None = None  # 0 to 1
+    normal: Float[np.ndarray, "view height width 3"] | None = None  # outward, of length 1; NaN is background
 
 
 def foreground(image: Any) -> Any:

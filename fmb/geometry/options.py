@@ -19,6 +19,7 @@ class RenderingOptions:
     camera_distance: float = option(
         3.0, "Distance of the cameras from the object, in object scales", above=1, at_most=1000
     )
+    camera_roll: bool = option(False, "Turn each camera about its axis, too (false: up in the images is the mesh's y)")
     ground_truth: str = option(
         "auto",
         "What draws the reference images (auto: pyrender where OpenGL works)",

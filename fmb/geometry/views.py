@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fm_render import Rays
-from fmb.geometry.cameras import ANY_ARRAY, Cameras, pinhole_intrinsics, pixel_rays, random_cameras
+from fmb.geometry.cameras import ANY_ARRAY, UP, Cameras, pinhole_intrinsics, pixel_rays, random_cameras
 from fmb.geometry.images import FOREGROUND as FOREGROUND
 from fmb.geometry.images import Images as Images
 from fmb.geometry.images import foreground as foreground
@@ -87,7 +87,8 @@ def flatten_views(views: Views) -> Pixels:
 def scene_cameras(generator: np.random.Generator, count: int, options: RenderingOptions) -> Cameras:
     """Cameras in random directions around an object in its canonical frame, as the options say."""
     intrinsics = pinhole_intrinsics(options.image_height, options.image_width, options.vfov_degrees)
-    return random_cameras(generator, count, options.camera_distance, intrinsics)
+    up = None if options.camera_roll else UP
+    return random_cameras(generator, count, options.camera_distance, intrinsics, up)
 
 
 def split_views(views: Views, count: int) -> dict[str, Views]:

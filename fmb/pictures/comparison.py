@@ -20,13 +20,12 @@ from fmb.pictures.draw import FAINT, INK, pixels_of, plain_style
 from fmb.pictures.ellipsoids import Ball
 from fmb.pictures.report_scene import Layer
 from fmb.pictures.sheets import BLUE, ORANGE, SEAM, Scale, Sheet, fit_tiles, paint
+from fmb.pictures.surface_error import error_scale
 from fmb.pictures.turntable import on_white, turn_cameras
 
 SIDE, TURNS = 300, 4  # pixels of a view, and views around the shapes
 UP = (0.0, 1.0, 0.0)
 PERCENT = 100.0
-ERROR_TOP = 99.0  # percentile of the errors at which their colours end
-COLORS = "inferno"
 FINEST_EDGE = 50  # edges are cut until none is longer than the box's diagonal over this, so that colours follow errors
 MOST_VERTICES, MOST_BEADS = 10_000, 10_000  # that are coloured; points of a cloud that are drawn
 BEAD, LEAST_BEAD = 0.6, 0.004  # radius of a drawn point: in spacings, and at least in radii of the ball
@@ -84,12 +83,6 @@ def ball_of(shapes: Sequence[Shape]) -> Ball:
     return Ball(centre, float(np.linalg.norm(points - centre, axis=1).max()))
 
 
-def error_scale(parts: Sequence[Painted]) -> Scale:
-    """One scale for the errors of both."""
-    top = max(float(np.percentile(np.concatenate([part.error for part in parts]), ERROR_TOP)), 1e-6)
-    return Scale(COLORS, (0.0, top), "distance (% of the reference's longest side)", "max")
-
-
 def colored(part: Painted, scale: Scale) -> trimesh.Trimesh:
     """The triangles in the colours of their errors."""
     mesh = part.mesh
@@ -101,7 +94,7 @@ def compared_sheet(parts: Sequence[Painted], worst: Sequence[Worst], names: tupl
 
     A line leads from it to the nearest place of the other shape. Where the surface hides it, it is drawn thin.
     """
-    scale, cameras = error_scale(parts), turn_cameras(ball, TURNS, SIDE, UP)
+    scale, cameras = error_scale(np.concatenate([part.error for part in parts])), turn_cameras(ball, TURNS, SIDE, UP)
     panels = []
     for part, pair in zip(parts, worst, strict=True):
         seen = render_ground_truth(colored(part, scale), cameras, (SIDE, SIDE), "raycast").views
@@ -200,9 +193,9 @@ def draw_shares(path: Path, sides: Sides, floor: Sides, unit: float, threshold: 
 
 def layers_of(parts: Sequence[Painted], worst: Sequence[Worst], names: tuple[str, str], ball: Ball) -> list[Layer]:
     """The page's view: both shapes in the colours of their errors, and the pairs of worst points."""
-    scale = error_scale(parts)
+    scale = error_scale(np.concatenate([part.error for part in parts]))
     shown = [
-        Layer(f"Errors of {name}", colored(part, scale), name == names[0])
+        Layer(f"Errors of {name}", colored(part, scale), name == names[0], scale=scale)
         for name, part in zip(names, parts, strict=True)
     ]
     rgb = tuple(int(MARK[place : place + 2], 16) / 255.0 for place in (1, 3, 5))

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from fmb.fit.history import History
 from fmb.geometry.images import Images
-from fmb.machine import DOTS_PER_INCH, UNIT, write_picture
+from fmb.machine import DOTS_PER_INCH, KINDS, SETS, TRAINING, write_picture
 from fmb.pictures.sheets import BLUE, ORANGE, SEAM, Scale, Sheet, grid_columns, moving_mean, sheets_after, sheets_before
 
 MARGIN, GAP, BAND, HEAD = 42, 12, 26, 104  # pixels around the sheet, between tiles, for a label, for the title
@@ -26,11 +26,11 @@ def draw_before(folder: Path, reference: Images, initial: Images, depth: Scale) 
 
 
 def draw_after(
-    folder: Path, reference: Images, final: Images, history: History, depth: Scale, unit: str = UNIT
+    folder: Path, reference: Images, final: Images, history: History, depth: Scale, note: str = ""
 ) -> list[Path]:
-    """Draws the last five pictures, of convergence and fit; depths have the range of the first five."""
-    drawn = draw_sheets(folder, sheets_after(reference, final, depth, unit))
-    return [draw_convergence(folder / "06_convergence.png", history), *drawn]
+    """Draws convergence, masks and depths of the fit; depths have the range of the first five."""
+    drawn = draw_sheets(folder, sheets_after(reference, final, depth))
+    return [draw_convergence(folder / "06_convergence.png", history, note), *drawn]
 
 
 def draw_uncertainty(folder: Path, sheet: Sheet) -> Path:
@@ -88,7 +88,7 @@ def draw_sheet(path: Path, sheet: Sheet) -> Path:
     for tile, (top, left) in zip(sheet.tiles, corners, strict=True):
         page[top - 1 : top + tall + 1, left - 1 : left + wide + 1] = FRAME
         page[top : top + tall, left : left + wide] = tile
-    return write_picture(path, page)
+    return write_picture(path, page, sheet.title)
 
 
 def draw_sides(figure: Any, sheet: Sheet, left: int, tall: int) -> None:
@@ -113,8 +113,8 @@ def draw_sides(figure: Any, sheet: Sheet, left: int, tall: int) -> None:
 
 
 @plain_style
-def draw_convergence(path: Path, history: History) -> Path:
-    """Loss and learning rate over the steps."""
+def draw_convergence(path: Path, history: History, remark: str = "") -> Path:
+    """Loss and learning rate over the steps; the remark comes last in the line under the title."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -123,21 +123,22 @@ def draw_convergence(path: Path, history: History) -> Path:
     figure.subplots_adjust(left=0.1, right=0.97, top=0.865, bottom=0.09, hspace=0.1)
     smooth = moving_mean(history.loss)
     note = f"{len(history.step)} steps; training loss {smooth[0]:.4f} at the start, {smooth[-1]:.4f} at the end"
+    note = "; ".join(filter(None, (note, remark)))
     figure.text(0.032, 0.94, "Convergence of the fit", size=12, weight="bold", color=INK)
     figure.text(0.032, 0.9, note, size=8, color=FAINT)
-    loss.plot(history.step, history.loss, color="#c4c4c4", linewidth=0.6, label="each batch of rays")
-    loss.plot(history.step, smooth, color=BLUE, linewidth=1.6, label="training views, smoothed")
+    loss.plot(history.step, history.loss, color="#c4c4c4", linewidth=0.6, label=TRAINING[0])
+    loss.plot(history.step, smooth, color=BLUE, linewidth=1.6, label=TRAINING[1])
     if history.novel_loss is not None:
         known = np.isfinite(history.novel_loss)
         style = {"color": ORANGE, "marker": "o", "markersize": 3.5, "linewidth": 1.2}
-        loss.plot(history.step[known], history.novel_loss[known], **style, label="unseen views")
+        loss.plot(history.step[known], history.novel_loss[known], **style, label=SETS["novel"])
     # Below a factor of six, ticks at 1, 2 and 5 could all fall outside.
     if np.nanmax(history.loss) > 6.0 * np.nanmin(history.loss) > 0.0:
         loss.set_yscale("log")
         loss.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         loss.yaxis.set_minor_formatter(NullFormatter())
-    loss.set_ylabel("cross-entropy (nats per ray)", size=9, color=INK)
+    loss.set_ylabel(KINDS["cross_entropy"], size=9, color=INK)
     loss.legend(frameon=False, fontsize=8)
     rate.plot(history.step, history.learning_rate, color=INK, linewidth=1.4)
     rate.set_ylabel("learning rate", size=9, color=INK)
@@ -149,7 +150,7 @@ def draw_convergence(path: Path, history: History) -> Path:
         axes.grid(color="#ececec", linewidth=0.7)
         axes.tick_params(labelsize=8, color=FAINT, labelcolor=INK)
     figure.align_ylabels()
-    return write_picture(path, pixels_of(figure))
+    return write_picture(path, pixels_of(figure), "Convergence of the fit")
 
 
 def pixels_of(figure: Any) -> UInt8[np.ndarray, "height width 3"]:

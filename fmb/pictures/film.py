@@ -1,9 +1,10 @@
-"""A film of a fit as arrays of pixels: the mixture's masks over the reference's at each snapshot (as in Fig. 7)."""
+"""A film of a fit as arrays of pixels: the masks of mixture and reference at each snapshot (as in Fig. 7), and it."""
 
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -11,13 +12,16 @@ from fm_render import Mixture
 from fmb.fields.looks import look
 from fmb.geometry.metrics import iou
 from fmb.geometry.views import Views
-from fmb.pictures.sheets import AGREE, BLUE, NOTHING, ORANGE, SEAM, grid_columns
+from fmb.pictures.ellipsoids import enclosing_ball
+from fmb.pictures.sheets import AGREE, BLUE, NOTHING, ORANGE, SEAM, grid_columns, lettered
+from fmb.pictures.turntable import common_up, lit_picture, turn_cameras
 
 LEAST_WIDTH = 480  # pixels; small views are enlarged by a whole factor
 FOOT, MARGIN = 40, 12  # pixels of the strip for words under the tiles, and around all
-LETTER = 15  # pixels
-INK, PAPER, TRACK = (26, 26, 26), 255, 226
-HOLD = 12  # frames for which the last picture stays
+PAPER, TRACK = 255, 226
+HOLD = 12  # frames for which the last picture of a film stays
+LAST = 36  # frames for which the end of a fit turns
+TURN, LARGEST = 72, 300  # frames of a whole turn of the mixture beside the masks, and most pixels of its side
 
 
 class Snapshot(NamedTuple):
@@ -44,18 +48,43 @@ class Recorder:
 def film(
     snapshots: Sequence[Snapshot], views: Views, on_progress: Callable[[int, int], None] = lambda frame, total: None
 ) -> UInt8[np.ndarray, "frame tall wide 3"]:
-    """A frame for each snapshot (HOLD for the last), with the masks of `views` and of the mixture.
+    """A frame for each snapshot (LAST for the last): the masks of `views` and of the mixture, and it, lit and turning.
 
     Raises ValueError without snapshots.
     """
     if not snapshots:
         raise ValueError("film of a fit: no snapshots")
-    reference, frames = np.asarray(views.silhouette, float), []
-    for number, shot in enumerate(snapshots):
-        alpha = look(shot.mixture, views.cameras, reference.shape[1:]).alpha
-        frames.append(frame(alpha, reference, words(shot, iou(alpha, reference, views.valid)), shot.step / shot.total))
-        on_progress(number + 1, len(snapshots))
-    return np.stack(frames + (HOLD - 1) * frames[-1:])
+    reference, frames, count = np.asarray(views.silhouette, float), [], len(snapshots)
+    side = min(tall_of(reference.shape), LARGEST)
+    turn = turn_cameras(enclosing_ball(snapshots[-1].mixture), TURN, side, common_up(views.cameras))
+    for number in range(count + LAST - 1):
+        if number < count:
+            shot = snapshots[number]
+            alpha = look(shot.mixture, views.cameras, reference.shape[1:]).alpha
+            page = frame(alpha, reference, words(shot, iou(alpha, reference, views.valid)), shot.step / shot.total)
+        at = number % TURN
+        camera = jax.tree.map(lambda field, at=at: field[at : at + 1], turn)
+        frames.append(beside(page, lit_picture(shot.mixture, camera, side)))
+        on_progress(number + 1, count + LAST - 1)
+    return np.stack(frames)
+
+
+def tall_of(shape: tuple[int, ...]) -> int:
+    """Height of all tiles of a frame, for silhouettes of that shape."""
+    count, height, width = shape
+    columns = grid_columns(count, height, width)
+    return math.ceil(count / columns) * (math.ceil(LEAST_WIDTH / (columns * width)) * height + SEAM) - SEAM
+
+
+def beside(
+    page: UInt8[np.ndarray, "tall wide 3"], picture: UInt8[np.ndarray, "side side 3"]
+) -> UInt8[np.ndarray, "tall wider 3"]:
+    """The page with a square picture to its right, in the middle of the tiles."""
+    side = len(picture)
+    wider = np.full((len(page), side + MARGIN, 3), PAPER, np.uint8)
+    top = (len(page) - FOOT - side) // 2
+    wider[top : top + side, :side] = picture
+    return np.concatenate([page, wider], axis=1)
 
 
 def words(shot: Snapshot, overlap: float) -> str:
@@ -99,12 +128,3 @@ def overlay(
 def rgb(code: str) -> Float[np.ndarray, "3"]:
     """Red, green and blue of #rrggbb, 0 to 255."""
     return np.array([int(code[start : start + 2], 16) for start in (1, 3, 5)], float)
-
-
-def lettered(page: np.ndarray, text: str, corner: tuple[int, int]) -> np.ndarray:
-    """The page with the text on it, its corner at (left, top)."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    picture = Image.fromarray(page)
-    ImageDraw.Draw(picture).text(corner, text, INK, font=ImageFont.load_default(LETTER))
-    return np.asarray(picture)

@@ -39,9 +39,10 @@ DOT = 5  # pixels, radius of the mark on a trace
 class PoseCourse(NamedTuple):
     """The course of a descent; errors are None where the truth is not known."""
 
-    loss: Float[np.ndarray, " step"]
-    degrees: Float[np.ndarray, " step"] | None = None
-    percent: Float[np.ndarray, " step"] | None = None
+    loss: Float[np.ndarray, " row"]
+    steps: int  # from the first row to the last
+    degrees: Float[np.ndarray, " row"] | None = None
+    percent: Float[np.ndarray, " row"] | None = None
 
 
 class Trace(NamedTuple):
@@ -59,6 +60,7 @@ class FilmText(NamedTuple):
     note: str
     across: str
     up: str
+    last: int | None = None  # where the axis across ends; None: at the number of the last frame
 
 
 def as_images(depth: np.ndarray | None, silhouette: np.ndarray | None) -> Images:
@@ -107,22 +109,22 @@ def convergence_page(course: PoseCourse) -> UInt8[np.ndarray, "tall wide 3"]:
     figure.subplots_adjust(left=0.1, right=0.97, top=1.0 - 0.8 / height, bottom=0.55 / height, hspace=0.12)
     begins = 1 + np.flatnonzero(np.diff(course.loss) > 1e-6 * np.abs(course.loss[:-1]))
     stages = f" in {len(begins) + 1} stages, each with a loss of its own" if len(begins) else ""
-    words = f"{len(course.loss) - 1} steps{stages}; loss {course.loss[-1]:.4g} at the end"
+    words = f"{course.steps} steps{stages}; loss {course.loss[-1]:.4g} at the end"
     figure.text(0.032, 1.0 - 0.35 / height, "Descent to the pose", size=12, weight="bold", color=INK)
     figure.text(0.032, 1.0 - 0.6 / height, words, size=8, color=FAINT)
-    step = np.arange(len(course.loss))
-    for part in np.split(step, begins):
-        draw_traces(loss, part, [Trace("loss", course.loss[part], INK)], "loss")
-    mark_range(loss, course.loss, len(step))
+    step = np.linspace(0, course.steps, len(course.loss))
+    for part in np.split(np.arange(len(step)), begins):
+        draw_traces(loss, step[part], [Trace("loss", course.loss[part], INK)], "loss")
+    mark_range(loss, course.loss, course.steps)
     if errors:
         traces = [Trace("rotation (degrees)", course.degrees, BLUE)]
         traces.append(Trace("translation (% of the model's size)", course.percent, ORANGE))
         draw_traces(errors[0], step, traces, "error of the pose")
-        mark_range(errors[0], np.concatenate([course.degrees, course.percent]), len(step))
+        mark_range(errors[0], np.concatenate([course.degrees, course.percent]), course.steps)
         errors[0].legend(frameon=False, fontsize=8)
     for axes in (loss, *errors):
         for begin in begins:
-            axes.axvline(begin - 0.5, color=FAINT, linewidth=0.8, linestyle=":")
+            axes.axvline((step[begin - 1] + step[begin]) / 2, color=FAINT, linewidth=0.8, linestyle=":")
     (errors or [loss])[-1].set_xlabel("step", size=9, color=INK)
     figure.align_ylabels()
     return pixels_of(figure)
@@ -166,7 +168,9 @@ def film_pages(
     from matplotlib.patches import Patch
 
     (height, width), (tall, wide) = size, tile
-    pages = []
+    count = len(traces[0].values)
+    last = count - 1 if text.last is None else text.last
+    step, pages = np.linspace(0, last, count), []
     for strength in (0.18, 1.0):
         figure = Figure(figsize=(width / DOTS_PER_INCH, height / DOTS_PER_INCH), dpi=DOTS_PER_INCH)
         figure.text(MARGIN / width, 1 - 46 / height, text.title, size=12, weight="bold", color=INK)
@@ -181,8 +185,8 @@ def film_pages(
         figure.legend(handles=patches, loc="upper left", bbox_to_anchor=corner, **style)
         box = (FILM_LEFT + MARGIN, MARGIN + 14, width - 2 * MARGIN - FILM_LEFT, FILM_TRACE - 14)
         axes = figure.add_axes((box[0] / width, box[1] / height, box[2] / width, box[3] / height))
-        draw_traces(axes, np.arange(len(traces[0].values)), traces, text.up, strength)
-        mark_range(axes, np.concatenate([trace.values for trace in traces]), len(traces[0].values))
+        draw_traces(axes, step, traces, text.up, strength)
+        mark_range(axes, np.concatenate([trace.values for trace in traces]), last)
         axes.set_xlabel(text.across, size=8, color=INK)
         if len(traces) > 1:
             style = {"frameon": False, "fontsize": 7, "ncol": len(traces)}
@@ -190,9 +194,8 @@ def film_pages(
             for line in lines.get_lines():
                 line.set_alpha(1.0)
         pages.append(pixels_of(figure))
-    frame = np.arange(len(traces[0].values))
     # values that are not finite get their mark at the left end of the axis, outside its frame
-    ends = [np.column_stack([frame, np.nan_to_num(trace.values, nan=0.0)]) for trace in traces]
+    ends = [np.column_stack([step, np.nan_to_num(trace.values, nan=0.0)]) for trace in traces]
     places = np.stack([axes.transData.transform(points) for points in ends], axis=1)
     return pages[0], pages[1], np.stack([height - places[..., 1], places[..., 0]], axis=-1)
 
@@ -208,7 +211,7 @@ def draw_traces(axes: Any, step: np.ndarray, traces: Sequence[Trace], up: str, s
     axes.tick_params(labelsize=7, color=FAINT, labelcolor=INK)
 
 
-def mark_range(axes: Any, values: np.ndarray, count: int) -> None:
+def mark_range(axes: Any, values: np.ndarray, last: int) -> None:
     """Sets limits across; the axis up is logarithmic, with plain numbers, where values span more than a factor of 6."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -219,7 +222,7 @@ def mark_range(axes: Any, values: np.ndarray, count: int) -> None:
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlim(0, max(count - 1, 1))
+    axes.set_xlim(0, max(last, 1))
 
 
 def agreement(

@@ -13,17 +13,19 @@ import numpy as np
 from jaxtyping import Float
 
 from fmb.fit.history import History
-from fmb.machine import write_text
+from fmb.machine import KINDS, SETS, TRAINING, changed, write_text
 from fmb.pictures.page_pictures import Picture
 from fmb.pictures.report_scene import PageScene, scene_data
-from fmb.pictures.sheets import moving_mean
+from fmb.pictures.report_tables import error_table, fact_tables, made_table
+from fmb.pictures.sheets import Scale, moving_mean, paint
 
 MOST_POINTS = 600  # of a curve
-CROSS_ENTROPY = "Cross-entropy, nats per ray"
+CROSS_ENTROPY = KINDS["cross_entropy"]
+ARROW = "\N{RIGHTWARDS ARROW}"
 LOG_RATIO = 6.0  # the axis is logarithmic if the largest loss is more than this times the smallest
 TOGGLES = {  # what the view can show: label, whether it is shown at first
     "components": ("Components", True),
-    "mesh": ("Mesh of the fit", False),
+    "mesh": ("Surface", False),
     "reference": ("Reference", False),
     "cameras": ("Cameras and masks", True),
 }
@@ -51,6 +53,7 @@ class Report(NamedTuple):
     pictures: Sequence[Picture] = ()
     facts: Mapping[str, Any] = {}
     loss: str = CROSS_ENTROPY  # what the history shows
+    made: Mapping[str, str] = {}  # how the run was made, in words
 
 
 def report_page(report: Report, assets: Mapping[str, str]) -> str:
@@ -63,10 +66,13 @@ def report_page(report: Report, assets: Mapping[str, str]) -> str:
         "license": assets["three-LICENSE"].replace("--", "- -"),
         "highlights": highlight_list(report.highlights),
         "toggles": toggle_list(data),
+        "slider": slider(data),
+        "scales": "".join(color_bar(number, layer) for number, layer in enumerate(data.get("layers", ()))),
+        "made": made_table(report.made),
         "table": error_table(report.errors),
         "convergence": "" if report.history is None else convergence(report.history, report.loss),
         "pictures": picture_grid(report.pictures),
-        "details": fact_list(report.facts),
+        "details": fact_tables(report.facts),
         "scene": script_json(data),
         "importmap": script_json({"imports": modules(assets)}),
         "viewer": assets["viewer.js"],
@@ -114,27 +120,38 @@ def toggle_list(data: Mapping[str, Any]) -> str:
     )
 
 
-def error_table(errors: Mapping[str, Mapping[str, str]]) -> str:
-    """A table with a row for each kind of error."""
-    if not errors:
+def slider(data: Mapping[str, Any]) -> str:
+    """A slider that parts the view into the fit and the reference, where there are both."""
+    if "reference" not in data or not {"mesh", "components"} & set(data):
         return ""
-    columns = list(dict.fromkeys(column for row in errors.values() for column in row))
-    head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
-    rows = []
-    for name, row in errors.items():
-        cells = "".join(f"<td>{html.escape(row.get(column, ''))}</td>" for column in columns)
-        rows.append(f'<tr><th scope="row">{html.escape(name)}</th>{cells}</tr>')
-    table = f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return f'<h2>Errors</h2><div class="scroll">{table}</div>'
+    words = "Part of the view that shows the fit"
+    bar = f'<input type="range" name="split" min="0" max="100" value="100" aria-label="{words}">'
+    return f'<label class="split"><b class="fit">Fit</b>{bar}<b class="truth">Reference</b></label>'
+
+
+def color_bar(number: int, layer: Mapping[str, Any]) -> str:
+    """The colours of a layer that shows numbers, with the range and their name; shown while the layer is."""
+    if "scale" not in layer:
+        return ""
+    scale = Scale(*layer["scale"])
+    colors = paint(np.linspace(*scale.limits, 9), scale)
+    ramp = ",".join("#" + "".join(f"{part:02x}" for part in color) for color in colors)
+    low, high = (f"{limit:.3g}" for limit in scale.limits)
+    more = " or more" if scale.extend == "max" else ""
+    hidden = "" if layer["shown"] else " hidden"
+    return (
+        f'<p class="scale" data-layer="layer{number}"{hidden}>{html.escape(scale.label)}: {low}'
+        f'<i style="background:linear-gradient(90deg,{ramp})"></i>{high}{more}</p>'
+    )
 
 
 def convergence(history: History, what: str = CROSS_ENTROPY) -> str:
     """A plot of the loss over the steps: lines scale with the page, words do not; "" if no loss is known."""
     smooth = moving_mean(history.loss)
     curves = {"raw": history.loss, "smooth": smooth}
-    names = {"raw": ("each batch", "--grey"), "smooth": ("smoothed", "--blue")}
+    names = {"raw": (TRAINING[0], "--grey"), "smooth": (TRAINING[1], "--blue")}
     if history.novel_loss is not None:
-        curves["novel"], names["novel"] = history.novel_loss, ("unseen views", "--orange")
+        curves["novel"], names["novel"] = history.novel_loss, (SETS["novel"], "--orange")
     last = max(float(history.step[-1]), 1.0)
     known = np.concatenate([curve[np.isfinite(curve)] for curve in curves.values()])
     if not known.size:
@@ -151,7 +168,7 @@ def convergence(history: History, what: str = CROSS_ENTROPY) -> str:
         words.append(f'<span class="x" style="left:{100.0 * step / last:.2f}%">{step:.0f}</span>')
     drawing = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{"".join(lines)}</svg>'
     legend = "".join(f'<li><i style="background:var({color})"></i>{text}</li>' for text, color in names.values())
-    note = f"{what}, over {len(history.step)} steps: from {smooth[0]:.4f} to {smooth[-1]:.4f}."
+    note = f"{what}, over {len(history.step)} steps; {TRAINING[1]}: from {smooth[0]:.4f} to {smooth[-1]:.4f}."
     return (
         f'<h2>Convergence</h2><div class="plot" role="img" aria-label="{note}"><ul class="legend">{legend}</ul>'
         f'<div class="area">{drawing}{"".join(words)}</div><p class="axis">{note}</p></div>'
@@ -160,28 +177,16 @@ def convergence(history: History, what: str = CROSS_ENTROPY) -> str:
 
 def shape_numbers(metrics: Mapping[str, Any]) -> tuple[list[Highlight], dict[str, dict[str, str]]]:
     """Highlights and errors of a fit, from the content of metrics.json."""
-    parts = {"train": "training views", "novel": "unseen views"}
-    kinds = {
-        "iou": "IoU of the masks",
-        "cross_entropy": "cross-entropy (nats)",
-        "depth_mae": "depth error (input units)",
-    }
-    seen = [part for part in parts if part in metrics]
+    seen = [part for part in SETS if part in metrics]
     errors = {
-        text: {
-            parts[part]: f"{metrics['initial'][part][kind]:.4g} \N{RIGHTWARDS ARROW} {metrics[part][kind]:.4g}"
-            for part in seen
-            if kind in metrics[part]
-        }
-        for kind, text in kinds.items()
+        words: {SETS[part]: changed(metrics, part, kind, ARROW) for part in seen if kind in metrics[part]}
+        for kind, words in KINDS.items()
     }
     last = seen[-1]
     highlights = [
-        Highlight(
-            kinds[kind], f"{metrics[last][kind]:.4g}", f"{parts[last]}; {metrics['initial'][last][kind]:.4g} before"
-        )
-        for kind in kinds
-        if kind in metrics[last]
+        Highlight(words, f"{metrics[last][kind]:.4g}", f"{SETS[last]}; {metrics['initial'][last][kind]:.4g} before")
+        for kind, words in KINDS.items()
+        if kind in metrics[last] and kind not in ("rendered_depth_mae", "surface_depth_mae")
     ]
     highlights.append(Highlight("components", str(metrics["num_mixtures"]), f"{10 * metrics['num_mixtures']} numbers"))
     if "seconds" in metrics:
@@ -238,35 +243,17 @@ def path(x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"]) -> str:
 
 
 def picture_grid(pictures: Sequence[Picture]) -> str:
-    """All pictures with their captions."""
+    """All pictures with their captions, each a button that opens it in its full size."""
     if not pictures:
         return ""
     figures = []
     for caption, source, width, height in pictures:
         words = html.escape(caption)
         image = f'<img src="{source}" width="{width}" height="{height}" alt="{words}">'
-        figures.append(f"<figure>{image}<figcaption>{words}</figcaption></figure>")
-    return f'<h2>Pictures</h2><div class="pictures">{"".join(figures)}</div>'
-
-
-def fact_list(facts: Mapping[str, Any]) -> str:
-    """All facts, folded away."""
-    if not facts:
-        return ""
-    rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in flat(facts))
-    return f"<details><summary>How it was made</summary><dl>{rows}</dl></details>"
-
-
-def flat(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """The nested facts as names and texts."""
-    rows = []
-    for name, value in facts.items():
-        if isinstance(value, Mapping):
-            rows += flat(value, f"{prefix}{name}, ")
-        else:
-            text = f"{value:.6g}" if isinstance(value, float) else str(value)
-            rows.append((f"{prefix}{name}".replace("_", " "), text))
-    return rows
+        button = f'<button type="button" class="zoom" aria-label="Open: {words}">{image}</button>'
+        figures.append(f"<figure>{button}<figcaption>{words}</figcaption></figure>")
+    hint = '<p class="hint">Click, or Enter, opens a picture in its full size; arrow keys turn the pages.</p>'
+    return f'<h2>Pictures</h2>{hint}<div class="pictures">{"".join(figures)}</div>'
 
 
 ASSETS = Path(__file__).with_name("page")

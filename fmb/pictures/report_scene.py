@@ -17,6 +17,8 @@ from fmb.geometry.cameras import Cameras
 from fmb.geometry.views import Views
 from fmb.pictures.ellipsoids import Ball, component_colors, component_ellipsoids, enclosing_ball
 from fmb.pictures.page_pictures import png_uri
+from fmb.pictures.sheets import Scale
+from fmb.pictures.surface_error import colored_by_error
 from fmb.pictures.turntable import common_up
 
 MOST_FACES = 20_000  # of a mesh; one with more is clustered
@@ -36,6 +38,7 @@ class Layer(NamedTuple):
     shown: bool = True
     color: tuple[float, float, float] = (0.85, 0.78, 0.68)
     opacity: float = 1.0
+    scale: Scale | None = None  # of the numbers that its colours stand for
 
 
 class PageScene(NamedTuple):
@@ -57,8 +60,9 @@ def scene_data(scene: PageScene) -> dict[str, Any]:
     made["up"] = rounded(up)
     meshes = {"mesh": scene.mesh, "reference": scene.reference}
     made |= {name: mesh_data(mesh, ball) for name, mesh in meshes.items() if mesh is not None and len(mesh.faces)}
-    if scene.layers:
-        made["layers"] = [layer_data(layer, ball) for layer in scene.layers]
+    layers = [*scene.layers, *error_layers(scene)]
+    if layers:
+        made["layers"] = [layer_data(layer, ball) for layer in layers]
     distance = NEAREST
     if scene.views is not None:
         made["cameras"] = camera_data(scene.views, ball)
@@ -111,7 +115,17 @@ def mesh_data(mesh: trimesh.Trimesh, ball: Ball) -> dict[str, str]:
 def layer_data(layer: Layer, ball: Ball) -> dict[str, Any]:
     """The mesh and how it is shown."""
     look = {"label": layer.label, "shown": layer.shown, "color": rounded(layer.color), "opacity": layer.opacity}
-    return mesh_data(layer.mesh, ball) | look
+    return mesh_data(layer.mesh, ball) | look | ({} if layer.scale is None else {"scale": list(layer.scale)})
+
+
+def error_layers(scene: PageScene) -> list[Layer]:
+    """The surface in the colours of its distances from the reference, where there are both."""
+    meshes = scene.mesh, scene.reference
+    if any(mesh is None or not len(mesh.faces) for mesh in meshes):
+        return []
+    vertices, faces, _ = clustered(np.asarray(scene.mesh.vertices, float), np.asarray(scene.mesh.faces), None)
+    mesh, scale = colored_by_error(trimesh.Trimesh(vertices, faces, process=False), scene.reference)
+    return [Layer("Error of the surface", mesh, False, scale=scale)]
 
 
 def clustered(

@@ -11,6 +11,7 @@ from fmb.geometry.images import Images, foreground, view_ious
 
 SHEET_WIDTH, LARGEST_TILE, SMALLEST_TILE = 1340, 512, 112  # pixels that the tiles of a row share; width of a tile
 SEAM = 3  # pixels between the panels of one view
+LETTER, BLACK = 15, (26, 26, 26)  # pixels, and the colour, of words in films
 NO_DATA = "#e4e4e4"
 # Okabe and Ito's palette, which people with any kind of colour vision can tell apart.
 BLUE, ORANGE, AGREE, NOTHING = "#0072b2", "#e69f00", "#8c8c8c", "#f4f4f4"
@@ -55,7 +56,7 @@ def sheets_before(reference: Images, initial: Images, depth: Scale) -> dict[str,
     return made
 
 
-def sheets_after(reference: Images, final: Images, depth: Scale, unit: str) -> dict[str, Sheet]:
+def sheets_after(reference: Images, final: Images, depth: Scale) -> dict[str, Sheet]:
     """Sheets of the result, by name of file; depth only where there is any."""
     made = {
         "07_mask_overlay": overlay_sheet(reference.alpha, final.alpha),
@@ -63,8 +64,6 @@ def sheets_after(reference: Images, final: Images, depth: Scale, unit: str) -> d
     }
     if final.depth is not None:
         made["10_final_depths"] = value_sheet("Depths after the fit", final.depth, depth)
-        if reference.depth is not None:
-            made["09_depth_comparison"] = depth_sheet(reference.depth, final.depth, depth, unit)
     return made
 
 
@@ -117,20 +116,21 @@ def depth_sheet(
     final: Float[np.ndarray, "view height width"],
     scale: Scale,
     unit: str,
+    what: str = "the fit",
 ) -> Sheet:
-    """A sheet with reference, fit and their difference side by side for each view."""
+    """A sheet with reference, `what` and their difference side by side for each view."""
     difference = final - reference
     size = np.abs(difference[np.isfinite(difference)])
     mean = f"mean size {size.mean():.3g} {unit}" if size.size else "no pixel in common"
     # the largest hundredth, at the edges of silhouettes, would make all others pale
     limit = max(float(np.percentile(size, 99)) if size.size else 0.0, 1e-3 * (scale.limits[1] - scale.limits[0]))
-    signed = Scale("RdBu_r", (-limit, limit), f"fit minus reference ({unit})", "both")
+    signed = Scale("RdBu_r", (-limit, limit), f"{what.removeprefix('the ')} minus reference ({unit})", "both")
     panels = [fit_tiles(paint(v, s), 3) for v, s in ((reference, scale), (final, scale), (difference, signed))]
     seam = np.full((*panels[0].shape[:2], SEAM, 3), 255, np.uint8)
     tiles = np.concatenate([panels[0], seam, panels[1], seam, panels[2]], axis=2)
     note = f"{sheet_note(reference)}; difference where both see the object: {mean}"
-    names = ("reference", "fit", "difference")
-    return Sheet("Reference depths against the fit", note, tiles, view_labels(len(tiles)), (scale, signed), {}, names)
+    names = ("reference", what.removeprefix("the "), "difference")
+    return Sheet(f"Reference depths against {what}", note, tiles, view_labels(len(tiles)), (scale, signed), {}, names)
 
 
 def view_labels(count: int) -> list[str]:
@@ -184,3 +184,12 @@ def moving_mean(values: Float[np.ndarray, " step"]) -> Float[np.ndarray, " step"
     start = np.maximum(np.arange(count) - count // 100, 0)
     end = np.minimum(np.arange(count) + count // 100 + 1, count)
     return (total[end] - total[start]) / (end - start)
+
+
+def lettered(page: np.ndarray, text: str, corner: tuple[int, int]) -> np.ndarray:
+    """The page with the text on it, its corner at (left, top)."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = Image.fromarray(page)
+    ImageDraw.Draw(picture).text(corner, text, BLACK, font=ImageFont.load_default(LETTER))
+    return np.asarray(picture)

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from fm_render import BLENDINGS, Mixture, Rendering, Settings, render_views
-from fmb.geometry.cameras import ANY_ARRAY, Cameras, orbit_cameras, pinhole_intrinsics
+from fmb.geometry.cameras import ANY_ARRAY, UP, Cameras, orbit_cameras, pinhole_intrinsics
 from fmb.geometry.views import FOREGROUND
 from fmb.pictures.ellipsoids import Ball, component_colors, enclosing_ball
-from fmb.pictures.sheets import Scale, depth_scale, paint
+from fmb.pictures.sheets import Scale, depth_scale, lettered, paint
 
 FIELD_OF_VIEW = 35.0  # degrees
 ELEVATION = 0.25  # radians above the plane of the turntable
@@ -22,14 +22,15 @@ SMALLEST_SIDE = 8  # pixels
 LIGHT = np.array([-0.45, 0.7, 0.55]) / np.linalg.norm([-0.45, 0.7, 0.55])  # right, up, towards the camera
 AMBIENT = 0.4
 SHARPNESS = 10.0  # factor on both betas; the component of largest weight then has almost all of it
+LEVEL = 1e-3  # of the x axes' second singular value: a smaller third one means that none of them is tilted
 AGREEMENT = 0.5  # cameras have a common up if the mean of their up axes is longer than this
 
 
 class Look(NamedTuple):
-    """How to show a mixture: colours of components, 0 to 1 (None: one each, lit), the direction up, the blend."""
+    """How to show a mixture: colours of components, 0 to 1 (None: one each), lit; the direction up, the blend."""
 
     color: Float[ANY_ARRAY, "mixture 3"] | None = None
-    up: Sequence[float] | ANY_ARRAY = (0.0, 1.0, 0.0)
+    up: Sequence[float] | ANY_ARRAY = UP
     settings: Settings = Settings()
 
 
@@ -72,14 +73,30 @@ def turntable(
     frames = []
     for frame in range(count):
         camera = jax.tree.map(lambda array, frame=frame: array[frame : frame + 1], cameras)
-        sight = jax.tree.map(
-            lambda array: np.asarray(array[0]), _sight(centred, camera, shown, palette, side, look.settings)
-        )
-        frames.append(_pictures(sight, camera.world_from_camera[0, :3, :3], look.color is None))
+        frames.append(_seen(centred, camera, shown, palette, (side, look.settings)))
         on_progress(frame + 1, count)
     colored, depth, alpha, normal, component = (np.stack(kind) for kind in zip(*frames, strict=True))
     known = np.where(alpha >= min(FOREGROUND, float(alpha.max())), depth, np.nan)
     return Turntable(colored, _painted(depth, alpha, depth_scale([known], "object scales")), normal, component)
+
+
+class CameraPictures(NamedTuple):
+    """What one camera sees: pictures on white, and depth and alpha as numbers."""
+
+    color: UInt8[np.ndarray, "side side 3"]
+    depth: Float[ANY_ARRAY, "side side"]
+    alpha: Float[ANY_ARRAY, "side side"]
+    normal: UInt8[np.ndarray, "side side 3"]
+    component: UInt8[np.ndarray, "side side 3"]
+
+
+def camera_pictures(
+    mixture: Mixture, camera: Cameras, side: int, color: Float[ANY_ARRAY, "mixture 3"] | None = None
+) -> CameraPictures:
+    """What one camera sees of the mixture in a square image, lit; the components' own colours without `color`."""
+    palette = component_colors(len(mixture.log_weight))
+    arrays = single((mixture, camera, palette if color is None else color, palette))
+    return _seen(*arrays, (side, Settings()))
 
 
 def turn_cameras(ball: Ball, count: int, side: int, up: Sequence[float] | ANY_ARRAY) -> Cameras:
@@ -90,8 +107,20 @@ def turn_cameras(ball: Ball, count: int, side: int, up: Sequence[float] | ANY_AR
     return cameras
 
 
+TITLES = Turntable("shaded", "depth", "normals", "components")  # of the panels
+HEAD = 24  # pixels for the title of a panel
+
+
+def titled(frames: UInt8[np.ndarray, "frame height width 3"], title: str) -> UInt8[np.ndarray, "frame tall width 3"]:
+    """The frames under their title."""
+    head = np.full((HEAD, frames.shape[2], 3), 255, np.uint8)
+    head = lettered(head, title, (8, 4))
+    return np.concatenate([np.broadcast_to(head, (len(frames), *head.shape)), frames], axis=1)
+
+
 def side_by_side(turn: Turntable, columns: int = 2) -> UInt8[np.ndarray, "frame tall wide 3"]:
-    """All four kinds of pictures in one, in rows."""
+    """All four kinds of pictures in one, in rows, each under its title."""
+    turn = Turntable(*map(titled, turn, TITLES))
     rows = [np.concatenate(turn[start : start + columns], axis=2) for start in range(0, len(turn), columns)]
     widest = max(row.shape[2] for row in rows)
     rows = [np.pad(r, ((0, 0), (0, 0), (0, widest - r.shape[2]), (0, 0)), constant_values=255) for r in rows]
@@ -99,10 +128,18 @@ def side_by_side(turn: Turntable, columns: int = 2) -> UInt8[np.ndarray, "frame 
 
 
 def common_up(cameras: Cameras) -> Float[np.ndarray, "3"]:
-    """Unit direction that is up in the images on average; y where the cameras have no common one."""
-    mean = -np.asarray(cameras.world_from_camera, float)[:, :3, 1].mean(axis=0)
+    """Unit direction that is up in the images on average; y where the cameras have no common one.
+
+    Cameras without roll agree on it exactly: it is across all their x axes.
+    """
+    pose = np.asarray(cameras.world_from_camera, float)
+    mean = -pose[:, :3, 1].mean(axis=0)
     length = float(np.linalg.norm(mean))
-    return mean / length if length >= AGREEMENT else np.array([0.0, 1.0, 0.0])
+    if length < AGREEMENT:
+        return np.array(UP)
+    _, size, axes = np.linalg.svd(pose[:, :3, 0])
+    level = len(pose) > 2 and size[2] < LEVEL * size[1]
+    return axes[2] * np.sign(axes[2] @ mean) if level else mean / length
 
 
 def single(arrays: tuple) -> tuple:
@@ -118,6 +155,19 @@ def sharpened(settings: Settings) -> Settings:
     return dataclasses.replace(settings, betas=betas)
 
 
+def lit_picture(mixture: Mixture, camera: Cameras, side: int) -> UInt8[np.ndarray, "side side 3"]:
+    """The components in colours of their own, lit, in a square image on white."""
+    mixture, camera, palette = single((mixture, camera, component_colors(len(mixture.log_weight))))
+    seen = jax.tree.map(lambda array: np.asarray(array[0]), _lit(mixture, camera, palette, side))
+    facing = seen.normal @ (camera.world_from_camera[0, :3, :3] * np.array([1.0, -1.0, -1.0], np.float32))
+    return on_white(brightness(facing)[..., None] * seen.color, seen.alpha)
+
+
+@partial(jax.jit, static_argnums=3)
+def _lit(mixture: Mixture, camera: Cameras, palette: ANY_ARRAY, side: int) -> Rendering:
+    return render_views(mixture, camera, (side, side), outputs=("alpha", "normal", "color"), color=palette)
+
+
 @partial(jax.jit, static_argnums=4)
 def _sight(
     mixture: Mixture, camera: Cameras, color: ANY_ARRAY, palette: ANY_ARRAY, side: int, settings: Settings
@@ -128,14 +178,17 @@ def _sight(
     return Shading(rendering, first.color)
 
 
-def _pictures(sight: Shading, world_from_camera: np.ndarray, lit: bool) -> tuple[np.ndarray, ...]:
-    """Colour, depth, alpha, normal and component of one frame."""
-    color, alpha = sight.rendering.color, sight.rendering.alpha
-    facing = sight.rendering.normal @ (world_from_camera * np.array([1.0, -1.0, -1.0], np.float32))
-    if lit:
-        color = color * brightness(facing)[..., None]
-    normal, component = (on_white(part, alpha) for part in (0.5 + 0.5 * facing, sight.first))
-    return on_white(color, alpha), sight.rendering.depth, alpha, normal, component
+def _seen(
+    mixture: Mixture, camera: Cameras, color: ANY_ARRAY, palette: ANY_ARRAY, how: tuple[int, Settings]
+) -> CameraPictures:
+    sight = jax.tree.map(lambda array: np.asarray(array[0]), _sight(mixture, camera, color, palette, *how))
+    alpha, axes = sight.rendering.alpha, camera.world_from_camera[0, :3, :3] * np.array([1.0, -1.0, -1.0], np.float32)
+    facing = sight.rendering.normal @ axes
+    light = brightness(facing)[..., None]
+    color, component, normal = (
+        on_white(part, alpha) for part in (light * sight.rendering.color, sight.first, 0.5 + 0.5 * facing)
+    )
+    return CameraPictures(color, sight.rendering.depth, alpha, normal, component)
 
 
 def brightness(facing: Float[np.ndarray, "*pixel 3"]) -> Float[np.ndarray, "*pixel"]:

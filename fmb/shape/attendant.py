@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt32
 
 from fm_numerics import LEAST_BLOCK, PAIRS_PER_BLOCK, nearby
 from fm_render import Cameras, Mixture, Rays, Settings, render_views, trace
 from fmb.fit.loop import Course
 from fmb.fit.losses import pixel_cross_entropy
-from fmb.geometry.cameras import ANY_ARRAY
+from fmb.geometry.cameras import ANY_ARRAY, finest_pixel
 from fmb.geometry.views import Pixels, Views, foreground
 from fmb.shape.edges import Edges, thickened, triangular
 from fmb.shape.sampling import BAND, Sampling, outline_band
@@ -50,7 +50,7 @@ class Attention(NamedTuple):
     error: Float[Array, " view"]
     look: Float[Array, ""]  # part of the fit from which all rays are looked at again
     relocations: Int[Array, ""]
-    key: Array
+    key: UInt32[Array, " word"]  # as plain numbers, which a file can hold
 
     def trust(self) -> Float[Array, "view height width"]:
         """How much each pixel is believed: its view's weight, or 0."""
@@ -69,7 +69,8 @@ def begin_attention(views: Views, sampling: Sampling, cameras: Cameras, seed: in
     care = Care(*map(jnp.asarray, given), cameras, THINNEST * finest_pixel(cameras))
     ones = jnp.ones_like(care.length)
     look = jnp.asarray(FIRST_DOUBT, ones.dtype)
-    return care, Attention(care.valid, ones, 0 * ones, look, jnp.zeros((), jnp.int32), jax.random.key(seed))
+    key = jax.random.key_data(jax.random.key(seed))
+    return care, Attention(care.valid, ones, 0 * ones, look, jnp.zeros((), jnp.int32), key)
 
 
 @jax.jit
@@ -87,11 +88,11 @@ def attend(
     course = course._replace(parameters=parameters, average=average)
     passed = jnp.sum(jnp.linspace(FIRST_RELOCATION, LAST_RELOCATION, RELOCATIONS) <= progress, dtype=jnp.int32)
     moves = (passed > state.relocations) & (progress < 1)  # what moves at the very end would never learn its place
-    key, use = jax.random.split(state.key)
+    key, use = jax.random.split(jax.random.wrap_key_data(state.key))
     course = jax.lax.cond(
         moves, partial(relocated, care), lambda course, *_: course, course, sample, trust, use, settings
     )
-    return state._replace(relocations=passed, key=key), course, sample
+    return state._replace(relocations=passed, key=jax.random.key_data(key)), course, sample
 
 
 def doubt(care: Care, state: Attention, course: Course, progress: Float[Array, ""], settings: Settings) -> Attention:
@@ -218,12 +219,6 @@ def halved(
     axes, inverse, _ = jnp.linalg.svd(lower)
     offset = HALF_OFFSET / inverse[:, -1:] * axes[:, :, -1]
     return offset, triangular(axes * inverse.at[:, -1].divide(HALF_WIDTH)[:, None])
-
-
-def finest_pixel(cameras: Cameras) -> Float[Array, ""]:
-    """Width of the smallest of the views' pixels at the distance of the world's origin, which is in the object."""
-    distance = jnp.linalg.norm(cameras.world_from_camera[:, :3, 3], axis=1)
-    return jnp.min(distance / jnp.diagonal(cameras.intrinsics, axis1=1, axis2=2)[:, :2].max(axis=1))
 
 
 def believed(

@@ -4,26 +4,27 @@ from pathlib import Path
 
 from fmb import machine
 from fmb.config import Config
-from fmb.files.captures.read import read_capture
 from fmb.hull.check import check_cameras
-from fmb.machine import say
+from fmb.machine import tell
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.cameras import agreement_sheet, camera_drawings, draw_frusta
+from fmb.tasks.scenes import read_placed
 from fmb.whole import whole_folder
 
-REPORT = "cameras_report.json"
+REPORT, FOLDER = "cameras_report.json", "check_cameras"
 
 
 def check_capture(config: Config) -> None:
     """Capture -> visual hull of each view's companions -> numbers, verdict and two pictures.
 
-    Raises ValueError where no capture is named.
+    The results have a folder of their own. Raises ValueError where no capture is named.
     """
     if config.capture.data == NONE:
         raise ValueError("--check-cameras looks at a capture: name its folder with --data")
-    capture = read_capture(config.capture.data, config.capture.format, config.capture.longest_side)
-    with whole_folder(config.io.output_dir, (REPORT,)) as folder:
+    capture = read_placed(config.capture)
+    place = Path(config.io.output_dir) / FOLDER
+    with whole_folder(place, (REPORT,)) as folder:
         found = check_cameras(capture.views)
         draw.draw_sheet(folder / "cameras_masks.png", agreement_sheet(found))
         drawings = camera_drawings(capture.views, found)
@@ -33,4 +34,4 @@ def check_capture(config: Config) -> None:
         trials = [trial._asdict() for trial in found.trials]
         faults = [{**fault._asdict(), "name": capture.names[fault.view]} for fault in found.faults]
         machine.write_metrics(folder / REPORT, {**numbers, "trials": trials, "faults": faults, "views": views})
-    say(*capture.notices, found.verdict, f"pictures and numbers in {Path(config.io.output_dir)}/")
+    tell(*capture.notices, found.verdict, f"pictures and numbers in {place}/")

@@ -16,13 +16,14 @@ from fmb.geometry.alignment import ALIGNMENTS, Motion
 from fmb.geometry.cloud import Cloud
 from fmb.geometry.comparison import Shape, Worst, check_frames, check_units, with_worst
 from fmb.geometry.metrics import POINTS
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, tell
 from fmb.options import NONE
 from fmb.pictures import comparison as drawn
 from fmb.pictures.draw import draw_sheet
 from fmb.pictures.page_pictures import read_pictures
 from fmb.pictures.report import Highlight, Report, write_report
 from fmb.pictures.report_scene import PageScene
+from fmb.tasks.made import made_by
 from fmb.tasks.shell import check_before, task_folder
 from fmb.whole import METRICS, whole_folder
 
@@ -68,7 +69,7 @@ def compare(config: Config, clock: Clock) -> None:
             found = found._replace(record=with_worst(found.record, *worst))
         pair = Pair(first, second, motion, names_of(*files), worst)
         metrics = write_all(config, pair, found, folder, clock)
-    say(*summary(metrics), f"numbers, pictures and page in {place}/")
+    tell(*summary(metrics), f"numbers, pictures and page in {place}/")
 
 
 def placed(config: Config, first: Shape, second: Shape) -> tuple[Shape, Motion]:
@@ -124,7 +125,7 @@ def write_all(config: Config, pair: Pair, found: comparison.Compared, folder: Pa
     metrics = {**facts, "errors": found.record, "seconds": clock.seconds()}
     machine.write_metrics(folder / METRICS, metrics)
     if config.export.report:
-        write_page(pair, metrics, drawn.layers_of(parts, pair.worst, pair.names, ball), folder)
+        write_page(pair, metrics, drawn.layers_of(parts, pair.worst, pair.names, ball), config, folder)
     return metrics
 
 
@@ -143,7 +144,7 @@ def kind_of(shape: Shape) -> dict[str, Any]:
     return {"kind": "mesh", "faces": len(shape.faces), **size}
 
 
-def write_page(pair: Pair, metrics: dict[str, Any], layers: list, folder: Path) -> None:
+def write_page(pair: Pair, metrics: dict[str, Any], layers: list, config: Config, folder: Path) -> None:
     """The page of numbers and pictures, with a view to turn."""
     errors = metrics["errors"]
     note = f"compared with {pair.names[1]}; lengths in % of its longest side, {errors['unit']:.4g}; "
@@ -166,6 +167,7 @@ def write_page(pair: Pair, metrics: dict[str, Any], layers: list, folder: Path) 
         None,
         read_pictures(folder),
         metrics,
+        made=made_by(config),
     )
     write_report(folder / "report.html", report)
 

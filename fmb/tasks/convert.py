@@ -10,18 +10,18 @@ import trimesh
 from fm_render import Mixture
 from fmb import machine
 from fmb.command.yaml_file import to_yaml
-from fmb.config import Config
+from fmb.config import Config, ExportOptions
 from fmb.fields.looks import evaluate
 from fmb.files.meshes import read_mesh
 from fmb.geometry.frames import canonical_frame
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, say, tell
 from fmb.options import NONE
 from fmb.shape.recipe import ShapeFit, conversion_options, conversion_views, refine_mixture
 from fmb.shape.start import start_mixture
 from fmb.shape.supervision import depth_settings
 from fmb.shape.symmetry_fit import Aim, SymmetryFound, convert_with_symmetry, symmetry_record
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture
-from fmb.tasks.shell import check_before, circumstances, task_folder
+from fmb.tasks.shell import KEPT, check_before, circumstances, task_folder
 from fmb.whole import METRICS, whole_folder
 
 
@@ -30,7 +30,14 @@ def convert(config: Config, clock: Clock) -> None:
     check_before(config, task_folder(config))
     with whole_folder(task_folder(config)) as folder:
         metrics = converted(config, clock, folder)
-    say(machine.summary(metrics, task_folder(config)))
+    tell(machine.summary(metrics, task_folder(config), written(config.export)))
+
+
+def written(options: ExportOptions) -> str:
+    """What a run leaves, in words."""
+    asked = {"mesh": options.mesh, "points": options.points, "turntable": options.turntable}
+    kinds = [name for name, value in asked.items() if value != NONE] + ["splats"] * options.splats
+    return ", ".join(["model", *kinds]) + " and numbers"
 
 
 def converted(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
@@ -47,13 +54,14 @@ def converted(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
     say(device.hint, start.notice)
     with clock("optimize"), machine.progress_bar("fit") as on_progress:
         fit, found = fitted(config, mesh, start.mixture, fit_generator, on_progress)
-    say("" if found is None else found.words)
+    say("" if found is None else found.words, KEPT if fit.kept_start else "")
     with clock("evaluate"):
         novel = {"novel": conversion_views(mesh, novel_generator, config.rendering)}
         settings = depth_settings(wanted.depth_weight)
         before, after = (evaluate(mixture, novel, unit, settings)[1] for mixture in (start.mixture, fit.mixture))
     subject = with_mesh(Subject(fit.mixture, frame, views=novel["novel"], seed=config.random_seed), config.export)
     facts = {"task": "convert", **after, "initial": before, "scale": unit, "init": start.kind}
+    facts |= {"steps": len(fit.history.step), "kept_start": fit.kept_start}
     facts |= {} if found is None else {"symmetry": symmetry_record(found, fit, frame)}
     facts |= {"device": device.name, **circumstances(config), **surface_facts(subject, mesh, config.random_seed)}
     write_mixture(folder / "model.npz", subject, facts)

@@ -16,7 +16,7 @@ from fmb.files.meshes import FORMATS, read_mesh
 from fmb.files.several import files_of
 from fmb.latent.decoder import Hooks, check_names, shape_of, steps_of, train
 from fmb.latent.samples import Places, Samples, find_places, from_rows, measure_distances
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, say, tell
 from fmb.tasks.learn_files import Learnt, summary, write_results
 from fmb.tasks.shell import check_before, task_folder
 from fmb.tasks.unfinished import Unfinished
@@ -44,7 +44,7 @@ def learn(config: Config, clock: Clock) -> None:
                 space = trained(config, samples, unfinished)
             metrics = write_results(Learnt(config, space, samples, meshes), folder, unfinished, clock)
     unfinished.remove()
-    say(*summary(metrics), f"space of shapes, pictures and numbers in {place}/")
+    tell(*summary(metrics), f"space of shapes, pictures and numbers in {place}/")
 
 
 def read(paths: list[Path], config: Config) -> tuple[list[Samples], list[Any]]:
@@ -82,5 +82,5 @@ def trained(config: Config, samples: list[Samples], unfinished: Unfinished) -> S
     """The training, from its start or from the last checkpoint."""
     begun = unfinished.begin(config.resume)
     with machine.progress_bar("train") as on_progress:
-        hooks = Hooks(on_progress, unfinished.save, begun)
+        hooks = Hooks(on_progress, unfinished.save, begun, unfinished.offer)
         return train(samples, config.space, np.random.default_rng(config.random_seed), hooks)

@@ -29,6 +29,7 @@ from fmb.pictures.draw import draw_sheet
 from fmb.pictures.page_pictures import read_pictures
 from fmb.pictures.report import Highlight, Report, write_report
 from fmb.pictures.report_scene import PageScene
+from fmb.tasks.made import made_by
 from fmb.tasks.unfinished import Unfinished
 from fmb.whole import METRICS
 
@@ -217,6 +218,7 @@ def write_page(
         read_pictures(folder),
         metrics,
         "loss, longest sides",
+        made_by(learnt.config),
     )
     write_report(folder / "report.html", report)
 

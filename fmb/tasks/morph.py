@@ -16,7 +16,7 @@ from fmb.fit.loop import Coordinates
 from fmb.latent.losses import Target, find_loss
 from fmb.latent.morph import Morphed, Plan, Stage, morph
 from fmb.latent.placed import coordinates, family_of, placed, starts_of
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, say, tell
 from fmb.options import NONE
 from fmb.tasks.morph_blobs import blobs_case
 from fmb.tasks.morph_files import Result, summary, write_results
@@ -59,7 +59,7 @@ def morph_shape(config: Config, clock: Clock) -> None:
         with clock("extract"):
             result = Result(config, case.aim, found, *ends_of(config, family, found), case.space)
         metrics = write_results(result, folder, clock)
-    say(*summary(metrics), f"meshes, film and numbers in {place}/")
+    tell(*summary(metrics), f"meshes, film and numbers in {place}/")
 
 
 def ends_of(config: Config, family: Family, found: Morphed) -> tuple[trimesh.Trimesh, trimesh.Trimesh]:

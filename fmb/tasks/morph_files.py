@@ -36,6 +36,7 @@ from fmb.pictures.report_scene import PageScene
 from fmb.pictures.sheets import OPACITY, overlay_sheet, value_sheet
 from fmb.shape.edges import Edges, mixture_from_edges
 from fmb.tasks.export import Subject, write_mixture
+from fmb.tasks.made import made_by
 from fmb.tasks.morph_targets import Aim, loss_name
 from fmb.whole import METRICS
 
@@ -145,6 +146,7 @@ def measured(result: Result) -> dict[str, Any]:
         facts["chamfer_of_target"] = chamfer(result.aim.mesh, result.aim.reference)
     facts["points_per_step"] = float(np.mean([stage.points for stage in found.stages]))
     facts["nodes"] = (options.morph_cells + 1) ** 3
+    facts["share_of_nodes"] = facts["points_per_step"] / facts["nodes"]
     if COMPARING & set(facts["loss"].split("+")):  # others, as a user's own, may well end elsewhere
         facts["reached"] = facts["end"]["iou"] >= STUCK
     if isinstance(found.parameters, Placed):
@@ -223,7 +225,7 @@ def write_page(result: Result, folder: Path, metrics: Mapping[str, Any], columns
     title = f"{metrics['source']} to {metrics['target']}" if result.space is not None else metrics["target"]
     report = Report(
         *(title, f"morph by the loss {metrics['loss']}", page, highlights(metrics), {}, history),
-        *(pictures_in(folder), metrics, "Loss on vertices"),
+        *(pictures_in(folder), metrics, "Loss on vertices", made_by(result.config)),
     )
     write_report(folder / "report.html", report)
 
@@ -249,8 +251,8 @@ def highlights(metrics: Mapping[str, Any]) -> list[Highlight]:
         if f"chamfer_to_{name}" in end:
             value, before = (PERCENT * part[f"chamfer_to_{name}"] for part in (end, start))
             shown.append(Highlight(f"Chamfer distance to the {name}", f"{value:.2f} %", f"{before:.1f} % before"))
-    share = metrics["nodes"] / metrics["points_per_step"]
-    shown.append(Highlight("nodes a step", f"{metrics['points_per_step']:.0f}", f"1 in {share:.1f} of the grid"))
+    share = f"{PERCENT * metrics['share_of_nodes']:.3g} % of the grid"
+    shown.append(Highlight("nodes a step", f"{metrics['points_per_step']:.0f}", share))
     shown.append(Highlight("seconds", f"{metrics['seconds']['total']:.1f}"))
     return shown
 
@@ -269,7 +271,7 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
     if not metrics.get("reached", True):
         hint = "stuck, or outside of what the space can show; try more --morph-views or --morph-starts"
         lines.append(f"note: the target was not reached (residual: IoU {end['iou']:.3f}): {hint}")
-    share = metrics["nodes"] / metrics["points_per_step"]
-    lines.append(f"{metrics['points_per_step']:.0f} nodes a step of {metrics['nodes']} (1 in {share:.1f})")
+    share = f"{PERCENT * metrics['share_of_nodes']:.3g} %"
+    lines.append(f"{metrics['points_per_step']:.0f} nodes a step of {metrics['nodes']} ({share})")
     seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")
     return [*lines, f"{metrics['seconds']['total']:.1f} s: {seconds}"]

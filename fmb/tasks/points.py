@@ -26,7 +26,7 @@ from fmb.files.poses import ObservationFiles
 from fmb.files.spaces import read_space
 from fmb.geometry.comparison import check_frames
 from fmb.geometry.frames import Frame
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, say, tell
 from fmb.options import NONE
 from fmb.tasks.points_course import Result
 from fmb.tasks.points_files import summary, write_results
@@ -70,7 +70,7 @@ def points(config: Config, clock: Clock) -> None:
             result = Result(config, given.cloud, *placed(given, state), given.reference, state)
             metrics = write_results(result, folder, unfinished, clock)
     unfinished.remove()
-    say(*summary(metrics), f"surface, pictures and numbers in {place}/")
+    tell(*summary(metrics), f"surface, pictures and numbers in {place}/")
 
 
 def read(config: Config) -> Given:
@@ -161,6 +161,6 @@ def fitted(config: Config, given: Given, unfinished: Unfinished) -> State:
     source = config.pose.depth_file if config.io.cloud_file == NONE else config.io.cloud_file
     note = f"{Path(source).name}, {config.cloud.points_method}"
     with machine.progress_bar("fit") as on_progress:
-        hooks = Hooks(on_progress, unfinished.save, begun)
+        hooks = Hooks(on_progress, unfinished.save, begun, unfinished.offer)
         hooks = watched(hooks, Watch(unfinished.folder, inside, note)) if config.view else hooks
         return METHODS[config.cloud.points_method].fit(inside, normals, config.cloud, generator, hooks, given.evidence)

@@ -27,6 +27,7 @@ from fmb.pictures.page_pictures import read_pictures
 from fmb.pictures.report import Highlight, Report, write_report
 from fmb.pictures.report_scene import PageScene
 from fmb.tasks.export import Subject, write_mixture
+from fmb.tasks.made import made_by
 from fmb.tasks.points_course import Result, write_course
 from fmb.tasks.unfinished import Unfinished
 from fmb.whole import METRICS
@@ -195,6 +196,7 @@ def write_page(result: Result, folder: Path, mesh: trimesh.Trimesh, metrics: Map
         read_pictures(folder),
         metrics,
         "loss, longest sides",
+        made_by(config),
     )
     write_report(folder / "report.html", report)
 

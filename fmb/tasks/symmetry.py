@@ -28,7 +28,7 @@ from fmb.files.models import level_of, read_mixture
 from fmb.geometry.distances import distance_to
 from fmb.geometry.frames import Frame, canonical_frame
 from fmb.geometry.symmetry import GROUPS, NO_SYMMETRY, Symmetry, place_record
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, say, tell
 from fmb.options import NONE
 from fmb.pictures import symmetry as drawn
 from fmb.pictures.clouds import fewer
@@ -39,6 +39,7 @@ from fmb.pictures.report_scene import PageScene
 from fmb.shape.options import AUTO
 from fmb.shape.start import start_mixture
 from fmb.shape.symmetry_fit import SURFACE_KINDS, in_world, nearest_place, surface_told
+from fmb.tasks.made import made_by
 from fmb.tasks.shell import check_before, task_folder
 from fmb.tasks.symmetrise import plane_of, symmetrise
 from fmb.whole import METRICS, whole_folder
@@ -84,8 +85,8 @@ def symmetry(config: Config, clock: Clock) -> None:
         machine.write_metrics(folder / METRICS, metrics)
         machine.write_text(folder / "config.yaml", to_yaml(config))
         if config.export.report:
-            write_page(subject, answer, metrics, folder)
-    say(verdict(answer, subject), f"pictures and numbers in {place}/")
+            write_page(subject, answer, metrics, config, folder)
+    tell(verdict(answer, subject), f"pictures and numbers in {place}/")
 
 
 def read(config: Config) -> Subject:
@@ -186,7 +187,7 @@ def search_steps(subject: Subject, skin: Skin, end: Symmetry) -> list[tuple[Symm
     return [*steps, (end, f"{end.kind}: found")]
 
 
-def write_page(subject: Subject, answer: Answer, metrics: dict[str, Any], folder: Path) -> None:
+def write_page(subject: Subject, answer: Answer, metrics: dict[str, Any], config: Config, folder: Path) -> None:
     """The page of numbers and pictures, with a view to turn, in the input's frame."""
     near, mesh = answer.nearest, subject.frame.mesh_to_world(subject.mesh)
     shown = [
@@ -203,5 +204,6 @@ def write_page(subject: Subject, answer: Answer, metrics: dict[str, Any], folder
         None,
         read_pictures(folder),
         metrics,
+        made=made_by(config),
     )
     write_report(folder / "report.html", report)

@@ -17,7 +17,7 @@ from fmb.geometry.ground_truth import cast_silhouettes
 from fmb.geometry.mesh_symmetry import Mirrored, geometric_error
 from fmb.geometry.symmetry import Plane
 from fmb.geometry.views import Views
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, say, tell
 from fmb.options import NONE
 from fmb.pictures import clouds as drawn
 from fmb.pictures.draw import draw_sheet
@@ -28,6 +28,7 @@ from fmb.pictures.sheets import Sheet, overlay_sheet
 from fmb.shape.template_color import vertex_colors
 from fmb.shape.template_fit import Template, fit_template, in_own_frame
 from fmb.shape.template_options import SPHERE
+from fmb.tasks.made import made_by
 from fmb.tasks.scenes import Scene, Seen, open_scene
 from fmb.tasks.shell import check_before, task_folder
 from fmb.whole import METRICS, whole_folder
@@ -66,7 +67,7 @@ def template(config: Config, clock: Clock) -> None:
         with clock("optimize"):
             bent = fit_template(seen.views["train"], generators[1], config.template, given, course.see)
         metrics = write_all(config, (scene, seen), bent, course, folder, clock)
-    say(*summary(metrics), f"mesh, pictures and numbers in {place}/")
+    tell(*summary(metrics), f"mesh, pictures and numbers in {place}/")
 
 
 def given_template(file: str) -> Mirrored | None:
@@ -126,7 +127,7 @@ def write_all(
     metrics = {**facts, "seconds": clock.seconds()}
     machine.write_metrics(folder / METRICS, metrics)
     if config.export.report:
-        write_page(scene, train, mesh, bent, metrics, folder)
+        write_page((scene, train, config), mesh, bent, metrics, folder)
     return metrics
 
 
@@ -154,9 +155,10 @@ def course_sheet(course: Course) -> Sheet:
 
 
 def write_page(
-    scene: Scene, train: Views, mesh: trimesh.Trimesh, bent: Template, metrics: dict[str, Any], folder: Path
+    given: tuple[Scene, Views, Config], mesh: trimesh.Trimesh, bent: Template, metrics: dict[str, Any], folder: Path
 ) -> None:
     """The page of numbers and pictures, with a view to turn that shows mesh, plane, reference and cameras."""
+    scene, train, config = given
     frame, layers = scene.frame, []
     if bent.plane is not None:
         layers.append(Layer("Plane of symmetry", frame.mesh_to_world(plane_mesh(mesh, bent)), True, PLANE_COLOR, 0.25))
@@ -172,7 +174,7 @@ def write_page(
         chamfer = f"{PERCENT * metrics['errors']['exact']['chamfer']:.3f} %"
         shown.append(Highlight("Chamfer distance", chamfer, "exact, of the longest side"))
     note = f"a {'symmetric ' * bent.mirror}template, {metrics['template']}, bent to {metrics['views']} silhouettes"
-    report = Report(scene.name, note, page, shown, {}, None, read_pictures(folder), metrics)
+    report = Report(scene.name, note, page, shown, {}, None, read_pictures(folder), metrics, made=made_by(config))
     write_report(folder / "report.html", report)
 
 

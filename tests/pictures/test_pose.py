@@ -65,7 +65,7 @@ def test_agreement_has_the_legend_s_colours():
 @pytest.mark.parametrize("known", [True, False])
 def test_convergence(known):
     loss, errors = np.array([3.0, 1.0, 0.1]), np.array([30.0, 4.0, 0.5])
-    page = convergence_page(PoseCourse(loss, errors, errors) if known else PoseCourse(loss))
+    page = convergence_page(PoseCourse(loss, 2, errors, errors) if known else PoseCourse(loss, 40))
     assert page.shape[1] == 1260 and page.shape[0] == (930 if known else 630)
     assert (page < 250).any()
 

@@ -244,9 +244,11 @@ def test_numbers_of_a_shape_fit():
     errors = {"iou": 0.9, "cross_entropy": 0.02}
     metrics = {"novel": errors, "initial": {"novel": {"iou": 0.5, "cross_entropy": 0.1}}, "num_mixtures": 40}
     highlights, table = shape_numbers(metrics | {"seconds": {"total": 6.25}, "device": "cpu"})
-    assert highlights[0] == Highlight("IoU of the masks", "0.9", "unseen views; 0.5 before")
+    assert highlights[1] == Highlight("IoU of the masks", "0.9", "unseen views; 0.5 before")
     assert highlights[-1] == Highlight("seconds", "6.2", "on cpu")
-    assert table["cross-entropy (nats)"] == {"unseen views": "0.1 \N{RIGHTWARDS ARROW} 0.02"} and len(table) == 2
+    assert (
+        table["cross-entropy (nats per ray)"] == {"unseen views": "0.1 \N{RIGHTWARDS ARROW} 0.02"} and len(table) == 2
+    )
     assert shape_numbers(metrics)[0][-1] == Highlight("components", "40", "400 numbers")
 
 

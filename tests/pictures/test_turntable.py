@@ -13,9 +13,11 @@ from fmb.pictures.ellipsoids import component_colors, component_ellipsoids, encl
 from fmb.pictures.turntable import (
     ELEVATION,
     FIELD_OF_VIEW,
+    HEAD,
     ROOM,
     SHARPNESS,
     Look,
+    brightness,
     common_up,
     sharpened,
     side_by_side,
@@ -89,7 +91,7 @@ def test_a_sphere_is_a_disc_of_the_right_size_that_faces_the_camera():
     assert np.allclose(middle, [127.5, 127.5, 255.0], atol=1.5)
 
 
-def test_the_nearest_component_comes_first_and_colours_are_as_given():
+def test_the_nearest_component_comes_first_and_colours_are_as_given_under_the_light():
     angle = np.pi / 2.0 * np.arange(4)
     mean = np.stack([np.sin(angle), np.zeros(4), np.cos(angle)], axis=-1)
     color = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.2, 0.4, 0.6]])
@@ -99,8 +101,9 @@ def test_the_nearest_component_comes_first_and_colours_are_as_given():
     focal = 0.5 * SIDE / np.tan(np.deg2rad(FIELD_OF_VIEW / 2.0))
     row = int(SIDE / 2 + focal * np.sin(ELEVATION) / depth)
     for frame in range(4):
-        expected = np.round(255.0 * color[frame])
-        assert np.allclose(turn.color[frame, row, SIDE // 2], expected, atol=3.0)
+        light = brightness(2.0 * turn.normal[frame, row, SIDE // 2 :][:1] / 255.0 - 1.0)[0]
+        assert 0.5 < light < 1.0
+        assert np.allclose(turn.color[frame, row, SIDE // 2], 255.0 * light * color[frame], atol=3.0)
         assert np.allclose(turn.component[frame, row, SIDE // 2], 255.0 * component_colors(4)[frame], atol=3.0)
 
 
@@ -117,10 +120,12 @@ def test_one_frame_each_with_progress():
     turn = turntable(spheres([0.0, 0.0, 0.0]), 1, SIDE, on_progress=lambda *call: calls.append(call))
     assert calls == [(1, 1)]
     assert turn.color.shape == (1, SIDE, SIDE, 3)
-    assert side_by_side(turn).shape == (1, 2 * SIDE, 2 * SIDE, 3)
+    tall = SIDE + HEAD
+    assert side_by_side(turn).shape == (1, 2 * tall, 2 * SIDE, 3)
     strip = side_by_side(turn, 3)
-    assert strip.shape == (1, 2 * SIDE, 3 * SIDE, 3)
-    assert np.all(strip[:, SIDE:, SIDE:] == 255) and np.array_equal(strip[:, SIDE:, :SIDE], turn.component)
+    assert strip.shape == (1, 2 * tall, 3 * SIDE, 3)
+    assert np.all(strip[:, tall:, SIDE:] == 255) and np.array_equal(strip[:, tall + HEAD :, :SIDE], turn.component)
+    assert all(strip[:, :HEAD, at : at + SIDE].min() < 100 for at in range(0, 3 * SIDE, SIDE))  # each has its title
 
 
 def test_a_mixture_too_thin_to_be_opaque_has_depths():
@@ -148,3 +153,5 @@ def test_up_is_what_the_cameras_agree_on():
     intrinsics, up = pinhole_intrinsics(8, 8, 45.0), np.array([0.6, 0.0, 0.8])
     assert np.allclose(common_up(orbit_cameras(12, 3.0, intrinsics, 0.2, tuple(up))), up)
     assert np.allclose(common_up(random_cameras(np.random.default_rng(0), 200, 3.0, intrinsics)), [0.0, 1.0, 0.0])
+    upright = random_cameras(np.random.default_rng(0), 9, 3.0, intrinsics, tuple(up))
+    assert np.allclose(common_up(upright), up)  # exactly, though they look from random directions

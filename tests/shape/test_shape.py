@@ -85,9 +85,13 @@ def test_two_spheres_are_found_from_their_silhouettes(program, start, views):
     )
     assert progress[-1][:2] == (len(history.loss),) * 2 and len(progress) == -(-len(history.loss) // fmb.fit.loop.CHUNK)
     assert loss_of(progress[-1][2], unseen) == pytest.approx(loss_of(fit.mixture, unseen), rel=0.5)
-    measured = bystander.fill(history).novel_loss
-    assert np.isfinite(measured).sum() == min(8, len(progress)) and np.isfinite(measured[-1])
-    assert measured[np.isfinite(measured)][0] > measured[-1]
+    ends = loss_of(start, unseen), loss_of(fit.mixture, unseen)
+    measured = bystander.fill(history, *ends).novel_loss
+    assert (measured[0], measured[-1]) == ends  # what the screen, the page and metrics.json tell
+    assert 2 < np.isfinite(measured).sum() <= 2 + Bystander.LOOKS
+    step = min(bystander.loss)
+    seen_then = next(mixture for now, _, mixture in progress if now == step)
+    assert measured[step - 1] == pytest.approx(loss_of(seen_then, unseen)) and not fit.kept_start
     assert np.array_equal(fit.view_weight, np.ones(8)) and fit.view_iou.min() > 0.85
     assert all(x.dtype == np.float32 and np.all(np.isfinite(x)) for x in fit.mixture)
     again = fit_to_views(program, start, seen, np.random.default_rng(2))

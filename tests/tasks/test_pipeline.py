@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,12 @@ import trimesh
 from PIL import Image
 
 import run_fmb
+from fmb.files.captures.read import read_capture
 from fmb.files.models import read_model
+from fmb.geometry.ground_truth import render_ground_truth
+from fmb.geometry.metrics import iou
+from fmb.tasks.scenes import NOVEL_VIEWS
+from tests.agreement import disagreements
 
 ROOT = Path(__file__).resolve().parents[2]
 OFFSET = np.array([5e5, 4e6, 100.0])
@@ -28,6 +34,7 @@ PICTURES = (
     "09_depth_comparison",
     "10_final_depths",
     "11_uncertainty",
+    "12_portrait",
 )
 SMALL = "--num-mixtures 6 --num-views 4 --image-width 20 --image-height 16"
 SMALL += " --batch-size 128 --num-epochs 20 --gmm-points 500"
@@ -70,6 +77,7 @@ def test_run_writes_its_pictures(finished: tuple[Path, subprocess.CompletedProce
             assert len(picture.convert("L").getcolors(256) or range(257)) > 2, name
     written = {path.name for path in folder.iterdir()}
     others = {"model.npz", "config.yaml", "history.csv", "metrics.json", "mesh.ply", "cameras.json", "report.html"}
+    others |= {"masks", "images", "depth"}
     assert written == {f"{name}.png" for name in PICTURES} | others
 
 
@@ -77,7 +85,7 @@ def test_run_reports_what_was_asked_for(finished: tuple[Path, subprocess.Complet
     folder, done = finished
     metrics = json.loads((folder / "metrics.json").read_text())
     for errors in (metrics["train"], metrics["novel"], metrics["initial"]["train"], metrics["initial"]["novel"]):
-        assert set(errors) == {"cross_entropy", "iou", "depth_mae"}
+        assert set(errors) == {"cross_entropy", "iou", "depth_mae", "rendered_depth_mae"}
     parts = ("total", "load", "ground_truth", "gmm", "compile", "optimize", "evaluate", "export", "figures")
     assert set(metrics["seconds"]) == set(parts)
     assert metrics["seconds"]["total"] >= sum(metrics["seconds"][part] for part in parts[1:])
@@ -91,6 +99,44 @@ def test_run_reports_what_was_asked_for(finished: tuple[Path, subprocess.Complet
     assert len(metrics["view_iou"]) == len(metrics["view_weight"]) == 4
     assert "unseen views" in done.stdout
     assert f"{metrics['seconds']['total']:.1f} s on cpu" in done.stdout
+
+
+def test_every_number_of_the_run_agrees(finished: tuple[Path, subprocess.CompletedProcess]) -> None:
+    folder, done = finished
+    assert disagreements(folder, done.stdout.replace("in out/", "")) == []
+    assert all(len(line) <= 80 for line in [*done.stdout.splitlines(), *done.stderr.splitlines()])
+    metrics = json.loads((folder / "metrics.json").read_text())
+    course = (folder / "history.csv").read_text().splitlines()
+    first, last = (float(course[row].split(",")[-1]) for row in (1, -1))
+    errors = [metrics["initial"]["novel"]["cross_entropy"], metrics["novel"]["cross_entropy"]]
+    assert [first, last] == pytest.approx(errors, rel=1e-5)  # the curve is of the same views as the table
+    with Image.open(folder / "09_depth_comparison.png") as picture:
+        assert picture.text["Title"] == "Reference depths against the fit's surface"
+    assert metrics["train"]["depth_mae"] < metrics["train"]["rendered_depth_mae"]
+    altered = done.stdout.replace(f"{metrics['novel']['iou']:.4g}", "0.1234")
+    assert disagreements(folder, altered) == ["screen: 0.1234"]  # the check can fail
+
+
+def test_stages_are_told_one_plain_line_each(finished: tuple[Path, subprocess.CompletedProcess]) -> None:
+    told = finished[1].stderr
+    assert "\r" not in told and "\033" not in told
+    names = [line[:18].strip() for line in told.splitlines()]
+    assert names[0] == "loading libraries" and {"fit", "writing"} <= set(names)
+    (fit,) = (line for line in told.splitlines() if line.startswith("fit "))
+    assert re.search(r"(\d+) of \1 steps, loss 0\.\d{4}$", fit)
+
+
+def test_the_run_is_a_capture_that_is_read_back(finished: tuple[Path, subprocess.CompletedProcess], lump: Path) -> None:
+    capture = read_capture(str(finished[0]), "auto", 1024)
+    views, mesh = capture.views, trimesh.load(lump)
+    assert len(capture.names) == 4 + NOVEL_VIEWS and sum(capture.held_out) == NOVEL_VIEWS
+    truth = render_ground_truth(mesh, views.cameras, views.silhouette.shape[1:], "raycast").views
+    assert iou(views.silhouette, truth.silhouette) > 0.97  # two ways to draw the same triangles
+    both = np.isfinite(views.depth) & np.isfinite(truth.depth)
+    assert np.median(np.abs(views.depth - truth.depth)[both]) < 1e-3 * np.nanmax(truth.depth)
+    assert views.color.shape == (*views.silhouette.shape, 3)
+    up = -np.asarray(views.cameras.world_from_camera)[:, 1, 1]
+    assert np.all(up >= 0.0)  # no camera stands on its head
 
 
 def test_fit_beats_its_start_and_an_ellipsoid_is_easy(finished: tuple[Path, subprocess.CompletedProcess]) -> None:

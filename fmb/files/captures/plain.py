@@ -6,13 +6,14 @@
     ignore/        optional: white where nothing is known, neither object nor background
     depth/         optional: 16-bit images, z-depth divided by `depth_scale`, 0 unknown
 
-A VIEW has `world_from_camera` (4 x 4, OpenCV axes), `intrinsics` (3 x 3, in pixels, centre of the top left pixel at
-(0.5, 0.5)), `width`, `height`, `name`, and optionally `mask`, `image`, `ignore`, `depth` (paths inside the folder; what
-is not given is looked for by name in the folders above), `depth_scale` and `held_out` (true: not to be fitted to).
+A VIEW has `world_from_camera` (4 x 4, OpenCV axes), `intrinsics`, or `K` (3 x 3, in pixels, centre of the top left
+pixel at (0.5, 0.5)), `width`, `height`, `name`, and optionally `mask`, `image`, `ignore`, `depth` (paths inside the
+folder; what is not given is looked for by name in the folders above), `depth_scale` and `held_out` (true: not to be
+fitted to).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def _shot(folder: Path, view: Any, where: str, beside: dict[str, Companions]) ->
     return Shot(
         name,
         rigid(entry(view, "world_from_camera", where), f"{where}: world_from_camera"),
-        pinhole(entry(view, "intrinsics", where), f"{where}: intrinsics"),
+        pinhole(entry(view, "K" if "K" in view else "intrinsics", where), f"{where}: intrinsics"),
         files["mask"],
         files["image"],
         files["ignore"],
@@ -96,10 +97,12 @@ def write_cameras(
     image_size: tuple[int, int],
     names: Sequence[str],
     held_out: Bool[np.ndarray, " view"] | None = None,
+    beside: Mapping[str, Sequence[Any]] | None = None,
 ) -> Path:
     """Writes the cameras of images of `image_size`, (height, width); numbers keep all their digits.
 
-    Masks beside it, in masks/NAME.png, make it a data set.  Raises ValueError where names and cameras differ in number.
+    Masks beside it, in masks/NAME.png, make it a data set; `beside` has more of a VIEW's keys, a value for each view.
+    Raises ValueError where names and cameras differ in number.
     """
     world_from_camera, intrinsics = np.asarray(cameras.world_from_camera), np.asarray(cameras.intrinsics)
     if len(names) != len(world_from_camera) or len(set(names)) != len(names):
@@ -112,6 +115,7 @@ def write_cameras(
             "world_from_camera": world_from_camera[index].tolist(),
             "intrinsics": intrinsics[index].tolist(),
             "held_out": bool(held_out is not None and held_out[index]),
+            **{key: values[index] for key, values in (beside or {}).items()},
         }
         for index, name in enumerate(names)
     ]

@@ -68,8 +68,10 @@ function cameras({ position, corners, masks, columns, rows }) {
   return group;
 }
 
+const FIT = 0xe69f00, TRUTH = 0x56b4e9;
+const TURN = Math.PI / 24, NEARER = 1.1;  // of one key
 const parts = {};
-let renderer, view, orbit;
+let renderer, view, orbit, halves;  // what the slider parts: the fit and the reference, each in one colour
 const scene = new THREE.Scene();
 let due = false;
 
@@ -79,10 +81,54 @@ function draw() {
   requestAnimationFrame(() => {
     due = false;
     const turning = orbit.update();
-    renderer.render(scene, view);
+    render();
     root.dataset.viewer = "ready";
     if (turning && orbit.autoRotate) draw();
   });
+}
+
+/** Part of the view, from the left, that shows the fit; 1 where there is no slider. */
+function split() {
+  const slider = document.querySelector("[name=split]");
+  return slider ? Number(slider.value) / 100 : 1;
+}
+
+/** The view, or, parted by the slider, the fit to the left and the reference to the right, each in its colour. */
+function render() {
+  const part = split(), { clientWidth: width, clientHeight: height } = stage;
+  const divider = document.getElementById("divider");
+  divider.hidden = part >= 1;
+  if (part >= 1) {
+    renderer.setScissorTest(false);
+    renderer.render(scene, view);
+    return;
+  }
+  divider.style.left = `${100 * part}%`;
+  const before = Object.entries(parts).map(([name, { visible }]) => [name, visible]);
+  for (const name of Object.keys(parts)) parts[name].visible &&= name === "cameras";
+  renderer.setScissorTest(true);
+  [[0, part * width], [part * width, (1 - part) * width]].forEach(([left, wide], half) => {
+    halves.forEach((shape, number) => { shape.visible = number === half; });
+    renderer.setScissor(left, 0, wide, height);
+    renderer.render(scene, view);
+  });
+  halves.forEach((shape) => { shape.visible = false; });
+  before.forEach(([name, visible]) => { parts[name].visible = visible; });
+  renderer.setScissorTest(false);
+}
+
+/** Arrow keys turn the view about the object, + and - bring it nearer and farther. */
+function key(event) {
+  const [around, over] = { ArrowLeft: [-TURN, 0], ArrowRight: [TURN, 0], ArrowUp: [0, -TURN], ArrowDown: [0, TURN] }[event.key] || [0, 0];
+  const factor = { "+": 1 / NEARER, "=": 1 / NEARER, "-": NEARER }[event.key] || 1;
+  if (!around && !over && factor === 1) return;
+  event.preventDefault();
+  const level = new THREE.Quaternion().setFromUnitVectors(view.up, new THREE.Vector3(0, 1, 0));
+  const away = view.position.clone().sub(orbit.target).applyQuaternion(level);
+  const place = new THREE.Spherical().setFromVector3(away);
+  place.set(place.radius * factor, place.phi + over, place.theta + around).makeSafe();
+  view.position.setFromSpherical(place).applyQuaternion(level.invert()).add(orbit.target);
+  draw();
 }
 
 function resize() {
@@ -106,8 +152,9 @@ function reset() {
 function toggle() {
   for (const input of document.querySelectorAll("#bar input")) {
     if (input.name === "spin") orbit.autoRotate = input.checked;
-    else parts[input.name].visible = input.checked;
+    else if (input.name !== "split") parts[input.name].visible = input.checked;
   }
+  for (const bar of document.querySelectorAll(".scale")) bar.hidden = !parts[bar.dataset.layer].visible;
   draw();
 }
 
@@ -115,6 +162,8 @@ function start() {
   renderer = new THREE.WebGLRenderer({ antialias: true, alpha: true });
   renderer.domElement.setAttribute("role", "img");
   renderer.domElement.setAttribute("aria-label", "The result in three dimensions");
+  renderer.domElement.tabIndex = 0;
+  renderer.domElement.addEventListener("keydown", key);
   stage.append(renderer.domElement);
   view = new THREE.PerspectiveCamera(FIELD_OF_VIEW, 1, 0.01, 200);
   view.up.set(...data.up);
@@ -131,8 +180,14 @@ function start() {
   view.add(sun, sun.target);
   scene.add(view, new THREE.HemisphereLight(0xffffff, 0x6b7480, 1.5));
   if (data.components) parts.components = components(data.components);
-  if (data.mesh) parts.mesh = surface(data.mesh, 0xd9c7ad, 1);
-  if (data.reference) parts.reference = surface(data.reference, 0xf2f4f7, 0.35);
+  if (data.mesh) parts.mesh = surface(data.mesh, FIT, 1);
+  if (data.reference) {
+    parts.reference = surface(data.reference, TRUTH, 0.45);
+    const fit = data.mesh ? surface({ ...data.mesh, colors: undefined }, FIT, 1) : data.components ? components(data.components) : null;
+    halves = [fit, surface({ ...data.reference, colors: undefined }, TRUTH, 1)].filter(Boolean);
+    halves.forEach((shape) => { shape.visible = false; });
+    scene.add(...halves);
+  }
   if (data.cameras) parts.cameras = cameras(data.cameras);
   (data.layers || []).forEach((layer, number) => {
     parts[`layer${number}`] = surface(layer, new THREE.Color().setRGB(...layer.color, THREE.SRGBColorSpace), layer.opacity);
@@ -146,9 +201,23 @@ function start() {
   new ResizeObserver(resize).observe(stage);
 }
 
-for (const picture of document.querySelectorAll("figure img")) {
-  picture.addEventListener("click", () => picture.parentElement.classList.toggle("wide"));
+const large = document.getElementById("large"), buttons = [...document.querySelectorAll(".zoom")];
+let page = 0;
+
+function open(number) {
+  page = (number + buttons.length) % buttons.length;
+  const { src, alt } = buttons[page].querySelector("img");
+  Object.assign(large.querySelector("img"), { src, alt });
+  document.getElementById("caption").textContent = alt;
+  if (!large.open) large.showModal();
 }
+
+buttons.forEach((button, number) => button.addEventListener("click", () => open(number)));
+large.addEventListener("click", (event) => { if (event.target === large) large.close(); });
+large.addEventListener("keydown", ({ key }) => {
+  if (key === "ArrowRight") open(page + 1);
+  if (key === "ArrowLeft") open(page - 1);
+});
 
 try {
   start();
