@@ -2,7 +2,8 @@
 
     python -m benchmarks.gpu --output FOLDER [--minutes 4.5] [--sizes 40x256 1000x1024 10000x1024] [--names render ...]
 
-Needs jax, jaxtyping and numpy alone, no mesh and no network: components fill a ball, whose mask is known. Every method
+The rows of methods need jax, jaxtyping and numpy alone, no mesh and no network; whole fits (benchmarks/gpu_fits.py) are
+added where the program's other packages are there: components fill a ball, whose mask is known. Every method
 of benchmarks/render/methods.py draws it (forward) and gives loss and gradient (both), on the accelerator and, where
 time is left, on the CPU beside it. FOLDER/gpu.json and gpu.md are written anew after each row. Nothing is begun that
 would end after so many minutes. The exit code is 1 where a method is further from the CPU than it may be.
@@ -166,8 +167,28 @@ def report(found: dict[str, Any]) -> str:
             table(("", "alpha", "loss", "gradient", "allowed", "good"), parity_lines),
             time_table(found["rows"]),
             rates_words(Rates(**found["rates"])) if found["rates"] else "",
+            fits_words(found["fits"]),
         )
     ).strip()
+
+
+def fits_words(rows: Sequence[dict[str, Any]]) -> str:
+    """What was measured of whole fits, or why nothing was."""
+    if not rows or "missing" in rows[0]:
+        return f"Whole fits: not measured, {rows[0]['missing'] if rows else 'no time was left'}."
+    head = ("whole fits", "s", "s to compile", "pace", "IoU of the views")
+    return "Three balls, their masks known; the recipe of `shape`.\n\n" + table(head, [row["told"] for row in rows])
+
+
+def fits(end: float) -> Iterator[dict[str, Any]]:
+    """Rows of whole fits on JAX's first device, or one that says what is missing."""
+    try:
+        from benchmarks.gpu_fits import measure_fits, told
+    except ImportError as error:
+        yield {"missing": f"{error.name} is not installed"}
+        return
+    for row in measure_fits(end):
+        yield {**row, "told": told(row)}
 
 
 def rates_words(rates: Rates) -> str:
@@ -221,7 +242,7 @@ def main(argv: list[str]) -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     device = jax.devices()[0]
     platforms = list(dict.fromkeys([device.platform, "cpu"]))
-    found = {"arguments": " ".join(argv), "machine": machine(), "parity": [], "rates": None, "rows": []}
+    found = {"arguments": " ".join(argv), "machine": machine(), "parity": [], "rates": None, "rows": [], "fits": []}
 
     def keep() -> None:
         found["seconds"] = time.monotonic() - start
@@ -233,6 +254,9 @@ def main(argv: list[str]) -> int:
         found["parity"].append(row)
         keep()
     found["rates"] = machine_rates(options.seconds)._asdict()
+    for row in fits(start + 60.0 * options.minutes):
+        found["fits"].append(row)
+        keep()
     cases = plan(options.names, options.sizes, platforms)
     for row in measure(cases, options.seconds, start + 60.0 * options.minutes):
         found["rows"].append(row)

@@ -7,13 +7,16 @@ from pathlib import Path
 from fmb.clouds.options import PointsOptions
 from fmb.fields.options import MeshOptions
 from fmb.files.options import CaptureOptions
+from fmb.fit.cluster_options import ClusterOptions
 from fmb.geometry.options import ComparisonOptions, ReflectionOptions, RenderingOptions
 from fmb.latent.morph_options import MorphOptions
 from fmb.latent.options import SpaceOptions
 from fmb.options import NONE, Option, option, switch
 from fmb.pose.options import PoseTaskOptions
+from fmb.shape.batch_options import BatchOptions
 from fmb.shape.options import ModelOptions, OptimizationOptions
 from fmb.shape.template_options import TemplateOptions
+from fmb.shape.tune_options import TuneOptions
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 INSTALLED = Path(__file__).resolve().with_name("defaults")  # where a wheel keeps config.yaml and data/
@@ -69,15 +72,19 @@ class Config:
     comparison: ComparisonOptions = ComparisonOptions()
     reflection: ReflectionOptions = ReflectionOptions()
     template: TemplateOptions = TemplateOptions()
+    batch: BatchOptions = BatchOptions()
+    tune: TuneOptions = TuneOptions()
+    cluster: ClusterOptions = ClusterOptions()
     export: ExportOptions = ExportOptions()
     io: IoOptions = IoOptions()
     random_seed: int = option(42, "Seed of every random choice", at_least=0, at_most=2**32 - 1)
     task: str = ""
     several: tuple = ()
     cpu: bool = switch("Use the CPU even if there is a GPU")
-    resume: bool = switch("Let points or learn go on with the run that was interrupted")
-    overwrite: bool = switch("Let export write into a folder that holds other files")
+    resume: bool = switch("Let shape, points or learn go on with the run that was interrupted")
+    overwrite: bool = switch("Let export write into a folder that holds other files, and batch replace other results")
     fast: bool = switch("Let morph evaluate the field only along its last surface, and on a coarse comb")
+    json: bool = switch("Let doctor print JSON")
     view: bool = switch("Show the fit in a browser while it runs (shape needs the extra `view`)")
     check_cameras: bool = switch("Only check whether the cameras and masks of --data agree")
 

@@ -4,6 +4,7 @@ A file is written beside its name and then moved there, so a reader never sees h
 """
 
 import csv
+import io
 import json
 import math
 import os
@@ -26,6 +27,7 @@ from fmb import waiting
 DOTS_PER_INCH = 150
 UNIT = "input units"  # of depths: those of the mesh
 COLUMNS = 80  # of a terminal
+LINE_SECONDS = 30.0  # between two lines of a long run that writes to a file
 LONGEST = 180  # bytes of a name that leave room for the rest of a hidden one's
 
 
@@ -78,7 +80,7 @@ def prepare_output_dir(folder: str | Path) -> Path:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=folder):  # without a name, so that none is left where the run is killed
             pass
     except FileExistsError:
         raise ValueError(f"{folder}: is a file; the output folder must be a folder") from None
@@ -151,6 +153,33 @@ def progress_bar(name: str) -> Iterator[Callable[[int, int, float], None]]:
     if last and not waiting.note(last):
         seconds = time.perf_counter() - began
         print(f"{name:<18}{seconds:7.1f} s   {last}", file=sys.stderr)
+
+
+@contextmanager
+def counting_bar(name: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """A bar of things that take seconds each, with how many a minute; gives what to call with (count, words).
+
+    Where stderr is no terminal, a line says so every LINE_SECONDS, and at the end.
+    """
+    from tqdm import tqdm
+
+    screen, began = sys.stderr is not None and sys.stderr.isatty(), time.perf_counter()
+    shown, form = began, "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+    with tqdm(
+        desc=name, total=total, file=sys.stderr if screen else io.StringIO(), bar_format=form, leave=False
+    ) as bar:
+
+        def move(count: int, words: str) -> None:
+            nonlocal shown
+            now = time.perf_counter()
+            pace = f"{60.0 * count / max(now - began, 1e-9):.1f} a minute"
+            bar.set_postfix_str(", ".join(filter(None, (pace, words))), refresh=False)
+            bar.update(count - bar.n)
+            if not screen and (now > shown + LINE_SECONDS or count == total):
+                shown = now
+                print(bar, file=sys.stderr, flush=True)
+
+        yield move
 
 
 KINDS = {  # errors against views: their names on the screen, the page and in plots, by those in metrics.json
@@ -252,6 +281,15 @@ def choose_device(cpu: bool) -> Device:
     without_cuda = device.platform == "cpu" and not cpu and shutil.which("nvidia-smi") is not None
     hints = [CUDA_HINT] * without_cuda + [NO_CACHE] * (not cached)
     return Device(device.platform, "\n".join(hints))
+
+
+def several_cpu_devices(count: int) -> None:
+    """Has JAX take the CPU for so many devices, unless something else was said or it has begun already."""
+    import jax
+
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        with suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", count)
 
 
 def usable_cache(folder: Path) -> bool:

@@ -68,10 +68,10 @@ BAD_FLAGS = {
 
 
 UNREAD_FLAGS = {
-    "pose --num-epochs 5": "--num-epochs: task pose does not read it; shape and convert do",
+    "pose --num-epochs 5": "--num-epochs: task pose does not read it; shape and convert and batch and tune do",
     "pose --film gif": "--film: task pose does not read it; shape does",
     "pose --view": "--view: task pose does not read it; shape and points do",
-    "--overwrite": "--overwrite: task shape does not read it; export does",
+    "--overwrite": "--overwrite: task shape does not read it; export and batch do",
     "export model.npz --uncertainty --film none": "--uncertainty: task export does not read it; shape does",
     "--data photographs --mesh-file cow.obj": "--data and --mesh-file: task shape works on one of them",
 }

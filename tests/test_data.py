@@ -62,6 +62,7 @@ def test_the_surface_is_the_sculpture_s(ibex, make_ibex):
     assert np.max(distance) < 0.012
 
 
+@pytest.mark.slow
 def test_a_coarse_rebuild_is_the_same_animal(ibex, make_ibex):
     rebuilt = make_ibex.build(1200, voxel=0.025)
     assert len(rebuilt.faces) == 1200

@@ -294,7 +294,7 @@ def nasty() -> dict[str, tuple[Mixture, Rays]]:
 @pytest.mark.parametrize(
     ("rule", "blend", "dtype"),
     [
-        *((*names, jnp.float32) for names in ONCE),
+        *(pytest.param(*n, jnp.float32, marks=[pytest.mark.slow] * (n[0] == "quadratic")) for n in ONCE),
         *(pytest.param(*names, jnp.float32, marks=pytest.mark.slow) for names in OTHERS),
         pytest.param("quadratic", "five_parameter", jnp.float64, marks=pytest.mark.slow),
     ],

@@ -27,8 +27,9 @@ DISTRIBUTIONS |= {
     "imageio_ffmpeg": "imageio-ffmpeg",
     "fast_simplification": "fast-simplification",
 }
-# Imported only where they are there: other methods in benchmarks, the extra "view" with what it brings, the site.
+# Imported only where they are there: other methods in benchmarks, the extras with what they bring, the site.
 OPTIONAL = {"deodr", "open3d", "pymeshlab", "small_gicp", "viser", "websockets", "mkdocs"}
+OPTIONAL |= {"optuna", "pyarrow", "submitit"}
 # Pinned although no line imports them: what imports them, or how they are used.
 USED_INDIRECTLY = {
     "jaxlib": "jax",
@@ -73,7 +74,9 @@ DEV = names(PROJECT["dependency-groups"]["dev"])
 JUPYTER = names(PROJECT["dependency-groups"]["jupyter"])
 BENCH = names(PROJECT["dependency-groups"]["bench"])
 DOCS = names(PROJECT["dependency-groups"]["docs"])
-VIEW = names(PROJECT["project"]["optional-dependencies"]["view"])
+OTHERS = PROJECT["project"]["optional-dependencies"]
+VIEW = names(OTHERS["view"])
+EXTRAS = {name for extra in ("view", "batch", "tune") for name in names(OTHERS[extra])}
 PINS = pins(PROJECT["tool"]["uv"]["constraint-dependencies"])
 OPENGL = pins(PROJECT["tool"]["uv"]["override-dependencies"])
 
@@ -81,7 +84,7 @@ OPENGL = pins(PROJECT["tool"]["uv"]["override-dependencies"])
 def test_every_list_of_versions_says_the_same():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert pins([line for line in lines if not line.startswith("#")]) == PINS
-    assert set(PINS) == RUN | DEV | JUPYTER | BENCH | DOCS | VIEW
+    assert set(PINS) == RUN | DEV | JUPYTER | BENCH | DOCS | EXTRAS
     conda = conda_pins(MANIFEST["dependencies"]) | conda_pins(MANIFEST["pypi-dependencies"])
     expected = {CONDA_NAMES.get(name, name): PINS[name] for name in RUN | DEV} | OPENGL
     assert {name: version for name, version in conda.items() if name not in CONDA_ONLY} == expected

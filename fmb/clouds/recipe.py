@@ -1,6 +1,7 @@
 """Fits a network to normalised points: chunks of compiled steps, between which the surface is extracted anew."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -77,6 +78,7 @@ class Hooks(NamedTuple):
     progress: Callable[[int, int, float], None] = lambda step, total, loss: None
     save: Callable[[State], None] = lambda state: None
     begun: Mapping[str, np.ndarray] | None = None
+    offer: Callable[[Callable[[], State]], None] = lambda make: None  # a state between those that are saved
 
 
 def preset_of(options: PointsOptions) -> Preset:
@@ -185,6 +187,8 @@ def _fitted(
         hooks.progress(done, preset.steps, float(np.mean(terms["loss"])))
         if done // save_every > step // save_every or done == preset.steps:
             hooks.save(_state(course, history, options))
+        else:
+            hooks.offer(partial(_state, course, {name: list(parts) for name, parts in history.items()}, options))
     return course, history
 
 

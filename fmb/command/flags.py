@@ -122,7 +122,8 @@ def joined_to_values(argv: Sequence[str]) -> list[str]:
     A flag of true or false without a value means true.
     Raises ConfigError for a flag that there is not, or a value of one that takes none.
     """
-    valued = [spec.flag for spec in declared().values()] + ["--config", "--print-completion"]
+    own = [flag for task in TASKS.values() for flag, _ in task.own]
+    valued = [*(spec.flag for spec in declared().values()), *own, "--config", "--print-completion"]
     truths = [spec.flag for spec in declared().values() if spec.type is bool]
     bare = [switch_flag(name) for name in switches()]
     words, position = list(argv), 0

@@ -47,14 +47,14 @@ TASKS = {
         "fmb.tasks.shape",
         "shape",
         "Fit a mixture to the silhouettes of a mesh, or of photographs with masks and cameras.",
-        ("model", "rendering", "optimization", "capture", "export"),
+        ("model", "rendering", "optimization", "capture", "cluster", "export"),
         ("mesh_file", "data"),
         (
             "shape --num-mixtures 80 --cpu",
             "shape their.obj --output-dir output/theirs",
             "shape photographs/ --check-cameras",
         ),
-        switches=("cpu", "view", "check_cameras"),
+        switches=("cpu", "resume", "view", "check_cameras"),
     ),
     "pose": Task(
         "fmb.tasks.pose",
@@ -207,6 +207,48 @@ TASKS = {
         ),
     ),
 }
+
+TASKS["batch"] = Task(
+    "fmb.tasks.batch",
+    "batch",
+    "Fit many meshes, captures or clouds at once: a folder for each, a table and a page.",
+    ("model", "rendering", "optimization", "capture", "batch", "export"),
+    (),
+    (
+        "batch models/ --output-dir output/all",
+        "batch 'models/*.ply' other.obj --task convert --num-mixtures 80",
+        "batch models/ --shard 3/8",
+    ),
+    ("symmetry", "film", "uncertainty", "report", "refine_cameras", "fit_devices"),
+    switches=("cpu", "overwrite"),
+    own=(("--task", "batch_task"), ("--names", "batch_names")),
+    several="Meshes, captures, clouds of points, folders of them, and patterns",
+)
+
+TASKS["tune"] = Task(
+    "fmb.tasks.tune",
+    "tune",
+    "Search for options that make fits of given meshes better or faster, by Optuna.",
+    ("model", "rendering", "optimization", "tune"),
+    (),
+    (
+        "tune their.obj --trials 40",
+        "tune models/ --keys 'num_mixtures=20:80 initial_lr=0.01:0.2:log schedule=cosine|one_cycle'",
+    ),
+    ("symmetry",),
+    own=(("--keys", "tune_keys"),),
+    several="Meshes to fit in each trial, folders of them, and patterns",
+)
+TASKS["doctor"] = Task(
+    "fmb.tasks.doctor",
+    "doctor",
+    "Say what the program finds on this machine, and whether it computes here what it should.",
+    (),
+    (),
+    ("doctor", "doctor --json"),
+    ("random_seed",),
+    switches=("cpu", "json"),
+)
 
 
 def draws_mesh(config: Config) -> bool:

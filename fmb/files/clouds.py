@@ -168,3 +168,4 @@ CLOUDS: dict[str, Callable[[bytes], Cloud]] = {
     "pts": parse_text_points,
     "pcd": parse_pcd,
 }
+CLOUD_SUFFIXES = tuple(f".{kind}" for kind in ("npy", *CLOUDS, *FORMATS))

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 
 from fmb.fit.history import History as History
 from fmb.fit.options import FitOptions
+from fmb.fit.parallel import RAYS, over_rays
 from fmb.fit.programs import announce
 from fmb.fit.schedules import Pace, begin_pace, progress, rate, see, stall_window
 
@@ -78,30 +79,45 @@ def compile_fit(
     Only shapes and types of `parameters` and `data` are read (arrays or jax.ShapeDtypeStruct), so it can be compiled
     before the values are known.
     """
-    chunk = CHUNK // 5 if options.schedule == "plateau" else CHUNK
+    plan = plan_fit(loss, coordinates, parameters, data, options)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (parameters, data))
-    dtype, rows = jax.tree.leaves(shapes[0])[0].dtype, jax.tree.leaves(shapes[1])[0].shape[0]
-    room = stall_window(options.schedule, options.num_epochs, max(1, rows // options.batch_size))
     announce((options, *((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(shapes))))
+    course, begun = jax.eval_shape(begin, shapes[0]), jax.eval_shape(lambda: plan.pace(1))
+    index = jax.ShapeDtypeStruct((plan.chunk, options.batch_size), jnp.int32)
+    if options.fit_devices != 1:
+        spread = steps_of(loss, coordinates, options, RAYS)
+        return plan._replace(run=over_rays(spread, options.fit_devices, (course, begun, shapes[1], index)))
+    return plan._replace(run=jax.jit(plan.run).lower(course, begun, shapes[1], index).compile())
+
+
+def plan_fit(
+    loss: Callable[[Any, Any], Array], coordinates: Coordinates, parameters: Any, data: Any, options: FitOptions
+) -> Program:
+    """What `compile_fit` compiles, not yet compiled: its `run` is a pure function."""
+    chunk = CHUNK // 5 if options.schedule == "plateau" else CHUNK
+    dtype, rows = jax.tree.leaves(parameters)[0].dtype, jax.tree.leaves(data)[0].shape[0]
+    room = stall_window(options.schedule, options.num_epochs, max(1, rows // options.batch_size))
 
     def pace(steps_per_epoch: int) -> Pace:
         window = min(room, stall_window(options.schedule, options.num_epochs, steps_per_epoch))
         return begin_pace(jnp.asarray(options.initial_lr, dtype), options.num_epochs * steps_per_epoch, window, room)
 
-    course, begun = jax.eval_shape(begin, shapes[0]), jax.eval_shape(lambda: pace(1))
-    index = jax.ShapeDtypeStruct((chunk, options.batch_size), jnp.int32)
-    run = jax.jit(steps_of(loss, coordinates, options)).lower(course, begun, shapes[1], index).compile()
-    return Program(run, pace, options, chunk)
+    return Program(steps_of(loss, coordinates, options), pace, options, chunk)
 
 
 def steps_of(
-    loss: Callable[[Any, Any], Array], coordinates: Coordinates, options: FitOptions
+    loss: Callable[[Any, Any], Array], coordinates: Coordinates, options: FitOptions, axis: str = ""
 ) -> Callable[[Course, Pace, Any, Array], tuple[Course, Pace, Steps]]:
-    """A pure function of course, pace, data and the rows of each batch; it takes one step with each batch."""
+    """A pure function of course, pace, data and the rows of each batch; it takes one step with each batch.
+
+    Where the batches are spread over an `axis` of devices, loss and slope are the means over it.
+    """
 
     def run(course: Course, pace: Pace, data: Any, index: Array) -> tuple[Course, Pace, Steps]:
         def step(course: Course, now: tuple[Array, Array]) -> tuple[Course, Array]:
             value, gradient = jax.value_and_grad(loss)(course.parameters, jax.tree.map(lambda x: x[now[0]], data))
+            if axis:
+                value, gradient = jax.lax.pmean((value, gradient), axis)
             return adam(course, coordinates, gradient, now[1], options), value
 
         rates = rate(pace, options.schedule, pace.step + jnp.arange(len(index), dtype=jnp.int32))
@@ -132,6 +148,15 @@ def adam(course: Course, coordinates: Coordinates, gradient: Any, rate: Array, o
     return Course(parameters, mean, square, average, step)
 
 
+class Passed(NamedTuple):
+    """How far a fit is: its course and pace, and what was seen of its steps, chunk by chunk."""
+
+    course: Course
+    pace: Pace
+    loss: tuple[np.ndarray, ...] = ()
+    learning_rate: tuple[np.ndarray, ...] = ()
+
+
 def run_fit(
     program: Program,
     course: Course,
@@ -146,18 +171,35 @@ def run_fit(
     data to go on with. step / total is the part of the schedule that has passed, so `total` shrinks where a fit will
     end early. Raises FloatingPointError, with the step, where the loss or the parameters are no longer finite.
     """
-    pace, losses, rates = program.pace(steps_per_epoch), [], []
-    while (start := int(pace.step)) < int(pace.end):
+
+    def after(passed: Passed, data: Any, total: int, loss: float) -> tuple[Course, Any]:
+        return on_chunk(passed.course, data, int(passed.pace.step), total, loss)
+
+    return go_on(program, Passed(course, program.pace(steps_per_epoch)), data, batches, after)
+
+
+def go_on(
+    program: Program,
+    passed: Passed,
+    data: Any,
+    batches: Iterator[Int[np.ndarray, " ray"]],
+    on_chunk: Callable[[Passed, Any, int, float], tuple[Course, Any]],
+) -> Fit:
+    """The rest of a fit: `run_fit` from where it stands. `batches` are those from its first step on."""
+    for _ in range(int(passed.pace.step)):
+        next(batches)
+    while (start := int(passed.pace.step)) < int(passed.pace.end):
         index = np.stack([next(batches) for _ in range(program.chunk)])
-        course, pace, steps = program.run(course, pace, data, jnp.asarray(index))
+        course, pace, steps = program.run(passed.course, passed.pace, data, jnp.asarray(index))
         step = int(pace.step)
         loss = np.asarray(steps.loss)[: step - start]
         _check_finite(loss, course.parameters, start)
-        losses.append(loss)
-        rates.append(np.asarray(steps.learning_rate)[: step - start])
+        rates = np.asarray(steps.learning_rate)[: step - start]
+        passed = Passed(course, pace, (*passed.loss, loss), (*passed.learning_rate, rates))
         total = round(step / float(steps.progress))  # steps in all, at the pace so far
-        course, data = on_chunk(course, data, step, total, float(loss.mean()))
-    return Fit(course.average, np.concatenate(losses), np.concatenate(rates))
+        course, data = on_chunk(passed, data, total, float(loss.mean()))
+        passed = passed._replace(course=course)
+    return Fit(passed.course.average, np.concatenate(passed.loss), np.concatenate(passed.learning_rate))
 
 
 def _check_finite(loss: Float[np.ndarray, " step"], parameters: Any, start: int) -> None:

@@ -20,6 +20,9 @@ class FitOptions:
     schedule: str = option(
         "cosine", "How the learning rate changes over the fit", choices=("cosine", "one_cycle", "plateau", "constant")
     )
+    fit_devices: int = option(
+        1, "Devices that the rays of each step are spread over (0: all, of all hosts)", at_least=0, at_most=100_000
+    )
     early_stop: bool = option(True, "Stop early once the loss no longer falls")
     square_decay: float = 0.999
     average_decay: float = 0.0

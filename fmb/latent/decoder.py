@@ -8,6 +8,7 @@ it, nothing is asked of codes between two shapes, and they may decode to debris 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -57,6 +58,7 @@ class Hooks(NamedTuple):
     progress: Callable[[int, int, float], None] = lambda step, total, loss: None
     save: Callable[[State], None] = lambda state: None
     begun: Mapping[str, np.ndarray] | None = None
+    offer: Callable[[Callable[[], State]], None] = lambda make: None  # a state between those that are saved
 
 
 def shape_of(options: SpaceOptions, count: int) -> LatentShape:
@@ -108,6 +110,9 @@ def train(
         hooks.progress(done, total, float(np.mean(terms["loss"])))
         if done // every > step // every or done == total:
             hooks.save(state_of(course, history, samples, shape))
+        else:
+            columns = {name: list(parts) for name, parts in history.items()}
+            hooks.offer(partial(state_of, course, columns, samples, shape))
     return space_of(course, samples, shape)
 
 

@@ -33,12 +33,35 @@ class Samples(NamedTuple):
     neg: Float[np.ndarray, "inside 4"]
 
 
-def sample_distances(
-    mesh: trimesh.Trimesh, name: str, count: int, generator: np.random.Generator, source: str | Path = ""
-) -> Samples:
-    """About `count` exact signed distances, half of them inside.
+class Places(NamedTuple):
+    """Where a shape's distance is to be measured: places in the frame of its box, and the mesh in that frame."""
 
-    The sign is that of the generalised winding number, so it holds for meshes with holes and overlapping parts.
+    name: str
+    frame: Frame
+    mesh: trimesh.Trimesh
+    outside: Float[np.ndarray, "outside 3"]
+    inside: Float[np.ndarray, "inside 3"]
+
+
+def sample_distances(mesh: trimesh.Trimesh, name: str, count: int, generator: np.random.Generator) -> Samples:
+    """About `count` exact signed distances, half of them inside, see `find_places`."""
+    return measure_distances(find_places(mesh, name, count, generator))
+
+
+def measure_distances(places: Places) -> Samples:
+    """The exact distances of the places from the mesh, negative inside."""
+    away = nearest_on(cut(places.mesh), np.concatenate([places.outside, places.inside])).distance
+    count = len(places.outside)
+    pos, neg = np.column_stack([places.outside, away[:count]]), np.column_stack([places.inside, -away[count:]])
+    return Samples(places.name, places.frame, pos, neg)
+
+
+def find_places(
+    mesh: trimesh.Trimesh, name: str, count: int, generator: np.random.Generator, source: str | Path = ""
+) -> Places:
+    """About `count` places, half of them inside: some seconds less than to measure them.
+
+    The side is that of the generalised winding number, so it holds for meshes with holes and overlapping parts.
     Raises ValueError that begins with `source` (or `name`) for a mesh without an inside.
     """
     frame = box_frame(np.asarray(mesh.vertices))
@@ -55,10 +78,7 @@ def sample_distances(
             break
     if min(found) < wanted:
         raise ValueError(f"{source or name}: the mesh has no inside: {found[1]} of {tried} points near it lie in it")
-    away = nearest_on(cut(mesh), np.concatenate([*parts[0], *parts[1]])).distance
-    outside, inside = np.concatenate(parts[0]), np.concatenate(parts[1])
-    pos = np.column_stack([outside, away[: len(outside)]])
-    return Samples(name, frame, pos, np.column_stack([inside, -away[len(outside) :]]))
+    return Places(name, frame, mesh, *map(np.concatenate, parts))
 
 
 def from_rows(name: str, pos: Float[np.ndarray, "outside 4"], neg: Float[np.ndarray, "inside 4"]) -> Samples:

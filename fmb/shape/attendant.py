@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt32
 
 from fm_numerics import LEAST_BLOCK, PAIRS_PER_BLOCK, nearby
 from fm_render import Cameras, Mixture, Rays, Settings, render_views, trace
@@ -50,7 +50,7 @@ class Attention(NamedTuple):
     error: Float[Array, " view"]
     look: Float[Array, ""]  # part of the fit from which all rays are looked at again
     relocations: Int[Array, ""]
-    key: Array
+    key: UInt32[Array, " word"]  # as plain numbers, which a file can hold
 
     def trust(self) -> Float[Array, "view height width"]:
         """How much each pixel is believed: its view's weight, or 0."""
@@ -69,7 +69,8 @@ def begin_attention(views: Views, sampling: Sampling, cameras: Cameras, seed: in
     care = Care(*map(jnp.asarray, given), cameras, THINNEST * finest_pixel(cameras))
     ones = jnp.ones_like(care.length)
     look = jnp.asarray(FIRST_DOUBT, ones.dtype)
-    return care, Attention(care.valid, ones, 0 * ones, look, jnp.zeros((), jnp.int32), jax.random.key(seed))
+    key = jax.random.key_data(jax.random.key(seed))
+    return care, Attention(care.valid, ones, 0 * ones, look, jnp.zeros((), jnp.int32), key)
 
 
 @jax.jit
@@ -87,11 +88,11 @@ def attend(
     course = course._replace(parameters=parameters, average=average)
     passed = jnp.sum(jnp.linspace(FIRST_RELOCATION, LAST_RELOCATION, RELOCATIONS) <= progress, dtype=jnp.int32)
     moves = (passed > state.relocations) & (progress < 1)  # what moves at the very end would never learn its place
-    key, use = jax.random.split(state.key)
+    key, use = jax.random.split(jax.random.wrap_key_data(state.key))
     course = jax.lax.cond(
         moves, partial(relocated, care), lambda course, *_: course, course, sample, trust, use, settings
     )
-    return state._replace(relocations=passed, key=key), course, sample
+    return state._replace(relocations=passed, key=jax.random.key_data(key)), course, sample
 
 
 def doubt(care: Care, state: Attention, course: Course, progress: Float[Array, ""], settings: Settings) -> Attention:

@@ -3,28 +3,29 @@
 Depths and points of the surface can be fitted with them, each with a weight of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import trimesh
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from fm_render import Cameras, Mixture, Settings
 from fmb.fields.looks import look
 from fmb.fields.symmetric import SymmetricMixture
-from fmb.fit.loop import Coordinates, Course, History, Program, begin, compile_fit, run_fit
+from fmb.fit.checkpoints import Snapshot, columns_of, filled, to_arrays
+from fmb.fit.loop import Coordinates, Course, Fit, History, Passed, Program, begin, compile_fit, go_on, plan_fit
 from fmb.fit.options import FitOptions
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.metrics import view_ious
 from fmb.geometry.options import RenderingOptions
 from fmb.geometry.views import Views, flatten_views, scene_cameras
-from fmb.shape.attendant import Attention, attend, begin_attention
+from fmb.shape.attendant import Attention, Care, attend, begin_attention
 from fmb.shape.edges import EDGE_COORDINATES, PLAIN_COORDINATES, edges_from_mixture, mixture_from_edges
 from fmb.shape.options import RELEASED, OptimizationOptions
 from fmb.shape.sampling import Sampling, sample_all, sample_objects, sample_outlines
@@ -39,6 +40,20 @@ from fmb.shape.symmetric import (
 )
 
 OnShape = Callable[[int, int, float, Mixture], None]
+
+
+class Hooks(NamedTuple):
+    """Who looks on, who may keep the state after a chunk of steps, and the arrays of one to go on from."""
+
+    see: OnShape = lambda step, total, loss, mixture: None
+    offer: Callable[[Callable[[], Snapshot]], None] = lambda make: None
+    begun: Mapping[str, np.ndarray] | None = None
+
+    def __call__(self, step: int, total: int, loss: float, mixture: Mixture) -> None:
+        """Shows the state."""
+        self.see(step, total, loss, mixture)
+
+
 CANDIDATES = 2  # states that are compared with the last one at the end
 
 
@@ -123,15 +138,83 @@ def compile_shape_fit(
     What the fit renders with `settings` (None: `depth_settings`) is to be rendered with them afterwards, depth above
     all: program.supervision.settings.
     """
+    plan = plan_shape_fit(mixture, shape, options, settings)
+    parameters, sample = jax.eval_shape(plan.recipe.encode, mixture), plan.supervision.shapes(int(np.prod(shape)))
+    loss, coordinates = loss_of(plan.recipe, plan.supervision), plan.recipe.coordinates
+    return plan._replace(fit=compile_fit(loss, coordinates, parameters, sample, plan.fit.options))
+
+
+def plan_shape_fit(
+    mixture: Model, shape: tuple[int, int, int], options: OptimizationOptions, settings: Settings | None = None
+) -> ShapeProgram:
+    """What `compile_shape_fit` compiles, not yet compiled: its steps are a pure function."""
     recipe, settings = recipe_of(mixture, options), settings or depth_settings(options.depth_weight)
     supervision = Supervision(options.depth_weight, options.point_weight, options.opt_shape_scale, settings)
+    parameters, sample = jax.eval_shape(recipe.encode, mixture), supervision.shapes(int(np.prod(shape)))
+    plan = plan_fit(loss_of(recipe, supervision), recipe.coordinates, parameters, sample, fit_options(options))
+    return ShapeProgram(plan, recipe, options.opt_shape_scale, supervision)
+
+
+def loss_of(recipe: Recipe, supervision: Supervision) -> Callable[[Mixture | Parameters, Sample], Float[Array, ""]]:
+    """The loss of a recipe's parameters on a sample."""
 
     def loss(parameters: Mixture | Parameters, batch: Sample) -> Float[Array, ""]:
         return supervision.loss(recipe.decode(parameters), batch)
 
-    parameters, sample = jax.eval_shape(recipe.encode, mixture), supervision.shapes(int(np.prod(shape)))
-    program = compile_fit(loss, recipe.coordinates, parameters, sample, fit_options(options))
-    return ShapeProgram(program, recipe, options.opt_shape_scale, supervision)
+    return loss
+
+
+class Work(NamedTuple):
+    """A fit before its first step: where it starts, all that it looks at, and what looks after it."""
+
+    start: Mixture | Parameters
+    sample: Sample
+    cameras: Cameras  # in the frame of the fit
+    care: Care
+    attention: Attention
+    sampling: Sampling
+    generator: np.random.Generator
+    steps_per_epoch: int
+
+    def batches(self, options: FitOptions) -> Iterator[Int[np.ndarray, " ray"]]:
+        """The rows of batch after batch, without end; to be called once."""
+        return self.sampling.batches(options.batch_size, self.generator)
+
+
+def begin_work(
+    program: ShapeProgram,
+    mixture: Model,
+    views: Views,
+    generator: np.random.Generator,
+    point: Float[np.ndarray, "point 3"] | None = None,
+) -> Work:
+    """The work of a fit to the views, and to `point` of the surface.  Raises ValueError as `fit_to_views` does."""
+    scale, recipe, options, aims = program.shape_scale, program.recipe, program.fit.options, program.aims
+    choose = sample_objects if aims.depth_weight and recipe.attends else recipe.choose_rays
+    sampling = choose(views.silhouette, views.valid, options.batch_size)
+    sample = all_pixels(views, point, sampling, aims, generator)
+    start, cameras = recipe.encode(resized(mixture, scale)), enlarged(views.cameras, scale)
+    care, attention = begin_attention(views, sampling, cameras, int(generator.spawn(1)[0].integers(2**31)))
+    per_epoch = max(1, round(program.effort * (sampling.epoch // options.batch_size)))
+    return Work(start, sample, cameras, care, attention, sampling, generator, per_epoch)
+
+
+def end_work(
+    program: ShapeProgram,
+    work: Work,
+    views: Views,
+    fit: Fit,
+    attention: Attention,
+    low: Sequence[Mixture | Parameters],
+) -> ShapeFit:
+    """What a fit leaves: of its end, the states `low` and its start the one that fits the believed pixels best."""
+    whole = work.sample._replace(weight=attention.trust().ravel())
+    states = [fit.parameters, *low, work.start]
+    best, least = least_of(states, program, whole)
+    history = History(np.arange(len(fit.loss)), fit.loss, fit.learning_rate)
+    found = judged(program.recipe.decode(states[best]), history, views, work.cameras, attention, (program.aims, least))
+    symmetric = symmetric_of(states[best], program.shape_scale)
+    return found._replace(symmetric=symmetric, kept_start=best == len(states) - 1)
 
 
 def fit_to_views(
@@ -139,45 +222,88 @@ def fit_to_views(
     mixture: Model,
     views: Views,
     generator: np.random.Generator,
-    on_progress: OnShape = lambda step, total, loss, mixture: None,
+    on_progress: OnShape | Hooks = Hooks(),
     point: Float[np.ndarray, "point 3"] | None = None,
 ) -> ShapeFit:
     """The mixture after the fit to the views, and to `point` of the surface, in their frame, which is canonical.
 
-    `on_progress` sees step, all steps, loss and mixture after each chunk of steps. Invalid pixels do not count. The fit
+    `on_progress` sees step, all steps, loss and mixture after each chunk of steps; Hooks can also keep the state there
+    and have the fit go on from one that was kept, which is the same, bit for bit. Invalid pixels do not count. The fit
     never ends worse than its best state: of its start, its end and the CANDIDATES averages after chunks of least loss
     it returns what fits the believed pixels best. Raises ValueError for a batch larger than the number of valid pixels
     or for what has a weight and is missing, FloatingPointError, with the step, where the loss is not finite.
     """
-    scale, recipe, options, aims = program.shape_scale, program.recipe, program.fit.options, program.aims
-    choose = sample_objects if aims.depth_weight and recipe.attends else recipe.choose_rays
-    sampling = choose(views.silhouette, views.valid, options.batch_size)
-    sample = all_pixels(views, point, sampling, aims, generator)
-    start, cameras = recipe.encode(resized(mixture, scale)), enlarged(views.cameras, scale)
-    care, attention = begin_attention(views, sampling, cameras, int(generator.spawn(1)[0].integers(2**31)))
-    states = []
+    hooks = on_progress if isinstance(on_progress, Hooks) else Hooks(on_progress)
+    recipe, work = program.recipe, begin_work(program, mixture, views, generator, point)
+    standing = begin_standing(program, work, hooks.begun)
 
-    def on_chunk(course: Course, sample: Sample, step: int, total: int, loss: float) -> tuple[Course, Sample]:
-        on_progress(step, total, loss, resized(recipe.decode(course.average), 1 / scale))
-        nonlocal attention
-        states.append((loss, course.average))
+    def on_chunk(passed: Passed, sample: Sample, total: int, loss: float) -> tuple[Course, Sample]:
+        nonlocal standing
+        step, course = int(passed.pace.step), passed.course
+        hooks.see(step, total, loss, resized(recipe.decode(course.average), 1 / program.shape_scale))
+        attention, low = standing.attention, lowest([*standing.low, (loss, course.average)])
         if recipe.attends:
-            attention, course, sample = attend(
-                care, attention, course, sample, jnp.float32(step / total), aims.settings
-            )
+            progress, settings = jnp.float32(step / total), program.aims.settings
+            attention, course, sample = attend(work.care, attention, course, sample, progress, settings)
+        standing = Standing(passed._replace(course=course), attention, sample.weight, low)
+        hooks.offer(partial(kept, standing))
         return course, sample
 
-    batches = sampling.batches(options.batch_size, generator)
-    per_epoch = max(1, round(program.effort * (sampling.epoch // options.batch_size)))
-    fit = run_fit(program.fit, begin(start), sample, batches, per_epoch, on_chunk)
-    whole = sample._replace(weight=attention.trust().ravel())
-    low = [state for _, state in sorted(states, key=lambda state: state[0])[:CANDIDATES]]
-    states = [fit.parameters, *low, start]
-    best, least = least_of(states, program, whole)
-    end = states[best]
-    history = History(np.arange(len(fit.loss)), fit.loss, fit.learning_rate)
-    found = judged(recipe.decode(end), history, views, cameras, attention, (aims, least))
-    return found._replace(symmetric=symmetric_of(end, scale), kept_start=best == len(states) - 1)
+    sample, batches = work.sample._replace(weight=standing.weight), work.batches(program.fit.options)
+    fit = go_on(program.fit, standing.passed, sample, batches, on_chunk)
+    return end_work(program, work, views, fit, standing.attention, [state for _, state in standing.low])
+
+
+class Standing(NamedTuple):
+    """Where a fit stands between two chunks of steps; `low` are the states of least loss, with it, the best first."""
+
+    passed: Passed
+    attention: Attention
+    weight: Float[Array, " ray"]
+    low: list[tuple[float, Any]] = []
+
+
+def lowest(states: list[tuple[float, Any]]) -> list[tuple[float, Any]]:
+    """The CANDIDATES of least loss; of equals the first."""
+    return sorted(states, key=lambda state: state[0])[:CANDIDATES]
+
+
+def begin_standing(program: ShapeProgram, work: Work, arrays: Mapping[str, np.ndarray] | None) -> Standing:
+    """Where a fit stands before its first step, or where it stood when those arrays were kept.
+
+    Raises ValueError for arrays of another fit.
+    """
+    course = begin(work.start)
+    passed = Passed(course, program.fit.pace(work.steps_per_epoch))
+    new = Standing(passed, work.attention, work.sample.weight)
+    if arrays is None:
+        return new
+    low = [(0.0, course.average)] * len(arrays.get("low_loss", ()))
+    found = filled(tree_of(new._replace(low=low)), arrays)
+    losses = map(float, arrays["low_loss"])
+    columns = {name: tuple(parts) for name, parts in columns_of(arrays).items()}
+    passed = Passed(found["course"], found["pace"], columns["loss"], columns["learning_rate"])
+    return Standing(passed, found["attention"], found["weight"], list(zip(losses, found["low"], strict=True)))
+
+
+def tree_of(standing: Standing) -> dict[str, Any]:
+    """All arrays of a standing but the columns."""
+    passed, low = standing.passed, [state for _, state in standing.low]
+    return {
+        "course": passed.course,
+        "pace": passed.pace,
+        "attention": standing.attention,
+        "weight": standing.weight,
+        "low": low,
+    }
+
+
+def kept(standing: Standing) -> Snapshot:
+    """The standing as named arrays."""
+    passed = standing.passed
+    columns = {"loss": list(passed.loss), "learning_rate": list(passed.learning_rate)}
+    arrays = to_arrays(tree_of(standing), columns)
+    return Snapshot(int(passed.pace.step), {**arrays, "low_loss": np.array([loss for loss, _ in standing.low])})
 
 
 def least_of(states: Sequence[Mixture | Parameters], program: ShapeProgram, sample: Sample) -> tuple[int, float]:

@@ -36,7 +36,7 @@ from fmb.geometry.metrics import cross_entropy
 from fmb.geometry.symmetry import GROUPS, NO_SYMMETRY, Placement, Symmetry, place_record
 from fmb.geometry.views import Views, select_views
 from fmb.shape.options import AUTO, OptimizationOptions
-from fmb.shape.recipe import OnShape, ShapeFit, ShapeProgram, compile_shape_fit, fit_to_views
+from fmb.shape.recipe import Hooks, OnShape, ShapeFit, ShapeProgram, compile_shape_fit, fit_to_views
 
 FREE_EFFORT, TRIAL_EFFORT = 0.25, 0.125  # parts of a fit that are spent on a look without symmetry, and on each start
 FOUND = 2  # places of most correlation that are tried beside the principal axes
@@ -63,7 +63,7 @@ class Aim(NamedTuple):
 
 
 def fit_with_symmetry(
-    kind: str, program: ShapeProgram, start: Mixture, aim: Aim, on_progress: OnShape = lambda *now: None
+    kind: str, program: ShapeProgram, start: Mixture, aim: Aim, on_progress: OnShape | Hooks = lambda *now: None
 ) -> tuple[ShapeFit, SymmetryFound | None]:
     """The fit with a symmetry of that kind, and what is said of it; `program` is that of a fit without.
 

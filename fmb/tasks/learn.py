@@ -15,7 +15,7 @@ from fmb.files.distances import read_distances
 from fmb.files.meshes import FORMATS, read_mesh
 from fmb.files.several import files_of
 from fmb.latent.decoder import Hooks, check_names, shape_of, steps_of, train
-from fmb.latent.samples import Samples, from_rows, sample_distances
+from fmb.latent.samples import Places, Samples, find_places, from_rows, measure_distances
 from fmb.machine import Clock, choose_device, say, tell
 from fmb.tasks.learn_files import Learnt, summary, write_results
 from fmb.tasks.shell import check_before, task_folder
@@ -49,18 +49,21 @@ def learn(config: Config, clock: Clock) -> None:
 
 def read(paths: list[Path], config: Config) -> tuple[list[Samples], list[Any]]:
     """Signed distances of every file, and the mesh where it is one, else None."""
-    samples, meshes = [], []
+    sources = [source_of(path, number, config) for number, path in enumerate(paths)]  # all, before any is measured
+    samples = []
     with machine.progress_bar("signed distances") as on_progress:
-        for number, path in enumerate(paths):
-            if path.suffix.lower() == ".npz":
-                meshes.append(None)
-                samples.append(from_rows(path.stem, *read_distances(path)))
-            else:
-                meshes.append(read_mesh(path))
-                generator = np.random.default_rng([config.random_seed, number])
-                samples.append(sample_distances(meshes[-1], path.stem, config.space.learn_samples, generator, path))
+        for number, (source, _) in enumerate(sources):
+            samples.append(measure_distances(source) if isinstance(source, Places) else source)
             on_progress(number + 1, len(paths), np.nan)
-    return samples, meshes
+    return samples, [mesh for _, mesh in sources]
+
+
+def source_of(path: Path, number: int, config: Config) -> tuple[Places | Samples, Any]:
+    """Where to measure the distances of a mesh, and the mesh; the distances of a file that has them, and None."""
+    if path.suffix.lower() == ".npz":
+        return from_rows(path.stem, *read_distances(path)), None
+    mesh, generator = read_mesh(path), np.random.default_rng([config.random_seed, number])
+    return find_places(mesh, path.stem, config.space.learn_samples, generator, path), mesh
 
 
 def record_of(config: Config, samples: list[Samples]) -> Mapping[str, Any]:
@@ -79,5 +82,5 @@ def trained(config: Config, samples: list[Samples], unfinished: Unfinished) -> S
     """The training, from its start or from the last checkpoint."""
     begun = unfinished.begin(config.resume)
     with machine.progress_bar("train") as on_progress:
-        hooks = Hooks(on_progress, unfinished.save, begun)
+        hooks = Hooks(on_progress, unfinished.save, begun, unfinished.offer)
         return train(samples, config.space, np.random.default_rng(config.random_seed), hooks)

@@ -161,6 +161,6 @@ def fitted(config: Config, given: Given, unfinished: Unfinished) -> State:
     source = config.pose.depth_file if config.io.cloud_file == NONE else config.io.cloud_file
     note = f"{Path(source).name}, {config.cloud.points_method}"
     with machine.progress_bar("fit") as on_progress:
-        hooks = Hooks(on_progress, unfinished.save, begun)
+        hooks = Hooks(on_progress, unfinished.save, begun, unfinished.offer)
         hooks = watched(hooks, Watch(unfinished.folder, inside, note)) if config.view else hooks
         return METHODS[config.cloud.points_method].fit(inside, normals, config.cloud, generator, hooks, given.evidence)

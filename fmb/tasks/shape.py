@@ -1,7 +1,9 @@
 """Task `shape`: views of a mesh or a capture -> mixture to start from -> fit -> files."""
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from fm_render import Mixture
 from fmb import machine
 from fmb.config import Config
 from fmb.fields.looks import evaluate, shown
+from fmb.fit.cluster import check_alike, join
 from fmb.joint import JointOptions, fit_shape_and_cameras
 from fmb.machine import Clock, choose_device, say, tell
 from fmb.options import NONE
@@ -17,12 +20,13 @@ from fmb.pictures import draw
 from fmb.pictures.page_pictures import read_pictures
 from fmb.pictures.painter import Painter
 from fmb.pictures.sheets import Scale, depth_scale
-from fmb.shape.recipe import ShapeFit, compile_shape_fit
+from fmb.shape.recipe import Hooks, ShapeFit, compile_shape_fit
 from fmb.shape.start import start_mixture
 from fmb.shape.symmetry_fit import Aim, SymmetryFound, fit_with_symmetry, symmetry_record
 from fmb.tasks.check import check_capture
 from fmb.tasks.export import surface_facts
 from fmb.tasks.scenes import open_scene
+from fmb.tasks.shape_course import check_resume, record_of, unfinished_shape
 from fmb.tasks.shape_files import (
     Run,
     deviations,
@@ -35,6 +39,7 @@ from fmb.tasks.shape_files import (
     write_page,
 )
 from fmb.tasks.shell import KEPT, Followers, check_before, circumstances
+from fmb.tasks.unfinished import Unfinished
 from fmb.whole import METRICS, whole_folder
 
 
@@ -42,24 +47,43 @@ def shape(config: Config, clock: Clock) -> None:
     """Views of a mesh or a capture -> mixture to start from -> fit to them (sections 4.3 and 7.2) -> files."""
     if config.check_cameras:
         return check_capture(config)
+    check_resume(config)
+    if config.optimization.fit_devices != 1:
+        machine.several_cpu_devices(config.optimization.fit_devices or os.cpu_count() or 1)
+    if join(config.cluster):
+        return follow(config, clock)
     check_before(config, Path(config.io.output_dir))
     with ExitStack() as live:  # the live page stays when the files are in place
         with whole_folder(config.io.output_dir) as folder:
             run = begin(config, clock, folder)
             settings = run.program.supervision.settings
             followers = live.enter_context(Followers(config, run.seen.views, settings, run.start.mixture))
-            metrics = reconstruct(run, followers)
+            check_alike(record_of(config, run.start.mixture, run.seen.views["train"])["data"])
+            unfinished = unfinished_shape(config, run.start.mixture, run.seen.views["train"])
+            with unfinished.kept():
+                metrics = reconstruct(run, followers, unfinished)
+        unfinished.remove()
         tell(machine.summary(metrics, Path(config.io.output_dir)))
         followers.wait()
 
 
-def reconstruct(run: Run, followers: Followers) -> dict[str, Any]:
+def follow(config: Config, clock: Clock) -> None:
+    """What a host that is not the first does: its share of the fit."""
+    with TemporaryDirectory() as folder:
+        run = begin(config, clock, Path(folder))
+        train = run.seen.views["train"]
+        check_alike(record_of(config, run.start.mixture, train)["data"])
+        aim = Aim(train, config.optimization, streams(config)[1], run.scene.surface)
+        fit_with_symmetry(config.model.symmetry, run.program, run.start.mixture, aim)
+
+
+def reconstruct(run: Run, followers: Followers, unfinished: Unfinished) -> dict[str, Any]:
     """Fits and writes all files; what metrics.json tells."""
     config, clock = run.config, run.clock
     with Painter(run.folder) as painter:  # it draws beside the fit
         initial, depth = show_start(run, painter)
         with clock("optimize"):
-            run, fit, symmetry = fitted(run, followers)
+            run, fit, symmetry = fitted(run, followers, unfinished)
             followers.finish(fit)
         say(KEPT if fit.kept_start else "")
         errors = errors_at_end(run, fit.mixture)
@@ -125,12 +149,14 @@ def show_start(run: Run, painter: Painter) -> tuple[dict[str, Any], Scale]:
     return errors, depth
 
 
-def fitted(run: Run, followers: Followers) -> tuple[Run, ShapeFit, SymmetryFound | None]:
+def fitted(run: Run, followers: Followers, unfinished: Unfinished) -> tuple[Run, ShapeFit, SymmetryFound | None]:
     """The fit and what there is to say of its symmetry; where cameras were fitted, too, the run has the new ones."""
     generator, train, kind = streams(run.config)[1], run.seen.views["train"], run.config.model.symmetry
     if not run.config.capture.refine_cameras:
         aim = Aim(train, run.config.optimization, generator, run.scene.surface)
-        fit, found = fit_with_symmetry(kind, run.program, run.start.mixture, aim, followers)
+        begun = unfinished.begin(run.config.resume)
+        onlooker = Hooks(followers, unfinished.offer, begun) if kind == NONE else followers
+        fit, found = fit_with_symmetry(kind, run.program, run.start.mixture, aim, onlooker)
         say("" if found is None else found.words)
         return run, fit, found
     if kind != NONE:

@@ -64,6 +64,7 @@ def test_naive_twin_has_the_same_gradient(scene):
         assert_allclose(other, gradient, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
+@pytest.mark.slow
 def test_naive_twin_has_the_same_pose_gradient(scene):
     mixture, batch = scene
     batch = Batch(batch.rays, *(x[:48] for x in batch[1:]))

@@ -60,6 +60,7 @@ def test_skew_and_oblong_images_change_nothing():
     assert np.array_equal(carve(views, 24, CUBE).occupied, brute_force(views, 24, CUBE, 0.0))
 
 
+@pytest.mark.slow
 def test_sphere_is_found_with_its_box():
     volume = carve(seen(trimesh.creation.icosphere(4, 0.5), 24, 64), 64)
     assert np.all(volume.box.lower < -0.48) and np.all(volume.box.lower + volume.box.edge > 0.48)
@@ -69,6 +70,7 @@ def test_sphere_is_found_with_its_box():
     assert 4 / 3 * np.pi * 0.48**3 < filled < 4 / 3 * np.pi * 0.56**3
 
 
+@pytest.mark.slow
 def test_unseen_views_of_the_hull():
     views = seen(trimesh.creation.icosphere(4, 0.5), 32, 48)
     volume = carve(select_views(views, slice(24)), 96)

@@ -30,6 +30,7 @@ def test_every_method_sees_the_same():
         assert_allclose(gradient.mean, slope.mean, rtol=1e-4, atol=1e-7, err_msg=name)
 
 
+@pytest.mark.slow
 def test_tiles_meet_a_share_of_the_pairs_of_many_components():
     few, many = (METHODS[TILES].met(*gpu.ball(size)) for size in (TINY, gpu.Size(100, 64)))
     assert few == 1.0 and 0.0 < many < 0.5  # the ball fills an eighth of the image
@@ -72,6 +73,7 @@ def test_sizes_are_two_numbers(text):
             module.size_of(text)
 
 
+@pytest.mark.slow
 def test_growth_is_drawn_from_its_rows(tmp_path, monkeypatch):
     rows = [Growth("render", count, side, 1.0, 2.0, 300.0, 400.0, 200.0) for count, side in growth.sizes_of(RAYS, True)]
     monkeypatch.setattr(growth, "measure_growth", lambda names, largest, seconds: rows)

@@ -80,6 +80,7 @@ def test_trials_are_the_same_for_all_and_differ_from_each_other(meshes):
     np.testing.assert_allclose(none.start, none.truth, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_starts_are_as_far_off_as_the_paper_s(meshes):
     settings = Settings(width=8, height=6)
     trials = [table2_scenes.trial(meshes / "egg.ply", number, CLEAN, settings) for number in range(200)]

@@ -106,6 +106,7 @@ def test_open3d_carves_as_we_do_but_for_a_pixel(meshes):
     assert np.mean(theirs[ours]) > 0.99 and np.sum(theirs) < 2 * np.sum(ours)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [OURS, "predecessor's recipe"])
 def test_fits_see_the_silhouettes_alone_and_repeat(meshes, name):
     settings = Settings(4, 16, 3, 8, 0.01, 2, 16)

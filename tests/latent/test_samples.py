@@ -7,7 +7,7 @@ import trimesh
 from fmb.files.distances import read_distances, write_distances
 from fmb.geometry.distances import distance_to
 from fmb.geometry.interior import winding_number
-from fmb.latent.samples import REACH, from_rows, sample_distances
+from fmb.latent.samples import REACH, find_places, from_rows, sample_distances
 
 
 def solid_angle(mesh: trimesh.Trimesh, point: np.ndarray) -> float:
@@ -60,7 +60,7 @@ def test_a_mesh_with_holes_has_an_inside_and_a_sheet_has_none():
     assert (sample_distances(open_mesh(), "open", 1000, np.random.default_rng(0)).neg[:, 3] < 0.0).all()
     sheet = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]], process=False)
     with pytest.raises(ValueError, match=r"^a/sheet.ply: the mesh has no inside: 0 of \d+ points near it lie in it$"):
-        sample_distances(sheet, "sheet", 1000, np.random.default_rng(0), "a/sheet.ply")
+        find_places(sheet, "sheet", 1000, np.random.default_rng(0), "a/sheet.ply")
 
 
 def test_distances_go_through_their_file_and_keep_their_frame(tmp_path):

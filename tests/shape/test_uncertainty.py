@@ -91,7 +91,7 @@ def refit(mixture: Mixture, cameras: Cameras, silhouettes: np.ndarray, weights: 
 @pytest.mark.parametrize(
     ("rule", "blending"),
     [
-        ("linear", "two_parameter"),
+        pytest.param("linear", "two_parameter", marks=pytest.mark.slow),
         ("quadratic", "five_parameter"),
         pytest.param("linear", "sorted", marks=pytest.mark.slow),
     ],
@@ -249,6 +249,7 @@ def test_the_picture_shows_components_where_the_camera_sees_them():
         assert_allclose(covariance[component], slope @ jnp.linalg.inv(factor @ factor.T) @ slope.T, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_an_ellipse_of_the_picture_ends_where_its_component_has_alpha_a_half():
     # on the axis at distance 3; 2 (log_weight - ln ln 2) is 4, so the ball ends at two standard deviations
     mixture = Mixture(jnp.array([[0.0, 0.0, 3.0]]), 10.0 * jnp.eye(3)[None], jnp.array([2.0 + np.log(np.log(2.0))]))

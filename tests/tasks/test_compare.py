@@ -46,6 +46,7 @@ def metrics_of(folder: Path) -> dict:
     return json.loads((folder / "compare" / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_icp_undoes_a_motion_and_a_page_tells_of_it(given: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     assert (
         run("compare", given / "turned.ply", given / "truth.ply", "--align", "icp", "--output-dir", tmp_path, "--cpu")

@@ -1,6 +1,7 @@
 """What is exported: the points of a surface that lies anywhere and is as long as it likes."""
 
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose
 
 from fm_render import Mixture
@@ -11,6 +12,7 @@ from fmb.tasks.export import Subject, export_points
 CANONICAL = Frame(np.zeros(3), np.asarray(1.0))
 
 
+@pytest.mark.slow
 def test_surface_points_reach_the_tips_of_a_long_needle(tmp_path):
     """One component, far from the middle of the frame: points lie on both sides, up to where it is opaque."""
     deviation, centre = np.array([0.2, 0.2, 3.0]), np.array([1.0, -2.0, 4.0])

@@ -175,6 +175,7 @@ def test_failed_fit_leaves_the_last_result(tmp_path: Path, lump: Path, capsys: p
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("04_initial_masks.png", "kept")]
 
 
+@pytest.mark.slow
 def test_resolved_config_gives_the_same_result(
     tmp_path: Path, finished: tuple[Path, subprocess.CompletedProcess]
 ) -> None:
@@ -185,6 +186,7 @@ def test_resolved_config_gives_the_same_result(
     assert again["novel"] == pytest.approx(before["novel"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_open_mesh_starts_from_its_surface_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     corners = [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0], [2, 1, 0]]
     sheet = trimesh.Trimesh(corners, [[0, 1, 2], [0, 2, 3], [1, 4, 5], [1, 5, 2]])

@@ -79,6 +79,7 @@ def test_results_are_those_that_users_of_the_released_program_know(done: Path, b
         assert iio.imread(done / f"{picture}.png").std() > 5
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_bit_for_bit(done: Path, scan: Path, tmp_path: Path, monkeypatch, capsys):
     save = unfinished.Unfinished.save
 

@@ -11,7 +11,7 @@ from fmb.files.captures import co3d, colmap, idr, krt, llff, ners, plain, projec
 from fmb.files.captures.assembly import Capture, Listing, assemble
 from fmb.files.door import naming
 
-__all__ = ["AUTO", "SOURCES", "Capture", "Source", "read_capture"]
+__all__ = ["AUTO", "SOURCES", "Capture", "Source", "is_capture", "read_capture"]
 AUTO = "auto"
 
 
@@ -61,6 +61,11 @@ def read_capture(
         kind, notice = (format, "") if format != AUTO else _recognised(folder)
         capture = assemble(folder, kind, SOURCES[kind].read(folder), longest_side, needed)
     return capture._replace(notices=(*capture.notices, notice)) if notice else capture
+
+
+def is_capture(folder: Path) -> bool:
+    """Whether some format recognises the folder."""
+    return any(source.recognise(folder) for source in SOURCES.values())
 
 
 def _recognised(folder: Path) -> tuple[str, str]:

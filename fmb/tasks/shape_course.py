@@ -1,0 +1,43 @@
+"""What lets task `shape` go on after an interruption: what its fit depends on, and where its states are kept."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from fm_render import Mixture
+from fmb.config import Config
+from fmb.geometry.views import Views
+from fmb.options import NONE
+from fmb.tasks.unfinished import Unfinished
+
+SECTIONS = ("model", "optimization")  # whose options the fit itself sees; all else shows in the views
+
+
+def check_resume(config: Config) -> None:
+    """Raises ValueError for --resume with fits that are several in turn."""
+    for name, value, needed in (
+        ("symmetry", config.model.symmetry, NONE),
+        ("refine_cameras", config.capture.refine_cameras, False),
+        ("coordinator", config.cluster.coordinator, NONE),
+    ):
+        if config.resume and value != needed:
+            raise ValueError(f"{name} is {str(value).lower()}; --resume needs {str(needed).lower()}")
+
+
+def unfinished_shape(config: Config, start: Mixture, views: Views) -> Unfinished:
+    """Where the states of this fit are kept: nowhere before it has gone on for some seconds."""
+    return Unfinished(Path(config.io.output_dir), record_of(config, start, views), late=True)
+
+
+def record_of(config: Config, start: Mixture, views: Views) -> Mapping[str, Any]:
+    """All that the fit depends on: a run that goes on must be given the same."""
+    digest = sha256()
+    for array in jax.tree.leaves((start, views._replace(color=None))):
+        digest.update(np.ascontiguousarray(array))
+    options = {name: value for part in SECTIONS for name, value in asdict(getattr(config, part)).items()}
+    return {**options, "random_seed": config.random_seed, "data": digest.hexdigest()[:16]}
