@@ -25,7 +25,7 @@ from fmb.pose.estimate import PoseProgram
 from fmb.pose.observation import Observation
 from fmb.pose.options import PoseOptions
 from fmb.pose.simulation import Perturbation, perturbed, simulated
-from fmb.pose.tracking import track
+from fmb.pose.tracking import Tracker, track
 
 SIZES = ((60, 80), (120, 160))  # height, width
 DISTANCE, VFOV_DEGREES = 3.0, 45.0
@@ -77,7 +77,7 @@ def trajectory(mesh: Path, size: tuple[int, int], course: Course) -> Trajectory:
 
 def ride(program: PoseProgram, model: Mixture, way: Trajectory) -> Ride:
     """Follows the trajectory."""
-    rows, fits = [], track(program, model, way.observation, way.start, 1.0)
+    rows, fits = [], track(Tracker(program, model), way.observation, way.start)
     for truth in way.world_from_camera:
         wall, processor = time.perf_counter(), time.process_time()
         fit = next(fits)

@@ -33,6 +33,12 @@ def tracking_program() -> PoseProgram:
     return compile_pose(lopsided_mixture(), IMAGE_SIZE, PoseOptions(num_starts=0))
 
 
+@lru_cache(maxsize=1)
+def search_program() -> PoseProgram:
+    """The search from eight starts beside the given one, compiled once for all tests."""
+    return compile_pose(lopsided_mixture(), IMAGE_SIZE, PoseOptions(num_starts=8))
+
+
 def camera_at(turn: np.ndarray, distance: float = 3.0) -> np.ndarray:
     """World from a camera turned by a rotation vector that looks at the origin."""
     pose = np.eye(4)

@@ -1,7 +1,8 @@
 """Data sets of the BOP challenge: scene_camera.json, scene_gt.json, depth/, mask_visib/, models/; and its results file.
 
-Of several sensors, scene_gt_SENSOR.json and so on, the first that has all it needs is read.  Without mask_visib/ the
-masks of mask/ are taken, which show hidden parts, too; without either, or without depth/, what is there.
+Of several sensors, scene_gt_SENSOR.json and so on, the first that has all it needs is read. Without mask_visib/ the
+masks of mask/ are taken, which show hidden parts, too; without either, or without depth/, what is there. Where there
+are both, pixels of mask/ outside mask_visib/ are hidden by something else. Models may be points without faces.
 Hodan et al., "BOP: benchmark for 6D object pose estimation", ECCV 2018. All lengths are millimetres. BOP puts the
 centre of pixel (0, 0) at (0, 0); what comes back has it at (0.5, 0.5). A folder of a scene is DATASET/SPLIT/NNNNNN.
 """
@@ -14,13 +15,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import trimesh
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from fmb.fields.points import Cloud
 from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, camera_to_world, pinhole
 from fmb.files.door import refusing
 from fmb.files.images import DepthFile, read_depth, silhouette_of, size_of
-from fmb.files.meshes import read_mesh
 from fmb.files.safe import entry, numbers, path_inside, read_image, read_json, read_text
+from fmb.files.shapes import read_mesh_or_points
+from fmb.geometry.images import foreground
 from fmb.machine import write_text
 
 MASKS = ("mask_visib", "mask")  # the first that is there; masks of mask/ show hidden parts as well
@@ -50,13 +53,14 @@ class BopRecords(NamedTuple):
     sensor: str = ""  # what stands behind the names of its files, with the underscore
     depth: str | None = "depth"
     masks: str | None = MASKS[0]
+    whole: str | None = None  # masks that show hidden parts, too, where `masks` do not
     notices: tuple[str, ...] = ()
 
 
 class BopView(NamedTuple):
-    """What a scene knows of a target; depth NaN where not measured and outside the mask, None: no such file.
+    """What a scene knows of a target; depth is that of the whole image, NaN where not measured, None: no such file.
 
-    Depth or silhouette is there.
+    Depth or silhouette is there. `hidden` pixels are the object's, behind something else.
     """
 
     target: BopTarget
@@ -64,12 +68,13 @@ class BopView(NamedTuple):
     depth: Float[np.ndarray, "height width"] | None
     silhouette: Float[np.ndarray, "height width"] | None
     camera_from_object: Float[np.ndarray, "4 4"]
+    hidden: Bool[np.ndarray, "height width"] | None = None
 
 
 class BopModel(NamedTuple):
-    """A mesh in millimetres, its diameter, and whether models_info.json lists symmetries (then ADD-S is the error)."""
+    """A mesh or points in millimetres, their diameter, and whether models_info.json lists symmetries (then ADD-S)."""
 
-    mesh: trimesh.Trimesh
+    shape: trimesh.Trimesh | Cloud
     diameter: float
     symmetric: bool
 
@@ -116,7 +121,8 @@ def read_bop_records(scene: Path) -> BopRecords:
         told += (f"no {'/ and no '.join(MASKS)}/: objects are looked for in whole images, which finds others, too",)
     elif not masks.startswith(MASKS[0]):
         told += (f"no {MASKS[0]}/: {masks}/ is taken, whose masks show hidden parts as well",)
-    return BopRecords(scene, cameras, truth, sensor, depth, masks, told)
+    whole = _part(scene, MASKS[1:], sensor) if masks and masks.startswith(MASKS[0]) else None
+    return BopRecords(scene, cameras, truth, sensor, depth, masks, whole, told)
 
 
 def _sensor(scene: Path) -> tuple[str, tuple[str, ...]]:
@@ -153,12 +159,22 @@ def read_bop_view(records: BopRecords, target: BopTarget) -> BopView:
         mask = path_inside(scene, f"{records.masks}/{target.image:06d}_{target.instance:06d}.png", scene)
         if mask.exists() or depth is None:
             silhouette = silhouette_of(read_image(mask)).astype(float)
-    if silhouette is not None and depth is not None:
-        if silhouette.shape != depth.shape:
-            raise ValueError(f"{mask}: {size_of(silhouette)} pixels, its depth map has {size_of(depth)}")
-        depth = np.where(silhouette > 0.0, depth, np.nan)
-    pose = _true_pose(records, target)
-    return BopView(target, pinhole(matrix, f"{where}: cam_K") + CENTRE_OF_FIRST_PIXEL, depth, silhouette, pose)
+    if silhouette is not None and depth is not None and silhouette.shape != depth.shape:
+        raise ValueError(f"{mask}: {size_of(silhouette)} pixels, its depth map has {size_of(depth)}")
+    lens, pose = pinhole(matrix, f"{where}: cam_K") + CENTRE_OF_FIRST_PIXEL, _true_pose(records, target)
+    return BopView(target, lens, depth, silhouette, pose, _hidden(records, target, silhouette))
+
+
+def _hidden(records: BopRecords, target: BopTarget, visible: np.ndarray | None) -> np.ndarray | None:
+    if records.whole is None or visible is None:
+        return None
+    path = path_inside(records.folder, f"{records.whole}/{target.image:06d}_{target.instance:06d}.png", records.folder)
+    if not path.exists():
+        return None
+    whole = silhouette_of(read_image(path))
+    if whole.shape != visible.shape:
+        raise ValueError(f"{path}: {size_of(whole)} pixels, {records.masks}/ has {size_of(visible)}")
+    return foreground(whole) & ~foreground(visible)
 
 
 def _depth_file(scene: Path, folder: str, target: BopTarget) -> Path:
@@ -176,9 +192,9 @@ def read_bop_model(models: Path, number: int) -> BopModel:
     diameter = float(numbers(entry(record, "diameter", f"{path}: object {number}"), (), f"{path}: object {number}"))
     if not diameter > 0.0:
         raise ValueError(f"{path}: object {number}: diameter {diameter}; must be positive")
-    mesh = read_mesh(path_inside(models, f"obj_{number:06d}.ply", models))
+    shape = read_mesh_or_points(path_inside(models, f"obj_{number:06d}.ply", models))
     symmetric = any(record.get(name) for name in ("symmetries_discrete", "symmetries_continuous"))
-    return BopModel(mesh, diameter, symmetric)
+    return BopModel(shape, diameter, symmetric)
 
 
 def read_bop_results(path: Path) -> list[BopResult]:

@@ -3,6 +3,7 @@
 Depth     PNG or TIFF of 16 bits, or .npy: whole numbers times `depth_scale` are in the model's unit; floating ones, of
           .npy and TIFF, are so as they are. 0 and NaN: not measured. EXR is refused.
 Mask      any picture (white or coloured: object), soft where it is grey, or .npy of 0 to 1 or true and false.
+Unknown   a picture or .npy as a mask: where it is white nobody knows whether the object is there, behind other things.
 Intrinsics  .json {"fx", "fy", "cx", "cy", optionally "width", "height"}, or 3 x 3 numbers in .json, .txt or .npy; more
           in fmb/files/intrinsics.py. Images of lenses that bend are undistorted, intrinsics of another size are scaled.
 Pose      .json {"world_from_camera": 4 x 4} or {"camera_from_world": 4 x 4}, or world_from_camera alone in .json,
@@ -29,6 +30,7 @@ from fmb.files.cameras import rigid
 from fmb.files.images import WIDE_MODES, DepthFile, read_depth, same_image, silhouette_of, size_of
 from fmb.files.intrinsics import fitting_intrinsics, numbers_of_file, read_intrinsics
 from fmb.files.safe import entry, image_header, read_image, read_npy
+from fmb.geometry.images import foreground
 from fmb.geometry.lenses import bends
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.undistortion import canvas, seen_by, undistorted
@@ -36,7 +38,7 @@ from fmb.machine import write_text
 
 
 class ObservationFiles(NamedTuple):
-    """Where an image's parts are; depth or mask may be None, not both."""
+    """Where an image's parts are; depth or mask may be None, not both; unknown: pixels that say nothing."""
 
     intrinsics: Path
     depth: Path | None = None
@@ -45,6 +47,7 @@ class ObservationFiles(NamedTuple):
     mask_threshold: float | None = None  # None: the mask stays soft
     pixel_centre: str = "half"
     may_be_empty: bool = False  # nothing to see is no error, as in a frame of a sequence
+    unknown: Path | None = None
 
 
 class Measurement(NamedTuple):
@@ -73,17 +76,27 @@ def read_observation(files: ObservationFiles) -> Measurement:
         told += (f"mask of {size_of(mask)} pixels brought to the {size_of(depth)} of the depth map",)
         mask = _averaged(mask, depth.shape)
     pixels, path = (mask, files.mask) if depth is None else (depth, files.depth)
+    seen = None if files.unknown is None else ~_unknown(files.unknown, pixels.shape, path)
     camera = read_intrinsics(files.intrinsics, files.pixel_centre)
     matrix = fitting_intrinsics(camera, pixels.shape, files.intrinsics, path)
     if camera.size not in (None, pixels.shape[::-1]):
         told += (f"intrinsics for {camera.size[0]} x {camera.size[1]} pixels scaled to {size_of(pixels)}",)
     if not bends(camera.lens):
-        return Measurement(matrix, depth, mask, None, told)
+        return Measurement(matrix, depth, mask, seen, told)
     view = canvas(camera.lens, matrix, pixels.shape[::-1])
     told += (f"undistorted on reading (camera model {camera.lens.model})",)
     depth = None if depth is None else undistorted(view, depth, nearest=True)
     mask = None if mask is None else undistorted(view, mask)
-    return Measurement(view.intrinsics, depth, mask, seen_by(view, pixels.shape), told)
+    valid = seen_by(view, pixels.shape)
+    valid = valid if seen is None else valid & (undistorted(view, seen.astype(float), nearest=True) > 0.5)
+    return Measurement(view.intrinsics, depth, mask, valid, told)
+
+
+def _unknown(path: Path, shape: tuple[int, int], other: Path) -> Bool[np.ndarray, "height width"]:
+    unknown = read_mask(path, may_be_empty=True)
+    if not same_image(unknown.shape, shape):
+        raise ValueError(f"{path}: {size_of(unknown)} pixels, {other.name} has {shape[1]} x {shape[0]}")
+    return foreground(unknown if unknown.shape == shape else _averaged(unknown, shape))
 
 
 def _averaged(mask: Float[np.ndarray, "height width"], shape: tuple[int, int]) -> Float[np.ndarray, "rows columns"]:
@@ -182,7 +195,11 @@ def write_pose(path: Path, found: PoseEstimate, more: Mapping[str, Any] = {}) ->
         "covariance": found.covariance,
         "covariance_convention": COVARIANCE_TEXT,
         "standard_deviation": standard_deviation(found.covariance),
-        "residual": {"cross_entropy": found.cross_entropy, "depth_rms": found.depth_rms},
+        "residual": {
+            "cross_entropy": found.cross_entropy,
+            "depth_rms": found.depth_rms,
+            "disagreement": found.disagreement,
+        },
         "success": bool(found.success),
         "iterations": int(found.iterations),
         **more,

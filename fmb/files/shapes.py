@@ -3,17 +3,28 @@
 from pathlib import Path
 
 import numpy as np
+import trimesh
 
 from fmb.fields.metaballs import FIELDS, mesh_mixture
 from fmb.fields.options import MeshOptions
+from fmb.fields.points import Cloud
 from fmb.files.clouds import CLOUDS, read_points
 from fmb.files.door import read_bytes
 from fmb.files.meshes import FORMATS, read_mesh
 from fmb.files.models import MODEL_FORMATS, level_of, read_mixture
+from fmb.files.surfaces import PARSERS
 from fmb.geometry.comparison import Shape
 
 HEADER = 65_536  # bytes of a PLY file in which its header lies
 FEWEST = 3  # points of a cloud
+
+
+def read_mesh_or_points(path: Path) -> trimesh.Trimesh | Cloud:
+    """The mesh of a file, or its points where it has no faces. Raises ValueError as both readers do."""
+    kind = path.suffix.lower().removeprefix(".")
+    has_points = kind in ("npy", *CLOUDS, *PARSERS) and path.is_file() and not (kind == "ply" and holds_splats(path))
+    cloud = read_points(path) if has_points else None
+    return read_mesh(path) if cloud is None else cloud
 
 
 def read_shape(path: str | Path, options: MeshOptions = MeshOptions()) -> Shape:

@@ -60,12 +60,13 @@ def depth_mae(
 ) -> float:
     """Mean absolute error of the depth, in its unit, over the valid pixels that are foreground in both; NaN if none is.
 
-    A pixel is foreground where alpha is, and where the observed depth is finite.
+    A pixel is foreground where alpha is, and where the observed depth is finite. A pixel whose own depth is not finite
+    does not count.
 
     Raises ValueError if no pixel is valid.
     """
     depth, observed_depth, alpha = _valid(valid, depth, observed_depth, alpha)
-    both = np.isfinite(observed_depth) & foreground(alpha)
+    both = np.isfinite(depth) & np.isfinite(observed_depth) & foreground(alpha)
     return float(np.mean(np.abs(depth[both] - observed_depth[both]))) if both.any() else float("nan")
 
 
@@ -124,6 +125,24 @@ def average_nearest_distance(
     """
     here, there = _placed(camera_from_object, reference, points)
     return float(np.mean(cKDTree(here).query(there)[0]))
+
+
+def largest_symmetric_distance(
+    camera_from_object: Float[ANY_ARRAY, "4 4"],
+    reference: Float[ANY_ARRAY, "4 4"],
+    points: Float[ANY_ARRAY, "point 3"],
+    maps: Float[ANY_ARRAY, "map 4 4"],
+) -> float:
+    """MSSD: largest distance of a point in two poses, for the map of the symmetry that makes it least (Hodan 2020).
+
+    `maps` are those of the object's frame that leave it as it is, the identity among them.
+    Raises ValueError if there are no points.
+    """
+    largest = []
+    for one in np.asarray(maps, float):
+        here, there = _placed(camera_from_object, np.asarray(reference, float) @ one, points)
+        largest.append(float(np.linalg.norm(here - there, axis=1).max()))
+    return min(largest)
 
 
 def chamfer_distance(points: Float[ANY_ARRAY, "point 3"], reference: Float[ANY_ARRAY, "other 3"]) -> float:

@@ -1,5 +1,6 @@
 """The record of a camera's pose that was found, used from the search to the file."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,9 @@ class PoseEstimate(NamedTuple):
     loss of each, in its own stage; `iterations` counts the trials. `cross_entropy`
     is the mean over pixels, where 3 % of the mask may be wrong. `depth_rms` is the root mean square distance of the
     measured points from the surface. Either is NaN where there was no such image. `success` means that the search came
-    to rest at a pose that explains the image. A search that diverged leaves NaN.
+    to rest at a pose that explains the image. `disagreement` is the share of measured points and of the model's surface
+    that speaks against the pose, NaN where the model has no surface or the image no depth. A search that diverged
+    leaves NaN.
     """
 
     world_from_camera: Float[np.ndarray, "4 4"]
@@ -28,6 +31,7 @@ class PoseEstimate(NamedTuple):
     depth_rms: float
     success: bool
     iterations: int
+    disagreement: float = math.nan
 
     def to_world(self, frame: Frame) -> "PoseEstimate":
         """The same pose in the input's frame and unit, where this one is canonical."""

@@ -36,6 +36,7 @@ from fmb.pose.observation import (
     pose_of,
 )
 from fmb.pose.options import PoseOptions
+from fmb.pose.refinement import Refined, Surface
 from fmb.pose.residuals import (
     Noise,
     NormalEquations,
@@ -51,6 +52,7 @@ from fmb.pose.residuals import (
 )
 from fmb.pose.search import SearchPath, best_of, descend, moved, turns_around
 from fmb.pose.stages import Stage, check_options, stages_of
+from fmb.pose.verification import evidence_of, settled, sure
 
 THICKNESS = 0.45  # scales from the measured points to the first middle: from outside, points find their own side
 MOST_PIXELS = 5_000  # of the finest image; larger ones are pooled
@@ -58,28 +60,45 @@ MEDIAN_TO_DEVIATION = 1.4826  # of a normal distribution
 LEAST_NOISE, MOST_NOISE = 0.003, 0.1  # scales: bounds of the estimated depth noise
 CONVINCING = 0.1  # scales: a pose whose depth residuals have a smaller root mean square explains its image
 AGREEING = 0.8  # of the mask's own entropy: a pose whose loss a pixel is smaller explains it
+DOUBTFUL = 0.25  # of measured points and surface: a pose against which more speaks is not found for sure
 AT_REST = 1.0  # nats: if the last step was predicted to gain more, the search was cut short
 
 
 class Outcome(NamedTuple):
     """Result of the compiled search, canonical: pose, path, trials of each stage, predicted gain of the last step.
 
-    Covariance and residuals are added at the end; see PoseEstimate.
+    `rivals` are the poses that an early stage ended with, best first, whose losses the last stages compared.
     """
 
     pose: Pose
     path: SearchPath
     steps: Int[Array, "*stage"]
     promise: Float[Array, ""]
-    covariance: Float[Array, "6 6"] | None = None
-    cross_entropy: Float[Array, ""] | None = None
-    depth_rms: Float[Array, ""] | None = None
+    rivals: Pose
+
+
+class Course(NamedTuple):
+    """What each pose of a stage has behind it; see Outcome."""
+
+    pose: Pose
+    path: SearchPath
+    steps: Int[Array, "pose stage"]
+    promise: Float[Array, " pose"]
+
+
+class Quality(NamedTuple):
+    """Covariance and residuals at a pose, canonical; see PoseEstimate."""
+
+    covariance: Float[Array, "6 6"]
+    cross_entropy: Float[Array, ""]
+    depth_rms: Float[Array, ""]
 
 
 class PoseProgram(NamedTuple):
-    """A compiled search for one number of components and one image size (height, width)."""
+    """A compiled search for one number of components and one image size (height, width), and a look at its end."""
 
     run: Callable[[Mixture, ObservedPixels, Pose], Outcome]
+    look: Callable[[Mixture, ObservedPixels, Pose], Quality]
     image_size: tuple[int, int]
     options: PoseOptions
 
@@ -103,7 +122,8 @@ def compile_pose(
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), mixture)
     announce((options, image_size, mixture.mean.shape, dtype))
     run = jax.jit(partial(search_pose, options, settings)).lower(shapes, pixels, pose).compile()
-    return PoseProgram(run, image_size, options)
+    look = jax.jit(partial(quality, options)).lower(shapes, pixels, pose).compile()
+    return PoseProgram(run, look, image_size, options)
 
 
 def find_pose(
@@ -112,8 +132,11 @@ def find_pose(
     observation: Observation,
     start: Float[ANY_ARRAY, "4 4"],
     scale: float,
+    surface: Surface | None = None,
 ) -> PoseEstimate:
     """The camera's pose, world_from_camera, found from `start`; `scale` is the object's size in the mixture's unit.
+
+    With points of the model's own `surface` the search ends on these, where the depth counts.
 
     Raises ValueError as `check_observation` and `check_start` do, and for images of another size than the program's.
     """
@@ -125,11 +148,25 @@ def find_pose(
     middle = np.asarray(mixture.mean, float).mean(0)
     dtype = mixture.mean.dtype
     pixels = observed_pixels(observation, scale, program.options.evidence)
-    inputs = canonical(mixture, middle, scale), pixels, pose_of(start, middle, scale)
-    outcome = jax.device_get(program.run(*jax.tree.map(lambda x: np.asarray(x, dtype), inputs)))
+
+    def given(*values: Mixture | ObservedPixels | Pose) -> list:
+        return [jax.tree.map(lambda x: np.asarray(x, dtype), value) for value in values]
+
+    seen = given(canonical(mixture, middle, scale), pixels)
+    outcome = jax.device_get(program.run(*seen, *given(pose_of(start, middle, scale))))
     rows = taken(program.options, outcome.steps)
     outcome = outcome._replace(path=jax.tree.map(lambda x: x[rows], outcome.path))
-    return _described(outcome, (start, middle, scale), pixels)
+    found = _described(outcome, jax.device_get(program.look(*seen, outcome.pose)), (start, middle, scale), pixels)
+    if surface is None or not np.any(pixels.depth_weight > 0) or not np.isfinite(found.world_from_camera).all():
+        return found
+    poses = np.concatenate([found.world_from_camera[None], camera_of(outcome.rivals, middle, scale)])
+    evidence = evidence_of(observation, pixels, scale)
+    ending, agrees = settled(surface, evidence, poses, found.covariance, scale)
+    end = pose_of(ending.world_from_camera, middle, scale)
+    looked = jax.device_get(program.look(*seen, *given(end)))
+    same = np.array_equal(ending.world_from_camera, found.world_from_camera)
+    certain = found.success if same and not surface.exact else sure(ending, surface, scale)
+    return _ended(found, ending, agrees.total, certain, looked, (pixels, scale))
 
 
 def taken(options: PoseOptions, steps: Int[np.ndarray, " stage"]) -> Int[np.ndarray, " row"]:
@@ -144,23 +181,19 @@ def search_pose(
     options: PoseOptions, settings: Settings, mixture: Mixture, pixels: ObservedPixels, start: Pose
 ) -> Outcome:
     """The result of the whole search; all arguments are canonical."""
-    unit = math.ceil(math.sqrt(max(1, pixels.depth.size / MOST_PIXELS)))
+    unit = pixels_of_unit(pixels)
     if options.method == "first_order":
         loss = partial(image_loss, mixture, pooled(pixels, unit), settings)
         pose, path, steps = descend_first_order(loss, start)
-        found = Outcome(pose, path, steps[None], jnp.zeros_like(path.loss[0]))
-    else:
-        found = tournament(options, mixture, (pixels, unit), start)
-    sight = pooled(pixels, unit, stages_of(options)[-1].most)
-    height, width = (-(-side // unit) for side in pixels.depth.shape)
-    return finished(options, mixture, (sight, width, height * width), found)
+        return Outcome(pose, path, steps[None], jnp.zeros_like(path.loss[0]), jax.tree.map(lambda x: x[None], pose))
+    return tournament(options, mixture, (pixels, unit), start)
 
 
 def tournament(options: PoseOptions, mixture: Mixture, image: tuple[ObservedPixels, int], start: Pose) -> Outcome:
     """The best pose after all stages, coarse to fine; after each, the poses of least loss go on."""
     (pixels, unit), stages, track = image, stages_of(options), None
     poses = placed(options, pooled(pixels, unit * stages[0].pooling), start)
-    steps = jnp.zeros((len(poses.translation), 0), int)
+    steps, rivals = jnp.zeros((len(poses.translation), 0), int), None
     for stage, after in zip(stages, (*stages[1:], None), strict=True):
         sight = pooled(pixels, unit * stage.pooling, stage.most)
         evaluate = partial(image_equations, options, stage, (softened(mixture, blur(stage, start)), mixture), sight)
@@ -168,10 +201,12 @@ def tournament(options: PoseOptions, mixture: Mixture, image: tuple[ObservedPixe
         search, part = jax.lax.map(run, poses)  # one after the other: side by side (vmap) took five times as long
         track = part if track is None else jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), track, part)
         steps = jnp.concatenate([steps, search.steps[:, None]], axis=1)
-        found = Outcome(search.pose, track, steps, search.promise)
+        found = Course(search.pose, track, steps, search.promise)
+        if stage == stages[:2][-1]:
+            rivals = best_of(search.pose, search.normal.loss, len(poses.translation))
         found = best_of(found, search.normal.loss, 1 if after is None else after.poses)
         poses, track, steps = found.pose, found.path, found.steps
-    return jax.tree.map(lambda x: x[0], found)
+    return Outcome(*jax.tree.map(lambda x: x[0], found), rivals)
 
 
 def placed(options: PoseOptions, sight: Sight, start: Pose) -> Pose:
@@ -224,37 +259,71 @@ def image_equations(
     return normal_equations(*residuals(options, stage, expected(stage, pose), models, sight, pose))
 
 
-def finished(options: PoseOptions, mixture: Mixture, image: tuple[Sight, int, int], found: Outcome) -> Outcome:
-    """The outcome with covariance and residuals; the noise of the depth is estimated from the residuals."""
-    (sight, width, count), stage, pose = image, stages_of(options)[-1], found.pose
+def pixels_of_unit(pixels: ObservedPixels) -> int:
+    """Side of the blocks of pixels that the search takes for one, so that images are no larger than MOST_PIXELS."""
+    return math.ceil(math.sqrt(max(1, pixels.depth.size / MOST_PIXELS)))
+
+
+def quality(options: PoseOptions, mixture: Mixture, pixels: ObservedPixels, pose: Pose) -> Quality:
+    """Covariance and residuals at a pose; the noise of the depth is estimated from the residuals."""
+    unit, stage = pixels_of_unit(pixels), stages_of(options)[-1]
+    sight = pooled(pixels, unit, stage.most)
+    height, width = (-(-side // unit) for side in pixels.depth.shape)
     distance, _ = surface_distances(mixture, pose, sight.point)
     spread = MEDIAN_TO_DEVIATION * jnp.nanmedian(jnp.where(sight.depth_weight > 0, jnp.abs(distance), jnp.nan))
     spread = jnp.clip(jnp.nan_to_num(spread, nan=MOST_NOISE), LEAST_NOISE, MOST_NOISE)
     noise = expected(stage, pose)._replace(depth=spread)
     parts = residuals(options, stage, noise, (mixture, mixture), sight, pose)
     places = {"both": (sight.mask_pixel, sight.depth_pixel), "mask": (sight.mask_pixel,), "depth": (sight.depth_pixel,)}
-    covariance = pose_covariance(parts, places[options.evidence], width, count, pose)
+    covariance = pose_covariance(parts, places[options.evidence], width, height * width, pose)
     density, slope = density_slopes(mixture, pose, sight.direction)
     entropy = mask_residuals(density, slope, sight, noise).loss.sum() / jnp.maximum(sight.mask_weight.sum(), 1)
     rms = jnp.sqrt(weighted_mean(distance**2, sight.depth_weight * (jnp.abs(distance) < 10 * spread)))
-    return found._replace(covariance=covariance, cross_entropy=entropy, depth_rms=rms)
+    return Quality(covariance, entropy, rms)
 
 
-def _described(outcome: Outcome, given: tuple, pixels: ObservedPixels) -> PoseEstimate:
+def _described(outcome: Outcome, looked: Quality, given: tuple, pixels: ObservedPixels) -> PoseEstimate:
     """The outcome as a record in the mixture's own frame and unit."""
     start, middle, scale = given
     path = np.concatenate([start[None], camera_of(outcome.path.pose, middle, scale)])
-    masked, measured = np.any(pixels.mask_weight > 0), np.any(pixels.depth_weight > 0)
-    entropy = float(outcome.cross_entropy) if masked else math.nan
-    rms = scale * float(outcome.depth_rms) if measured else math.nan
-    agrees = not masked or entropy < AGREEING * _entropy(pixels)
-    fits = not measured or rms < CONVINCING * scale
-    covariance = scaled_covariance(outcome.covariance, float(scale))
+    covariance = scaled_covariance(looked.covariance, float(scale))
     camera = camera_of(outcome.pose, middle, scale)
-    success = bool(agrees and fits and np.isfinite(covariance).all() and float(outcome.promise) < AT_REST)
+    explains = _explains(looked, pixels) and np.isfinite(covariance).all()
+    success = bool(explains and float(outcome.promise) < AT_REST)
     loss = np.asarray(outcome.path.loss, float)
     loss = np.concatenate([loss[:1], loss])
-    return PoseEstimate(camera, covariance, path, loss, entropy, rms, success, int(outcome.steps.sum()))
+    return PoseEstimate(
+        camera, covariance, path, loss, *_residuals(looked, pixels, scale), success, int(outcome.steps.sum())
+    )
+
+
+def _ended(
+    found: PoseEstimate,
+    ending: Refined,
+    against: float,
+    certain: bool,
+    looked: Quality,
+    image: tuple[ObservedPixels, float],
+) -> PoseEstimate:
+    """The estimate with the pose that the surface told, and whether that explains the image."""
+    success = bool(_explains(looked, image[0]) and against < DOUBTFUL and certain)
+    entropy, rms = _residuals(looked, *image)
+    ended = found._replace(success=success, cross_entropy=entropy, depth_rms=rms, disagreement=against)
+    return ended._replace(**ending._asdict())
+
+
+def _residuals(looked: Quality, pixels: ObservedPixels, scale: float) -> tuple[float, float]:
+    """Cross-entropy of the mask, and root mean square of the depth; NaN where there is no such image."""
+    masked, measured = np.any(pixels.mask_weight > 0), np.any(pixels.depth_weight > 0)
+    return (
+        float(looked.cross_entropy) if masked else math.nan,
+        scale * float(looked.depth_rms) if measured else math.nan,
+    )
+
+
+def _explains(looked: Quality, pixels: ObservedPixels) -> bool:
+    entropy, rms = _residuals(looked, pixels, 1.0)
+    return not entropy >= AGREEING * _entropy(pixels) and not rms >= CONVINCING
 
 
 def _entropy(pixels: ObservedPixels) -> float:

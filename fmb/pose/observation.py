@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from fm_render import Mixture
 from fmb.geometry.cameras import ANY_ARRAY
 from fmb.geometry.views import FOREGROUND, foreground
+from fmb.pose.occlusion import hidden_pixels
 from fmb.pose.residuals import Pose, Sight
 
 FRONT = 0.05  # scales: depths in a pooled pixel that are further behind its nearest belong to something else
@@ -43,7 +44,8 @@ class ObservedPixels(NamedTuple):
 def observed_pixels(observation: Observation, scale: float, evidence: str = "both") -> ObservedPixels:
     """The observation in units of `scale`; `evidence` ("depth", "mask" or "both") tells what counts.
 
-    Depth counts where it was measured and, if there is a silhouette, on the object.
+    Depth counts where it was measured and, if there is a silhouette, on the object. The silhouette counts but where
+    the depth shows something that stands before the object.
     """
     shape = image_size(observation)
     column, row = np.meshgrid(np.arange(shape[1]) + 0.5, np.arange(shape[0]) + 0.5)
@@ -56,6 +58,7 @@ def observed_pixels(observation: Observation, scale: float, evidence: str = "bot
     masked = valid & (observation.silhouette is not None)
     measured = valid & (depth > 0) & np.isfinite(depth)
     if observation.silhouette is not None:
+        masked &= ~hidden_pixels(np.where(valid, depth, 0), silhouette, scale)
         measured &= foreground(silhouette)
     return ObservedPixels(
         np.stack([x, y, np.ones(shape)]),

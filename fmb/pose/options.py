@@ -35,6 +35,7 @@ class PoseTaskOptions(PoseOptions):
         0.001, "Length that the value 1 in a depth png stands for, in the model's unit", above=0, at_most=1e6
     )
     mask_file: str = option(NONE, "Mask image; without depth and mask a random view is simulated")
+    unknown_file: str = option(NONE, "Mask image, white where other things may hide the object")
     intrinsics_file: str = option(NONE, "Focal lengths and principal point (json, or a 3 x 3 matrix in txt)")
     initial_pose_file: str = option(NONE, "Pose to start from (json, npy or txt)")
     perturb_degrees: float = option(45.0, "Largest rotation of a simulated start, in degrees", at_least=0, at_most=180)

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.noise import damaged
-from fmb.geometry.views import Views
+from fmb.geometry.views import FOREGROUND, Views
 from fmb.pose.observation import Observation
 
 
@@ -63,6 +63,7 @@ STEEPEST = np.deg2rad(80.0)  # incidence at which the terms that diverge at 90 d
 FADES, GONE = np.deg2rad(65.0), np.deg2rad(85.0)  # incidence between which returns get lost: [N] measured up to 70
 EDGE_SLOPE = 6.0  # widths of a pixel there; a larger step in depth (81 degrees) is an edge
 EDGE_LOSS = 0.5  # chance that a pixel beside an edge measures nothing
+BOARD_GAP = (0.1, 1.0)  # scales between the object's nearest point and the board that hides a part of it
 DAMAGE = 1 / 8  # share of the mask that is missing (under-segmentation, section 7.2)
 
 
@@ -78,6 +79,28 @@ class Exposure(NamedTuple):
     def metres(self) -> np.ndarray:
         """The depth in metres of the simulated sensor."""
         return self.depth * (METRES_PER_SCALE / self.scale)
+
+
+def occluded(exposure: Exposure, generator: np.random.Generator, share: float) -> Exposure:
+    """The image with a board before the object that hides about that share of it.
+
+    The board has one straight edge in a random direction and stands up to a scale before the object's nearest point.
+    It reaches to the border of the image and is seen in the depth; the silhouette is that of the visible part.
+    Raises ValueError for a share outside [0, 1), and where nothing of the object has a depth.
+    """
+    if not 0.0 <= share < 1.0:
+        raise ValueError(f"hidden share {share} of the object; must be at least 0 and below 1")
+    angle, gap = generator.uniform(0.0, 2.0 * np.pi), generator.uniform(*BOARD_GAP)
+    seen = exposure.silhouette >= FOREGROUND
+    if not np.isfinite(exposure.depth[seen]).any():
+        raise ValueError("occlusion: no pixel of the object has a depth")
+    row, column = np.indices(exposure.depth.shape)
+    along = np.cos(angle) * column + np.sin(angle) * row
+    board = along > np.quantile(along[seen], 1.0 - share) if share > 0.0 else np.zeros_like(seen)
+    depth = np.nanmin(exposure.depth[seen]) - gap * exposure.scale
+    return exposure._replace(
+        depth=np.where(board, depth, exposure.depth), silhouette=np.where(board, 0.0, exposure.silhouette)
+    )
 
 
 def simulate_sensor(exposure: Exposure, generator: np.random.Generator, strength: float = 1.0) -> Exposure:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import trimesh
 from jaxtyping import Float
 
 from fm_render import Mixture
@@ -25,27 +24,41 @@ from fmb.files.bop import (
     write_bop_results,
 )
 from fmb.geometry.frames import Frame
-from fmb.geometry.metrics import average_distance, average_nearest_distance, object_pose_error
+from fmb.geometry.metrics import (
+    average_distance,
+    average_nearest_distance,
+    largest_symmetric_distance,
+    object_pose_error,
+)
 from fmb.geometry.poses import PoseEstimate
+from fmb.geometry.views import Images
 from fmb.machine import Clock, choose_device, say, tell
 from fmb.pose.estimate import PoseProgram, compile_pose, find_pose
 from fmb.pose.observation import Observation
+from fmb.pose.refinement import Surface
 from fmb.pose.simulation import Perturbation, perturbed
-from fmb.tasks.models import model_of_mesh
+from fmb.pose.symmetry import Turns, all_maps
+from fmb.tasks.bop_pictures import MOST_SHOWN, Found, draw_found
+from fmb.tasks.models import model_of_shape
 from fmb.tasks.shell import POSE_RECORDS, task_folder
 from fmb.whole import whole_folder
 
 MODELS = ("models", "models_eval", "models_cad", "models_reconst")  # the first that is there
 SAMPLES = 2_000  # points of a model that ADD and ADD-S are measured on
-MEASURED = ("success", "degrees", "percent", "combined", "add", "adds", "seconds")
+MEASURED = ("success", "degrees", "percent", "combined", "add", "adds", "mssd", "seconds")
 
 
 class Known(NamedTuple):
-    """An object of the data set: its file, its mixture in the canonical frame, that frame, points of its surface."""
+    """An object of the data set: its file, its mixture in the canonical frame, that frame, points of its surface.
+
+    `points` are in millimetres, `surface` and `turns`, which leave the object as it is, canonical.
+    """
 
     model: BopModel
     mixture: Mixture
     frame: Frame
+    surface: Surface
+    turns: Turns
     points: Float[np.ndarray, "point 3"]
 
 
@@ -73,31 +86,52 @@ def found_poses(config: Config, clock: Clock, folder: Path) -> tuple[dict[str, f
     generator = np.random.default_rng(config.random_seed)
     known: dict[int, Known] = {}
     programs: dict[tuple[int, ...], PoseProgram] = {}
-    results, rows = [], []
+    results, rows, shown = [], [], []
     with machine.progress_bar("poses") as on_progress:
         for done, target in enumerate(targets):
             view = read_bop_view(records, target)
             if target.object not in known:
                 with clock("gmm"):
                     known[target.object] = read_known(scene, target.object, config)
-            mixture = known[target.object].mixture
-            size = (view.silhouette if view.depth is None else view.depth).shape
-            kind = (*size, len(mixture.mean))
-            if kind not in programs:
-                with clock("compile"):
-                    programs[kind] = compile_pose(mixture, size, config.pose)
+            with clock("compile"):
+                program = program_for(programs, known[target.object].mixture, view, config)
             with clock("optimize"):
-                result, row = solved(programs[kind], known[target.object], view, generator, config)
+                result, row = solved(program, known[target.object], view, generator, config)
             results += [] if result is None else [result]
+            if result is not None and len(shown) < MOST_SHOWN:
+                shown.append(pictured(known[target.object], view, result))
             rows.append(row)
             on_progress(done + 1, len(targets), row.get("combined", math.nan))
     medians, skipped = medians_of(rows), [row["skipped"] for row in rows if "skipped" in row]
     if not results:
         raise ValueError(f"{scene}: no object can be looked for{': ' + skipped[0] if skipped else ''}")
+    with clock("figures"):
+        draw_found(folder, shown)
     write_bop_results(folder / "bop_results.csv", with_image_times(results))
     metrics = {"task": "pose", "median": medians, "objects": rows, "seconds": clock.seconds()}
     machine.write_metrics(folder / "bop_errors.json", metrics)
     return medians, rows
+
+
+def program_for(
+    programs: dict[tuple[int, ...], PoseProgram], mixture: Mixture, view: BopView, config: Config
+) -> PoseProgram:
+    """The search for the number of components and the size of the image, compiled when first asked for."""
+    size = (view.silhouette if view.depth is None else view.depth).shape
+    kind = (*size, len(mixture.mean))
+    if kind not in programs:
+        programs[kind] = compile_pose(mixture, size, config.pose)
+    return programs[kind]
+
+
+def pictured(known: Known, view: BopView, result: BopResult) -> Found:
+    """What is drawn of a result."""
+    empty = np.full((view.silhouette if view.depth is None else view.depth).shape, np.nan)
+    depth = empty if view.depth is None else view.depth / float(known.frame.scale)
+    seen = np.isfinite(depth).astype(float) if view.silhouette is None else view.silhouette
+    name = f"image {result.image}, object {result.object}"
+    pose = to_canonical(result.camera_from_object, known.frame)
+    return Found(name, known.mixture, view.intrinsics, Images(seen[None], depth[None]), pose)
 
 
 def read_known(scene: Path, number: int, config: Config) -> Known:
@@ -105,9 +139,11 @@ def read_known(scene: Path, number: int, config: Config) -> Known:
     root = scene.resolve().parent.parent
     folder = next((name for name in MODELS if (root / name / "models_info.json").is_file()), MODELS[0])
     model = read_bop_model(root / folder, number)
-    made = model_of_mesh(model.mesh, config.model, config.random_seed)
-    points = np.asarray(trimesh.sample.sample_surface(model.mesh, SAMPLES, seed=0)[0], float)
-    return Known(model, in_single(made.mixture), made.frame, points)
+    made = model_of_shape(model.shape, config.model, config.random_seed, f"object {number} of {root / folder}")
+    points = made.frame.to_world(made.surface.point)
+    return Known(
+        model, in_single(made.mixture), made.frame, made.surface, made.turns, points[:: max(1, len(points) // SAMPLES)]
+    )
 
 
 def solved(
@@ -124,7 +160,8 @@ def solved(
     began = time.perf_counter()
     measured = None if view.depth is None else view.depth / scale
     try:
-        fit = searched(program, known, Observation(view.intrinsics, measured, view.silhouette), start)
+        valid = None if view.hidden is None else ~view.hidden
+        fit = searched(program, known, Observation(view.intrinsics, measured, view.silhouette, valid), start)
     except ValueError as error:
         return None, row | {"skipped": str(error)}
     seconds = time.perf_counter() - began
@@ -135,8 +172,17 @@ def solved(
     row |= {"degrees": error.rotation_degrees, "percent": error.translation_percent, "combined": error.combined}
     row |= {"add": average_distance(pose, view.camera_from_object, known.points)}
     row |= {"adds": average_nearest_distance(pose, view.camera_from_object, known.points)}
+    row |= {"mssd": largest_symmetric_distance(pose, view.camera_from_object, known.points, maps_in_world(known))}
+    row |= {"symmetry": known.turns.words, "disagreement": fit.disagreement}
     result = BopResult(*view.target[:2], view.target.object, float(fit.success), pose, seconds)
     return result, row
+
+
+def maps_in_world(known: Known) -> Float[np.ndarray, "map 4 4"]:
+    """The turns that leave the object as it is, in its own frame and unit."""
+    to_world = np.diag([*np.full(3, float(known.frame.scale)), 1.0])
+    to_world[:3, 3] = known.frame.centre
+    return to_world @ all_maps(known.turns) @ np.linalg.inv(to_world)
 
 
 def searched(program: PoseProgram, known: Known, seen: Observation, start: Float[np.ndarray, "4 4"]) -> PoseEstimate:
@@ -145,7 +191,7 @@ def searched(program: PoseProgram, known: Known, seen: Observation, start: Float
         raise ValueError("no mask, and the evidence is the mask alone")
     if program.options.evidence == "depth" and seen.depth is None:
         raise ValueError("no depth, and the evidence is the depth alone")
-    fit = find_pose(program, known.mixture, seen, start, 1.0)
+    fit = find_pose(program, known.mixture, seen, start, 1.0, known.surface)
     if not np.isfinite(fit.world_from_camera).all():
         raise ValueError("the search lost itself")
     return fit

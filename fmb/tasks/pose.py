@@ -12,7 +12,8 @@ from fm_render import Mixture
 from fmb import machine
 from fmb.command.yaml_file import to_yaml
 from fmb.config import Config
-from fmb.fields.looks import look, surface_depth
+from fmb.fields.depths import surface_depth
+from fmb.fields.looks import look
 from fmb.fields.mixtures import in_single
 from fmb.files.media import write_gif
 from fmb.files.poses import (
@@ -40,6 +41,7 @@ from fmb.tasks.shell import POSE_RECORDS, task_folder
 from fmb.whole import whole_folder
 
 FILM_SECONDS = 0.12  # a step
+IMAGES = ("depth_file", "mask_file", "unknown_file")  # options that name an image, in the order of its parts
 
 
 class Case(NamedTuple):
@@ -66,20 +68,28 @@ def found_pose(config: Config, clock: Clock, folder: Path) -> tuple[PoseEstimate
         alone, device = from_nothing(config), choose_device(config.cpu)
     with clock("gmm"):
         model = pose_model(config)
-        files = given(config.pose.depth_file), given(config.pose.mask_file)
-        case = simulated_case(config, model) if alone else case_of_files(config, model, *files)
+        files = [given(getattr(config.pose, name)) for name in IMAGES]
+        case = simulated_case(config, model) if alone else case_of_files(config, model, files)
+        surface = model.surface
     say(device.hint, *case.notices)
     mixture = in_single(model.mixture)
     with clock("compile"):
         program = compile_pose(mixture, image_size(case.observation), config.pose)
     with clock("optimize"):
         began = time.perf_counter()
-        fit = find_pose(program, mixture, case.observation, case.start, 1.0)
+        fit = find_pose(program, mixture, case.observation, case.start, 1.0, surface)
         seconds = time.perf_counter() - began
     with clock("figures"):
         draw_pose(folder, mixture, case, fit)
     errors = described(case, fit)
-    more = {"seconds": seconds, **errors, "scale": float(model.frame.scale), "seconds_by_part": clock.seconds()}
+    like = model.frame.poses_to_world(model.turns.maps @ fit.world_from_camera)
+    more = {
+        "seconds": seconds,
+        **errors,
+        "symmetry": {"kind": model.turns.words, "poses": like},
+        "scale": float(model.frame.scale),
+        "seconds_by_part": clock.seconds(),
+    }
     write_pose(folder / "pose.json", fit.to_world(model.frame), more)
     machine.write_text(folder / "config.yaml", to_yaml(config))
     return fit, errors, seconds
@@ -92,6 +102,8 @@ def from_nothing(config: Config) -> bool:
         raise ValueError(f"--{given[0].replace('_', '-')} is given, but no --intrinsics-file")
     if given and config.pose.initial_pose_file == NONE:
         raise ValueError(f"--{given[0].replace('_', '-')} is given, but no --initial-pose-file")
+    if config.pose.unknown_file != NONE and not given:
+        raise ValueError("--unknown-file is given, but neither --depth-file nor --mask-file")
     wanted = config.pose.evidence
     if given and wanted != "both" and f"{wanted}_file" not in given:
         raise ValueError(f"--evidence {wanted}, but no --{wanted}-file")
@@ -110,16 +122,15 @@ def simulated_case(config: Config, model: PoseModel) -> Case:
     return Case(observation, start, truth)
 
 
-def case_of_files(
-    config: Config, model: PoseModel, depth: Path | None, mask: Path | None, may_be_empty: bool = False
-) -> Case:
+def case_of_files(config: Config, model: PoseModel, files: Sequence[Path | None], may_be_empty: bool = False) -> Case:
     """An image of the user's and the start, canonical; what is wrong with them is said in the user's unit.
 
-    Raises ValueError also where the image shows nothing, unless it may be empty.
+    `files` are those that IMAGES name. Raises ValueError also where the image shows nothing, unless it may be empty.
     """
-    scale, unit = float(model.frame.scale), config.pose.depth_unit
+    (depth, mask, unknown), scale, unit = files, float(model.frame.scale), config.pose.depth_unit
     lens = Path(config.pose.intrinsics_file)
-    found = read_observation(ObservationFiles(lens, depth, mask, unit, may_be_empty=may_be_empty))
+    parts = ObservationFiles(lens, depth, mask, unit, may_be_empty=may_be_empty, unknown=unknown)
+    found = read_observation(parts)
     observation = Observation(found.intrinsics, found.depth, found.silhouette, found.valid)
     if not (may_be_empty and nothing_seen(observation)):
         try:

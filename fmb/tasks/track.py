@@ -29,9 +29,10 @@ from fmb.pose.estimate import compile_pose, find_pose
 from fmb.pose.observation import image_size
 from fmb.pose.options import PoseOptions
 from fmb.pose.simulation import Perturbation, perturbed, simulated
+from fmb.pose.tracking import Tracker
 from fmb.pose.tracking import track as follow
 from fmb.tasks.models import PoseModel, pose_model
-from fmb.tasks.pose import Case, case_of_files, errors_along, from_nothing
+from fmb.tasks.pose import IMAGES, Case, case_of_files, errors_along, from_nothing
 from fmb.tasks.shell import task_folder
 from fmb.whole import METRICS, whole_folder
 
@@ -54,6 +55,7 @@ def followed(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
     with clock("gmm"):
         model = pose_model(config)
         cases = simulated_cases(config, model) if alone else cases_of_files(config, model)
+        surface, turns = model.surface, model.turns
     say(device.hint, *cases[0].notices)
     mixture = in_single(model.mixture)
     size, first = image_size(cases[0].observation), cases[0]
@@ -61,14 +63,21 @@ def followed(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
         search, options = compile_pose(mixture, size, config.pose), following(config)
         program = search if search.options == options else compile_pose(mixture, size, options)
     with clock("optimize"):
-        start = find_pose(search, mixture, first.observation, first.start, 1.0).world_from_camera
-        fits, seconds = timed(follow(program, mixture, [case.observation for case in cases], start, 1.0))
+        finder = search if config.pose.num_starts else None
+        tracker = Tracker(program, mixture, surface=surface, search=finder, turns=turns)
+        start = find_pose(search, mixture, first.observation, first.start, 1.0, surface).world_from_camera
+        fits, seconds = timed(follow(tracker, [case.observation for case in cases], start))
     found = tracked(model, cases, fits, seconds)
     with clock("figures"):
         draw_track(folder, mixture, cases, fits, found)
     write_track(folder / "track.csv", found)
     facts = {"task": "track", "frames": len(fits), "hertz": float(1 / np.median(seconds)), **errors_of(found)}
-    facts |= {"lost": int(np.count_nonzero(~found.success)), "image": f"{size[1]} x {size[0]}", "device": device.name}
+    facts |= {
+        "symmetry": turns.words,
+        "lost": int(np.count_nonzero(~found.success)),
+        "image": f"{size[1]} x {size[0]}",
+        "device": device.name,
+    }
     machine.write_metrics(folder / METRICS, {**facts, "seconds": clock.seconds()})
     machine.write_text(folder / "config.yaml", to_yaml(config))
     return facts
@@ -95,12 +104,12 @@ def simulated_cases(config: Config, model: PoseModel) -> list[Case]:
 
 
 def cases_of_files(config: Config, model: PoseModel) -> list[Case]:
-    """The images of the folders that depth_file and mask_file name, in the order of their names.
+    """The images of the folders that the options of IMAGES name, in the order of their names.
 
     Any but the first may show nothing. Raises ValueError where one is no folder, is empty, or they differ in number or
     in size.
     """
-    named = {"depth_file": [], "mask_file": []}
+    named = {name: [] for name in IMAGES}
     for name, paths in named.items():
         folder = Path(getattr(config.pose, name))
         if str(folder) == NONE:
@@ -113,12 +122,12 @@ def cases_of_files(config: Config, model: PoseModel) -> list[Case]:
             raise ValueError(f"{folder}: no images")
     lengths = {len(paths) for paths in named.values() if paths}
     if len(lengths) > 1:
-        raise ValueError(
-            f"{len(named['depth_file'])} depth images and {len(named['mask_file'])} masks; must be as many"
-        )
+        words = {"depth_file": "depth images", "mask_file": "masks", "unknown_file": "images of what is unknown"}
+        counts = (f"{len(named[name])} {word}" for name, word in words.items() if named[name])
+        raise ValueError(f"{' and '.join(counts)}; must be as many")
     (count,) = lengths
     each = [[paths[frame] if paths else None for paths in named.values()] for frame in range(count)]
-    cases = [case_of_files(config, model, *pair, may_be_empty=frame > 0) for frame, pair in enumerate(each)]
+    cases = [case_of_files(config, model, files, may_be_empty=frame > 0) for frame, files in enumerate(each)]
     sizes = [image_size(case.observation) for case in cases]
     for frame, (height, width) in enumerate(sizes):
         if sizes[frame] != sizes[0]:

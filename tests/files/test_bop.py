@@ -36,14 +36,14 @@ def test_targets_views_and_models(dataset):
         assert view.intrinsics[0, 2] == 16.0 and view.intrinsics[1, 2] == 12.0  # the middle of the image
         # what the model shows from the pose that was read is what was read, to the 0.1 mm that the file keeps
         cameras = Cameras(np.linalg.inv(view.camera_from_object)[None], view.intrinsics[None])
-        drawn = render_ground_truth(model.mesh, cameras, BOP_SIZE, "raycast").views.depth[0]
+        drawn = render_ground_truth(model.shape, cameras, BOP_SIZE, "raycast").views.depth[0]
         seen = np.isfinite(drawn)
         assert seen.sum() > 20
         np.testing.assert_allclose(view.depth[seen], drawn[seen], atol=0.0501)
         assert model.symmetric == (target.object == 2)
     box, ball = (read_bop_view(read_bop_records(dataset), target) for target in targets)
     assert ball.silhouette is None and np.isfinite(ball.depth).sum() > box.silhouette.sum()
-    np.testing.assert_array_equal(np.isfinite(box.depth), box.silhouette > 0)
+    assert np.isfinite(box.depth[box.silhouette > 0]).all() and box.hidden is None
     assert read_bop_model(dataset.parents[1] / "models", 1).diameter == pytest.approx(np.sqrt(6100.0))
 
 

@@ -201,7 +201,7 @@ def test_a_pose_comes_back_digit_by_digit(tmp_path):
     assert record["world_from_camera"] == pose.tolist()
     np.testing.assert_allclose(np.array(record["camera_from_world"]) @ pose, np.eye(4), atol=1e-12)
     assert record["covariance"] == covariance.tolist() and "radians" in record["covariance_convention"]
-    assert record["residual"] == {"cross_entropy": 0.25, "depth_rms": None}
+    assert record["residual"] == {"cross_entropy": 0.25, "depth_rms": None, "disagreement": None}
     assert (record["success"], record["iterations"], record["seconds"]) == (True, 12, 0.125)
     assert record["standard_deviation"]["rotation_degrees"] == pytest.approx(np.rad2deg(0.02))
     assert record["standard_deviation"]["camera_position"] == pytest.approx(0.2)

@@ -7,14 +7,14 @@ from fmb.geometry.metrics import pose_error
 from fmb.pose.estimate import compile_pose, find_pose
 from fmb.pose.options import PoseOptions
 from fmb.pose.search import turns_around
-from tests.pose_scene import IMAGE_SIZE, camera_at, lopsided_mixture, observe, shifted, tracking_program
+from tests.pose_scene import IMAGE_SIZE, camera_at, lopsided_mixture, observe, search_program, shifted, tracking_program
 
 TRUTH = camera_at(np.array([0.2, 0.5, -0.3]))
 
 
 @pytest.fixture(scope="module")
 def program():
-    return compile_pose(lopsided_mixture(), IMAGE_SIZE, PoseOptions(num_starts=8))
+    return search_program()
 
 
 @pytest.fixture(scope="module")

@@ -219,6 +219,9 @@ def test_a_scene_of_bop(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert not rows[2]["success"]
     assert box.seconds == ball.seconds == pytest.approx(rows[0]["seconds"] + rows[1]["seconds"], rel=1e-3)
     assert rows[0]["percent"] < 10 and rows[0]["degrees"] < 10
+    assert rows[0]["symmetry"] == "4 poses look the same" and rows[0]["adds"] <= rows[0]["mssd"] < 10
+    assert "revolution" in rows[1]["symmetry"]
+    assert all((tmp_path / "pose" / f"bop_{name}.png").stat().st_size > 1_000 for name in ("masks", "depths"))
     assert errors["median"]["degrees"] == pytest.approx(np.median([row["degrees"] for row in rows[:2]]), rel=1e-3)
     assert np.linalg.norm(ball.camera_from_object[:3, 3] - [30.0, 5.0, 300.0]) < 40
     (scene / "scene_gt.json").write_text("{}")
@@ -235,6 +238,7 @@ def test_a_scene_of_bop(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
         ("pose --depth-file d.png", "--depth-file is given, but no --intrinsics-file"),
         ("pose --mask-file d.png --intrinsics-file k.json", "--mask-file is given, but no --initial-pose-file"),
         ("pose --bop-dir nowhere", "nowhere"),
+        ("pose --unknown-file u.png", "--unknown-file is given, but neither --depth-file nor --mask-file"),
         (
             "pose --mask-file d.png --evidence depth --intrinsics-file k.json --initial-pose-file p.txt",
             "--evidence depth, but no --depth-file",
