@@ -337,9 +337,9 @@ def usable_cache(folder: Path) -> bool:
 
 def say(*lines: str, stream: Any = None) -> None:
     """Prints the lines that say something, to stdout if no stream is named."""
-    waiting.clear()
-    for line in filter(None, lines):
-        print(line, file=stream, flush=True)
+    with waiting.cleared():
+        for line in filter(None, lines):
+            print(line, file=stream, flush=True)
 
 
 def tell(*lines: str) -> None:

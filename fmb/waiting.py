@@ -86,7 +86,8 @@ def part(name: str) -> Iterator[Part]:
 
 def _tell(ended: Part) -> None:
     if is_terminal():
-        _write(ended.line() + "\n")
+        with cleared():
+            _write(ended.line() + "\n")
     elif ended.name in HELD:
         _Screen.held.append(ended.line())
     else:
@@ -131,6 +132,14 @@ def clear() -> None:
         if _Screen.drawn:
             _write(ERASE)
             _Screen.drawn = False
+
+
+@contextmanager
+def cleared() -> Iterator[None]:
+    """The moving line is away, and stays away, for as long as the context lasts."""
+    with _Screen.lock:
+        clear()
+        yield
 
 
 def _draw() -> None:

@@ -61,4 +61,6 @@ COMP_WORDS=(fuzzy-metaballs "$@"); COMP_CWORD=$#; COMPREPLY=(); _shtab_fuzzy_met
     assert completed("po") == ["pose", "points"]
     assert completed("pose", "--num-sta") == ["--num-starts"]
     assert completed("shape", "--init", "s") == ["surface_gmm", "sphere"]
-    assert all(spec.flag in script for spec in declared().values())
+    assert completed("batch", "--task", "c") == ["convert"]
+    own = [flag for task in TASKS.values() for flag, _ in task.own]
+    assert all(flag in script for flag in [*own, *(spec.flag for spec in declared().values())])

@@ -119,3 +119,17 @@ def test_the_command_of_a_run_makes_it_again(tmp_path):
     assert "--method diff_cd" in command and "--cloud-file 'my scan.xyz'" in command and "--num-mixtures" not in command
     assert load_config(shlex.split(command)[1:], tuple(TASKS)) == config
     assert made_by(config, "cpu")["input"] == "my scan.xyz" and made_by(config)["random seed"] == "42"
+
+
+def test_the_command_of_the_predecessor_is_not_refused():
+    config = load_config(["--recipe", "predecessor", "--num-mixtures", "20"], tuple(TASKS))
+    assert load_config(shlex.split(command_of(config))[1:], tuple(TASKS)) == config
+
+
+def test_the_input_is_what_was_worked_on():
+    def told(*words: str) -> str:
+        return made_by(load_config(words, tuple(TASKS)))["input"]
+
+    assert told("symmetry", "model.npz") == "model.npz" and told("symmetry", "their.obj") == "their.obj"
+    assert told("morph", "shapes", "--data", "capture") == "shapes, capture"
+    assert told("learn", "a.ply", "b") == "a.ply, b"

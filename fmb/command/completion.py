@@ -27,9 +27,11 @@ def completion(shell: str) -> str:
     parser.add_argument("subject", nargs="*").complete = shtab.FILE
     for name, text in {"help": "Show the options", "version": "Show the versions", **switches()}.items():
         parser.add_argument(switch_flag(name), action="store_true", help=text)
-    for spec in declared().values():
+    parser.add_argument("--config").complete = shtab.FILE
+    specs = {name: declared()[option] for task in TASKS.values() for name, option in task.own}
+    for name, spec in (specs | {spec.flag: spec for spec in declared().values()}).items():
         choices = ("true", "false") if spec.type is bool else spec.limits["choices"]
-        flag = parser.add_argument(spec.flag, choices=choices, help=description(spec).replace("%", "%%"))
+        flag = parser.add_argument(name, choices=choices, help=description(spec).replace("%", "%%"))
         kind = spec.name.rpartition("_")[2]
         if kind in ("file", "dir", "data", "mesh") and not choices:
             flag.complete = shtab.DIRECTORY if kind == "dir" else shtab.FILE

@@ -7,24 +7,27 @@ from fmb import __version__
 from fmb.command.tasks import TASKS
 from fmb.config import DEFAULT_FILE, PROGRAM, Config, declared, switches
 from fmb.options import NONE, Option
+from fmb.shape.options import RELEASED
 
 NAME = "fuzzy-metaballs"
 
 
 def made_by(config: Config, device: str = "") -> dict[str, str]:
     """Command, input, seed, versions and device of a run."""
-    task = TASKS[config.task]
-    subjects = [str(value_of(config, declared()[name])) for name in task.works_on]
-    subjects = list(config.several) or [value for value in subjects if value != NONE]
-    if config.capture.data != NONE and "data" in task.works_on:
-        subjects = [config.capture.data]
     libraries = ", ".join(f"{name} {version(name)}" for name in ("jax", "numpy"))
     return {
         "command": command_of(config),
-        "input": ", ".join(subjects),
+        "input": ", ".join(subjects_of(config)),
         "random seed": str(config.random_seed),
         "version": f"{NAME} {__version__}, {libraries}{f', on {device}' if device else ''}",
     }
+
+
+def subjects_of(config: Config) -> list[str]:
+    """What the run worked on; the mesh, which has a default, only where nothing else was named."""
+    given = {name: str(value_of(config, declared()[name])) for name in TASKS[config.task].works_on}
+    others = [value for name, value in given.items() if name != "mesh_file" and value != NONE]
+    return list(config.several) or others or [value for value in given.values() if value != NONE]
 
 
 def value_of(config: Config, spec: Option) -> object:
@@ -42,6 +45,8 @@ def command_of(config: Config) -> str:
             config.capture.data != NONE or value == str(DEFAULT_FILE.parent / spec.default)
         ):
             continue  # another subject, or the default mesh from another folder
+        if config.optimization.recipe == "predecessor" and spec.name in RELEASED:
+            continue  # the recipe has its own, and refuses the flag
         if value != spec.default and task.reads(spec):
             words += [task.flag(spec), str(value).lower() if isinstance(value, bool) else str(value)]
     words += [f"--{name.replace('_', '-')}" for name in switches() if getattr(config, name)]

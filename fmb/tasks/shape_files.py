@@ -175,6 +175,8 @@ def made_of(run: Run, metrics: dict[str, Any]) -> dict[str, str]:
     sets = {name: part.silhouette.shape for name, part in run.seen.views.items()}
     views = ", ".join(f"{count} {machine.SETS[name]}" for name, (count, _, _) in sets.items())
     height, width = sets["train"][1:]
+    how = "drawn by" if run.config.capture.data == NONE else "read as"
+    source = f"{how} {metrics['ground_truth_backend']}"
     return made_by(run.config, metrics["device"]) | {
-        "views": f"{views}, of {width} \N{MULTIPLICATION SIGN} {height} pixels, by {metrics['ground_truth_backend']}"
+        "views": f"{views}, of {width} \N{MULTIPLICATION SIGN} {height} pixels, {source}"
     }
