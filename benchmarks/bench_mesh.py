@@ -25,12 +25,14 @@ from fm_render import Mixture
 from fmb.fields.looks import look
 from fmb.fields.metaballs import FIELDS, mesh_iou, mesh_mixture
 from fmb.fields.options import MeshOptions
+from fmb.fields.tunnels import genus
 from fmb.geometry.metrics import iou, mesh_errors
 from fmb.shape.options import ModelOptions, OptimizationOptions
 from fmb.shape.recipe import compile_shape_fit, fit_to_views
 from fmb.shape.start import start_mixture
 
 SOURCES = ("benchmarks/bench_mesh.py", "fm_render.py", "fmb/fields/metaballs.py", "fmb/fields/contour.py")
+SOURCES += ("fmb/fields/tunnels.py", "fmb/fields/topology.py")
 SOURCES += ("fmb/geometry/metrics.py", "fmb/shape/recipe.py", "fmb/fit/loop.py")
 PAPER = ("arma", "buddha", "bunny", "dragon", "eiffel", "gear", "human", "lucy", "plane", "yoga")
 
@@ -69,21 +71,25 @@ def measured(path: Path, fit: Fit, field: str, resolution: int) -> dict[str, Any
     errors = mesh_errors(made.mesh, canonical(path), np.random.default_rng(0))
     numbers = [iou(seen.alpha, unseen.silhouette), mesh_iou(made.mesh, unseen), 100 * errors.chamfer]
     numbers += [100 * errors.floor, errors.normal_degrees, made.level, len(made.mesh.faces), seconds]
-    return {"name": path.stem, "field": field, "closed": made.mesh.is_watertight, "numbers": numbers}
+    tunnels = {"genus": genus(made.mesh), "true_genus": genus(canonical(path))}
+    return {"name": path.stem, "field": field, "closed": made.mesh.is_watertight, "numbers": numbers, **tunnels}
 
 
 def rows_table(rows: Rows) -> str:
-    """One line a model, and the mean, for each field."""
+    """One line a model and seed, and the mean, for each field."""
     head = ("", "mixture: IoU", "mesh: IoU", "Chamfer, %", "floor, %", "normals, deg", "level", "faces", "seconds")
     digits = (".4f", ".4f", ".2f", ".2f", ".1f", ".2f", ",.0f", ".1f")
     parts = []
     for field in dict.fromkeys(row["field"] for row in rows):
         some = chosen(rows, field=field)
-        named = [(row["name"], row["numbers"]) for row in some]
-        named.append(("mean", np.mean([numbers for _, numbers in named], axis=0)))
-        lines = [(name, *(map(format, numbers, digits))) for name, numbers in named]
+        named = [(row["name"], row["numbers"], f"{row['genus']} ({row['true_genus']})") for row in some]
+        right = sum(row["genus"] == row["true_genus"] for row in some)
+        mean = np.mean([row["numbers"] for row in some], axis=0)
+        named.append(("mean", mean, f"{right} of {len(some)} right"))
+        lines = [(name, *(map(format, numbers, digits)), tunnels) for name, numbers, tunnels in named]
         closed = sum(row["closed"] for row in some)
-        parts.append(f"Field: {field}; {closed} of {len(some)} meshes watertight.\n\n{table(head, lines)}")
+        table_of_field = table((*head, "genus (model's)"), lines)
+        parts.append(f"Field: {field}; {closed} of {len(some)} meshes watertight.\n\n{table_of_field}")
     return "\n\n".join(parts)
 
 

@@ -120,13 +120,13 @@ def reference(mesh: trimesh.Trimesh, cameras: Cameras) -> UInt8[np.ndarray, "fra
 def row(entry: Shown) -> str:
     """A line of the page's table."""
     errors = entry.errors
-    numbers = f"{errors['iou']:.3f} | {errors['cross_entropy']:.4f} | {100.0 * errors['depth_mae']:.1f} %"
+    numbers = f"{errors['iou']:.3f} | {errors['cross_entropy']:.4f} | {100.0 * errors['rendered_depth_mae']:.1f} %"
     return f"| {entry.name} | {numbers} |"
 
 
 def page(shown: list[Shown]) -> str:
     """The text of GALLERY.md."""
-    table = ["| shape | IoU | cross-entropy | depth error |", "|---|---|---|---|", *map(row, shown)]
+    table = ["| shape | IoU | cross-entropy | depth error, as rendered |", "|---|---|---|---|", *map(row, shown)]
     pictures = [
         f"## {entry.name}\n\n![{entry.name}: mesh, components and normals, from {FRAMES} directions]"
         f"(figures/gallery_{entry.name}.png)\n"

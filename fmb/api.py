@@ -16,7 +16,8 @@ from jaxtyping import Float
 from fm_render import Mixture
 from fmb.command.load import load_config
 from fmb.config import declared
-from fmb.fields.looks import look, surface_depth, surface_normals
+from fmb.fields.depths import surface_depth
+from fmb.fields.looks import look, surface_normals
 from fmb.fields.metaballs import HALF_DENSITY, best_level, mesh_mixture
 from fmb.fields.mixtures import in_double, in_single
 from fmb.fields.options import MeshOptions
@@ -32,14 +33,15 @@ from fmb.geometry.views import Images, Views
 from fmb.pose.estimate import PoseProgram, compile_pose, find_pose
 from fmb.pose.observation import Observation, image_size
 from fmb.pose.options import PoseOptions
+from fmb.shape.distillation import taught
 from fmb.shape.recipe import compile_shape_fit
-from fmb.shape.start import start_mixture
+from fmb.shape.start import other_starts, start_mixture
 from fmb.shape.symmetry_fit import Aim, fit_with_symmetry, symmetry_record
 from fmb.tasks.scenes import open_scene, scene_of_capture, scene_of_mesh
 from fmb.tasks.shape import streams
 
 # Options, or sections of them, that only the program reads: what it writes, other tasks, cameras fitted by turns.
-UNREAD = ("export", "io", "pose", "refine_cameras", "fit_color", "data")
+UNREAD = ("export", "io", "pose", "refine_cameras", "camera_degrees", "fit_color", "data")
 
 
 def section_of(name: str) -> str:
@@ -97,6 +99,9 @@ def fit_shape(source: str | Path | trimesh.Trimesh | Capture, **options: Any) ->
     program = compile_shape_fit(start.mixture, scene.shape, config.optimization)
     views = scene.look().views["train"]
     aim = Aim(views, config.optimization, fit_generator, scene.surface)
+    if config.optimization.teachers:
+        sources = scene.mesh, config.model, config.random_seed, config.optimization.recipe, scene.inside
+        program, aim = taught(program, other_starts(start.mixture, *sources), aim, config.optimization.teachers)
     found, symmetry = fit_with_symmetry(config.model.symmetry, program, start.mixture, aim)
     facts = {} if symmetry is None else {"symmetry": symmetry_record(symmetry, found, scene.frame)}
     facts |= {

@@ -17,6 +17,7 @@ from fmb.shape.batch_options import BatchOptions
 from fmb.shape.options import ModelOptions, OptimizationOptions
 from fmb.shape.template_options import TemplateOptions
 from fmb.shape.tune_options import TuneOptions
+from fmb.single_view.options import EncoderOptions, PredictionOptions
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 INSTALLED = Path(__file__).resolve().with_name("defaults")  # where a wheel keeps config.yaml and data/
@@ -47,6 +48,7 @@ class IoOptions:
     model_file: str = option(NONE, "Mixture to work on (model.npz, splats as ply or splat, pkl as released)")
     cloud_file: str = option(NONE, "Points to work on (npy, xyz, txt, ply, pts or pcd; a mesh is sampled)")
     shapes: str = option(NONE, "Folder of a space of shapes that task learn has written")
+    image_file: str = option(NONE, "Image of an object to make a shape of (png, jpg, ...)")
     shape_file: str = option(NONE, "Shape to compare: a mesh, model.npz or points, of any format that is read")
     reference_file: str = option(NONE, "Shape that it is compared with, of any of these kinds")
     output_dir: str = option(
@@ -75,13 +77,15 @@ class Config:
     batch: BatchOptions = BatchOptions()
     tune: TuneOptions = TuneOptions()
     cluster: ClusterOptions = ClusterOptions()
+    encoding: EncoderOptions = EncoderOptions()
+    prediction: PredictionOptions = PredictionOptions()
     export: ExportOptions = ExportOptions()
     io: IoOptions = IoOptions()
     random_seed: int = option(42, "Seed of every random choice", at_least=0, at_most=2**32 - 1)
     task: str = ""
     several: tuple = ()
     cpu: bool = switch("Use the CPU even if there is a GPU")
-    resume: bool = switch("Let shape, points or learn go on with the run that was interrupted")
+    resume: bool = switch("Let shape, points, learn or train-encoder go on with the run that was interrupted")
     overwrite: bool = switch("Let export write into a folder that holds other files, and batch replace other results")
     fast: bool = switch("Let morph evaluate the field only along its last surface, and on a coarse comb")
     json: bool = switch("Let doctor print JSON")

@@ -186,6 +186,8 @@ KINDS = {  # errors against views: their names on the screen, the page and in pl
     "cross_entropy": "cross-entropy (nats per ray)",
     "iou": "IoU of the masks",
     "depth_mae": f"depth error ({UNIT})",
+    "rendered_depth_mae": "depth error, as rendered",  # beside that of the surface, which is the one above
+    "surface_depth_mae": "depth error, surface",  # beside that as rendered, after a fit to depths
 }
 SETS = {"train": "training views", "novel": "unseen views"}
 TRAINING = ("training loss of each batch", "training loss, smoothed")  # curves of a fit
@@ -200,6 +202,7 @@ def summary(metrics: Mapping[str, Any], folder: Path, content: str = "pictures, 
         cells = [changed(metrics, name, kind) for name in sets]
         if any(cells):
             lines.append(f"{words:<31}" + "".join(f"{cell:<24}" for cell in cells))
+    lines += surface_lines(metrics.get("mesh"))
     where = f"{metrics['seconds']['total']:.1f} s on {metrics['device']}"
     return "\n".join([*(line.rstrip() for line in lines), f"{where}; {content} in {folder}/"])
 
@@ -210,6 +213,19 @@ def changed(metrics: Mapping[str, Any], part: str, kind: str, arrow: str = ARROW
     if new is None:
         return ""
     return f"{new:.4g}" if old is None else f"{old:.4g} {arrow} {new:.4g}"
+
+
+def surface_lines(mesh: Mapping[str, Any] | None) -> list[str]:
+    """What a run says of its surface: pieces, tunnels, those that may be errors of the masks, volume; or nothing."""
+    if mesh is None:
+        return []
+    pieces = f"{mesh['components']} piece{'' if mesh['components'] == 1 else 's'}"
+    tunnels = "not closed" if mesh["genus"] is None else f"genus {mesh['genus']}"
+    lines = [f"surface         {pieces}, {tunnels}, volume {mesh['volume']:.4g} cubic {UNIT}"]
+    if mesh["narrow_tunnels"]:
+        few = f"{mesh['narrow_tunnels']} of its {mesh['genus']} tunnels"
+        lines.append(f"                {few} may not be real: narrower than two pixels; finer masks would tell")
+    return lines
 
 
 class Clock:

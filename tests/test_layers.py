@@ -29,6 +29,7 @@ ROOMS = (
     "fmb.pose",
     "fmb.clouds",
     "fmb.latent",
+    "fmb.single_view",
     "fmb.joint",
     "fmb.config",
     "fmb.command",

@@ -20,6 +20,7 @@ SMALL = {  # what stands in for the cell of parameters
     "shape_from_silhouette": "COMPONENTS, VIEWS, SIDE = 6, 6, 24\nEPOCHS, BATCH = 2, 256",
     "pose_estimation": "COMPONENTS, HEIGHT, WIDTH = 6, 24, 32\nSTARTS = 2",
     "morph": "WIDTH, LEARN_STEPS, STEPS, CELLS, VIEWS, SIDE = 16, 60, 10, 16, 2, 16",
+    "shape_from_one_image": "VIEWS, EPOCHS = 2, 1",
     "run_co3d": "COMPONENTS, LONGEST_SIDE, EPOCHS, BATCH = 6, 24, 2, 256\nMADE_VIEWS, MADE_SIDE = 10, 24",
     "points_tables": "RUNS = Path({runs!r})",
 }

@@ -9,12 +9,12 @@ from trimesh.graph import connected_component_labels
 from fmb.fields.contour import Grid, contour, sample_field
 from fmb.fields.field import Field, OnProgress, first_order_distance, polish, unwatched, usual_slope
 from fmb.fields.topology import without_thin_handles
+from fmb.fields.tunnels import changed_nodes, polish_beyond
 
 REACH = 0.6  # half the side of the box in which surfaces are looked for: a tenth of the cloud beyond its own
 
 LOOKS = 4_000  # about so many points tell how far the surface is from all
 LEAST_SHARE = 0.1  # of the points that a piece should have, see `supported`
-UNMOVED = 1.8  # cells from a node that has changed sides, within which vertices stay where linear interpolation is
 
 
 def extract(
@@ -44,13 +44,8 @@ def certain_surface(
     corner, level = np.full(3, REACH), reach * usual_slope(field, points)
     grid = _closed(sample_field(field, -corner, corner, round(2 * REACH * resolution), (-level, level)))
     sure = without_thin_handles(grid, level, grid.spacing * level / reach / 4) if reach else grid
-    mesh, changed = contour(sure), np.argwhere(np.sign(sure.value) != np.sign(grid.value))
-    vertices = np.asarray(mesh.vertices)
-    free = np.ones(len(vertices), bool)
-    if len(changed):
-        free = cKDTree(grid.origin + grid.spacing * changed).query(vertices)[0] > UNMOVED * grid.spacing
-    vertices[free] = polish(field, vertices[free], grid.spacing / 2)
-    mesh.vertices = vertices
+    mesh, changed = contour(sure), changed_nodes(grid, sure)
+    polish_beyond(field, mesh, changed, grid.spacing)
     return mesh, len(changed)
 
 

@@ -29,7 +29,11 @@ def frame_of_help(tasks: Sequence[str], shown: str) -> dict[str, Any]:
     """What a parser says before and after its flags; those of task `shown`, if it is one."""
     task = TASKS.get(shown) if tasks else None
     several = task and task.several
-    subject = "FILE [FILE ...]" if several else f"[FILE]{' [FILE]' * bool(task and task.second)}"
+    subject = (
+        ("[FILES]" if task.optional else "FILE [FILE ...]")
+        if several
+        else f"[FILE]{' [FILE]' * bool(task and task.second)}"
+    )
     words = f"{f'[{shown}]' if shown == tasks[0] else shown} {subject} " if task else ""
     return {
         "prog": PROGRAM,

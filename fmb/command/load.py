@@ -29,7 +29,8 @@ def load_config(argv: Sequence[str], tasks: Sequence[str] = (), default_file: Pa
     if default_file is not None:
         if flags.config is None and default_file.exists():
             entries |= read_file(default_file, default_file.name)
-        entries["mesh_file"] = found_from(default_file.parent, entries["mesh_file"])
+        for name in ("mesh_file", "encoder"):
+            entries[name] = found_from(default_file.parent, entries[name])
     if flags.config is not None:
         entries |= read_file(Path(flags.config), flags.config)
     for name, spec in declared().items():

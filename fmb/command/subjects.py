@@ -3,10 +3,11 @@
 import os
 
 from fmb.command.tasks import TASKS
-from fmb.files.options import FILE_SUFFIXES, MESH_SUFFIXES, MODEL_SUFFIXES
+from fmb.files.options import FILE_SUFFIXES, IMAGE_SUFFIXES, MESH_SUFFIXES, MODEL_SUFFIXES
 from fmb.options import ConfigError
 
 FILES = {"mesh_file": ("a mesh", MESH_SUFFIXES), "model_file": ("a mixture", MODEL_SUFFIXES)}
+FILES["image_file"] = ("an image", IMAGE_SUFFIXES)
 OTHERS = {"data": "a folder of photographs with masks", "shapes": "a folder that learn has written"}
 
 
@@ -23,7 +24,7 @@ def subject_option(task: str, word: str) -> str:
         return "shapes"
     if os.path.isdir(word):
         return "data"
-    if task in ("points", "compare"):
+    if task in ("points", "compare", "predict"):
         return TASKS[task].works_on[0]
     if task == "shape" and suffix == ".npz":  # a capture of arrays; a model is no start
         return "data"

@@ -23,6 +23,7 @@ class Task(NamedTuple):
     own: tuple[tuple[str, str], ...] = ()  # flags of another option's name, and the option that they mean here
     also: tuple[str, ...] = ()  # options of other sections
     several: str = ""  # what it works on, in words, if that is any number of files and folders
+    optional: bool = False  # whether it also works without any
     second: str = ""  # the option that a second file named after the task stands for
 
     def reads(self, spec: Option) -> bool:
@@ -103,7 +104,7 @@ TASKS = {
         ("model", "rendering", "optimization", "export"),
         ("mesh_file",),
         ("convert their.obj", "convert their.obj --num-mixtures 160", "convert their.obj --mesh glb --splats true"),
-        ("film", "report", "uncertainty", "ground_truth", "point_weight"),
+        ("film", "report", "uncertainty", "ground_truth", "point_weight", "teachers"),
     ),
     "points": Task(
         "fmb.tasks.points",
@@ -202,9 +203,43 @@ TASKS = {
             "template their.obj --template-mirror false",
         ),
         (
-            *("fit_color", "refine_cameras", "mesh_field", "mesh_resolution", "mesh_faces", "points", "num_points"),
-            *("splats", "turntable", "film", "uncertainty"),
+            *("fit_color", "refine_cameras", "camera_degrees", "mesh_field", "mesh_resolution", "mesh_faces"),
+            *("points", "num_points", "splats", "turntable", "film", "uncertainty"),
         ),
+    ),
+    "train-encoder": Task(
+        "fmb.tasks.train_encoder",
+        "train_encoder",
+        "Train a network that makes a symmetric shape of one image, on shapes that are made here or on captures.",
+        ("encoding", "export"),
+        (),
+        (
+            "train-encoder",
+            "train-encoder --families car --encoder-steps 2000 --film gif",
+            "train-encoder captures/ --output-dir mine --resume",
+        ),
+        (
+            *("mesh", "mesh_field", "mesh_resolution", "mesh_faces", "points", "num_points", "splats", "turntable"),
+            "uncertainty",
+        ),
+        switches=("cpu", "resume"),
+        also=("format", "longest_side"),
+        several="Captures to learn from, folders of captures, and .npz files of --save-sights (none: made here)",
+        optional=True,
+    ),
+    "predict": Task(
+        "fmb.tasks.predict",
+        "predict",
+        "Make a symmetric, coloured shape of one image of an object with its mask.",
+        ("prediction", "export"),
+        ("image_file",),
+        (
+            "predict photo_with_alpha.png",
+            "predict photo.jpg --mask-file mask.png --mesh glb",
+            "predict photo.png --encoder mine/train-encoder --refine-epochs 40",
+        ),
+        ("film", "uncertainty"),
+        also=("mask_file", "intrinsics_file", "initial_pose_file", "reference_mesh"),
     ),
 }
 
@@ -219,7 +254,7 @@ TASKS["batch"] = Task(
         "batch 'models/*.ply' other.obj --task convert --num-mixtures 80",
         "batch models/ --shard 3/8",
     ),
-    ("symmetry", "film", "uncertainty", "report", "refine_cameras", "fit_devices"),
+    ("symmetry", "film", "uncertainty", "report", "refine_cameras", "camera_degrees", "fit_devices", "teachers"),
     switches=("cpu", "overwrite"),
     own=(("--task", "batch_task"), ("--names", "batch_names")),
     several="Meshes, captures, clouds of points, folders of them, and patterns",

@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jaxtyping import Float
 
-from fm_render import Mixture, Settings, passes, render_views
-from fmb.fields.metaballs import HALF_OPAQUE
+from fm_render import Mixture, Settings, render_views
+from fmb.fields.depths import surface_depth
 from fmb.geometry.cameras import Cameras, pixel_rays
 from fmb.geometry.metrics import cross_entropy, depth_mae, iou
 from fmb.geometry.views import FOREGROUND, Images, Views
@@ -54,55 +52,28 @@ def measure(images: Images, views: Views, unit: float) -> dict[str, float]:
     return errors
 
 
+RENDERED, SURFACE = "rendered_depth_mae", "surface_depth_mae"  # the other depth, beside "depth_mae"
+
+
 def evaluate(
     mixture: Mixture, views: Mapping[str, Views], unit: float, settings: Settings = Settings()
 ) -> tuple[dict[str, Images], dict[str, dict[str, float]]]:
-    """The images of the mixture from each set of views, by its name, and their errors."""
-    seen = {name: look(mixture, part.cameras, part.silhouette.shape[1:], settings) for name, part in views.items()}
-    return seen, {name: measure(seen[name], part, unit) for name, part in views.items()}
+    """The images of the mixture from each set of views, by its name, and their errors.
 
-
-REACH = 2.0  # scales; the surface is looked for so far before and behind the mixture's middle
-SAMPLES, HALVINGS = 160, 12  # samples of that stretch, 1/40 scale apart; bisections at the first crossing
-
-
-@partial(jax.jit, static_argnums=(2, 3))
-def _first_crossing(mixture: Mixture, cameras: Cameras, height: int, width: int) -> Float[Array, " ray"]:
-    rays = jax.tree.map(lambda x: x.reshape(-1, 3).T, pixel_rays(cameras, height, width))
-    passed = passes(mixture, *rays)
-    place, rate = passed.closest, passed.rate
-    peak = mixture.log_weight[:, None] - passed.square / 2
-
-    def field(distance: Array) -> Array:
-        return HALF_OPAQUE - jax.nn.logsumexp(peak - rate * (distance[None] - place) ** 2 / 2, axis=0)
-
-    offset = mixture.mean.mean(0)[:, None] - rays.origin
-    middle = (offset * rays.direction).sum(0) / (rays.direction**2).sum(0)
-    step = 2.0 * REACH / SAMPLES
-    starts = jnp.linspace(-REACH, REACH, SAMPLES + 1, dtype=middle.dtype)
-    inside = jax.lax.map(lambda start: field(middle + start) <= 0, starts)
-    high = middle + starts[jnp.argmax(inside, axis=0)]
-
-    def halve(_, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-        half = (ends[0] + ends[1]) / 2
-        within = field(half) <= 0
-        return jnp.where(within, ends[0], half), jnp.where(within, half, ends[1])
-
-    _, found = jax.lax.fori_loop(0, HALVINGS, halve, (high - step, high))
-    return jnp.where(inside.any(axis=0) & (found > 0), found, jnp.nan)
-
-
-def surface_depth(
-    mixture: Mixture, cameras: Cameras, image_size: tuple[int, int]
-) -> Float[np.ndarray, "view height width"]:
-    """Depth of the surface in images of (height, width); NaN where a ray meets none. In the canonical frame.
-
-    It is exact to 1e-5 scales, except that a ray may miss parts thinner than 1/40 scale.
+    Depths are those of the surface, see `surface_depth`, and RENDERED is the error of those that the renderer blends.
+    Settings with betas of their own are those of a fit to depths, which has made the blended ones right: then depths
+    are blended, and SURFACE is the error of the surface.
     """
-    cameras = Cameras(*(np.asarray(field, mixture.mean.dtype) for field in cameras))
-    parts = [Cameras(*(field[view : view + 1] for field in cameras)) for view in range(len(cameras.intrinsics))]
-    seen = [np.asarray(_first_crossing(mixture, part, *image_size)) for part in parts]
-    return np.stack(seen).reshape(-1, *image_size)
+    images, errors, blended = {}, {}, settings.betas is not None
+    for name, part in views.items():
+        size = part.silhouette.shape[1:]
+        rendered = look(mixture, part.cameras, size, settings)
+        surface = rendered._replace(depth=surface_depth(mixture, part.cameras, size))
+        images[name], other = (rendered, surface) if blended else (surface, rendered)
+        errors[name] = measure(images[name], part, unit)
+        if part.depth is not None:
+            errors[name][SURFACE if blended else RENDERED] = measure(other, part, unit)["depth_mae"]
+    return images, errors
 
 
 def surface_normals(

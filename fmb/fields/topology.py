@@ -6,6 +6,9 @@ et al. 2002). The solid is grown node by node from the level -reach to 0, withou
 (topology-preserving growth, Han et al. 2003); the outside likewise from +reach.
 """
 
+from collections.abc import Callable
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.ndimage import label
@@ -19,13 +22,15 @@ BESIDE = np.abs(AROUND[:, None] - AROUND[None]).max(axis=2) <= 1  # which of the
 HALF = 13
 BIT = 2 ** np.arange(2 * HALF)
 FULL = np.ones((3, 3, 3), bool)  # nodes touch across faces, edges and corners
+Empty = Callable[[Float[np.ndarray, "node 3"]], Bool[np.ndarray, " node"]]  # which places are known to be outside
 
 
-def without_thin_handles(grid: Grid, reach: float, least: float) -> Grid:
+def without_thin_handles(grid: Grid, reach: float, least: float, empty: Empty | None = None) -> Grid:
     """The grid, with other signs at the nodes that close rings or holes within `reach` of the zero, in its unit.
 
     The grid must be exact between the levels -reach and reach, and positive on its border. Values that change sides
-    become `least` at least, so that linear interpolation leaves a gap.
+    become `least` at least, so that linear interpolation leaves a gap. Where `empty` is given, a ring is only cut
+    through at nodes of which half or more are empty, and a hole only filled where fewer are.
     """
     value = grid.value
     if not any(ring_nodes(sign * value, reach).any() for sign in (1.0, -1.0)):
@@ -34,8 +39,22 @@ def without_thin_handles(grid: Grid, reach: float, least: float) -> Grid:
         for sign in (1.0, -1.0):
             level = reach * stride / len(STRIDES)
             ring = ring_nodes(sign * value, level)
+            if empty is not None:
+                ring = supported(ring, grid, empty, cut=sign > 0.0)
             value = np.where(ring, sign * np.maximum(np.abs(value), least), value)
     return grid._replace(value=value)
+
+
+def supported(ring: Bool[np.ndarray, "x y z"], grid: Grid, empty: Empty, cut: bool) -> Bool[np.ndarray, "x y z"]:
+    """Of connected groups of nodes those of which half or more are empty (to be cut), or of which fewer are."""
+    place, group = np.argwhere(ring), label(ring, FULL)[0]
+    if not len(place):
+        return ring
+    number = group[tuple(place.T)]
+    share = np.bincount(number, empty(grid.origin + grid.spacing * place)) / np.maximum(np.bincount(number), 1)
+    kept = share >= 0.5 if cut else share < 0.5
+    kept[0] = False  # nodes in no group
+    return kept[group]
 
 
 def ring_nodes(value: Float[np.ndarray, "x y z"], reach: float) -> Bool[np.ndarray, "x y z"]:
@@ -55,6 +74,7 @@ class _Growth:
 
     def __init__(self, part: Int[np.ndarray, " node"], parts: int, shape: tuple[int, ...]):
         self.part, self.joined, self.shape = part.copy(), list(range(parts + 1)), shape
+        self.refused = np.zeros(len(part), np.int32)  # neighbours with which a node would have closed a ring
         self.around = np.ravel_multi_index(tuple((AROUND + 1).T), shape) - np.ravel_multi_index((1, 1, 1), shape)
 
     def grow(self, nodes: Int[np.ndarray, " node"]) -> None:
@@ -75,14 +95,19 @@ class _Growth:
         beside = self.part[nodes[:, None] + self.around]
         touched = beside.any(axis=1)
         nodes, beside = nodes[touched], beside[touched]
+        pattern = (beside > 0) @ BIT
+        other = pattern != self.refused[nodes]  # with the same neighbours it would close a ring again
+        nodes, beside, pattern = nodes[other], beside[other], pattern[other]
         one = hang_together(beside > 0)
         self.part[nodes[one]] = beside[one].max(axis=1)
-        for node, number in zip(nodes[~one], beside[~one], strict=True):
-            roots = [self._root(int(number[own[0]])) for own in groups(number > 0)]
-            if len(set(roots)) == len(roots):
-                self.part[node] = roots[0]
-                for root in roots[1:]:
-                    self.joined[root] = roots[0]
+        for node, number, there in zip(nodes[~one], beside[~one], pattern[~one].tolist(), strict=True):
+            roots = [self._root(int(number[own])) for own in one_of_each(there)]
+            if len(set(roots)) < len(roots):
+                self.refused[node] = there
+                continue
+            self.part[node] = roots[0]
+            for root in roots[1:]:
+                self.joined[root] = roots[0]
 
     def _begin(self, nodes: Int[np.ndarray, " node"]) -> bool:
         """Begins new parts with nodes that touch none; whether there was one."""
@@ -120,6 +145,12 @@ def groups(there: Bool[np.ndarray, "26"]) -> list[Int[np.ndarray, " neighbour"]]
             left, group = left - new, group | new
         found.append(np.array(sorted(group)))
     return found
+
+
+@lru_cache(maxsize=2**18)  # nodes that may not be added are looked at again and again
+def one_of_each(pattern: int) -> tuple[int, ...]:
+    """A neighbour of each group in which those of a pattern, whose bits stand for them, hang together."""
+    return tuple(int(own[0]) for own in groups(pattern & BIT > 0))
 
 
 def _wider(neighbours: range) -> Int[np.ndarray, " pattern"]:

@@ -85,6 +85,24 @@ def orientation_of(source: Path | Pixels) -> int:
         return orientation if orientation in TURNS else 1
 
 
+FILM_FOCAL, EXIF_PART, FILM_WIDTH = 41989, 0x8769, 36.0  # the tag, where it stands, and millimetres
+FARTHEST = 10_000.0  # millimetres: longer lenses are mistakes
+
+
+def focal_of(source: Path | Pixels) -> float | None:
+    """The focal length of a photograph in units of its longer side, as its EXIF entry tells; None where none does."""
+    if isinstance(source, Pixels):
+        return None
+    with image_header(source) as image:
+        if image.format == "PNG" and "exif" not in image.info:
+            return None
+        try:
+            length = float(image.getexif().get_ifd(EXIF_PART).get(FILM_FOCAL, 0.0))
+        except (OSError, SyntaxError, ValueError, LookupError, TypeError, OverflowError, struct.error):
+            return None
+    return length / FILM_WIDTH if 0.0 < length < FARTHEST else None
+
+
 def opened(source: Path | Pixels) -> Image.Image:
     """The image with its pixels."""
     return source.image if isinstance(source, Pixels) else read_image(source)

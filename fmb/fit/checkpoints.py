@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 SEAL, RUN = "seal", "run"  # names of the arrays that a file has beside the state
 PREFIX = "term."  # of the names of columns in a checkpoint
@@ -66,7 +65,7 @@ def seal_of(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.frombuffer(digest.digest(), np.uint8)
 
 
-def named(tree: Any) -> dict[str, Array]:
+def named(tree: Any) -> dict[str, Any]:
     """Every array by its name, such as parameters.0.weight."""
     paths = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in paths}

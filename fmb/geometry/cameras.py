@@ -106,6 +106,13 @@ def project(cameras: Cameras, points: Float[ANY_ARRAY, "point 3"]) -> tuple[Arra
     return seen[..., :2] / seen[..., 2:], seen[..., 2]
 
 
+def finest_pixel(cameras: Cameras) -> Float[Array, ""]:
+    """Width of the smallest of the cameras' pixels at the distance of the world's origin, which is in the object."""
+    distance = jnp.linalg.norm(jnp.asarray(cameras.world_from_camera)[:, :3, 3], axis=1)
+    focal = jnp.diagonal(jnp.asarray(cameras.intrinsics), axis1=1, axis2=2)[:, :2].max(axis=1)
+    return jnp.min(distance / focal)
+
+
 def nearest_to_rays(
     origin: Float[np.ndarray, "ray 3"], direction: Float[np.ndarray, "ray 3"]
 ) -> Float[np.ndarray, "3"]:

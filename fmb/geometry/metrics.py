@@ -60,12 +60,13 @@ def depth_mae(
 ) -> float:
     """Mean absolute error of the depth, in its unit, over the valid pixels that are foreground in both; NaN if none is.
 
-    A pixel is foreground where alpha is, and where the observed depth is finite.
+    A pixel is foreground where alpha is, and where the observed depth is finite. A pixel whose own depth is not finite
+    does not count.
 
     Raises ValueError if no pixel is valid.
     """
     depth, observed_depth, alpha = _valid(valid, depth, observed_depth, alpha)
-    both = np.isfinite(observed_depth) & foreground(alpha)
+    both = np.isfinite(depth) & np.isfinite(observed_depth) & foreground(alpha)
     return float(np.mean(np.abs(depth[both] - observed_depth[both]))) if both.any() else float("nan")
 
 

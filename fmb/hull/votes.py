@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from fmb.geometry.cameras import ANY_ARRAY, Cameras, pixel_rays
 from fmb.geometry.frames import Frame
+from fmb.geometry.sightings import projections, vote
 from fmb.geometry.views import Images, Views, foreground
 
 DISSENT = 0.1  # share of the views that may be against a voxel of the hull
@@ -65,26 +66,8 @@ def cast_votes(views: Views, box: Box, grid: int) -> Votes:
     sees, against = np.zeros((2, count, grid, grid, grid), bool)
     for view in range(count):
         places = (row[3] + row[0] * along_x + row[1] * along_y + row[2] * along_z for row in matrix[view])
-        sees[view], against[view] = _vote(views, view, *places)
+        sees[view], against[view] = vote(views, view, *places)
     return counted(sees, against, voting_views(views), box)
-
-
-def _vote(
-    views: Views, view: int, x: np.ndarray, y: np.ndarray, depth: np.ndarray
-) -> tuple[Bool[np.ndarray, "*place"], Bool[np.ndarray, "*place"]]:
-    """Which places (given in pixels times depth) the view sees, and which of these it is against."""
-    height, width = views.silhouette.shape[1:]
-    seen = (depth > 0) & (x >= 0) & (x < width * depth) & (y >= 0) & (y < height * depth)
-    row, column = ((value[seen] / depth[seen]).astype(np.intp) for value in (y, x))
-    # rounding may put the quotient on the border
-    row, column = np.minimum(row, height - 1), np.minimum(column, width - 1)
-    if views.valid is not None:
-        valid = np.asarray(views.valid[view])[row, column]
-        seen[seen] = valid
-        row, column = row[valid], column[valid]
-    against = np.zeros(seen.shape, bool)
-    against[seen] = ~foreground(np.asarray(views.silhouette[view])[row, column])
-    return seen, against
 
 
 def voting_views(views: Views) -> Bool[np.ndarray, " view"]:
@@ -97,7 +80,7 @@ def points_in_masks(views: Views, points: Float[np.ndarray, "point 3"]) -> Bool[
     """Which points are on the object in the share AGREED of the views that see them, and in at least LEAST_AGREED."""
     seen_by, shown_by = np.zeros((2, len(points)), np.int32)
     for view, matrix in enumerate(projections(views)):
-        seen, against = _vote(views, view, *(matrix[:, :3] @ points.T + matrix[:, 3:]))
+        seen, against = vote(views, view, *(matrix[:, :3] @ points.T + matrix[:, 3:]))
         seen_by += seen
         shown_by += seen & ~against
     return shown_by >= np.maximum(LEAST_AGREED, AGREED * seen_by)
@@ -129,12 +112,6 @@ def object_pixels(views: Views) -> Bool[np.ndarray, "view height width"]:
     """Which valid pixels show the object."""
     mask = foreground(np.asarray(views.silhouette))
     return mask if views.valid is None else mask & np.asarray(views.valid)
-
-
-def projections(views: Views) -> Float[np.ndarray, "view 3 4"]:
-    """Matrices from the world to pixels times depth."""
-    camera_from_world = np.linalg.inv(np.asarray(views.cameras.world_from_camera, float))[:, :3]
-    return np.asarray(views.cameras.intrinsics, float) @ camera_from_world
 
 
 def sighted_frame(views: Views) -> Frame:

@@ -119,7 +119,7 @@ def draw_slices(path: Path, slices: Sequence[Slice]) -> Path:
 
 
 @plain_style
-def draw_terms(path: Path, terms: Mapping[str, Float[np.ndarray, " step"]]) -> Path:
+def draw_terms(path: Path, terms: Mapping[str, Float[np.ndarray, " step"]], unit: str = " (longest sides)") -> Path:
     """Every term of the loss over the steps, smoothed, and below them the learning rate, where that is known."""
     from matplotlib.figure import Figure
 
@@ -136,7 +136,7 @@ def draw_terms(path: Path, terms: Mapping[str, Float[np.ndarray, " step"]]) -> P
         style = {"color": INK, "linewidth": 2.0} if name == "loss" else {"linewidth": 1.2}
         upper.plot(np.arange(1, count + 1), moving_mean(column), label=name.replace("_", " "), **style)
     upper.set_yscale("log")
-    upper.set_ylabel("terms, smoothed (longest sides)", size=9, color=INK)
+    upper.set_ylabel(f"terms, smoothed{unit}", size=9, color=INK)
     upper.legend(frameon=False, fontsize=8)
     if known:
         panels[1].plot(np.arange(1, count + 1), terms["learning_rate"], color=BLUE, linewidth=1.4)

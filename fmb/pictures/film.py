@@ -14,7 +14,7 @@ from fmb.geometry.metrics import iou
 from fmb.geometry.views import Views
 from fmb.pictures.ellipsoids import enclosing_ball
 from fmb.pictures.sheets import AGREE, BLUE, NOTHING, ORANGE, SEAM, grid_columns, lettered
-from fmb.pictures.turntable import common_up, lit_picture, turn_cameras
+from fmb.pictures.turntable import camera_pictures, common_up, turn_cameras
 
 LEAST_WIDTH = 480  # pixels; small views are enlarged by a whole factor
 FOOT, MARGIN = 40, 12  # pixels of the strip for words under the tiles, and around all
@@ -64,7 +64,7 @@ def film(
             page = frame(alpha, reference, words(shot, iou(alpha, reference, views.valid)), shot.step / shot.total)
         at = number % TURN
         camera = jax.tree.map(lambda field, at=at: field[at : at + 1], turn)
-        frames.append(beside(page, lit_picture(shot.mixture, camera, side)))
+        frames.append(beside(page, camera_pictures(shot.mixture, camera, side).color))
         on_progress(number + 1, count + LAST - 1)
     return np.stack(frames)
 

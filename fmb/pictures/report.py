@@ -186,7 +186,7 @@ def shape_numbers(metrics: Mapping[str, Any]) -> tuple[list[Highlight], dict[str
     highlights = [
         Highlight(words, f"{metrics[last][kind]:.4g}", f"{SETS[last]}; {metrics['initial'][last][kind]:.4g} before")
         for kind, words in KINDS.items()
-        if kind in metrics[last]
+        if kind in metrics[last] and kind not in ("rendered_depth_mae", "surface_depth_mae")
     ]
     highlights.append(Highlight("components", str(metrics["num_mixtures"]), f"{10 * metrics['num_mixtures']} numbers"))
     if "seconds" in metrics:

@@ -87,16 +87,24 @@ class CameraPictures(NamedTuple):
     depth: Float[ANY_ARRAY, "side side"]
     alpha: Float[ANY_ARRAY, "side side"]
     normal: UInt8[np.ndarray, "side side 3"]
-    component: UInt8[np.ndarray, "side side 3"]
 
 
 def camera_pictures(
     mixture: Mixture, camera: Cameras, side: int, color: Float[ANY_ARRAY, "mixture 3"] | None = None
 ) -> CameraPictures:
     """What one camera sees of the mixture in a square image, lit; the components' own colours without `color`."""
-    palette = component_colors(len(mixture.log_weight))
-    arrays = single((mixture, camera, palette if color is None else color, palette))
-    return _seen(*arrays, (side, Settings()))
+    palette = component_colors(len(mixture.log_weight)) if color is None else color
+    mixture, camera, palette = single((mixture, camera, palette))
+    seen = jax.tree.map(lambda array: np.asarray(array[0]), _lit(mixture, camera, palette, side))
+    facing = seen.normal @ (camera.world_from_camera[0, :3, :3] * np.array([1.0, -1.0, -1.0], np.float32))
+    lit = on_white(brightness(facing)[..., None] * seen.color, seen.alpha)
+    return CameraPictures(lit, seen.depth, seen.alpha, on_white(0.5 + 0.5 * facing, seen.alpha))
+
+
+@partial(jax.jit, static_argnums=3)
+def _lit(mixture: Mixture, camera: Cameras, palette: ANY_ARRAY, side: int) -> Rendering:
+    outputs = ("alpha", "depth", "normal", "color")
+    return render_views(mixture, camera, (side, side), outputs=outputs, color=palette)
 
 
 def turn_cameras(ball: Ball, count: int, side: int, up: Sequence[float] | ANY_ARRAY) -> Cameras:
@@ -155,19 +163,6 @@ def sharpened(settings: Settings) -> Settings:
     return dataclasses.replace(settings, betas=betas)
 
 
-def lit_picture(mixture: Mixture, camera: Cameras, side: int) -> UInt8[np.ndarray, "side side 3"]:
-    """The components in colours of their own, lit, in a square image on white."""
-    mixture, camera, palette = single((mixture, camera, component_colors(len(mixture.log_weight))))
-    seen = jax.tree.map(lambda array: np.asarray(array[0]), _lit(mixture, camera, palette, side))
-    facing = seen.normal @ (camera.world_from_camera[0, :3, :3] * np.array([1.0, -1.0, -1.0], np.float32))
-    return on_white(brightness(facing)[..., None] * seen.color, seen.alpha)
-
-
-@partial(jax.jit, static_argnums=3)
-def _lit(mixture: Mixture, camera: Cameras, palette: ANY_ARRAY, side: int) -> Rendering:
-    return render_views(mixture, camera, (side, side), outputs=("alpha", "normal", "color"), color=palette)
-
-
 @partial(jax.jit, static_argnums=4)
 def _sight(
     mixture: Mixture, camera: Cameras, color: ANY_ARRAY, palette: ANY_ARRAY, side: int, settings: Settings
@@ -180,7 +175,8 @@ def _sight(
 
 def _seen(
     mixture: Mixture, camera: Cameras, color: ANY_ARRAY, palette: ANY_ARRAY, how: tuple[int, Settings]
-) -> CameraPictures:
+) -> tuple[np.ndarray, ...]:
+    """Colour, depth, alpha, normal and component of one frame."""
     sight = jax.tree.map(lambda array: np.asarray(array[0]), _sight(mixture, camera, color, palette, *how))
     alpha, axes = sight.rendering.alpha, camera.world_from_camera[0, :3, :3] * np.array([1.0, -1.0, -1.0], np.float32)
     facing = sight.rendering.normal @ axes
@@ -188,7 +184,7 @@ def _seen(
     color, component, normal = (
         on_white(part, alpha) for part in (light * sight.rendering.color, sight.first, 0.5 + 0.5 * facing)
     )
-    return CameraPictures(color, sight.rendering.depth, alpha, normal, component)
+    return color, sight.rendering.depth, alpha, normal, component
 
 
 def brightness(facing: Float[np.ndarray, "*pixel 3"]) -> Float[np.ndarray, "*pixel"]:

@@ -15,7 +15,7 @@ from fm_numerics import LEAST_BLOCK, PAIRS_PER_BLOCK, nearby
 from fm_render import Cameras, Mixture, Rays, Settings, render_views, trace
 from fmb.fit.loop import Course
 from fmb.fit.losses import pixel_cross_entropy
-from fmb.geometry.cameras import ANY_ARRAY
+from fmb.geometry.cameras import ANY_ARRAY, finest_pixel
 from fmb.geometry.views import Pixels, Views, foreground
 from fmb.shape.edges import Edges, thickened, triangular
 from fmb.shape.sampling import BAND, Sampling, outline_band
@@ -219,12 +219,6 @@ def halved(
     axes, inverse, _ = jnp.linalg.svd(lower)
     offset = HALF_OFFSET / inverse[:, -1:] * axes[:, :, -1]
     return offset, triangular(axes * inverse.at[:, -1].divide(HALF_WIDTH)[:, None])
-
-
-def finest_pixel(cameras: Cameras) -> Float[Array, ""]:
-    """Width of the smallest of the views' pixels at the distance of the world's origin, which is in the object."""
-    distance = jnp.linalg.norm(cameras.world_from_camera[:, :3, 3], axis=1)
-    return jnp.min(distance / jnp.diagonal(cameras.intrinsics, axis1=1, axis2=2)[:, :2].max(axis=1))
 
 
 def believed(

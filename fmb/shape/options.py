@@ -55,6 +55,12 @@ class OptimizationOptions(FitOptions):
         at_least=0,
         at_most=1000,
     )
+    teachers: int = option(
+        0,
+        "Fits from other starts that teach the fit where views are few (0: none)",
+        at_least=0,
+        at_most=100,
+    )
     square_decay: float = 0.99
     average_decay: float = 0.98
 

@@ -1,6 +1,7 @@
 """Where a fit begins: a mixture in the canonical frame, from a mesh or from nothing."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -61,3 +62,19 @@ def start_mixture(
     if kind == "surface_gmm":
         points = sample_surface(mesh, options.gmm_points, generator)
     return Start(in_single(fit_gmm(points, count, seed, kind.removesuffix("_gmm"), factor)), kind, notice)
+
+
+def other_starts(
+    first: Mixture,
+    mesh: trimesh.Trimesh | None,
+    options: ModelOptions,
+    seed: int,
+    recipe: str,
+    inside: Float[np.ndarray, "point 3"] | None,
+) -> Callable[[int], Mixture]:
+    """A function of a number: of 0 to the first start, of others to the starts of the seeds that follow `seed`."""
+
+    def start_of(number: int) -> Mixture:
+        return first if number == 0 else start_mixture(mesh, options, seed + number, recipe, inside).mixture
+
+    return start_of

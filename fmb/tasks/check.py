@@ -4,12 +4,12 @@ from pathlib import Path
 
 from fmb import machine
 from fmb.config import Config
-from fmb.files.captures.read import read_capture
 from fmb.hull.check import check_cameras
 from fmb.machine import tell
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.cameras import agreement_sheet, camera_drawings, draw_frusta
+from fmb.tasks.scenes import read_placed
 from fmb.whole import whole_folder
 
 REPORT, FOLDER = "cameras_report.json", "check_cameras"
@@ -22,7 +22,7 @@ def check_capture(config: Config) -> None:
     """
     if config.capture.data == NONE:
         raise ValueError("--check-cameras looks at a capture: name its folder with --data")
-    capture = read_capture(config.capture.data, config.capture.format, config.capture.longest_side)
+    capture = read_placed(config.capture)
     place = Path(config.io.output_dir) / FOLDER
     with whole_folder(place, (REPORT,)) as folder:
         found = check_cameras(capture.views)

@@ -16,6 +16,7 @@ from fmb.config import PROGRAM, Config, ExportOptions
 from fmb.fields.metaballs import mesh_mixture, vertex_colors
 from fmb.fields.mixtures import in_double
 from fmb.fields.points import Cloud, cloud_to_world, surface_points, volume_points
+from fmb.fields.tunnels import genus
 from fmb.files.media import write_gif, write_video
 from fmb.files.mesh_output import write_mesh
 from fmb.files.models import level_of, read_mixture, write_model
@@ -85,6 +86,7 @@ class Subject(NamedTuple):
     mesh: trimesh.Trimesh | None = None  # its surface, see `with_mesh`
     level: float = 0.0  # of the surface; 0: to be searched for, where there are views
     iou: float | None = None  # of the surface's silhouettes and the views'
+    narrow: int = 0  # tunnels of the surface that are narrower than two pixels of the views
     seed: int = 0
     deviations: dict[str, np.ndarray] | None = None  # how sure each component is, in the input's unit
 
@@ -113,20 +115,26 @@ def with_mesh(
     """The subject with its closed surface, coloured where the mixture is, unless it has one or none is wanted."""
     if options.mesh == NONE or subject.mesh is not None:
         return subject
-    mesh, level, overlap = mesh_mixture(
+    mesh, level, overlap, narrow = mesh_mixture(
         subject.mixture, options, subject.views, subject.level, lambda done, total: on_progress(done, total, np.nan)
     )
     if subject.color is not None:
         colors = vertex_colors(subject.mixture, subject.color, np.asarray(mesh.vertices))
         mesh.visual.vertex_colors = np.rint(255.0 * np.clip(colors, 0.0, 1.0)).astype(np.uint8)
-    return subject._replace(mesh=mesh, level=level, iou=overlap)
+    return subject._replace(mesh=mesh, level=level, iou=overlap, narrow=narrow)
 
 
 def surface_facts(subject: Subject, reference: trimesh.Trimesh | None, seed: int) -> dict[str, Any]:
-    """How good the surface is: its level, IoU with the views, errors against a reference in percent of the scale."""
+    """How good the surface is: its level, IoU with the views, errors against a reference in percent of the scale.
+
+    Also its pieces, tunnels (None where it is not closed) and volume, in cubes of the input's unit.
+    """
     if subject.mesh is None:
         return {}
     facts = {"level": subject.level, "train_iou": subject.iou, "faces": len(subject.mesh.faces)}
+    closed, unit = bool(subject.mesh.is_watertight), float(subject.frame.scale)
+    facts |= {"components": int(subject.mesh.body_count), "genus": genus(subject.mesh) if closed else None}
+    facts |= {"narrow_tunnels": subject.narrow, "volume": unit**3 * float(subject.mesh.volume)}
     if reference is not None:
         found = mesh_errors(subject.mesh, reference, np.random.default_rng(seed))
         facts |= {"chamfer_percent": 100 * found.chamfer, "chamfer_floor_percent": 100 * found.floor}

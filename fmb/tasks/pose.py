@@ -12,7 +12,8 @@ from fm_render import Mixture
 from fmb import machine
 from fmb.command.yaml_file import to_yaml
 from fmb.config import Config
-from fmb.fields.looks import look, surface_depth
+from fmb.fields.depths import surface_depth
+from fmb.fields.looks import look
 from fmb.fields.mixtures import in_single
 from fmb.files.media import write_gif
 from fmb.files.poses import (

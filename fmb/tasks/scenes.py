@@ -1,6 +1,6 @@
 """What a fit looks at, in the canonical frame: views of a mesh, drawn beside other work, or those of a capture."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,13 +9,16 @@ import trimesh
 from jaxtyping import Float
 
 from fmb.config import Config
-from fmb.files.captures.read import Capture, read_capture
+from fmb.files.captures.read import AUTO, Capture, read_capture, read_masks
 from fmb.files.meshes import read_mesh
+from fmb.files.options import CaptureOptions
 from fmb.geometry.frames import Frame, canonical_frame
 from fmb.geometry.ground_truth import start_ground_truth
 from fmb.geometry.interior import sample_surface
 from fmb.geometry.views import Views, scene_cameras, select_views, split_views
 from fmb.hull.frame import framed_hull, hull_points
+from fmb.hull.rough import settled
+from fmb.hull.turntable import solve_turntable
 from fmb.hull.votes import points_in_masks, voting_views
 from fmb.options import NONE
 
@@ -23,6 +26,7 @@ NOVEL_VIEWS = 32  # of a mesh, that no fit has seen, as in section 7.2
 SURFACE_POINTS = 10_000  # of a mesh, where points are asked for
 HULL_GRID = 96  # voxels on an edge of the hull that a start is drawn from
 NAMED = 10  # views in a notice
+ROUGH = 5.0  # degrees: cameras that may be off by so much are moved before any fit, which could not begin with them
 
 
 class Seen(NamedTuple):
@@ -54,9 +58,41 @@ def open_scene(config: Config, generator: np.random.Generator) -> Scene:
     if config.capture.data == NONE:
         return scene_of_mesh(config, generator, read_mesh(config.io.mesh_file))
     weights = {"depth": config.optimization.depth_weight, "points": config.optimization.point_weight}
-    needed = [name for name, weight in weights.items() if weight]
-    capture = read_capture(config.capture.data, config.capture.format, config.capture.longest_side, needed)
-    return scene_of_capture(config, generator, capture)
+    return scene_of_capture(
+        config, generator, read_placed(config.capture, [k for k, weight in weights.items() if weight])
+    )
+
+
+def read_placed(options: CaptureOptions, needed: Sequence[str] = ()) -> Capture:
+    """The capture that the options name, with its own cameras or, of a turntable, with those that its masks tell.
+
+    These follow from the masks to fit to alone. Raises ValueError as `read_capture` and `solve_turntable` do, and for a
+    format or what is needed of a turntable, of which only masks and colours are read.
+    """
+    degrees = options.turntable_degrees
+    if not degrees:
+        capture = read_capture(options.data, options.format, options.longest_side, needed)
+        rough = options.refine_cameras and options.camera_degrees >= ROUGH
+        return with_settled_cameras(capture, options) if rough else capture
+    if options.format != AUTO or needed:
+        what = f"format is {options.format}" if options.format != AUTO else f"{needed[0]} is asked for"
+        raise ValueError(f"turntable_degrees is {degrees:g} and {what}; of a turntable only masks and colours are read")
+    capture = read_masks(options.data, options.longest_side)
+    train, _ = held_out(capture, options.hold_out)
+    found = solve_turntable(capture.views, degrees, train)
+    views = capture.views._replace(cameras=found.cameras)
+    return capture._replace(views=views, notices=(*capture.notices, found.words))
+
+
+def with_settled_cameras(capture: Capture, options: CaptureOptions) -> Capture:
+    """The capture, the cameras of the views to fit to moved until their masks agree."""
+    train, _ = held_out(capture, options.hold_out)
+    found = settled(select_views(capture.views, train), options.camera_degrees)
+    pose = np.array(capture.views.cameras.world_from_camera, float)
+    pose[train] = found.world_from_camera
+    views = capture.views._replace(cameras=capture.views.cameras._replace(world_from_camera=pose))
+    told = f"{len(train)} cameras known to {options.camera_degrees:g} degrees were moved until their masks agree"
+    return capture._replace(views=views, notices=(*capture.notices, told))
 
 
 def scene_of_mesh(config: Config, generator: np.random.Generator, mesh: trimesh.Trimesh) -> Scene:

@@ -12,7 +12,9 @@ from fm_render import Mixture
 from fmb import machine
 from fmb.config import Config
 from fmb.fields.looks import evaluate, shown
+from fmb.files.options import CaptureOptions
 from fmb.fit.cluster import check_alike, join
+from fmb.geometry.views import Images
 from fmb.joint import JointOptions, fit_shape_and_cameras
 from fmb.machine import Clock, choose_device, say, tell
 from fmb.options import NONE
@@ -20,8 +22,9 @@ from fmb.pictures import draw
 from fmb.pictures.page_pictures import read_pictures
 from fmb.pictures.painter import Painter
 from fmb.pictures.sheets import Scale, depth_scale
-from fmb.shape.recipe import Hooks, ShapeFit, compile_shape_fit
-from fmb.shape.start import start_mixture
+from fmb.shape.distillation import ADVISED, FEW, of_real_views, taught
+from fmb.shape.recipe import Hooks, ShapeFit, ShapeProgram, compile_shape_fit, fit_to_views
+from fmb.shape.start import other_starts, start_mixture
 from fmb.shape.symmetry_fit import Aim, SymmetryFound, fit_with_symmetry, symmetry_record
 from fmb.tasks.check import check_capture
 from fmb.tasks.export import surface_facts
@@ -73,8 +76,8 @@ def follow(config: Config, clock: Clock) -> None:
         run = begin(config, clock, Path(folder))
         train = run.seen.views["train"]
         check_alike(record_of(config, run.start.mixture, train)["data"])
-        aim = Aim(train, config.optimization, streams(config)[1], run.scene.surface)
-        fit_with_symmetry(config.model.symmetry, run.program, run.start.mixture, aim)
+        program, aim = aimed(run, Aim(train, config.optimization, streams(config)[1], run.scene.surface))
+        fit_with_symmetry(config.model.symmetry, program, run.start.mixture, aim)
 
 
 def reconstruct(run: Run, followers: Followers, unfinished: Unfinished) -> dict[str, Any]:
@@ -86,15 +89,15 @@ def reconstruct(run: Run, followers: Followers, unfinished: Unfinished) -> dict[
             run, fit, symmetry = fitted(run, followers, unfinished)
             followers.finish(fit)
         say(KEPT if fit.kept_start else "")
-        errors = errors_at_end(run, fit.mixture)
+        seen, errors = seen_at_end(run, fit.mixture)
         joint = config.capture.refine_cameras  # its history is that of the last round
         history = followers.filled(fit.history, None if joint else initial, errors)
-        show_end(run, painter, fit.mixture, history, depth, KEPT if fit.kept_start else "")
+        show_end(run, painter, seen, history, depth, KEPT if fit.kept_start else "")
         facts = facts_of(run, fit, symmetry) | {**errors, "initial": initial}
         with clock("export"):
             known = deviations(run, fit.mixture, painter)
             subject = subject_of(run, fit.mixture)._replace(deviations=known)
-            facts |= show_surface(run, painter, subject, depth)
+            show_surface(run, painter, subject)
             pictures = painter.draw(read_pictures) if config.export.report else None
             facts |= surface_facts(subject, run.scene.mesh, config.random_seed)
             machine.write_columns(run.folder / "history.csv", history._asdict())
@@ -153,26 +156,50 @@ def fitted(run: Run, followers: Followers, unfinished: Unfinished) -> tuple[Run,
     """The fit and what there is to say of its symmetry; where cameras were fitted, too, the run has the new ones."""
     generator, train, kind = streams(run.config)[1], run.seen.views["train"], run.config.model.symmetry
     if not run.config.capture.refine_cameras:
-        aim = Aim(train, run.config.optimization, generator, run.scene.surface)
+        program, aim = aimed(run, Aim(train, run.config.optimization, generator, run.scene.surface))
         begun = unfinished.begin(run.config.resume)
         onlooker = Hooks(followers, unfinished.offer, begun) if kind == NONE else followers
-        fit, found = fit_with_symmetry(kind, run.program, run.start.mixture, aim, onlooker)
+        fit, found = fit_with_symmetry(kind, program, run.start.mixture, aim, onlooker)
         say("" if found is None else found.words)
-        return run, fit, found
+        return run, of_real_views(fit, len(train.silhouette)), found
     if kind != NONE:
         raise ValueError(f"symmetry is {kind}; must be {NONE} where refine_cameras is true")
     if run.config.optimization.point_weight:
         raise ValueError("point_weight and refine_cameras cannot be used together")
-    options = JointOptions()
+    options = joint_options(run.config.capture)
     on_round = followers.on_round(options.rounds)
     joint = fit_shape_and_cameras(run.program, run.start.mixture, train, generator, options, on_round)
     turn, shift = np.rad2deg(joint.moved[-1, 0]), 100.0 * joint.moved[-1, 1]
     say(f"cameras moved by {turn:.2f} degrees and {shift:.2f} % of the size (root mean squares); unseen ones did not")
-    views = {**run.seen.views, "train": train._replace(cameras=joint.cameras)}
-    return run._replace(seen=run.seen._replace(views=views)), joint.shape, None
+    train, fit = train._replace(cameras=joint.cameras), joint.shape
+    if run.config.optimization.teachers:
+        program, aim = aimed(run, Aim(train, run.config.optimization, generator))
+        taught_fit = fit_to_views(program, run.start.mixture, aim.views, generator, followers)
+        fit = of_real_views(taught_fit, len(train.silhouette))
+    return run._replace(seen=run.seen._replace(views={**run.seen.views, "train": train})), fit, None
 
 
-def errors_at_end(run: Run, mixture: Mixture) -> dict[str, Any]:
-    """Errors of the fit."""
+def joint_options(options: CaptureOptions) -> JointOptions:
+    """How shape and cameras are fitted together, by how well the cameras are known."""
+    return JointOptions(degrees=options.camera_degrees, percent=options.camera_degrees)
+
+
+def aimed(run: Run, aim: Aim) -> tuple[ShapeProgram, Aim]:
+    """What to fit to and with: the views alone, or also what teachers say of other views."""
+    teachers, few = run.config.optimization.teachers, len(aim.views.silhouette)
+    if not teachers:
+        say("" if few > FEW else f"{few} views leave much open: --teachers {ADVISED} errs less, and takes longer")
+        return run.program, aim
+    config, scene, first = run.config, run.scene, run.start.mixture
+    recipe = config.optimization.recipe
+    starts = other_starts(first, scene.mesh, config.model, config.random_seed, recipe, scene.inside)
+    with machine.progress_bar("teachers") as on_progress:
+        return taught(run.program, starts, aim, teachers, lambda done, total: on_progress(done, total, np.nan))
+
+
+def seen_at_end(run: Run, mixture: Mixture) -> tuple[Images, dict[str, Any]]:
+    """What the training views see of the fit, and its errors from all."""
     with run.clock("evaluate"):
-        return evaluate(mixture, run.seen.views, float(run.scene.frame.scale), run.program.supervision.settings)[1]
+        unit = float(run.scene.frame.scale)
+        seen, errors = evaluate(mixture, run.seen.views, unit, run.program.supervision.settings)
+    return shown(seen["train"], unit), errors

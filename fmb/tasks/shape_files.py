@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
 
 from fm_render import Mixture
 from fmb import machine
@@ -18,8 +17,6 @@ from fmb.files.capture_images import CaptureImages, depth_step, file_stems, writ
 from fmb.files.captures.plain import write_cameras
 from fmb.fit.history import History
 from fmb.geometry.cameras import UP
-from fmb.geometry.ground_truth import render_ground_truth
-from fmb.geometry.metrics import depth_mae
 from fmb.geometry.views import Images, Views, select_views
 from fmb.machine import Clock, say
 from fmb.options import NONE
@@ -58,38 +55,22 @@ class Run(NamedTuple):
     seen: Seen
 
 
-def show_end(run: Run, painter: Painter, mixture: Mixture, history: History, depth: Scale, remark: str) -> None:
-    """Pictures of the fit."""
+def show_end(run: Run, painter: Painter, seen: Images, history: History, depth: Scale, remark: str) -> None:
+    """Pictures of the fit, of which the training views have `seen` that."""
     train, unit = run.seen.views["train"], float(run.scene.frame.scale)
-    seen = look(mixture, train.cameras, train.silhouette.shape[1:], run.program.supervision.settings)
-    painter.draw(draw.draw_after, images_of(train, unit), shown(seen, unit), history, depth, remark)
-
-
-def show_surface(run: Run, painter: Painter, subject: Subject, depth: Scale) -> dict[str, float]:
-    """The portrait and, where depths are known, those of the surface against them; the mean error of these."""
-    train, unit, facts = run.seen.views["train"], float(run.scene.frame.scale), {}
-    sheets = {}
+    painter.draw(draw.draw_after, images_of(train, unit), seen, history, depth, remark)
     if train.depth is not None:
-        found, what = surface_depths(run, subject)
-        error = depth_mae(found, unit * train.depth, np.isfinite(found).astype(float), train.valid)
-        facts = {"surface_depth_mae": error} if subject.mesh is not None else {}
-        sheets["09_depth_comparison"] = depth_sheet(unit * train.depth, found, depth, machine.UNIT, what)
-    up = np.array(UP) if run.scene.mesh is not None else common_up(train.cameras)
-    sheets["12_portrait"] = portrait_sheet(subject.mixture, up, subject.color, subject.mesh, run.scene.mesh)
-    painter.draw(draw.draw_sheets, sheets)
-    return facts
+        blended = run.program.supervision.settings.betas is not None  # as `evaluate` has it
+        what = "the fit's blended depth" if blended else "the fit's surface"
+        sheet = depth_sheet(unit * train.depth, seen.depth, depth, machine.UNIT, what)
+        painter.draw(draw.draw_sheets, {"09_depth_comparison": sheet})
 
 
-def surface_depths(run: Run, subject: Subject) -> tuple[Float[np.ndarray, "view height width"], str]:
-    """Depths of the surface in the training views, in the input's unit, and in words what they are of.
-
-    Without a surface they are the rendered ones, which are those of a blend.
-    """
-    train, unit = run.seen.views["train"], float(run.scene.frame.scale)
-    size, settings = train.silhouette.shape[1:], run.program.supervision.settings
-    if subject.mesh is None:
-        return np.asarray(shown(look(subject.mixture, train.cameras, size, settings), unit).depth), "the blended depth"
-    return unit * render_ground_truth(subject.mesh, train.cameras, size, "raycast").views.depth, "the fit's surface"
+def show_surface(run: Run, painter: Painter, subject: Subject) -> None:
+    """The portrait."""
+    up = np.array(UP) if run.scene.mesh is not None else common_up(run.seen.views["train"].cameras)
+    sheet = portrait_sheet(subject.mixture, up, subject.color, subject.mesh, run.scene.mesh)
+    painter.draw(draw.draw_sheets, {"12_portrait": sheet})
 
 
 def subject_of(run: Run, mixture: Mixture) -> Subject:

@@ -54,7 +54,7 @@ def check_before(config: Config, folder: Path) -> None:
         if source != NONE and os.path.realpath(source) in results:
             raise ValueError(f"{source}: would be replaced by a result of the same name; choose another --output-dir")
     for name in ("film", "turntable"):
-        if getattr(config.export, name) == "mp4" and (name != "film" or config.task == "shape"):
+        if getattr(config.export, name) == "mp4" and (name != "film" or config.task in ("shape", "train-encoder")):
             ffmpeg_program(f"--{name} mp4")
 
 

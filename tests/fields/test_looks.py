@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.stats import norm
 
 from fm_render import Mixture, render
-from fmb.fields.looks import evaluate, look, measure, shown, surface_depth
+from fmb.fields.depths import surface_depth
+from fmb.fields.looks import RENDERED, evaluate, look, measure, shown
 from fmb.geometry.cameras import Cameras, look_at, pinhole_intrinsics, pixel_rays, random_cameras
 from fmb.geometry.metrics import cross_entropy, depth_mae, iou
 from fmb.geometry.views import Images, Views, select_views
@@ -88,7 +90,8 @@ def test_sets_of_views_by_name(mixture, views):
     assert list(seen) == list(errors) == ["train", "novel"]
     for name, part in parts.items():
         assert np.array_equal(seen[name].alpha, look(mixture, part.cameras, SIZE).alpha)
-        assert errors[name] == measure(seen[name], part, 2.0)
+        rendered = measure(look(mixture, part.cameras, SIZE), part, 2.0)
+        assert errors[name] == measure(seen[name], part, 2.0) | {RENDERED: rendered["depth_mae"]}
 
 
 LENS = pinhole_intrinsics(12, 16, 30.0)
@@ -119,3 +122,14 @@ def test_the_nearer_of_two_is_seen_and_too_thin_is_nothing():
     assert np.isclose(np.nanmin(depth), 2.5 - radius, atol=0.02)  # no pixel is right in the middle
     assert np.nanmax(depth) > 2.9  # around it the other one
     assert np.isnan(surface_depth(ball([0.0, 0.0, 0.0], 0.2, -2.0), cameras, (12, 16))).all()
+
+
+def test_rays_through_fog_end_where_half_of_the_light_does():
+    pose = look_at([0.0, 0.0, -3.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0])[None]
+    cameras = Cameras(pose, np.array([[[10.0, 0.0, 0.5], [0.0, 10.0, 0.5], [0.0, 0.0, 1.0]]]))
+    # neither is a surface, the first lets half of ln 2 pass and more: the rest is a part of the second
+    fog = [ball([0.0, 0.0, z], 0.1, np.log(0.5)) for z in (-0.5, 0.5)]
+    both = Mixture(*(jnp.concatenate(pair) for pair in zip(*fog, strict=True)))
+    expected = 3.5 + 0.1 * norm.ppf((np.log(2.0) - 0.5) / 0.5)
+    np.testing.assert_allclose(surface_depth(both, cameras, (1, 1)), [[[expected]]], atol=1e-5)
+    assert np.isnan(surface_depth(fog[0], cameras, (1, 1))).all()

@@ -42,7 +42,7 @@ def truth() -> Symmetry:
 
 
 def views_of(mixture: Mixture, count: int = 6) -> Views:
-    options = RenderingOptions(num_views=count, image_width=SIZE, image_height=SIZE)
+    options = RenderingOptions(num_views=count, image_width=SIZE, image_height=SIZE, camera_roll=True)
     cameras = scene_cameras(np.random.default_rng(1), count, options)
     alpha = render_views(jax.tree.map(jnp.asarray, mixture), cameras, (SIZE, SIZE), outputs=("alpha",)).alpha
     return Views(cameras, np.asarray(alpha, np.float32))

@@ -2,7 +2,8 @@
 
 Cameras are PyTorch3D's (x left, y up, z forward, x_cam = x R + T); `fov` in degrees is that of the longer side.  The
 first of `camera_optimized`, `camera_pretrained` and `camera_initial` that all views have is read.  Masks are COCO's
-run lengths, uncompressed, down the columns.
+run lengths, uncompressed, down the columns.  Photographs of one's own have metadata.json in place of that file, see
+`angles`.
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from fmb.files.cameras import OPENCV_FROM_PYTORCH3D, camera_to_world, focal_intrinsics
+from fmb.files.captures import angles
 from fmb.files.captures.assembly import Listing
 from fmb.files.captures.companions import masks_of
 from fmb.files.captures.planes import Shot
@@ -26,7 +28,9 @@ WIDEST = 180.0  # degrees
 
 
 def recognise(folder: Path) -> bool:
-    """True where annotations.json has views with cameras."""
+    """True where annotations.json has views with cameras, or metadata.json angles."""
+    if angles.recognise(folder):
+        return True
     try:
         views = read_json(folder / FILE).get("annotations")
     except ValueError:  # the reader of that file says what is wrong with it
@@ -35,7 +39,9 @@ def recognise(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Listing:
-    """The views of annotations.json."""
+    """The views of annotations.json, or of metadata.json where there is no other."""
+    if not (folder / FILE).is_file() and angles.recognise(folder):
+        return angles.read(folder)
     path = path_inside(folder, FILE, folder)
     views = entry(read_json(path), "annotations", str(path))
     if not isinstance(views, list) or not views or not all(isinstance(view, dict) for view in views):

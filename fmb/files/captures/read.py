@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fmb.files.captures import co3d, colmap, idr, krt, llff, ners, plain, projections, stacks, transforms
+from fmb.files.captures import alone, co3d, colmap, idr, krt, llff, ners, plain, projections, stacks, transforms
 from fmb.files.captures.assembly import Capture, Listing, assemble
 from fmb.files.door import naming
 
-__all__ = ["AUTO", "SOURCES", "Capture", "Source", "is_capture", "read_capture"]
+__all__ = ["AUTO", "SOURCES", "Capture", "Source", "is_capture", "read_capture", "read_masks"]
 AUTO = "auto"
 
 
@@ -33,7 +33,7 @@ SOURCES: dict[str, Source] = {
     "krt": Source(krt.recognise, krt.read, "cameras.json or cameras.npz with K, R, t, and masks/"),
     "npz": Source(stacks.recognise, stacks.read, "one .npz of masks, poses, K"),
     "llff": Source(llff.recognise, llff.read, "poses_bounds.npy"),
-    "ners": Source(ners.recognise, ners.read, "annotations.json"),
+    "ners": Source(ners.recognise, ners.read, "annotations.json, or metadata.json with azimuths and elevations"),
     "projections": Source(projections.recognise, projections.read, "NAME_par.txt or *.P, and masks/"),
 }
 
@@ -52,10 +52,7 @@ def read_capture(
         raise ValueError(f"longest side {longest_side}: must be 0 or more")
     if format != AUTO and format not in SOURCES:
         raise ValueError(f"format {format!r} is not known, allowed are {', '.join((AUTO, *SOURCES))}")
-    if not os.path.isdir(folder) and not stacks.recognise(folder):  # unlike Path.is_dir it takes names of any length
-        what = "is a file" if os.path.lexists(folder) else "no such folder"
-        other = ", or an .npz of masks and cameras" if folder.suffix == ".npz" else ""
-        raise ValueError(f"{folder}: {what}; expected the folder of a data set{other}")
+    _check_folder(folder)
     # numbers too large to reckon with come out as not finite and are refused
     with np.errstate(all="ignore"), naming(folder):
         kind, notice = (format, "") if format != AUTO else _recognised(folder)
@@ -66,6 +63,21 @@ def read_capture(
 def is_capture(folder: Path) -> bool:
     """Whether some format recognises the folder."""
     return any(source.recognise(folder) for source in SOURCES.values())
+
+
+def read_masks(folder: str | Path, longest_side: int = 0) -> Capture:
+    """The masks in a folder, in the order of their names, as `read_capture` reads them; their cameras mean nothing."""
+    folder = Path(folder)
+    _check_folder(folder)
+    with naming(folder):
+        return assemble(folder, "masks", alone.read(folder), longest_side, ())
+
+
+def _check_folder(folder: Path) -> None:
+    if not os.path.isdir(folder) and not stacks.recognise(folder):  # unlike Path.is_dir it takes names of any length
+        what = "is a file" if os.path.lexists(folder) else "no such folder"
+        other = ", or an .npz of masks and cameras" if folder.suffix == ".npz" else ""
+        raise ValueError(f"{folder}: {what}; expected the folder of a data set{other}")
 
 
 def _recognised(folder: Path) -> tuple[str, str]:

@@ -1,0 +1,143 @@
+"""The encoder: one image -> weights of learnt mean shapes, a deformation of every component, and cameras.
+
+A residual network (He et al. 2016) of four stages that each halve the image; after MCMR (Simoni et al. 2021) a shape is
+the mean shapes, weighted, and a deformation. What a component is made of is in `numbers`, see fmb/single_view/blobs.py.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from fmb.fields.networks import Layer
+from fmb.single_view.blobs import NUMBERS, REACH_OF, start_children, start_numbers
+from fmb.single_view.layout import SHRINKING, Layout
+
+CHANNELS = 4  # red, green, blue, each 0 where the silhouette is, and the silhouette
+HIDDEN = 128  # of the two heads
+PLACE = 3  # where the middle of the object lies in the square, in half sides, and the log of a radius in half sides
+SHORTEST = 1e-6  # length of a predicted quaternion, below which it means nothing
+LEAST = 0.1  # factor of the first weights of what is predicted: a training starts near the mean shapes
+
+
+class Convolution(NamedTuple):
+    """A 3 x 3 convolution."""
+
+    weight: Float[Array, "3 3 input output"]
+    bias: Float[Array, " output"]
+
+
+class Stage(NamedTuple):
+    """Half the size by `shrink`, then a residual block of the other two."""
+
+    shrink: Convolution
+    first: Convolution
+    second: Convolution
+
+
+class Encoder(NamedTuple):
+    """What is trained; `children` says how components are cut in two, [0, component, ...] where they are not."""
+
+    stages: tuple[Stage, ...]
+    features: Layer
+    assign: Layer
+    deform: tuple[Layer, Layer]
+    camera: tuple[Layer, Layer]
+    means: Float[Array, "mean component number"]
+    children: Float[Array, "child component how"]
+
+
+class Output(NamedTuple):
+    """What the network says of each image, as it comes; quaternions turn the world into the camera."""
+
+    assignment: Float[Array, "image mean"]  # weights of the mean shapes, their sum 1
+    deformation: Float[Array, "image component number"]
+    quaternion: Float[Array, "image hypothesis 4"]  # wxyz, of length 1
+    score: Float[Array, "image hypothesis"]  # log probabilities, up to a constant
+    place: Float[Array, "image place"]
+
+
+def start_encoder(shape: Layout, generator: np.random.Generator) -> Encoder:
+    """Random weights (He et al. 2015); residual blocks begin as nothing, mean shapes as scattered balls."""
+    dtype = jnp.result_type(float)
+
+    def layer(inputs: int, outputs: int, factor: float = 1.0) -> Layer:
+        weight = factor * generator.normal(0.0, math.sqrt(2.0 / inputs), (inputs, outputs))
+        return Layer(jnp.asarray(weight, dtype), jnp.zeros(outputs, dtype))
+
+    def convolution(inputs: int, outputs: int, factor: float = 1.0) -> Convolution:
+        weight = factor * generator.normal(0.0, math.sqrt(2.0 / (9 * inputs)), (3, 3, inputs, outputs))
+        return Convolution(jnp.asarray(weight, dtype), jnp.zeros(outputs, dtype))
+
+    stages, inputs = [], CHANNELS
+    for width in shape.channels:
+        stages.append(Stage(convolution(inputs, width), convolution(width, width), convolution(width, width, 0.0)))
+        inputs = width
+    side, features = shape.size // SHRINKING, shape.features
+    numbers, cameras = shape.components * NUMBERS, 5 * shape.hypotheses + PLACE
+    camera = (layer(features, HIDDEN), layer(HIDDEN, cameras, LEAST))
+    apart = generator.normal(size=4 * shape.hypotheses)  # hypotheses that began alike would stay so
+    return Encoder(
+        tuple(stages),
+        layer(side * side * inputs, features),
+        layer(features, shape.means, LEAST),
+        (layer(features, HIDDEN), layer(HIDDEN, numbers, LEAST)),
+        (camera[0], Layer(camera[1].weight, camera[1].bias.at[: len(apart)].set(apart))),
+        jnp.asarray(start_numbers(shape, generator), dtype),
+        jnp.asarray(start_children(shape, generator), dtype),
+    )
+
+
+def convolved(x: Array, part: Convolution, stride: int = 1) -> Array:
+    """The convolution of images [image, height, width, channel], padded by a zero on each side."""
+    layout = ("NHWC", "HWIO", "NHWC")
+    found = jax.lax.conv_general_dilated(x, part.weight, (stride, stride), [(1, 1), (1, 1)], dimension_numbers=layout)
+    return found + part.bias[None, None, None]
+
+
+def linear(x: Array, layer: Layer) -> Array:
+    """The linear map of rows."""
+    return jnp.dot(x, layer.weight) + layer.bias[None]
+
+
+def encode(encoder: Encoder, images: Float[Array, "image size size channel"]) -> Output:
+    """What the network says of images."""
+    rows = images
+    for stage in encoder.stages:
+        rows = jax.nn.relu(convolved(rows, stage.shrink, 2))
+        inner = jax.nn.relu(convolved(rows, stage.first))
+        rows = jax.nn.relu(rows + convolved(inner, stage.second))
+    features = jax.nn.relu(linear(rows.reshape(len(rows), -1), encoder.features))
+    deformation = linear(jax.nn.relu(linear(features, encoder.deform[0])), encoder.deform[1])
+    camera = linear(jax.nn.relu(linear(features, encoder.camera[0])), encoder.camera[1])
+    hypotheses = (camera.shape[1] - PLACE) // 5
+    quaternion = camera[:, : 4 * hypotheses].reshape(-1, hypotheses, 4)
+    length = jnp.sqrt(jnp.sum(quaternion * quaternion, axis=-1, keepdims=True) + SHORTEST**2)
+    return Output(
+        jax.nn.softmax(linear(features, encoder.assign)),
+        deformation.reshape(len(rows), *encoder.means.shape[1:]),
+        quaternion / length,
+        camera[:, 4 * hypotheses : 5 * hypotheses],
+        camera[:, 5 * hypotheses :],
+    )
+
+
+def numbers_of(encoder: Encoder, output: Output) -> Float[Array, "image component number"]:
+    """The numbers of every component: the mean shapes, weighted, and the deformation."""
+    mean = jnp.einsum("bk,kmn->bmn", output.assignment, encoder.means, precision="highest")
+    return mean + jnp.asarray(REACH_OF, mean.dtype)[None, None] * output.deformation
+
+
+def inputs_of(color: Array, silhouette: Array) -> Float[Array, "image size size channel"]:
+    """What the network sees: colours from 0 to 1 where the object is, and where it is; both about 0 on average."""
+    shown = silhouette[..., None].astype(color.dtype)
+    return jnp.concatenate([color * shown, shown], axis=-1) - 0.25
+
+
+def parameter_count(tree: object) -> int:
+    """Numbers in a tree of arrays."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))

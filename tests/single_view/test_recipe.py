@@ -1,0 +1,112 @@
+"""The encoder's training: the mirror in what it says, the comb, going on bit for bit; slow: eight images by heart."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fm_render import Cameras
+from fmb.geometry.cameras import pixel_rays
+from fmb.single_view.cameras import CameraLabels, mirrored_labels
+from fmb.single_view.evaluation import evaluate, summary
+from fmb.single_view.layout import layout_of
+from fmb.single_view.network import Output, start_encoder
+from fmb.single_view.options import EncoderOptions
+from fmb.single_view.prediction import look_at_images
+from fmb.single_view.recipe import Hooks, State, camera_terms, check_finite, combed, lesson_of, train
+from fmb.single_view.sights import BYTE, Collection, chosen, family_sights
+
+SMALL = EncoderOptions(
+    encoder_size=32, encoder_width=4, encoder_features=12, encoder_components=4, encoder_batch=2, encoder_steps=3,
+    mean_shapes=2, camera_hypotheses=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def collection() -> Collection:
+    return family_sights(("car", "chair"), range(2), 2, 32, 0)
+
+
+@pytest.fixture(scope="module")
+def states(collection: Collection) -> list[State]:
+    """All that a training of three steps keeps."""
+    kept: list[State] = []
+    train(collection.sights, SMALL, layout_of(SMALL), np.random.default_rng(0), Hooks(save=kept.append))
+    return kept
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_bit_for_bit(collection: Collection, states: list[State], monkeypatch):
+    monkeypatch.setattr("fmb.single_view.recipe.CHUNK", 1)
+    kept: list[State] = []
+    layout = layout_of(SMALL)
+    train(collection.sights, SMALL, layout, np.random.default_rng(0), Hooks(save=kept.append))
+    begun = next(state for state in kept if state.step == 2)
+    later: list[State] = []
+    train(collection.sights, SMALL, layout, np.random.default_rng(0), Hooks(save=later.append, begun=begun.arrays))
+    assert states[-1].step == later[-1].step == 3 and states[0].step == 0
+    for name, array in states[-1].arrays.items():
+        np.testing.assert_array_equal(array, later[-1].arrays[name])
+    assert np.isfinite(states[-1].history["loss"]).all() and states[-1].history["learning_rate"].shape == (3,)
+
+
+def test_a_mirrored_image_has_the_same_shape_and_the_mirrored_cameras():
+    layout = layout_of(SMALL)
+    encoder, generator = start_encoder(layout, np.random.default_rng(1)), np.random.default_rng(2)
+    color, silhouette = generator.uniform(size=(1, 32, 32, 3)), generator.uniform(size=(1, 32, 32)) > 0.5
+    here = look_at_images(encoder, layout, color, silhouette)
+    there = look_at_images(encoder, layout, color[:, :, ::-1], silhouette[:, :, ::-1])
+    np.testing.assert_allclose(there.numbers, here.numbers, atol=1e-12)
+    swapped = mirrored_labels(CameraLabels(there.quaternion[0], there.place[0]))
+    order = [2, 3, 0, 1]  # those of the image, then those of its mirror image
+    np.testing.assert_allclose(swapped.quaternion[order], here.quaternion[0], atol=1e-12)
+    np.testing.assert_allclose(swapped.place[order], here.place[0], atol=1e-12)
+    assert here.assignment.sum() == pytest.approx(1.0)
+
+
+def test_a_comb_is_every_second_pixel(collection: Collection):
+    pair = jax.tree.map(lambda field: jnp.asarray(field[:2][None]), collection.sights)
+    cameras, (silhouette, _, _, color) = jax.jit(combed, static_argnums=2)(pair, jnp.array([1, 0]), jnp.float64)
+    whole = Cameras(*(np.asarray(x[:2], float) for x in collection.sights[4:6]))
+    full = pixel_rays(whole, 32, 32).direction
+    part = pixel_rays(jax.tree.map(lambda field: field[0], cameras), 16, 16).direction
+    np.testing.assert_allclose(part, full[:, 1::2, ::2], atol=1e-9)
+    np.testing.assert_array_equal(silhouette[0], collection.sights.silhouette[:2, 1::2, ::2])
+    np.testing.assert_allclose(color[0], collection.sights.color[:2, 1::2, ::2] / BYTE)
+
+
+def test_the_best_hypothesis_counts():
+    turned = np.array([np.cos(0.2), np.sin(0.2), 0.0, 0.0])  # by 0.4 radians
+    quaternion = jnp.asarray([[turned, [0.0, 1.0, 0.0, 0.0]]])
+    output = Output(jnp.ones((1, 1)), jnp.zeros((1, 1, 13)), quaternion, jnp.zeros((1, 2)), jnp.zeros((1, 3)))
+    terms = camera_terms(output, jnp.asarray([[1.0, 0.0, 0.0, 0.0]]), jnp.full((1, 3), 2.0))
+    best = np.sin(0.2) ** 2
+    assert terms["turn"] == pytest.approx(0.95 * best + 0.05 * (best + 1.0) / 2.0)
+    assert terms["score"] == pytest.approx(np.log(2.0)) and terms["place"] == pytest.approx(4.0)
+
+
+def test_what_cannot_be_learnt_from_is_refused(collection: Collection):
+    layout = layout_of(SMALL)
+    with pytest.raises(ValueError, match="shape 0 has one view"):
+        lesson_of(chosen(collection.sights, np.array([0, 2, 3])))
+    with pytest.raises(ValueError, match="images of 32 pixels; encoder_size is 16"):
+        train(collection.sights, SMALL, layout._replace(size=16), np.random.default_rng(0))
+    with pytest.raises(ValueError, match="encoder_size is 40; must be a multiple of 16"):
+        layout_of(replace(SMALL, encoder_size=40))
+    with pytest.raises(FloatingPointError, match="not finite at step 11"):
+        check_finite(np.array([0.0, np.nan]), 10)
+
+
+@pytest.mark.slow
+def test_eight_images_are_learnt_by_heart():
+    found = family_sights(("animal", "car", "chair", "plane"), range(2), 2, 32, 1)
+    options = EncoderOptions(
+        encoder_size=32, encoder_width=12, encoder_components=24, encoder_steps=2500, encoder_batch=8,
+        encoder_rate=2e-3, encoder_color_weight=0.1, encoder_depth_weight=0.1, deformation_weight=0.0,
+    )  # fmt: skip
+    layout = layout_of(options)
+    encoder = train(found.sights, options, layout, np.random.default_rng(0))
+    measured = evaluate(encoder, layout, found)
+    assert measured.input_iou.mean() >= 0.97 and summary(measured)["rotation_degrees"] < 5.0
