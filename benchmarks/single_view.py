@@ -42,7 +42,8 @@ from fmb.single_view.refine import batch_of, refine
 from fmb.single_view.sights import HELD_OUT, Collection, chosen, family_mesh, family_of, family_sights, subset
 from fmb.tasks.encoders import read_encoder, read_sights
 
-SEED, VIEWS = 42, 6  # of the unseen shapes
+SEED, VIEWS = 42, 4  # of the unseen shapes
+KINDS_VIEWS = 6  # of them, where kinds of encoders are compared
 KINDS: dict[str, dict[str, Any]] = {
     "symmetric, 4 mean shapes": {},
     "free": {"encoder_symmetry": NONE},
@@ -89,7 +90,7 @@ def kinds(arguments: argparse.Namespace) -> str:
         lessons = family_sights(tuple(FAMILIES), range(arguments.made), 4, base.encoder_size, SEED)
     else:
         lessons = read_sights(Path(arguments.sights))
-    collection, found = unseen(arguments.shapes, base.encoder_size), []
+    collection, found = unseen(arguments.shapes, base.encoder_size, KINDS_VIEWS), []
     meshes = truths(collection)
     for seed in range(arguments.seeds):
         for name, changes in KINDS.items():

@@ -203,8 +203,8 @@ TASKS = {
             "template their.obj --template-mirror false",
         ),
         (
-            *("fit_color", "refine_cameras", "mesh_field", "mesh_resolution", "mesh_faces", "points", "num_points"),
-            *("splats", "turntable", "film", "uncertainty"),
+            *("fit_color", "refine_cameras", "camera_degrees", "mesh_field", "mesh_resolution", "mesh_faces"),
+            *("points", "num_points", "splats", "turntable", "film", "uncertainty"),
         ),
     ),
     "train-encoder": Task(
@@ -254,7 +254,7 @@ TASKS["batch"] = Task(
         "batch 'models/*.ply' other.obj --task convert --num-mixtures 80",
         "batch models/ --shard 3/8",
     ),
-    ("symmetry", "film", "uncertainty", "report", "refine_cameras", "fit_devices"),
+    ("symmetry", "film", "uncertainty", "report", "refine_cameras", "camera_degrees", "fit_devices", "teachers"),
     switches=("cpu", "overwrite"),
     own=(("--task", "batch_task"), ("--names", "batch_names")),
     several="Meshes, captures, clouds of points, folders of them, and patterns",

@@ -9,20 +9,7 @@ MESH_SUFFIXES = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf")
 MODEL_SUFFIXES = (".npz", ".pkl", ".ply", ".splat")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
 FILE_SUFFIXES = tuple(dict.fromkeys((*MESH_SUFFIXES, *MODEL_SUFFIXES)))
-FORMATS = (
-    "auto",
-    "transforms",
-    "colmap",
-    "co3d",
-    "idr",
-    "projections",
-    "krt",
-    "plain",
-    "llff",
-    "ners",
-    "angles",
-    "npz",
-)
+FORMATS = ("auto", "transforms", "colmap", "co3d", "idr", "projections", "krt", "plain", "llff", "ners", "npz")
 
 
 @dataclass(frozen=True)
@@ -30,7 +17,7 @@ class CaptureOptions:
     """A capture: photographs with masks and cameras, to fit to in place of a mesh."""
 
     data: str = option(NONE, "Folder of masks and cameras to fit to in place of a mesh")
-    format: str = option("auto", "Format", choices=FORMATS)
+    format: str = option("auto", "Its format", choices=FORMATS)
     longest_side: int = option(
         160, "Longest side in pixels to which images are reduced (0: full size)", at_least=0, at_most=65_536
     )
@@ -43,7 +30,7 @@ class CaptureOptions:
     )
     turntable_degrees: float = option(
         0.0,
-        "Turn from image to image, where only that is known of the cameras (0: they are known)",
+        "Turn from image to image, if only that is known of the cameras (0: they are known)",
         at_least=0,
         at_most=180,
     )

@@ -4,6 +4,7 @@ import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jax
 import numpy as np
@@ -99,6 +100,6 @@ def write_thumbnails(path: Path, title: str, note: str, cards: Sequence[Mapping[
 
 def card_of(card: Mapping[str, Any]) -> str:
     """A shape's picture, name and numbers, which lead to its folder."""
-    name, folder = html.escape(card["name"]), html.escape(card["folder"], quote=True)
-    picture = card["picture"] and f'<img loading="lazy" src="{html.escape(card["picture"], quote=True)}" alt="{name}">'
+    name, folder = html.escape(card["name"]), quote(card["folder"])
+    picture = card["picture"] and f'<img loading="lazy" src="{quote(card["picture"])}" alt="{name}">'
     return f'<a class="card" href="{folder}/">{picture}<b>{name}</b><small>{html.escape(card["line"])}</small></a>'

@@ -148,10 +148,7 @@ def find_pose(
     middle = np.asarray(mixture.mean, float).mean(0)
     dtype = mixture.mean.dtype
     pixels = observed_pixels(observation, scale, program.options.evidence)
-
-    def given(*values: Mixture | ObservedPixels | Pose) -> list:
-        return [jax.tree.map(lambda x: np.asarray(x, dtype), value) for value in values]
-
+    given = partial(_cast, dtype)
     seen = given(canonical(mixture, middle, scale), pixels)
     outcome = jax.device_get(program.run(*seen, *given(pose_of(start, middle, scale))))
     rows = taken(program.options, outcome.steps)
@@ -167,6 +164,10 @@ def find_pose(
     same = np.array_equal(ending.world_from_camera, found.world_from_camera)
     certain = found.success if same and not surface.exact else sure(ending, surface, scale)
     return _ended(found, ending, agrees.total, certain, looked, (pixels, scale))
+
+
+def _cast(dtype: np.dtype, *values: Mixture | ObservedPixels | Pose) -> list:
+    return [jax.tree.map(lambda x: np.asarray(x, dtype), value) for value in values]
 
 
 def taken(options: PoseOptions, steps: Int[np.ndarray, " stage"]) -> Int[np.ndarray, " row"]:

@@ -21,7 +21,7 @@ from fmb.shape.attendant import Attention, Care, attend
 from fmb.shape.recipe import CANDIDATES, ShapeProgram, Work
 from fmb.shape.supervision import Sample
 
-WORKING_COPIES = 16  # arrays of a number for each component and ray that a step keeps; measured with XLA's own count
+WORKING_COPIES = 16  # arrays of a number for each component and ray that a step keeps: an estimate from above
 
 
 class Candidates(NamedTuple):

@@ -57,7 +57,7 @@ class OptimizationOptions(FitOptions):
     )
     teachers: int = option(
         0,
-        "Fits from other starts that teach the fit what few views leave open (0: none; 8 for 8 views)",
+        "Fits from other starts that teach the fit where views are few (0: none)",
         at_least=0,
         at_most=100,
     )

@@ -87,17 +87,15 @@ def submitted(config: Config, place: Path, count: int) -> None:
 
 
 def check_options(config: Config) -> None:
-    """Raises ValueError for what a batch does not do."""
+    """Raises ValueError for what a batch does not do, which a file may ask for."""
     unused = {"symmetry": config.model.symmetry, "film": config.export.film}
     for name, value in unused.items():
         if value != NONE and config.batch.batch_task != "points":
             raise ValueError(f"{name} is {value}; a batch has none, so it must be {NONE}")
-    for name, value in {
-        "refine_cameras": config.capture.refine_cameras,
-        "uncertainty": config.export.uncertainty,
-    }.items():
+    unused = {"refine_cameras": config.capture.refine_cameras, "uncertainty": config.export.uncertainty}
+    for name, value in {**unused, "teachers": config.optimization.teachers}.items():
         if value:
-            raise ValueError(f"{name} is true; a batch does not do that")
+            raise ValueError(f"{name} is {str(value).lower()}; a batch does not do that")
 
 
 def told(outcomes: Sequence[Outcome], clock: Clock) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,8 +56,10 @@ def inputs_of(config: Config) -> list[Path]:
     captures, found = config.batch.batch_task == "shape", {}
     for word in config.several:
         here = captured(word) if captures else []
-        for path in here or files_of([word], suffixes, MOST_INPUTS):
-            found[os.path.realpath(path)] = path
+        if here != [Path(word)]:  # of a capture the files are its own
+            with suppress(ValueError) if here else nullcontext():  # a folder of captures need not have meshes, too
+                here += files_of([word], suffixes, MOST_INPUTS)
+        found |= {os.path.realpath(path): path for path in here}
     return list(found.values())
 
 

@@ -34,7 +34,8 @@ from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mi
 from fmb.whole import METRICS
 
 FAR = "far from what the encoder has learnt: believe the shape little"
-NEAR = "as near as what the encoder has learnt"
+MIDDLING = "less well than most of what the encoder has learnt: look before you believe the shape"
+NEAR = "as well as most of what the encoder has learnt"
 SIDE = 256  # pixels of the picture's panels
 TURNS = 4
 
@@ -104,11 +105,16 @@ def facts_of(found: Predicted, training: Mapping[str, Any]) -> dict[str, Any]:
     facts |= {"mean_shapes": found.assignment, "num_mixtures": len(found.result.color)}
     usual = training.get("own_iou")
     if isinstance(usual, dict) and all(isinstance(usual.get(name), float) for name in ("low", "median")):
-        facts |= {"usual_iou": usual, "verdict": NEAR if own >= usual["low"] else FAR}
+        facts |= {"usual_iou": usual, "verdict": verdict_of(own, usual)}
     if found.refined is not None:
         seen = look(in_single(found.refined.mixture), found.camera(), found.silhouette.shape).alpha
         facts["refined_iou"] = float(view_ious(seen, found.silhouette[None].astype(float))[0])
     return facts
+
+
+def verdict_of(own: float, usual: Mapping[str, float]) -> str:
+    """What the IoU of the own silhouette says: against the fifth percentile and the median of unseen shapes."""
+    return FAR if own < usual["low"] else MIDDLING if own < usual["median"] else NEAR
 
 
 def against(config: Config, subject: Subject) -> dict[str, Any]:
@@ -132,7 +138,7 @@ def sheet(found: Predicted, subject: Subject, facts: Mapping[str, Any]) -> drawn
     note = facts.get("verdict", "the encoder does not tell what is usual")
     if "usual_iou" in facts:
         usual = facts["usual_iou"]
-        note = f"own silhouette {facts['own_iou']:.3f}, of unseen shapes usually {usual['low']:.3f} and more: {note}"
+        note = f"own silhouette {facts['own_iou']:.3f}, of unseen shapes {usual['median']:.3f} in the median; {note}"
     return drawn.shape_sheet(found.color, found.silhouette, seen.alpha[0], around, words, note)
 
 

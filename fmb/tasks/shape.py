@@ -23,7 +23,7 @@ from fmb.pictures.page_pictures import read_pictures
 from fmb.pictures.painter import Painter
 from fmb.pictures.sheets import Scale, depth_scale
 from fmb.shape.distillation import ADVISED, FEW, of_real_views, taught
-from fmb.shape.recipe import Hooks, ShapeFit, ShapeProgram, compile_shape_fit
+from fmb.shape.recipe import Hooks, ShapeFit, ShapeProgram, compile_shape_fit, fit_to_views
 from fmb.shape.start import other_starts, start_mixture
 from fmb.shape.symmetry_fit import Aim, SymmetryFound, fit_with_symmetry, symmetry_record
 from fmb.tasks.check import check_capture
@@ -76,8 +76,8 @@ def follow(config: Config, clock: Clock) -> None:
         run = begin(config, clock, Path(folder))
         train = run.seen.views["train"]
         check_alike(record_of(config, run.start.mixture, train)["data"])
-        aim = Aim(train, config.optimization, streams(config)[1], run.scene.surface)
-        fit_with_symmetry(config.model.symmetry, run.program, run.start.mixture, aim)
+        program, aim = aimed(run, Aim(train, config.optimization, streams(config)[1], run.scene.surface))
+        fit_with_symmetry(config.model.symmetry, program, run.start.mixture, aim)
 
 
 def reconstruct(run: Run, followers: Followers, unfinished: Unfinished) -> dict[str, Any]:
@@ -164,16 +164,19 @@ def fitted(run: Run, followers: Followers, unfinished: Unfinished) -> tuple[Run,
         return run, of_real_views(fit, len(train.silhouette)), found
     if kind != NONE:
         raise ValueError(f"symmetry is {kind}; must be {NONE} where refine_cameras is true")
-    for name in ("point_weight", "teachers"):
-        if getattr(run.config.optimization, name):
-            raise ValueError(f"{name} and refine_cameras cannot be used together")
+    if run.config.optimization.point_weight:
+        raise ValueError("point_weight and refine_cameras cannot be used together")
     options = joint_options(run.config.capture)
     on_round = followers.on_round(options.rounds)
     joint = fit_shape_and_cameras(run.program, run.start.mixture, train, generator, options, on_round)
     turn, shift = np.rad2deg(joint.moved[-1, 0]), 100.0 * joint.moved[-1, 1]
     say(f"cameras moved by {turn:.2f} degrees and {shift:.2f} % of the size (root mean squares); unseen ones did not")
-    views = {**run.seen.views, "train": train._replace(cameras=joint.cameras)}
-    return run._replace(seen=run.seen._replace(views=views)), joint.shape, None
+    train, fit = train._replace(cameras=joint.cameras), joint.shape
+    if run.config.optimization.teachers:
+        program, aim = aimed(run, Aim(train, run.config.optimization, generator))
+        taught_fit = fit_to_views(program, run.start.mixture, aim.views, generator, followers)
+        fit = of_real_views(taught_fit, len(train.silhouette))
+    return run._replace(seen=run.seen._replace(views={**run.seen.views, "train": train})), fit, None
 
 
 def joint_options(options: CaptureOptions) -> JointOptions:
@@ -185,11 +188,7 @@ def aimed(run: Run, aim: Aim) -> tuple[ShapeProgram, Aim]:
     """What to fit to and with: the views alone, or also what teachers say of other views."""
     teachers, few = run.config.optimization.teachers, len(aim.views.silhouette)
     if not teachers:
-        say(
-            ""
-            if few > FEW
-            else f"{few} views leave much open: --teachers {ADVISED} errs less on others, and takes longer"
-        )
+        say("" if few > FEW else f"{few} views leave much open: --teachers {ADVISED} errs less, and takes longer")
         return run.program, aim
     config, scene, first = run.config, run.scene, run.start.mixture
     recipe = config.optimization.recipe

@@ -32,6 +32,7 @@ from fmb.geometry.options import RenderingOptions
 from fmb.geometry.views import Views
 from fmb.machine import Clock
 from fmb.options import ConfigError
+from fmb.pictures.thumbnails import card_of
 from fmb.shape.batch import Candidates, Fits, remembered
 from fmb.shape.options import ModelOptions, OptimizationOptions
 from fmb.shape.recipe import (
@@ -46,7 +47,7 @@ from fmb.shape.recipe import (
 )
 from fmb.shape.start import start_mixture
 from fmb.tasks.batch import batch
-from fmb.tasks.batch_jobs import Outcome, names_of, shard_of, source_of
+from fmb.tasks.batch_jobs import Outcome, inputs_of, names_of, shard_of, source_of
 from fmb.tasks.batch_slurm import command_of, submit
 from fmb.whole import whole_folder
 
@@ -372,6 +373,23 @@ def test_a_device_that_fails_ends_the_batch_in_a_line(meshes, tmp_path, monkeypa
     with pytest.raises(ValueError, match=words):
         batch(config_of(meshes / "box.ply", "--output-dir", tmp_path), Clock())
     assert list((tmp_path / "batch" / "shapes").iterdir()) == []
+
+
+def test_a_folder_may_hold_captures_and_meshes(meshes, tmp_path):
+    shutil.copytree(meshes, tmp_path / "all")
+    for name in ("one", "two#"):
+        write_capture(tmp_path / "all" / name)
+    found = [path.name for path in inputs_of(config_of(tmp_path / "all"))]
+    assert found == ["one", "two#", "ball.ply", "box.ply", "post.ply"]
+    assert [path.name for path in inputs_of(config_of(tmp_path / "all" / "one"))] == ["one"]
+    words = card_of({"name": "a&b", "folder": "shapes/two#", "picture": "shapes/two#/t.png", "line": "", "error": ""})
+    assert 'href="shapes/two%23/"' in words and "a&amp;b" in words
+
+
+def write_capture(folder: Path) -> None:
+    """Names of a capture's files, which is all that is looked at before it is read."""
+    (folder / "masks").mkdir(parents=True)
+    np.savez(folder / "cameras.npz", K=np.eye(3)[None], R=np.eye(3)[None], t=np.zeros((1, 3)))
 
 
 def test_names_and_tables(tmp_path):
