@@ -26,12 +26,12 @@ BYTES_OF_RAY = 36  # origin, direction, silhouette, weight, and what is believed
 class Constants(NamedTuple):
     """What was measured, or, of networks and disks, is promised."""
 
-    prepare: float = 1.1  # seconds of a core to read a mesh, draw 52 views, start: docs/results/batch.md
-    finish: float = 1.7  # and to measure, extract the surface, write
+    prepare: float = 0.6  # seconds of a core to read a mesh, draw 52 views, start: docs/results/batch.md
+    finish: float = 2.1  # and to measure, extract the surface, write
     pair_of_many: float = 0.41e-9  # seconds of an H200 for loss and slope, 40 components: docs/results/gpu.md
     pair_of_large: float = 0.045e-9  # 10,000 components: there
-    result_bytes: float = 1.0e6  # of a shape, almost all of its mesh: docs/results/batch.md
-    input_bytes: float = 1.0e6
+    result_bytes: float = 1.2e6  # of a shape, almost all of its mesh: twelve models at default options
+    input_bytes: float = 1.0e6  # assumed
     files: int = 4
     link: float = 50e9  # bytes a second of a device's network (400 Gbit/s)
     latency: float = 5e-6  # seconds of a message between hosts
