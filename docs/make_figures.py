@@ -1,4 +1,4 @@
-"""Draws the README's pictures: overlay.png; rules.png, slice.png and components.png as the paper's Figs. 3, 2 and 1.
+"""Draws pictures of the docs: overlay.png; rules.png, slice.png and components.png as the paper's Figs. 3, 2 and 1.
 
     python docs/make_figures.py [FOLDER]
 

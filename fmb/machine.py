@@ -187,18 +187,27 @@ KINDS = {  # errors against views: their names on the screen, the page and in pl
     "iou": "IoU of the masks",
     "depth_mae": f"depth error ({UNIT})",
     "rendered_depth_mae": "depth error, as rendered",  # beside that of the surface, which is the one above
-    "surface_depth_mae": "depth error, surface",  # beside that as rendered, after a fit to depths
 }
+SURFACE = "surface_depth_mae"
 SETS = {"train": "training views", "novel": "unseen views"}
 TRAINING = ("training loss of each batch", "training loss, smoothed")  # curves of a fit
 ARROW = "->"
+
+
+def error_names(errors: Mapping[str, Any]) -> Mapping[str, str]:
+    """KINDS for these errors: after a fit to depths "depth_mae" is as rendered, and the surface's stands beside it."""
+    if SURFACE not in errors:
+        return KINDS
+    names = dict(KINDS)
+    surface, names["depth_mae"] = names["depth_mae"], names.pop("rendered_depth_mae")
+    return {**names, SURFACE: surface}
 
 
 def summary(metrics: Mapping[str, Any], folder: Path, content: str = "pictures, model and numbers") -> str:
     """What a run says at its end: errors before and after, a row for each, how long it took, where the files are."""
     sets = [name for name in SETS if metrics.get(name) is not None]
     lines = [" " * 31 + "".join(f"{SETS[name]:<24}" for name in sets)] if sets else []
-    for kind, words in KINDS.items():
+    for kind, words in (error_names(metrics[sets[0]]) if sets else KINDS).items():
         cells = [changed(metrics, name, kind) for name in sets]
         if any(cells):
             lines.append(f"{words:<31}" + "".join(f"{cell:<24}" for cell in cells))

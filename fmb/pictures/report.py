@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fmb.fit.history import History
-from fmb.machine import KINDS, SETS, TRAINING, changed, write_text
+from fmb.machine import KINDS, SETS, SURFACE, TRAINING, changed, error_names, write_text
 from fmb.pictures.page_pictures import Picture
 from fmb.pictures.report_scene import PageScene, scene_data
 from fmb.pictures.report_tables import error_table, fact_tables, made_table
@@ -178,15 +178,16 @@ def convergence(history: History, what: str = CROSS_ENTROPY) -> str:
 def shape_numbers(metrics: Mapping[str, Any]) -> tuple[list[Highlight], dict[str, dict[str, str]]]:
     """Highlights and errors of a fit, from the content of metrics.json."""
     seen = [part for part in SETS if part in metrics]
+    last = seen[-1]
+    names = error_names(metrics[last])
     errors = {
         words: {SETS[part]: changed(metrics, part, kind, ARROW) for part in seen if kind in metrics[part]}
-        for kind, words in KINDS.items()
+        for kind, words in names.items()
     }
-    last = seen[-1]
     highlights = [
         Highlight(words, f"{metrics[last][kind]:.4g}", f"{SETS[last]}; {metrics['initial'][last][kind]:.4g} before")
-        for kind, words in KINDS.items()
-        if kind in metrics[last] and kind not in ("rendered_depth_mae", "surface_depth_mae")
+        for kind, words in names.items()
+        if kind in metrics[last] and kind not in ("rendered_depth_mae", SURFACE)
     ]
     highlights.append(Highlight("components", str(metrics["num_mixtures"]), f"{10 * metrics['num_mixtures']} numbers"))
     if "seconds" in metrics:

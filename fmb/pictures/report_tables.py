@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Number
 from typing import Any
 
-from fmb.machine import KINDS, SETS
+from fmb.machine import KINDS, SETS, error_names
 from fmb.waiting import PARTS
 
 FEW = 16  # numbers that a cell shows one by one
@@ -96,11 +96,13 @@ def pairs_table(title: str, rows: Mapping[str, str]) -> str:
 def flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """The nested facts as names and texts."""
     rows: dict[str, str] = {}
+    errors = error_names(facts)
     for name, value in facts.items():
+        words = errors.get(name, words_of(name))
         if isinstance(value, Mapping):
-            rows |= flat(value, f"{prefix}{words_of(name)}, ")
+            rows |= flat(value, f"{prefix}{words}, ")
         else:
-            rows[prefix + words_of(name)] = cell(value)
+            rows[prefix + words] = cell(value)
     return rows
 
 

@@ -1,15 +1,18 @@
 """Tables of the page: no raw arrays, names in words; the slider and the bar of colours where they mean something."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import trimesh
 
-from fmb.machine import KINDS
-from fmb.pictures.report import Report, color_bar, report_page, slider
+from fmb.machine import KINDS, summary
+from fmb.pictures.report import Report, color_bar, report_page, shape_numbers, slider
 from fmb.pictures.report_scene import PageScene, scene_data
 from fmb.pictures.report_tables import cell, fact_tables, flat, made_table
 from fmb.pictures.surface_error import colored_by_error
 
+DEPTH, AS_RENDERED = KINDS["depth_mae"], KINDS["rendered_depth_mae"]
 VIEWS = {"view_iou": [0.5, 0.25], "view_weight": np.ones(2)}
 
 
@@ -40,6 +43,23 @@ def test_cells_are_short(value, words):
 
 def test_names_are_those_of_the_screen():
     assert flat({"novel": {"iou": 0.5}}) == {f"unseen views, {KINDS['iou']}": "0.5"}
+    assert flat({"depth_mae": 0.1, "rendered_depth_mae": 0.2}) == {DEPTH: "0.1", AS_RENDERED: "0.2"}
+
+
+def test_a_depth_error_has_the_same_name_after_a_fit_to_depths():
+    errors = {"depth_mae": 0.2, "surface_depth_mae": 0.1}
+    assert flat(errors) == {AS_RENDERED: "0.2", DEPTH: "0.1"}
+    metrics = {
+        "novel": errors,
+        "initial": {"novel": errors},
+        "num_mixtures": 2,
+        "seconds": {"total": 1.0},
+        "device": "cpu",
+    }
+    told = [line.split("   ")[0] for line in summary(metrics, Path("x")).splitlines()]
+    assert told[1:3] == [AS_RENDERED, DEPTH]
+    highlights, table = shape_numbers(metrics)
+    assert list(table) == [AS_RENDERED, DEPTH] and highlights[0].label == AS_RENDERED
 
 
 def test_how_it_was_made_stands_on_the_page_as_it_is_typed():
