@@ -56,7 +56,7 @@ def portrait_sheet(
     panels = {
         "components at one standard deviation": components_picture(mixture, place, np.ones(count)),
         "components, each where it is half opaque": components_picture(mixture, place, shapes.reach),
-        "depth, where at least half opaque": on_white(paint(known, scale) / 255.0, np.isfinite(known).astype(float)),
+        "depth as rendered, where half opaque": on_white(paint(known, scale) / 255.0, np.isfinite(known).astype(float)),
         "opacity (alpha)": paint(seen.alpha, GREY),
         "normals: red right, green up, blue near": seen.normal,
         "shaded by the normals": on_white(shaded, seen.alpha),
