@@ -46,7 +46,7 @@ def draw_found(folder: Path, found: Sequence[Found]) -> None:
         scale = depth_scale([seen.depth, drawn.depth], "object scales")
         depths = depth_sheet(seen.depth, drawn.depth, scale, "object scales")
         sheets["bop_depths"] = depths._replace(
-            title="Depth seen and rendered", labels=[one.name for one in found], names=("seen", "model", "difference")
+            title="Depth seen and rendered", labels=[one.name for one in found], panels=("seen", "model", "difference")
         )
     draw.draw_sheets(folder, sheets)
 

@@ -10,7 +10,7 @@ import numpy as np
 from fmb import machine
 from fmb.config import Config
 from fmb.files.safe import read_arrays
-from fmb.machine import Clock, choose_device, replacing, say
+from fmb.machine import Clock, choose_device, replacing, say, tell
 from fmb.options import NONE
 from fmb.pictures.single_view import film_frame
 from fmb.single_view.evaluation import looked_at, silhouette_ious
@@ -48,7 +48,7 @@ def train_encoder(config: Config, clock: Clock) -> None:
             metrics = write_results(made, folder, unfinished, clock)
     unfinished.remove()
     words = summary_words(metrics)
-    say(*words, f"encoder, pictures and numbers in {place}/")
+    tell(*words, f"encoder, pictures and numbers in {place}/")
 
 
 def record_of(config: Config, layout: Layout, seen: Collection) -> Mapping[str, Any]:

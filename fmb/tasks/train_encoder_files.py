@@ -29,6 +29,7 @@ from fmb.single_view.prediction import blobs_from, render_numbers
 from fmb.single_view.sights import BYTE, Collection, family_mesh, family_of, first_views, subset
 from fmb.tasks.encoders import ENCODER, SIGHTS, write_encoder, write_sights
 from fmb.tasks.export import write_moving
+from fmb.tasks.made import made_by
 from fmb.tasks.unfinished import Unfinished
 from fmb.whole import METRICS
 
@@ -150,6 +151,7 @@ def write_page(made: Trained, history: Mapping[str, np.ndarray], metrics: Mappin
         read_pictures(folder),
         metrics,
         "loss",
+        made_by(made.config),
     )
     write_report(folder / "report.html", report)
 
