@@ -17,7 +17,7 @@ from fmb.files.poses import read_mask, read_pose
 from fmb.files.safe import read_image
 from fmb.geometry.images import foreground
 from fmb.geometry.lenses import bends
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, say, tell
 from fmb.options import NONE
 from fmb.single_view.blobs import Blobs
 from fmb.single_view.crops import cropped, cropped_intrinsics, square_around
@@ -66,7 +66,7 @@ def predict(config: Config, clock: Clock) -> None:
             with clock("refine"):
                 found = found._replace(refined=refined(found, layout, config))
         metrics = write_results(config, found, facts, folder, clock)
-    say(*summary(metrics), f"shape, pictures and numbers in {place}/")
+    tell(*summary(metrics), f"shape, pictures and numbers in {place}/")
 
 
 def read_photograph(config: Config, size: int) -> Photograph:
