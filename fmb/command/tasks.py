@@ -247,16 +247,20 @@ TASKS["batch"] = Task(
     "fmb.tasks.batch",
     "batch",
     "Fit many meshes, captures or clouds at once: a folder for each, a table and a page.",
-    ("model", "rendering", "optimization", "capture", "batch", "export"),
+    ("model", "rendering", "optimization", "capture", "cloud", "batch", "export"),
     (),
     (
         "batch models/ --output-dir output/all",
         "batch 'models/*.ply' other.obj --task convert --num-mixtures 80",
+        "batch scans/ --task points --method diff_cd",
         "batch models/ --shard 3/8",
     ),
-    ("symmetry", "film", "uncertainty", "report", "refine_cameras", "camera_degrees", "fit_devices", "teachers"),
+    (
+        *("symmetry", "film", "uncertainty", "report", "refine_cameras", "camera_degrees", "fit_devices", "teachers"),
+        "reference_mesh",
+    ),
     switches=("cpu", "overwrite"),
-    own=(("--task", "batch_task"), ("--names", "batch_names")),
+    own=(("--task", "batch_task"), ("--names", "batch_names"), ("--method", "points_method")),
     several="Meshes, captures, clouds of points, folders of them, and patterns",
 )
 
@@ -268,9 +272,10 @@ TASKS["tune"] = Task(
     (),
     (
         "tune their.obj --trials 40",
+        "tune models/ --tune-error iou --most-seconds 2",
         "tune models/ --keys 'num_mixtures=20:80 initial_lr=0.01:0.2:log schedule=cosine|one_cycle'",
     ),
-    ("symmetry",),
+    ("symmetry", "teachers"),
     own=(("--keys", "tune_keys"),),
     several="Meshes to fit in each trial, folders of them, and patterns",
 )
@@ -280,7 +285,7 @@ TASKS["doctor"] = Task(
     "Say what the program finds on this machine, and whether it computes here what it should.",
     (),
     (),
-    ("doctor", "doctor --json"),
+    ("doctor", "doctor --json", "doctor --output-dir results --cpu"),
     ("random_seed",),
     switches=("cpu", "json"),
 )

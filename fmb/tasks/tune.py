@@ -31,6 +31,7 @@ from fmb.tasks.shell import task_folder
 
 JOURNAL = "study.journal"
 TUNED = ("model", "rendering", "optimization")  # sections of options that change a fit
+UNUSED = ("symmetry", "teachers")  # options of theirs that a trial does not read
 MISSING = "tune needs the package optuna: pip install optuna, or the extra `tune`"
 
 
@@ -57,6 +58,7 @@ def tune(config: Config, clock: Clock) -> None:
     """
     if not config.several:
         raise ValueError(f"tune needs meshes to fit: {PROGRAM} tune models/ --trials 40")
+    check_options(config)
     keys = keys_of(config.tune.tune_keys)
     optuna = optuna_module()
     paths = files_of(config.several, tuple(f".{kind}" for kind in FORMATS))
@@ -85,14 +87,23 @@ def tune(config: Config, clock: Clock) -> None:
     say(f"best.yaml, trials.csv and the journal in {place}/; {PROGRAM} --config {place}/best.yaml uses it")
 
 
+def check_options(config: Config) -> None:
+    """Raises ValueError for what a trial does not do, which a file may ask for."""
+    for name in UNUSED:
+        spec = declared()[name]
+        value = getattr(getattr(config, spec.section), name)
+        if value != spec.default:
+            raise ValueError(f"{name} is {value}; tune does not read it, so it must be {spec.default}")
+
+
 def keys_of(text: str) -> list[Key]:
     """The options that a text names, with what they may be.  Raises ConfigError that names the word that is wrong."""
     found = []
     for word in text.split():
         name, equals, values = word.partition("=")
         spec = declared().get(name)
-        tuned = [other for other, one in declared().items() if one.section in TUNED]
-        if spec is None or spec.section not in TUNED:
+        tuned = [other for other, one in declared().items() if one.section in TUNED and other not in UNUSED]
+        if name not in tuned:
             hint = did_you_mean(name, tuned)
             raise ConfigError(
                 f"tune_keys: {quote(name)} is no option that changes a fit{hint}; as initial_lr=0.01:0.2:log"
