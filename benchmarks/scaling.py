@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.markdown import number, table
 
 BEGIN, END = "<!-- figures: python -m benchmarks.scaling -->", "<!-- end of figures -->"
-STEPS, RAYS, COMPONENTS = 1_750, 2_048, 40  # of a default fit: docs/results/batch.md
+STEPS, RAYS, COMPONENTS = 1_733, 2_048, 40  # of a default fit: docs/results/batch.md
 BETWEEN = 1.2  # what moving components and doubting masks add to the steps, where devices take slots together
 NUMBERS = 13  # of a component, as they are averaged: mean, 3 x 3, sharpness
 BYTES_OF_RAY = 36  # origin, direction, silhouette, weight, and what is believed
@@ -26,11 +26,11 @@ BYTES_OF_RAY = 36  # origin, direction, silhouette, weight, and what is believed
 class Constants(NamedTuple):
     """What was measured, or, of networks and disks, is promised."""
 
-    prepare: float = 1.1  # seconds of a core to read a mesh, draw 52 views, start: docs/results/batch.md
-    finish: float = 1.7  # and to measure, extract the surface, write
+    prepare: float = 0.6  # seconds of a core to read a mesh, draw 52 views, start: docs/results/batch.md
+    finish: float = 2.1  # and to measure, extract the surface, write
     pair_of_many: float = 0.41e-9  # seconds of an H200 for loss and slope, 40 components: docs/results/gpu.md
     pair_of_large: float = 0.045e-9  # 10,000 components: there
-    result_bytes: float = 1.0e6  # of a shape, almost all of its mesh: docs/results/batch.md
+    result_bytes: float = 1.0e6  # of a shape, almost all of its mesh
     input_bytes: float = 1.0e6
     files: int = 4
     link: float = 50e9  # bytes a second of a device's network (400 Gbit/s)
