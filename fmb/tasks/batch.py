@@ -106,7 +106,7 @@ def told(outcomes: Sequence[Outcome], clock: Clock) -> dict[str, Any]:
     failed = sum(bool(outcome.error) for outcome in outcomes)
     minutes = clock.parts.get("batch", 0.0) / 60.0
     made = len(outcomes) - failed
-    pace = {"shapes_per_minute": made / minutes if minutes else 0.0, "cpu_seconds_of_fits": time.process_time()}
+    pace = {"shapes_per_minute": made / minutes if minutes else 0.0, "process_cpu_seconds": time.process_time()}
     return {"done_now": made, "failed": failed, **pace}
 
 

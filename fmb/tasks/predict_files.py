@@ -138,7 +138,8 @@ def sheet(found: Predicted, subject: Subject, facts: Mapping[str, Any]) -> drawn
     note = facts.get("verdict", "the encoder does not tell what is usual")
     if "usual_iou" in facts:
         usual = facts["usual_iou"]
-        note = f"own silhouette {facts['own_iou']:.3f}, of unseen shapes {usual['median']:.3f} in the median;\n{note}"
+        # the whole verdict is wider than the picture
+        note = f"own silhouette {facts['own_iou']:.3f}, usual {usual['median']:.3f}; {note.partition(':')[0]}"
     return drawn.shape_sheet(found.color, found.silhouette, seen.alpha[0], around, words, note)
 
 
