@@ -30,8 +30,8 @@ class Constants(NamedTuple):
     finish: float = 2.1  # and to measure, extract the surface, write
     pair_of_many: float = 0.41e-9  # seconds of an H200 for loss and slope, 40 components: docs/results/gpu.md
     pair_of_large: float = 0.045e-9  # 10,000 components: there
-    result_bytes: float = 1.0e6  # of a shape, almost all of its mesh
-    input_bytes: float = 1.0e6
+    result_bytes: float = 1.2e6  # of a shape, almost all of its mesh: twelve models at default options
+    input_bytes: float = 1.0e6  # assumed
     files: int = 4
     link: float = 50e9  # bytes a second of a device's network (400 Gbit/s)
     latency: float = 5e-6  # seconds of a message between hosts

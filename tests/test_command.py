@@ -1,5 +1,6 @@
 """What the command line takes for true, what it answers at once, and what a shell completes."""
 
+import shlex
 import subprocess
 
 import pytest
@@ -44,7 +45,7 @@ def test_help_of_every_task_is_narrow_and_has_examples_that_are_read(task, monke
         lines = capsys.readouterr().out.splitlines()
         assert max(map(len, lines)) <= most
     for example in TASKS[task].examples:
-        assert load_config(example.replace("'", "").split(), tuple(TASKS)).task == task
+        assert load_config(shlex.split(example), tuple(TASKS)).task == task
 
 
 def test_a_shell_completes_tasks_flags_and_choices():

@@ -40,7 +40,8 @@ def flag_parser(tasks: Sequence[str], shown: str = "") -> FlagParser:
         named = (f"--{name.replace('_', '-')}" for name in subjects(*([task] if task else TASKS.values())))
         text = f"What to work on, in place of {' or '.join(named)}"
         text = task.several if task and task.several else text
-        general.add_argument("subject", nargs="?", metavar="FILE", help=text)
+        takes_none = task and not (task.works_on or task.several)
+        general.add_argument("subject", nargs="?", metavar="FILE", help=argparse.SUPPRESS if takes_none else text)
         general.add_argument("second", nargs="?", help=argparse.SUPPRESS)
     text = f"Show this text, or that of a task: {PROGRAM} pose --help"
     general.add_argument("-h", "--help", action="help", help=text)

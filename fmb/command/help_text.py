@@ -34,7 +34,8 @@ def frame_of_help(tasks: Sequence[str], shown: str) -> dict[str, Any]:
         if several
         else f"[FILE]{' [FILE]' * bool(task and task.second)}"
     )
-    words = f"{f'[{shown}]' if shown == tasks[0] else shown} {subject} " if task else ""
+    subject = subject if task and (several or task.works_on) else ""
+    words = f"{f'[{shown}]' if shown == tasks[0] else shown} {subject} ".replace("  ", " ") if task else ""
     return {
         "prog": PROGRAM,
         "usage": f"{PROGRAM} {words}[--flag value ...]",
@@ -61,7 +62,8 @@ def described_section(kind: type) -> str:
 
 def epilog(tasks: Sequence[str], task: Task) -> str:
     """The tasks, a line each, and examples of the one whose help it is."""
-    lines = [wrapped(f"  {name:<8} {TASKS[name].text}", 11) for name in tasks if name in TASKS]
+    width = max(map(len, TASKS))
+    lines = [wrapped(f"  {name:<{width}} {TASKS[name].text}", width + 3) for name in tasks if name in TASKS]
     return "\n".join(["tasks (the first is the default):", *lines, "", "examples:", *map(example_lines, task.examples)])
 
 

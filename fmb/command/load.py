@@ -89,7 +89,8 @@ def check_read(entries: Mapping[str, Entry], flags: argparse.Namespace) -> None:
             label = quote(flags.subject) if flags.subject == entries[name].value else switch_flag(name)
             if flags.subject == entries[name].value and os.path.isdir(flags.subject):
                 raise ConfigError(f"{flags.subject}: is a folder; task {flags.task} reads {read_by(flags.task)}")
-            raise ConfigError(f"{label}: task {flags.task} does not work on it, but on {' or '.join(task.works_on)}")
+            kinds = " or ".join(task.works_on) or "nothing"
+            raise ConfigError(f"{label}: task {flags.task} does not work on it, but on {kinds}")
         readers = [other for other, entry in TASKS.items() if entry.reads_flag(name)]
         verb = "do" if len(readers) > 1 else "does"
         raise ConfigError(f"{switch_flag(name)}: task {flags.task} does not read it; {' and '.join(readers)} {verb}")

@@ -272,7 +272,7 @@ TASKS["tune"] = Task(
     (),
     (
         "tune their.obj --trials 40",
-        "tune models/ --tune-error iou --most-seconds 2",
+        "tune their.obj --tune-error iou --most-seconds 5",
         "tune models/ --keys 'num_mixtures=20:80 initial_lr=0.01:0.2:log schedule=cosine|one_cycle'",
     ),
     ("symmetry", "teachers"),
@@ -285,7 +285,7 @@ TASKS["doctor"] = Task(
     "Say what the program finds on this machine, and whether it computes here what it should.",
     (),
     (),
-    ("doctor", "doctor --json", "doctor --output-dir results --cpu"),
+    ("doctor", "doctor --cpu", "doctor --json"),
     ("random_seed",),
     switches=("cpu", "json"),
 )

@@ -73,7 +73,7 @@ def draw_sheet(path: Path, sheet: Sheet) -> Path:
     width, height = max(across + 2 * MARGIN + sides * SIDE, 900), down + HEAD + MARGIN
     figure = Figure(figsize=(width / DOTS_PER_INCH, height / DOTS_PER_INCH), dpi=DOTS_PER_INCH)
     figure.text(MARGIN / width, 1 - 50 / height, sheet.title, size=12, weight="bold", color=INK)
-    figure.text(MARGIN / width, 1 - 82 / height, sheet.note, size=8, color=FAINT)
+    figure.text(MARGIN / width, 1 - 64 / height, sheet.note, size=8, color=FAINT, va="top", wrap=True)
     corners = [
         (HEAD + BAND + (view // columns) * (tall + BAND + GAP), MARGIN + (view % columns) * (wide + GAP))
         for view in range(count)

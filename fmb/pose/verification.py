@@ -87,9 +87,11 @@ def settled(
     `covariance` is that of the first. The others are only tried where something speaks against it.
     """
     held = np.linalg.inv(LOOSER * covariance) if np.isfinite(covariance).all() else loose(scale)
-    found = refined(surface, evidence.points, poses[0], held, scale) if surface.exact else None
-    found = found or Refined(poses[0], covariance)
+    first = Refined(poses[0], covariance)
+    found = refined(surface, evidence.points, poses[0], held, scale) or first
     agrees = agreement(surface, evidence, found.world_from_camera, scale)
+    if not surface.exact and near(poses[0], found.world_from_camera, surface, scale):
+        found = first  # a mixture's surface is no truer than what the search follows: masks and depths together
     if agrees.total < CONVINCING:
         return found, agrees
     other, against = best_rival(surface, evidence, poses[1:], found.world_from_camera, scale)

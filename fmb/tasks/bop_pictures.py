@@ -32,7 +32,11 @@ class Found(NamedTuple):
 def draw_found(folder: Path, found: Sequence[Found]) -> None:
     """Two sheets, of masks and, where there are any, of depths, a tile an object."""
     pairs = [compared(one) for one in found]
-    seen, drawn = (Images(*map(np.concatenate, zip(*images, strict=True))) for images in zip(*pairs, strict=True))
+    # alphas and depths; none has colours
+    seen, drawn = (
+        Images(*map(np.concatenate, zip(*(image[:2] for image in images), strict=True)))
+        for images in zip(*pairs, strict=True)
+    )
     masks = overlay_sheet(seen.alpha, drawn.alpha)
     labels = [f"{one.name}, IoU {label.split()[-1]}" for one, label in zip(found, masks.labels, strict=True)]
     note = f"{len(found)} objects; what is rendered and not seen may be hidden by something else"
@@ -42,7 +46,7 @@ def draw_found(folder: Path, found: Sequence[Found]) -> None:
         scale = depth_scale([seen.depth, drawn.depth], "object scales")
         depths = depth_sheet(seen.depth, drawn.depth, scale, "object scales")
         sheets["bop_depths"] = depths._replace(
-            title="Depth seen and rendered", labels=[one.name for one in found], names=("seen", "model", "difference")
+            title="Depth seen and rendered", labels=[one.name for one in found], panels=("seen", "model", "difference")
         )
     draw.draw_sheets(folder, sheets)
 

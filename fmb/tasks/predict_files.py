@@ -31,6 +31,7 @@ from fmb.single_view.blobs import Blobs
 from fmb.single_view.families import unit_ball
 from fmb.single_view.prediction import Ranked
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture
+from fmb.tasks.made import made_by
 from fmb.whole import METRICS
 
 FAR = "far from what the encoder has learnt: believe the shape little"
@@ -138,8 +139,7 @@ def sheet(found: Predicted, subject: Subject, facts: Mapping[str, Any]) -> drawn
     note = facts.get("verdict", "the encoder does not tell what is usual")
     if "usual_iou" in facts:
         usual = facts["usual_iou"]
-        # the whole verdict is wider than the picture
-        note = f"own silhouette {facts['own_iou']:.3f}, usual {usual['median']:.3f}; {note.partition(':')[0]}"
+        note = f"own silhouette {facts['own_iou']:.3f}, of unseen shapes {usual['median']:.3f} in the median; {note}"
     return drawn.shape_sheet(found.color, found.silhouette, seen.alpha[0], around, words, note)
 
 
@@ -158,10 +158,9 @@ def write_page(config: Config, found: Predicted, subject: Subject, metrics: Mapp
         for number, row in enumerate(metrics["hypotheses"])
     }
     name, note = Path(config.io.image_file).name, f"{metrics['num_mixtures']} components; cameras in their order"
-    write_report(
-        folder / "report.html",
-        Report(f"Shape of {name}", note, scene, shown, rows, None, read_pictures(folder), metrics),
-    )
+    pictures, made = read_pictures(folder), made_by(config)
+    report = Report(f"Shape of {name}", note, scene, shown, rows, None, pictures, metrics, made=made)
+    write_report(folder / "report.html", report)
 
 
 def summary(metrics: Mapping[str, Any]) -> list[str]:

@@ -26,9 +26,10 @@ from fmb.single_view.evaluation import Measured, evaluate, looked_at, mesh_of, s
 from fmb.single_view.layout import Layout
 from fmb.single_view.network import Encoder, parameter_count
 from fmb.single_view.prediction import blobs_from, render_numbers
-from fmb.single_view.sights import BYTE, Collection, chosen, family_mesh, family_of, first_views, subset
+from fmb.single_view.sights import BYTE, Collection, family_mesh, family_of, first_views, subset
 from fmb.tasks.encoders import ENCODER, SIGHTS, write_encoder, write_sights
 from fmb.tasks.export import write_moving
+from fmb.tasks.made import made_by
 from fmb.tasks.unfinished import Unfinished
 from fmb.whole import METRICS
 
@@ -118,16 +119,17 @@ def pairs_of(collection: Collection, shapes: Sequence[int]) -> np.ndarray:
 def shown_of(encoder: Encoder, layout: Layout, collection: Collection, shapes: Sequence[int]) -> drawn.Shown:
     """What the encoder makes of shapes, as pictures."""
     looked, pairs = looked_at(encoder, layout, collection), pairs_of(collection, shapes)
-    sights = chosen(collection.sights, pairs)
-    cameras = Cameras(sights.world_from_camera, sights.intrinsics)
+    sights = collection.sights
+    cameras = Cameras(sights.world_from_camera[pairs], sights.intrinsics[pairs])
     seen = render_numbers(encoder, layout, looked.numbers[np.asarray(shapes)], cameras)
-    return drawn.shown(sights.color / BYTE, sights.silhouette.astype(float), seen.color, seen.alpha)
+    color, silhouette = sights.color[pairs] / BYTE, sights.silhouette[pairs].astype(float)
+    return drawn.shown(color, silhouette, seen.color, seen.alpha)
 
 
 def sheet_of(made: Trained, measured: Measured) -> drawn.Sheet:
     """Some unseen shapes: image, prediction, and both from another side."""
     count = len(made.unseen.names)
-    shapes = np.unique(np.linspace(0, count - 1, min(count, SHOWN)).astype(int))
+    shapes = np.unique(np.linspace(0, count - 1, min(count, SHOWN)).astype(int)).tolist()
     names = [(family_of(name) or (name,))[0] for name in made.unseen.names]
     labels = [f"{names[n]}: IoU {measured.input_iou[n]:.2f}, other views {measured.novel_iou[n]:.2f}" for n in shapes]
     note = "unseen shapes, left to right: image, prediction; from another side: prediction, truth"
@@ -149,6 +151,7 @@ def write_page(made: Trained, history: Mapping[str, np.ndarray], metrics: Mappin
         read_pictures(folder),
         metrics,
         "loss",
+        made_by(made.config),
     )
     write_report(folder / "report.html", report)
 

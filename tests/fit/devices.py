@@ -59,7 +59,7 @@ def main() -> None:
         number = join(ClusterOptions(sys.argv[1], 2, int(sys.argv[2])))
         check_alike("same")
         try:
-            check_alike("abc"[number:])
+            check_alike(f"other {number}")
         except ValueError as error:
             print(str(error)[:24])
         print("LOSS", *(f"{x:.9g}" for x in spread(0)[:60]))

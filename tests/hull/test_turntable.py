@@ -67,13 +67,13 @@ def test_masks_tell_the_turntable(views, monkeypatch):
     check(found, views.cameras, 6.0)
     assert found.turntable.sense == -1 and len(found.cameras.intrinsics) == COUNT and found.covered > 0.85
     assert "turns clockwise" in found.words and "down" in found.words
-    backwards = select_views(views._replace(cameras=None), np.arange(COUNT)[::-1])
-    assert solve_turntable(backwards._replace(cameras=None), DEGREES).turntable.sense == 1
 
 
 @pytest.mark.slow
 def test_masks_tell_the_turntable_to_two_degrees(views):
     check(solve_turntable(views._replace(cameras=None), DEGREES), views.cameras, 2.0)
+    backwards = select_views(views, np.arange(COUNT)[::-1])
+    assert solve_turntable(backwards._replace(cameras=None), DEGREES).turntable.sense == 1
 
 
 def test_what_is_no_turntable_is_refused(views, monkeypatch):
@@ -99,9 +99,8 @@ def test_a_folder_of_masks_is_enough(views, tmp_path, monkeypatch):
     assert capture.names == tuple(f"frame{number}" for number in range(COUNT))
     assert "turntable: turns clockwise" in capture.notices[-1]
     np.testing.assert_array_equal(capture.views.silhouette, views.silhouette)
-    used = np.flatnonzero(np.arange(COUNT) % 5 != 4)
-    expected = solve_turntable(views, DEGREES, used).cameras.world_from_camera
-    assert_allclose(capture.views.cameras.world_from_camera, expected, atol=1e-9)
+    turn = pose_error(*capture.views.cameras.world_from_camera[-2:], 1.0).rotation_degrees
+    assert turn == pytest.approx(DEGREES)  # also of views that take no part
     with pytest.raises(ValueError, match="turntable_degrees is 30 and format is krt"):
         read_placed(replace(options, format="krt"))
     with pytest.raises(ValueError, match="turntable_degrees is 30 and depth is asked for"):

@@ -16,7 +16,7 @@ from fmb.geometry.views import Views, scene_cameras
 from fmb.shape import distillation
 from fmb.shape.distillation import TAUGHT, cameras_like, of_real_views, taught, with_soft_masks
 from fmb.shape.options import ModelOptions, OptimizationOptions
-from fmb.shape.recipe import ShapeFit, compile_shape_fit, fit_to_views
+from fmb.shape.recipe import RECIPES, ShapeFit, ShapeProgram, compile_shape_fit, fit_to_views
 from fmb.shape.start import other_starts, start_mixture
 from fmb.shape.symmetry_fit import Aim
 
@@ -67,7 +67,7 @@ def test_the_pupil_is_shown_the_mean_opacity_of_its_teachers(monkeypatch):
     monkeypatch.setattr(
         distillation, "compile_shape_fit", lambda start, shape, *more: program._replace(effort=shape[0])
     )
-    program = compile_shape_fit(ball(0.0), (3, *SIZE), OptimizationOptions(batch_size=64, num_epochs=1))
+    program = ShapeProgram(None, RECIPES["best"], 2.2)  # nothing is fitted
     aim = Aim(views, OptimizationOptions(), np.random.default_rng(0))
     _, more = taught(program, starts.__getitem__, aim, 2, lambda *now: seen.append(now))
     added = Cameras(*(field[3:] for field in more.views.cameras))
