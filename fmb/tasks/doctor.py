@@ -131,8 +131,11 @@ def nearest_there(folder: Path) -> Path:
 
 
 def free(path: str) -> bool:
-    """Whether no run holds the lock of a hidden folder."""
-    lock = os.open(path, os.O_RDONLY)
+    """Whether no run holds the lock of a hidden folder; another user's is left alone, as if one did."""
+    try:
+        lock = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
     try:
         return is_free(lock)
     finally:
