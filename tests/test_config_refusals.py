@@ -73,6 +73,8 @@ UNREAD_FLAGS = {
     "pose --view": "--view: task pose does not read it; shape and points do",
     "--overwrite": "--overwrite: task shape does not read it; export and batch do",
     "export model.npz --uncertainty --film none": "--uncertainty: task export does not read it; shape does",
+    "--turntable-degrees 10": "--turntable-degrees is only read together with --data",
+    "--data photographs --camera-degrees 10": "--camera-degrees is only read together with --refine-cameras",
     "--data photographs --mesh-file cow.obj": "--data and --mesh-file: task shape works on one of them",
 }
 

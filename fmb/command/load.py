@@ -15,6 +15,8 @@ from fmb.config import DEFAULT_FILE, Config, declared, sections, switches
 from fmb.options import NONE, ConfigError, Option, expected, parse_value, quote
 from fmb.shape.options import RELEASED
 
+READ_WITH = {"turntable_degrees": "data", "camera_degrees": "refine_cameras"}  # says nothing where the other is off
+
 
 def load_config(argv: Sequence[str], tasks: Sequence[str] = (), default_file: Path | None = DEFAULT_FILE) -> Config:
     """The options of a command line (without the program): flags win over the file, the file over the defaults.
@@ -109,3 +111,9 @@ def check_together(entries: Mapping[str, Entry], task: str) -> None:
         raise ConfigError(f"{batch.label} is {batch.value}; must be at most {rays}")
     if entries["init"].value != "sphere" and mixtures.value > points.value:
         raise ConfigError(f"{mixtures.label} is {mixtures.value}; must be at most gmm_points, {points.value}")
+    if task not in TASKS or "data" not in TASKS[task].works_on:
+        return
+    for name, other in READ_WITH.items():
+        given = entries[name].label.startswith("--") and entries[name].value != declared()[name].default
+        if given and entries[other].value in (NONE, False):
+            raise ConfigError(f"{entries[name].label} is only read together with {switch_flag(other)}")

@@ -126,7 +126,7 @@ def solve_turntable(views: Views, degrees: float, used: Int[np.ndarray, " used"]
 
     They follow from the masks of the images `used` (None: all) alone. Intrinsics have square pixels and the middle of
     the image as principal point; masks hardly tell more. The world's y axis is that of the turntable. Raises ValueError
-    for fewer than FEWEST images, an empty mask, and where no turntable agrees.
+    for fewer than FEWEST images, an empty mask, an object that is too thin, and where no turntable agrees.
     """
     used = np.arange(len(views.silhouette)) if used is None else used
     if len(used) < FEWEST:
@@ -137,6 +137,10 @@ def solve_turntable(views: Views, degrees: float, used: Int[np.ndarray, " used"]
     if len(empty):
         raise ValueError(f"turntable_degrees is {degrees:g}, but mask {empty[0]} (from 0) is empty: none may be")
     masks = Masks(inside[used], angle[used])
+    for _, side, most, *_ in STAGES:
+        if not foreground(shrunk(masks, side, most).silhouette).any():
+            told = f"turntable_degrees is {degrees:g}, but the object is too thin for the search"
+            raise ValueError(f"{told}, which shrinks masks to {side} pixels; crop all alike about their middle")
     found = searched(masks)
     share = covered(found, shrunk(masks, STAGES[-1][1], STAGES[-1][2]), STAGES[-1][0])
     if share < WORTH:

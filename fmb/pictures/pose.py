@@ -32,6 +32,7 @@ GREEN, RED = "#009e73", "#d55e00"  # more of Okabe and Ito's palette
 LEGEND = {"in both": AGREE, "seen, not rendered": ORANGE, "rendered, not seen": BLUE, "in neither": NOTHING}
 FILM_TILE, FILM_GAP, FILM_HEAD, FILM_TRACE = 420, 24, 128, 180  # pixels: width of a tile, between, above, the trace
 FILM_BELOW, FILM_LEFT = 92, 78  # pixels: below the tiles, for the legend; left of the trace, for its label
+UNSHOWN = "; the last steps, on the model's surface, are not shown"
 FEW_STEPS = 60  # of a trace whose steps get dots
 DOT = 5  # pixels, radius of the mark on a trace
 
@@ -43,6 +44,7 @@ class PoseCourse(NamedTuple):
     steps: int  # from the first row to the last
     degrees: Float[np.ndarray, " row"] | None = None
     percent: Float[np.ndarray, " row"] | None = None
+    ended: bool = False  # whether steps on the model's surface followed, which belong to no trial
 
 
 class Trace(NamedTuple):
@@ -109,7 +111,7 @@ def convergence_page(course: PoseCourse) -> UInt8[np.ndarray, "tall wide 3"]:
     figure.subplots_adjust(left=0.1, right=0.97, top=1.0 - 0.8 / height, bottom=0.55 / height, hspace=0.12)
     begins = 1 + np.flatnonzero(np.diff(course.loss) > 1e-6 * np.abs(course.loss[:-1]))
     stages = f" in {len(begins) + 1} stages, each with a loss of its own" if len(begins) else ""
-    words = f"{course.steps} steps{stages}; loss {course.loss[-1]:.4g} at the end"
+    words = f"{course.steps} steps{stages}; loss {course.loss[-1]:.4g} at the end{UNSHOWN if course.ended else ''}"
     figure.text(0.032, 1.0 - 0.35 / height, "Descent to the pose", size=12, weight="bold", color=INK)
     figure.text(0.032, 1.0 - 0.6 / height, words, size=8, color=FAINT)
     step = np.linspace(0, course.steps, len(course.loss))

@@ -82,7 +82,8 @@ def found_in(
         again = find_pose(tracker.search, tracker.mixture, observation, start, tracker.scale, tracker.surface)
         if again.success:
             return again
-        best = min(best, again, key=lambda one: one.disagreement)
+        # a search that diverged has NaN
+        best = min(best, again, key=lambda one: np.nan_to_num(one.disagreement, nan=np.inf))
     return best
 
 

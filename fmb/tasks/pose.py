@@ -30,7 +30,16 @@ from fmb.geometry.views import Images, foreground, scene_cameras
 from fmb.machine import Clock, choose_device, say, tell
 from fmb.options import NONE
 from fmb.pictures import draw
-from fmb.pictures.pose import FilmText, PoseCourse, Trace, as_images, convergence_page, film, pose_sheets
+from fmb.pictures.pose import (
+    UNSHOWN,
+    FilmText,
+    PoseCourse,
+    Trace,
+    as_images,
+    convergence_page,
+    film,
+    pose_sheets,
+)
 from fmb.pictures.sheets import ORANGE
 from fmb.pose.estimate import compile_pose, find_pose
 from fmb.pose.observation import Observation, check_observation, image_size, nothing_seen
@@ -156,21 +165,26 @@ def depth_at(mixture: Mixture, cameras: Cameras, seen: Images, at: slice) -> Flo
 
 
 def draw_pose(folder: Path, mixture: Mixture, case: Case, fit: PoseEstimate) -> None:
-    """Pictures of start and end, of the convergence, and the film of the descent."""
+    """Pictures of start and end, of the convergence, and the film of the descent.
+
+    The last steps, on points of the surface, belong to no trial of the search: only the picture of the end shows them.
+    """
     observed = as_images(case.observation.depth, case.observation.silhouette)
-    path, steps = fit.path, fit.iterations
-    cameras = Cameras(path, np.repeat(np.asarray(case.observation.intrinsics, float)[None], len(path), axis=0))
+    path, steps, ended = fit.path, fit.iterations, not np.array_equal(fit.path[-1], fit.world_from_camera)
+    shown = np.concatenate([path, fit.world_from_camera[None]])
+    cameras = Cameras(shown, np.repeat(np.asarray(case.observation.intrinsics, float)[None], len(shown), axis=0))
     seen = look(mixture, cameras, image_size(case.observation))
     ends = [Images(seen.alpha[at], depth_at(mixture, cameras, seen, at)) for at in (slice(0, 1), slice(-1, None))]
     draw.draw_sheets(folder, pose_sheets(observed, *ends, "object scales"))
-    course, traces, up = PoseCourse(fit.loss, steps), [Trace("loss", fit.loss)], "loss"
+    course, traces, up = PoseCourse(fit.loss, steps, ended=ended), [Trace("loss", fit.loss)], "loss"
     if case.truth is not None:
         degrees, percent, _ = map(np.array, zip(*errors_along(path, [case.truth] * len(path)), strict=True))
-        course, up = PoseCourse(fit.loss, steps, degrees, percent), "error"
+        course, up = PoseCourse(fit.loss, steps, degrees, percent, ended), "error"
         traces = [Trace("rotation (degrees)", degrees), Trace("translation (% of the size)", percent, ORANGE)]
     machine.write_picture(folder / "convergence.png", convergence_page(course))
-    text = FilmText("Descent to the pose", f"{steps} steps, coarse to fine", "step", up, steps)
-    write_gif(folder / "descent.gif", film(observed, seen, traces, text), FILM_SECONDS)
+    note = f"{steps} steps, coarse to fine{UNSHOWN if ended else ''}"
+    text = FilmText("Descent to the pose", note, "step", up, steps)
+    write_gif(folder / "descent.gif", film(observed, Images(seen.alpha[:-1]), traces, text), FILM_SECONDS)
 
 
 def errors_along(

@@ -84,6 +84,10 @@ def test_what_is_no_turntable_is_refused(views, monkeypatch):
     empty[2] = 0.0
     with pytest.raises(ValueError, match=r"mask 2 \(from 0\) is empty"):
         solve_turntable(views._replace(silhouette=empty), DEGREES)
+    thin = np.zeros((COUNT, 160, 160))
+    thin[:, 40:120, 81] = 1.0
+    with pytest.raises(ValueError, match="the object is too thin for the search, which shrinks masks to 24 pixels"):
+        solve_turntable(Views(None, thin), DEGREES)
     shuffled = select_views(views, np.array([0, 7, 2, 9, 4, 11, 1, 6, 3, 8, 5, 10]))
     with pytest.raises(ValueError, match=r"explains \d+ % of the masks, less than 80 %"):
         solve_turntable(shuffled, DEGREES)

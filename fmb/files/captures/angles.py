@@ -25,6 +25,7 @@ from fmb.geometry.views import foreground
 FILE = "metadata.json"
 KEYS = ("azimuths", "elevations")
 USUAL_FOCAL = 0.75  # of the longer side, as phones have: 27 mm on film
+SEEN = 0.85  # of the half diagonal of a box: half the diagonal of its silhouette's box, roughly, from all sides
 NEAR_POLE = 80.0  # degrees of elevation above which the azimuth says which side of the object is below in the image
 
 
@@ -83,6 +84,3 @@ def _shot(
     camera_from_object[:3, 3] = focal * np.linalg.norm(extent) / 2 * SEEN / reach * ray
     intrinsics = focal_intrinsics((focal, focal), (width / 2, height / 2), str(mask))
     return Shot(name, np.linalg.inv(camera_from_object), intrinsics, mask, image, size=(width, height))
-
-
-SEEN = 0.85  # of the half diagonal of a box: half the diagonal of its silhouette's box, roughly, from all sides
