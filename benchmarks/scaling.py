@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.markdown import number, table
 
 BEGIN, END = "<!-- figures: python -m benchmarks.scaling -->", "<!-- end of figures -->"
-STEPS, RAYS, COMPONENTS = 1_750, 2_048, 40  # of a default fit: docs/results/batch.md
+STEPS, RAYS, COMPONENTS = 1_733, 2_048, 40  # of a default fit: docs/results/batch.md
 BETWEEN = 1.2  # what moving components and doubting masks add to the steps, where devices take slots together
 NUMBERS = 13  # of a component, as they are averaged: mean, 3 x 3, sharpness
 BYTES_OF_RAY = 36  # origin, direction, silhouette, weight, and what is believed

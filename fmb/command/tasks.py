@@ -247,16 +247,20 @@ TASKS["batch"] = Task(
     "fmb.tasks.batch",
     "batch",
     "Fit many meshes, captures or clouds at once: a folder for each, a table and a page.",
-    ("model", "rendering", "optimization", "capture", "batch", "export"),
+    ("model", "rendering", "optimization", "capture", "cloud", "batch", "export"),
     (),
     (
         "batch models/ --output-dir output/all",
         "batch 'models/*.ply' other.obj --task convert --num-mixtures 80",
+        "batch scans/ --task points --method diff_cd",
         "batch models/ --shard 3/8",
     ),
-    ("symmetry", "film", "uncertainty", "report", "refine_cameras", "camera_degrees", "fit_devices", "teachers"),
+    (
+        *("symmetry", "film", "uncertainty", "report", "refine_cameras", "camera_degrees", "fit_devices", "teachers"),
+        "reference_mesh",
+    ),
     switches=("cpu", "overwrite"),
-    own=(("--task", "batch_task"), ("--names", "batch_names")),
+    own=(("--task", "batch_task"), ("--names", "batch_names"), ("--method", "points_method")),
     several="Meshes, captures, clouds of points, folders of them, and patterns",
 )
 
@@ -271,7 +275,7 @@ TASKS["tune"] = Task(
         "tune their.obj --tune-error iou --most-seconds 5",
         "tune models/ --keys 'num_mixtures=20:80 initial_lr=0.01:0.2:log schedule=cosine|one_cycle'",
     ),
-    ("symmetry",),
+    ("symmetry", "teachers"),
     own=(("--keys", "tune_keys"),),
     several="Meshes to fit in each trial, folders of them, and patterns",
 )

@@ -29,7 +29,7 @@ class Looked(NamedTuple):
     numbers: Float[np.ndarray, "image component number"]
     assignment: Float[np.ndarray, "image mean"]
     quaternion: Float[np.ndarray, "image hypothesis 4"]
-    score: Float[np.ndarray, "image hypothesis"]  # log probabilities
+    score: Float[np.ndarray, "image hypothesis"]  # log probabilities, of both ways together
     place: Float[np.ndarray, "image hypothesis 3"]
 
 
@@ -64,7 +64,7 @@ def look_at_images(
         place = np.repeat(np.asarray(way.place, float)[:, None], hypotheses, axis=1)
         labels = CameraLabels(np.asarray(way.quaternion, float).reshape(-1, 4), place.reshape(-1, 3))
         labels = mirrored_labels(labels) if number else labels
-        score = np.asarray(jax.nn.log_softmax(way.score), float)
+        score = np.asarray(jax.nn.log_softmax(way.score), float) - np.log(len(ways))
         found.append((labels.quaternion.reshape(-1, hypotheses, 4), score, labels.place.reshape(-1, hypotheses, 3)))
     quaternion, score, place = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
     return Looked(np.asarray(numbers), np.asarray(assignment), quaternion, score, place)
@@ -117,7 +117,7 @@ def rank_cameras(
     silhouette: Bool[np.ndarray, "size size"],
     intrinsics: Float[np.ndarray, "3 3"] | None = None,
 ) -> Ranked:
-    """The predicted cameras of an image by the sum of their log probability and that of their silhouette's IoU."""
+    """The predicted cameras of an image by log probability and IOU_WEIGHT times the silhouette's IoU, added."""
     cameras = cameras_of(looked.quaternion[image], looked.place[image], layout.size, intrinsics)
     batch = jax.tree.map(lambda field: field[None], cameras)
     seen = render_numbers(encoder, layout, looked.numbers[image][None], batch).alpha[0]

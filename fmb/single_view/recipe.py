@@ -7,7 +7,7 @@ A step renders every second row and column, from a random one on.
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -61,11 +61,13 @@ class State(NamedTuple):
 class Hooks(NamedTuple):
     """Who looks on: a progress bar, who keeps checkpoints and looks at the state; what to begin with, or to go on from.
 
-    `start` is an encoder (None: a random one), `begun` the arrays of a checkpoint.
+    `offer` may keep the state after any chunk, between two that `save` keeps. `start` is an encoder (None: a random
+    one), `begun` the arrays of a checkpoint.
     """
 
     progress: Callable[[int, int, float], None] = lambda step, total, loss: None
     save: Callable[[State], None] = lambda state: None
+    offer: Callable[[Callable[[], State]], None] = lambda make: None
     start: Encoder | None = None
     begun: Mapping[str, np.ndarray] | None = None
 
@@ -113,6 +115,8 @@ def train(
         hooks.progress(done, total, float(np.mean(history["loss"][-1])))
         if done // every > step // every or done == total:
             hooks.save(state_of(course, history))
+        else:
+            hooks.offer(partial(state_of, course, {name: [*parts] for name, parts in history.items()}))
     return course.average
 
 

@@ -120,6 +120,8 @@ def view_sights(views: Views, size: int, number: int) -> Sights:
     ball = Frame(box_frame(inside).centre, np.asarray(reach))
     views = views._replace(cameras=ball.cameras_to_canonical(views.cameras))
     shown = np.flatnonzero(foreground(np.asarray(views.silhouette)).any(axis=(1, 2)))
+    if len(shown) < 2:
+        raise ValueError(f"{len(shown)} view shows the object; the encoder learns from two or more")
     return stacked([_view_sight(views, view, float(reach), size, number) for view in shown])
 
 

@@ -69,11 +69,11 @@ def batch(config: Config, clock: Clock) -> None:
             with clock("batch"):
                 outcomes = carried_out(config, open_, place)
         finally:
-            rows, notices = write_overview(jobs, place, digest)
+            notices = write_overview(jobs, place, digest)
     facts = {"task": "batch", "shapes": len(mine), "done_before": len(done), **told(outcomes, clock)}
     name = "metrics.json" if shard[1] == 1 else f"metrics-{shard[0]}-of-{shard[1]}.json"
     machine.write_metrics(place / name, facts | {"seconds": clock.seconds()})
-    say(*notices, summary(facts, len(rows)), f"table.csv, index.html and shapes/ in {place}/")
+    say(*notices, summary(facts), f"table.csv, index.html and shapes/ in {place}/")
     complain([outcome for outcome in outcomes if outcome.error], len(mine), place)
 
 
@@ -96,6 +96,9 @@ def check_options(config: Config) -> None:
     for name, value in {**unused, "teachers": config.optimization.teachers}.items():
         if value:
             raise ValueError(f"{name} is {str(value).lower()}; a batch does not do that")
+    if config.optimization.fit_devices != 1:
+        words = f"fit_devices is {config.optimization.fit_devices}; a batch spreads whole fits, by batch_devices"
+        raise ValueError(f"{words}, so it must be 1")
 
 
 def told(outcomes: Sequence[Outcome], clock: Clock) -> dict[str, Any]:
@@ -103,11 +106,11 @@ def told(outcomes: Sequence[Outcome], clock: Clock) -> dict[str, Any]:
     failed = sum(bool(outcome.error) for outcome in outcomes)
     minutes = clock.parts.get("batch", 0.0) / 60.0
     made = len(outcomes) - failed
-    pace = {"shapes_per_minute": made / minutes if minutes else 0.0, "cpu_seconds_of_fits": time.process_time()}
+    pace = {"shapes_per_minute": made / minutes if minutes else 0.0, "process_cpu_seconds": time.process_time()}
     return {"done_now": made, "failed": failed, **pace}
 
 
-def summary(facts: dict[str, Any], known: int) -> str:
+def summary(facts: dict[str, Any]) -> str:
     """What a run says at its end."""
     words = (
         f"{facts['done_before'] + facts['done_now']} of {facts['shapes']} shapes done, {facts['done_now']} of them now"

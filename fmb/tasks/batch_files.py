@@ -117,15 +117,15 @@ def rows_of(jobs: Sequence[Job], place: Path, digest: str) -> list[dict[str, Any
     return rows
 
 
-def write_overview(jobs: Sequence[Job], place: Path, digest: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Writes the tables and the page of all that is done so far, by whatever job; the rows, and notices."""
+def write_overview(jobs: Sequence[Job], place: Path, digest: str) -> list[str]:
+    """Writes the tables and the page of all that is done so far, by whatever job; notices."""
     rows = rows_of(jobs, place, digest)
     write_csv(place / "table.csv", rows)
     parquet = write_parquet(place / "table.parquet", rows)
     failed = sum(bool(row["error"]) for row in rows)
     note = f"{len(rows) - failed} of {len(jobs)} shapes are done. Left: what was given; right: the surface of the fit."
     write_thumbnails(place / "index.html", "Batch of shapes", note, [card(row, place) for row in rows])
-    return rows, [] if parquet else ["note: no table.parquet: it needs the package pyarrow (extra `batch`)"]
+    return [] if parquet else ["note: no table.parquet: it needs the package pyarrow (extra `batch`)"]
 
 
 def card(row: Mapping[str, Any], place: Path) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def jobs_of(config: Config, place: Path) -> list[Job]:
     named: dict[str, Path] = {}
     for path, name in zip(paths, names_of(paths, config.batch.batch_names), strict=True):
         if name in named:
-            hint = "; --batch-names path tells them apart" if config.batch.batch_names == "stem" else ""
+            hint = "; --names path tells them apart" if config.batch.batch_names == "stem" else ""
             raise ValueError(f"{path}: has the name of {named[name]}, {name}{hint}")
         named[name] = path
     return [Job(name, path, place / "shapes" / name) for name, path in named.items()]

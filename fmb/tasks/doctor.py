@@ -131,8 +131,11 @@ def nearest_there(folder: Path) -> Path:
 
 
 def free(path: str) -> bool:
-    """Whether no run holds the lock of a hidden folder."""
-    lock = os.open(path, os.O_RDONLY)
+    """Whether no run holds the lock of a hidden folder; another user's is left alone, as if one did."""
+    try:
+        lock = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
     try:
         return is_free(lock)
     finally:
@@ -140,7 +143,17 @@ def free(path: str) -> bool:
 
 
 def self_test(cpu: bool) -> dict[str, Any]:
-    """A small fit of a box: its numbers, and whether they are as they should be."""
+    """A small fit of a box: its numbers, and whether they are as they should be; in a line why there are none."""
+    from jax.errors import JaxRuntimeError
+
+    try:
+        return fitted_box(cpu)
+    except (ValueError, FloatingPointError, OSError, JaxRuntimeError) as error:
+        return {"good": False, "why": machine.reason(error)}
+
+
+def fitted_box(cpu: bool) -> dict[str, Any]:
+    """The fit of `self_test`."""
     from fmb.tasks.shape import shape
 
     start = time.perf_counter()
@@ -164,7 +177,9 @@ def wrong(found: Mapping[str, Any]) -> list[str]:
         words.append(f"ray casting: {found['ground_truth']['raycast']['why']}")
     if not found["output"]["writable"]:
         words.append(f"{found['output']['folder']} cannot be written to")
-    if not found["test"]["good"]:
+    if "why" in found["test"]:
+        words.append(f"the test's fit fails: {found['test']['why']}")
+    elif not found["test"]["good"]:
         words.append(f"the test's fit reaches an IoU of {found['test']['train_iou']:.3f}; must be {LEAST_IOU}")
     return words
 
@@ -189,8 +204,15 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     told.append(f"results       {output['folder']}: {state}, {len(output['running'])} runs write beside it")
     if left := ", ".join(output["left_by_killed"]):
         told.append(f"              left by killed runs, the next run removes it: {left}")
-    told.append(
-        f"test          IoU {test['train_iou']:.3f} (unseen {test['unseen_iou']:.3f}), {test['steps']} steps in "
+    told.append(f"test          {words_of(test)}")
+    return [*told, "all is well" if not found["wrong"] else f"wrong: {'; '.join(found['wrong'])}"]
+
+
+def words_of(test: Mapping[str, Any]) -> str:
+    """What the test's fit came to."""
+    if "why" in test:
+        return f"FAILED: {test['why']}"
+    return (
+        f"IoU {test['train_iou']:.3f} (unseen {test['unseen_iou']:.3f}), {test['steps']} steps in "
         f"{test['fit_seconds']:.1f} s, {test['seconds']:.1f} s in all: {'good' if test['good'] else 'WRONG'}"
     )
-    return [*told, "all is well" if not found["wrong"] else f"wrong: {'; '.join(found['wrong'])}"]

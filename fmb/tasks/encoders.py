@@ -118,8 +118,10 @@ def read_sights(path: Path) -> Collection:
         if name not in arrays or arrays[name].shape != sides or arrays[name].dtype.kind != kind:
             found = f"{name} of shape {arrays[name].shape}" if name in arrays else f"no {name}"
             raise ValueError(f"{path}: has {found}; {name} of shape {sides} is needed")
-    if np.any(np.diff(shape) < 0) or shape.min() < 0 or shape.max() >= len(names):
+    if np.any(np.diff(shape) < 0) or not np.array_equal(np.unique(shape), np.arange(len(names))):
         raise ValueError(f"{path}: shape must count up from 0 to {len(names) - 1}, the last of the names")
+    if np.bincount(shape).min() < 2:
+        raise ValueError(f"{path}: {names[int(np.argmin(np.bincount(shape)))]} has one view; two or more are needed")
     if not all(np.isfinite(arrays[name]).all() for name in ("world_from_camera", "intrinsics")):
         raise ValueError(f"{path}: a camera is not finite")
     for name in ("silhouette", "valid"):

@@ -62,9 +62,9 @@ def record_of(config: Config, layout: Layout, seen: Collection) -> Mapping[str, 
 
 
 class Watch:
-    """Looks at every checkpoint with a few shapes that the training does not see; keeps the last checkpoint alone.
+    """Looks at every checkpoint with a few shapes that the training does not see; keeps the last two, at the end one.
 
-    What it saw lies beside the checkpoint, so that a run that goes on has it all: step, mean IoU of the silhouettes in
+    What it saw lies beside the checkpoints, so that a run that goes on has it all: step, mean IoU of the silhouettes in
     the view that is given and in others, and a frame of the film.
     """
 
@@ -84,13 +84,13 @@ class Watch:
         return begun
 
     def save(self, state: State) -> None:
-        """Keeps the state in place of the one before, and looks at it."""
+        """Keeps the state in place of the one before the last, and looks at it."""
         before = self.unfinished.steps()
         self.see(state.step, state.encoder)
         with replacing(self.unfinished.folder / COURSE) as partial, partial.open("wb") as file:
             np.savez_compressed(file, **self.seen())
         self.unfinished.save(state)
-        for step in before:
+        for step in before[:-1] if state.step < self.total else before:
             if step != state.step:
                 self.unfinished.path(step).unlink()
 
@@ -112,7 +112,7 @@ def trained(config: Config, layout: Layout, seen: Collection, watch: Watch) -> E
     """The training, from its start or from the last checkpoint."""
     start, begun = start_of(config, layout), watch.begin(config.resume)
     with machine.progress_bar("train") as on_progress:
-        hooks = Hooks(on_progress, watch.save, start, begun)
+        hooks = Hooks(on_progress, watch.save, watch.unfinished.offer, start, begun)
         return train(seen.sights, config.encoding, layout, np.random.default_rng(config.random_seed), hooks)
 
 

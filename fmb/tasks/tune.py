@@ -31,6 +31,8 @@ from fmb.tasks.shell import task_folder
 
 JOURNAL = "study.journal"
 TUNED = ("model", "rendering", "optimization")  # sections of options that change a fit
+UNUSED = ("symmetry", "teachers")  # options of theirs that a trial does not read
+WARMING = 0.02  # part of a fit's steps
 MISSING = "tune needs the package optuna: pip install optuna, or the extra `tune`"
 
 
@@ -57,6 +59,7 @@ def tune(config: Config, clock: Clock) -> None:
     """
     if not config.several:
         raise ValueError(f"tune needs meshes to fit: {PROGRAM} tune models/ --trials 40")
+    check_options(config)
     keys = keys_of(config.tune.tune_keys)
     optuna = optuna_module()
     paths = files_of(config.several, tuple(f".{kind}" for kind in FORMATS))
@@ -70,7 +73,7 @@ def tune(config: Config, clock: Clock) -> None:
             on_count(len(known), words_of(config, known))
             carry_out(study, config, keys, paths)
         on_count(len(known), words_of(config, known))
-    rows = [row_of(trial, config) for trial in known]
+    rows = [row_of(trial) for trial in known]
     write_csv(place / "trials.csv", rows)
     draw_trials(place / "01_trials.png", rows, config.tune.tune_error)
     best = best_of(rows, config)
@@ -85,14 +88,23 @@ def tune(config: Config, clock: Clock) -> None:
     say(f"best.yaml, trials.csv and the journal in {place}/; {PROGRAM} --config {place}/best.yaml uses it")
 
 
+def check_options(config: Config) -> None:
+    """Raises ValueError for what a trial does not do, which a file may ask for."""
+    for name in UNUSED:
+        spec = declared()[name]
+        value = getattr(getattr(config, spec.section), name)
+        if value != spec.default:
+            raise ValueError(f"{name} is {value}; tune does not read it, so it must be {spec.default}")
+
+
 def keys_of(text: str) -> list[Key]:
     """The options that a text names, with what they may be.  Raises ConfigError that names the word that is wrong."""
     found = []
     for word in text.split():
         name, equals, values = word.partition("=")
         spec = declared().get(name)
-        tuned = [other for other, one in declared().items() if one.section in TUNED]
-        if spec is None or spec.section not in TUNED:
+        tuned = [other for other, one in declared().items() if one.section in TUNED and other not in UNUSED]
+        if name not in tuned:
             hint = did_you_mean(name, tuned)
             raise ConfigError(
                 f"tune_keys: {quote(name)} is no option that changes a fit{hint}; as initial_lr=0.01:0.2:log"
@@ -193,20 +205,23 @@ def measured(config: Config, paths: Sequence[Path]) -> tuple[float, float]:
     for path in paths:
         one = replace(config, io=replace(config.io, mesh_file=str(path)))
         scene = scene_of_mesh(one, streams(one)[0], read_mesh(path))
-        began = time.perf_counter()
-        start = start_mixture(scene.mesh, one.model, one.random_seed, one.optimization.recipe).mixture
-        started = time.perf_counter() - began
-        program = compile_shape_fit(start, scene.shape, one.optimization)
-        views = scene.look().views
-        began = time.perf_counter()
-        fit = fit_to_views(program, start, views["train"], streams(one)[1], point=scene.surface)
-        seconds.append(started + time.perf_counter() - began)
+        views, program = scene.look().views, None
+        for effort in (WARMING, 1.0):  # a short fit compiles what the whole one would, which alone is timed
+            began = time.perf_counter()
+            start = start_mixture(scene.mesh, one.model, one.random_seed, one.optimization.recipe).mixture
+            started = time.perf_counter() - began
+            program = program or compile_shape_fit(start, scene.shape, one.optimization)
+            began = time.perf_counter()
+            shorter = program._replace(effort=effort)
+            fit = fit_to_views(shorter, start, views["train"], streams(one)[1], point=scene.surface)
+            spent = started + time.perf_counter() - began
+        seconds.append(spent)
         found = evaluate(fit.mixture, {"novel": views["novel"]}, 1.0, program.supervision.settings)[1]["novel"]
         errors.append(1.0 - found["iou"] if config.tune.tune_error == "iou" else found[config.tune.tune_error])
     return float(np.mean(errors)), float(np.mean(seconds))
 
 
-def row_of(trial: Any, config: Config) -> dict[str, Any]:
+def row_of(trial: Any) -> dict[str, Any]:
     """A trial as a row of the table."""
     error, seconds = trial.values or (float("nan"), float("nan"))
     failure = trial.user_attrs.get("failure")

@@ -1,5 +1,6 @@
 """The encoder's training: the mirror in what it says, the comb, going on bit for bit; slow: eight images by heart."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import jax
@@ -40,10 +41,12 @@ def states(collection: Collection) -> list[State]:
 @pytest.mark.slow
 def test_a_training_goes_on_bit_for_bit(collection: Collection, states: list[State], monkeypatch):
     monkeypatch.setattr("fmb.single_view.recipe.CHUNK", 1)
-    kept: list[State] = []
+    monkeypatch.setattr("fmb.single_view.recipe.SAVES", 1)
+    offered: list[Callable[[], State]] = []
     layout = layout_of(SMALL)
-    train(collection.sights, SMALL, layout, np.random.default_rng(0), Hooks(save=kept.append))
-    begun = next(state for state in kept if state.step == 2)
+    train(collection.sights, SMALL, layout, np.random.default_rng(0), Hooks(offer=offered.append))
+    begun = offered[1]()  # made when the training is over, as at a signal, it is still the state of then
+    assert begun.step == 2 and len(begun.history["loss"]) == 2
     later: list[State] = []
     train(collection.sights, SMALL, layout, np.random.default_rng(0), Hooks(save=later.append, begun=begun.arrays))
     assert states[-1].step == later[-1].step == 3 and states[0].step == 0
@@ -64,6 +67,7 @@ def test_a_mirrored_image_has_the_same_shape_and_the_mirrored_cameras():
     np.testing.assert_allclose(swapped.quaternion[order], here.quaternion[0], atol=1e-12)
     np.testing.assert_allclose(swapped.place[order], here.place[0], atol=1e-12)
     assert here.assignment.sum() == pytest.approx(1.0)
+    assert np.exp(here.score).sum() == pytest.approx(1.0), "all cameras share one probability"
 
 
 def test_a_comb_is_every_second_pixel(collection: Collection):

@@ -237,7 +237,7 @@ def test_a_shard_does_its_part_alike(meshes, done, tmp_path):
     [
         ((), "batch needs meshes, captures or points"),
         (("nothing/*.ply",), r"nothing/\*.ply: no file in it that ends in .obj"),
-        (("MESHES/box.ply", "other/box.ply"), "box.ply: has the name of .*box.ply, box; --batch-names path tells"),
+        (("MESHES/box.ply", "other/box.ply"), "box.ply: has the name of .*box.ply, box; --names path tells"),
         (("MESHES", "--shard", "4/3"), "shard is '4/3'; must be such as 3/8"),
         (("MESHES", "--batch-devices", "4000"), "batch_devices is 4000; must be at most"),
     ],

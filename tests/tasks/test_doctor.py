@@ -34,7 +34,18 @@ def test_what_is_wrong_shows_in_the_exit_code(monkeypatch, capsys):
         run(monkeypatch, works=False)
     with pytest.raises(ValueError, match=r"IoU of 0.500; must be 0.95"):
         run(monkeypatch, test=GOOD | {"train_iou": 0.5, "good": False})
-    assert "EGL           no: no driver" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="the test's fit fails: no memory"):
+        run(monkeypatch, test={"good": False, "why": "no memory"})
+    out = capsys.readouterr().out
+    assert "EGL           no: no driver" in out and "test          FAILED: no memory" in out
+
+
+def test_a_fit_that_fails_does_not_end_the_report(monkeypatch):
+    def fails(cpu: bool) -> dict:
+        raise FloatingPointError("the loss is nan at step 3")
+
+    monkeypatch.setattr(doctor, "fitted_box", fails)
+    assert doctor.self_test(True) == {"good": False, "why": "the loss is nan at step 3"}
 
 
 @pytest.mark.slow

@@ -153,6 +153,8 @@ def test_files_of_sights_come_back_and_are_checked(tmp_path: Path, sights: Colle
         ({"shape": arrays["shape"][::-1].copy()}, "must count up"),
         ({"intrinsics": np.full_like(arrays["intrinsics"], np.inf)}, "not finite"),
         ({"shape": np.zeros(0, np.int32)}, "0 images"),
+        ({"shape": np.array([0, 0, 0, 1], np.int32)}, "chair-1 has one view"),
+        ({"shape": np.zeros(4, np.int32)}, "must count up from 0 to 1"),
     ):
         np.savez(tmp_path / "other.npz", **(arrays | changes))
         with pytest.raises(ValueError, match=words):

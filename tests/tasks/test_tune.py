@@ -81,11 +81,19 @@ def test_the_front_has_what_no_other_beats():
         ("schedule=cosine|sine", "schedule is 'sine'"),
         ("initial_lr=0.1:0.2 initial_lr=0.1:0.3", "each once"),
         ("report=true|false", "'report' is no option that changes a fit"),
+        ("teachers=0:3", "'teachers' is no option that changes a fit"),
     ],
 )
 def test_keys_that_are_refused(text, message):
     with pytest.raises(ConfigError, match=message):
         keys_of(text)
+
+
+def test_what_a_trial_does_not_do_is_refused(tmp_path):
+    (tmp_path / "config.yaml").write_text("model:\n  symmetry: plane\n")
+    config = load_config(["tune", "x.ply", "--config", str(tmp_path / "config.yaml")], tuple(TASKS))
+    with pytest.raises(ValueError, match="symmetry is plane; tune does not read it, so it must be none"):
+        tune(config, Clock())
 
 
 def test_keys_are_of_the_options_own_type():
