@@ -13,7 +13,7 @@ from fmb.command.help_text import add_flag, described_section, frame_of_help, sw
 from fmb.command.subjects import is_subject, subject_option
 from fmb.command.tasks import TASKS, subjects
 from fmb.config import PROGRAM, declared, sections, switches
-from fmb.options import ConfigError, did_you_mean, quote
+from fmb.options import WORDS, ConfigError, did_you_mean, quote
 
 ASKED = "--help", "-h", "--version"  # answered at once
 
@@ -132,7 +132,8 @@ def joined_to_values(argv: Sequence[str]) -> list[str]:
         name, equals, _ = words[position].partition("=")
         follower = words[position + 1 : position + 2]
         alone = not follower or follower[0].startswith("--")
-        if name in truths and not equals and (alone or follower[0] in TASKS or is_subject(follower[0])):
+        is_word = not alone and (follower[0].lower() in WORDS or not (follower[0] in TASKS or is_subject(follower[0])))
+        if name in truths and not equals and not is_word:
             words[position] = f"{name}=true"
         elif name in valued and not equals and not alone:
             words[position : position + 2] = [f"{name}={follower[0]}"]
