@@ -155,9 +155,9 @@ def show_start(run: Run, painter: Painter) -> tuple[dict[str, Any], Scale]:
 def fitted(run: Run, followers: Followers, unfinished: Unfinished) -> tuple[Run, ShapeFit, SymmetryFound | None]:
     """The fit and what there is to say of its symmetry; where cameras were fitted, too, the run has the new ones."""
     generator, train, kind = streams(run.config)[1], run.seen.views["train"], run.config.model.symmetry
+    begun = unfinished.begin(run.config.resume)
     if not run.config.capture.refine_cameras:
         program, aim = aimed(run, Aim(train, run.config.optimization, generator, run.scene.surface))
-        begun = unfinished.begin(run.config.resume)
         onlooker = Hooks(followers, unfinished.offer, begun) if kind == NONE else followers
         fit, found = fit_with_symmetry(kind, program, run.start.mixture, aim, onlooker)
         say("" if found is None else found.words)
