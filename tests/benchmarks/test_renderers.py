@@ -42,6 +42,7 @@ def test_report_of_a_gpu_says_how_far_it_is_from_the_cpu(tmp_path, monkeypatch, 
 
     quick = Method(images, lambda mixture, scene: images((), mixture, scene)[0].sum())
     monkeypatch.setitem(METHODS, RAYS, quick)
+    monkeypatch.setattr(gpu, "fits", lambda end: iter([{"missing": "trimesh is not installed"}]))  # they take minutes
     monkeypatch.setattr(gpu, "machine_rates", lambda seconds: gpu.Rates(50.0, 4.0, 2.0, 10.0))
     argv = ["--output", str(tmp_path), "--names", RAYS, "--sizes", "3x8", "--parity", "3x8", "--seconds", "0"]
     assert gpu.main(argv) == 0
@@ -51,6 +52,7 @@ def test_report_of_a_gpu_says_how_far_it_is_from_the_cpu(tmp_path, monkeypatch, 
     assert all(0.0 < row["minimum"] <= row["median"] for row in found["rows"])
     text = (tmp_path / "gpu.md").read_text()
     assert text.strip() in capsys.readouterr().out and "3 x 8²" in text and "50 Gflop/s" in text
+    assert "Whole fits: not measured, trimesh is not installed." in text
 
     # nothing is begun that would end too late, and what differs from the CPU is told
     monkeypatch.setattr(gpu, "ALPHA_TOLERANCE", -1.0)

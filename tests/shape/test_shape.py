@@ -16,7 +16,7 @@ from fmb.fields.looks import look
 from fmb.fields.metaballs import HALF_DENSITY, HALF_OPAQUE, mesh_mixture
 from fmb.fields.mixtures import sphere_mixture
 from fmb.fields.options import MeshOptions
-from fmb.fit.loop import Course, Fit, begin, run_fit, steps_of
+from fmb.fit.loop import Course, Fit, begin, go_on, steps_of
 from fmb.fit.schedules import Pace, begin_pace
 from fmb.geometry.cameras import pinhole_intrinsics, random_cameras
 from fmb.geometry.metrics import cross_entropy, iou
@@ -122,11 +122,11 @@ def test_a_good_state_on_the_way_is_not_lost(program, start, views, monkeypatch)
     seen = select_views(views, slice(8))
 
     def spoiled(*arguments) -> Fit:
-        fit = run_fit(*arguments)
+        fit = go_on(*arguments)
         return fit._replace(parameters=jax.tree.map(lambda x: 3.0 * x, fit.parameters))
 
     good = fit_to_views(program, start, seen, np.random.default_rng(2)).mixture
-    monkeypatch.setattr("fmb.shape.recipe.run_fit", spoiled)
+    monkeypatch.setattr("fmb.shape.recipe.go_on", spoiled)
     kept = fit_to_views(program, start, seen, np.random.default_rng(2)).mixture
     # an average after a chunk, at the latest the last
     assert loss_of(good, seen) <= loss_of(kept, seen) < 1.2 * loss_of(good, seen) + 1e-4

@@ -33,7 +33,7 @@ SOURCES: dict[str, Source] = {
     "krt": Source(krt.recognise, krt.read, "cameras.json or cameras.npz with K, R, t, and masks/"),
     "npz": Source(stacks.recognise, stacks.read, "one .npz of masks, poses, K"),
     "llff": Source(llff.recognise, llff.read, "poses_bounds.npy"),
-    "ners": Source(ners.recognise, ners.read, "annotations.json, or metadata.json with azimuths and elevations"),
+    "ners": Source(ners.recognise, ners.read, "annotations.json or metadata.json"),
     "projections": Source(projections.recognise, projections.read, "NAME_par.txt or *.P, and masks/"),
 }
 
