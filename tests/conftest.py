@@ -1,6 +1,7 @@
 """Strictness for every test: CPU, float64, no silent broadcasting, shapes and types checked at each call."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -13,6 +14,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook(["fmb", "fm_render"], "beartype.beartype")
 
+HASTY = {"clouds", "fields", "fit", "geometry", "latent"}
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "data" / "models"
 
 
@@ -22,6 +24,14 @@ def models_folder() -> Path:
     if not MODELS.is_dir():
         pytest.skip(f"no shared meshes at {MODELS.parent}")
     return MODELS
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_in_haste(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Without most of XLA's optimisations where programs take longer to compile than to run."""
+    jax.config.update("jax_disable_most_optimizations", request.path.parent.name in HASTY)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture

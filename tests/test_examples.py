@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
     ("name", "least", "most"),
     [
         ("own_loss", 0.9, 1.0),
-        ("in_a_network", 0.0, 0.1),
+        pytest.param("in_a_network", 0.0, 0.1, marks=pytest.mark.slow),
         ("pose_from_arrays", 0.0, 0.2),
         ("a_ball", 2.26, 2.28),  # its middle 2.705 away, its radius 0.435
-        ("own_mesh_loss", 0.0, 0.2),  # of a ball: 0.5
+        pytest.param("own_mesh_loss", 0.0, 0.2, marks=pytest.mark.slow),  # of a ball: 0.5
     ],
 )
 def test_examples_do_what_they_say(name, least, most):

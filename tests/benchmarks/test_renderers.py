@@ -20,6 +20,7 @@ from fm_render import Mixture
 TINY = gpu.Size(3, 8)
 
 
+@pytest.mark.slow
 def test_every_method_sees_the_same():
     mixture, view = jax.tree.map(lambda x: np.asarray(x, float), gpu.ball(TINY))
     assert view.silhouette.shape == (1, 8, 8) and 0.0 < view.silhouette.mean() < 0.5

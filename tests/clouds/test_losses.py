@@ -159,7 +159,10 @@ def batch(count: int, field) -> Batch:
     return Batch(*(jnp.asarray(x) for x in (*parts, everywhere, surface, neighbours, *places, normals)))
 
 
-@pytest.mark.parametrize(("name", "activation"), [("diff_cd", "sine"), ("siren", "softplus"), ("neural_pull", "sine")])
+@pytest.mark.parametrize(
+    ("name", "activation"),
+    [("diff_cd", "sine"), pytest.param("siren", "softplus", marks=pytest.mark.slow), ("neural_pull", "sine")],
+)
 def test_gradients_of_every_method_are_those_of_finite_differences(name, activation):
     layers = start_network(Shape(8, 1, 0, activation), np.random.default_rng(0))
     weights, data = Weights(1.0, 0.3, 0.2, 0.5, normal=0.4), batch(20, network_field(layers, activation))

@@ -39,7 +39,10 @@ def test_names_of_methods_and_presets_are_those_that_there_are():
     assert set(METHOD_NAMES) == set(METHODS) and set(PRESETS) == set(SIZES)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+OTHERS = {"igr", "siren"}  # as the others, with other terms
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in OTHERS)) for n in LOSSES])
 def test_every_method_gets_nearer_and_goes_on_bit_for_bit(name):
     options, saved = small(points_method=name, num_steps=60), {}
     hooks = Hooks(save=lambda state: saved.update({state.step: state}))
@@ -107,6 +110,7 @@ def test_batches_are_where_they_should_be():
     assert [part.shape[1] for part in nothing] == [0, 40, 0, 0, 0, 0, 0, 0, 0]
 
 
+@pytest.mark.slow
 def test_a_fit_that_goes_wrong_names_the_step(monkeypatch):
     begun = fit_network(ball_points(), None, small(), np.random.default_rng(0)).arrays
     with pytest.raises(ValueError, match=r"^has parameters.0.weight of shape \(3, 16\)"):

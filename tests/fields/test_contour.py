@@ -119,6 +119,7 @@ def test_vertices_follow_the_field(ball):
     assert_allclose(moved, (ends[0] - ends[1]) / (2 * step), atol=1e-8)
 
 
+@pytest.mark.slow
 def test_volume_has_the_gradient_of_the_sphere(ball):
     faces = jnp.asarray(np.asarray(ball.faces))
 

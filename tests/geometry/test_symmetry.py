@@ -71,7 +71,7 @@ def test_planes_and_axes_stay_where_they_are():
         np.testing.assert_allclose(apply_to_points(moved.orbit, 2.0 * points @ turn.T + 1.0), carried, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["plane", "cyclic_5"])
+@pytest.mark.parametrize("kind", ["plane", pytest.param("cyclic_5", marks=pytest.mark.slow)])
 def test_a_ray_sees_copies_as_mirrored_rays_see_the_component(kind):
     symmetry, balls, generator = placed(kind), mixture(), np.random.default_rng(5)
     origin = generator.normal(size=(20, 3))
@@ -93,7 +93,9 @@ def test_turned_factors_are_triangular_also_of_thin_components():
     np.testing.assert_allclose(triangular(jnp.asarray(factor)), lower, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize(("kind", "left"), [("plane", 7), ("two_planes", 14), ("cyclic_3", 12)])
+@pytest.mark.parametrize(
+    ("kind", "left"), [("plane", 7), pytest.param("two_planes", 14, marks=pytest.mark.slow), ("cyclic_3", 12)]
+)
 def test_copies_that_fall_together_are_exported_once(kind, left):
     symmetry, balls = placed(kind), mixture()
     turn, origin = symmetry.placement
@@ -117,6 +119,7 @@ def test_every_point_has_one_home():
         assert not home_map(symmetry, images).any()
 
 
+@pytest.mark.slow
 def test_gradients_of_a_plane_against_differences():
     symmetry, balls = placed("plane"), jax.tree.map(jnp.asarray, mixture())
     rays = Rays(jnp.array([[3.0, 0.1, 0.2], [0.1, 2.0, 2.0]]), jnp.array([[-1.0, 0.0, 0.05], [0.0, -0.9, -1.0]]))

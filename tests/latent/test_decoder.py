@@ -76,6 +76,7 @@ def test_a_training_goes_on_bit_for_bit(samples: list[Samples], states: list[Sta
         train(samples, wider, np.random.default_rng(0), Hooks(begun=middle.arrays))
 
 
+@pytest.mark.slow
 def test_targets_are_clamped_and_predictions_are_not():
     shape = shape_of(SMALL, 2)
     weights = start_weights(shape, 2, np.random.default_rng(0))
