@@ -172,7 +172,10 @@ def clear_dead(place: Place) -> None:
 
 def is_mine(entry: os.DirEntry) -> bool:
     """Whether it is a folder that this user made: where all may write, another's is not to be trusted."""
-    made = entry.stat(follow_symlinks=False)
+    try:
+        made = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:  # another run beside this one has moved or removed it
+        return False
     return stat.S_ISDIR(made.st_mode) and (not hasattr(os, "geteuid") or made.st_uid == os.geteuid())
 
 
