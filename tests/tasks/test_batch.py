@@ -144,7 +144,7 @@ def test_a_fit_goes_on_bit_for_bit(cases, program, singles):
 
 @pytest.mark.slow
 def test_fits_at_once_are_those_one_after_the_other(cases, singles):
-    """Three fits of unequal length in two slots."""
+    """Three fits in two slots: one begins where another has ended."""
     start, views = cases["box"]
     plan = plan_shape_fit(start, views.silhouette.shape, OPTIONS)
     todo = deque(
@@ -157,7 +157,6 @@ def test_fits_at_once_are_those_one_after_the_other(cases, singles):
         for ended in fits.advance():
             view: Views = cases[ended.ticket][1]
             found[ended.ticket] = end_work(plan, ended.work, view, ended.fit, ended.attention, ended.low)
-    assert len({len(fit.history.loss) for fit, _ in singles.values()}) > 1
     for name, (single, _) in singles.items():
         assert_allclose(found[name].history.learning_rate, single.history.learning_rate, rtol=1e-6)
         # float32, and sums in another order; later components move, which is decided by such differences
