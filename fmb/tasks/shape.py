@@ -35,7 +35,7 @@ from fmb.tasks.shape_files import (
     deviations,
     images_of,
     show_end,
-    show_surface,
+    show_portrait,
     subject_of,
     write_files,
     write_film,
@@ -61,8 +61,9 @@ def shape(config: Config, clock: Clock) -> None:
             run = begin(config, clock, folder)
             settings = run.program.supervision.settings
             followers = live.enter_context(Followers(config, run.seen.views, settings, run.start.mixture))
-            check_alike(record_of(config, run.start.mixture, run.seen.views["train"])["data"])
-            unfinished = unfinished_shape(config, run.start.mixture, run.seen.views["train"])
+            record = record_of(config, run.start.mixture, run.seen.views["train"])
+            check_alike(record["data"])
+            unfinished = unfinished_shape(config, record)
             with unfinished.kept():
                 metrics = reconstruct(run, followers, unfinished)
         unfinished.remove()
@@ -97,7 +98,7 @@ def reconstruct(run: Run, followers: Followers, unfinished: Unfinished) -> dict[
         with clock("export"):
             known = deviations(run, fit.mixture, painter)
             subject = subject_of(run, fit.mixture)._replace(deviations=known)
-            show_surface(run, painter, subject)
+            show_portrait(run, painter, subject)
             pictures = painter.draw(read_pictures) if config.export.report else None
             facts |= surface_facts(subject, run.scene.mesh, config.random_seed)
             machine.write_columns(run.folder / "history.csv", history._asdict())

@@ -29,9 +29,9 @@ def check_resume(config: Config) -> None:
             raise ValueError(f"{name} is {str(value).lower()}; --resume needs {str(needed).lower()}")
 
 
-def unfinished_shape(config: Config, start: Mixture, views: Views) -> Unfinished:
-    """Where the states of this fit are kept: nowhere before it has gone on for some seconds."""
-    return Unfinished(Path(config.io.output_dir), record_of(config, start, views), late=True)
+def unfinished_shape(config: Config, record: Mapping[str, Any]) -> Unfinished:
+    """Where the states of the fit of that record are kept: nowhere before it has gone on for some seconds."""
+    return Unfinished(Path(config.io.output_dir), record, late=True)
 
 
 def record_of(config: Config, start: Mixture, views: Views) -> Mapping[str, Any]:

@@ -66,8 +66,8 @@ def show_end(run: Run, painter: Painter, seen: Images, history: History, depth: 
         painter.draw(draw.draw_sheets, {"09_depth_comparison": sheet})
 
 
-def show_surface(run: Run, painter: Painter, subject: Subject) -> None:
-    """The portrait."""
+def show_portrait(run: Run, painter: Painter, subject: Subject) -> None:
+    """The picture of the fitted mixture from one side."""
     up = np.array(UP) if run.scene.mesh is not None else common_up(run.seen.views["train"].cameras)
     sheet = portrait_sheet(subject.mixture, up, subject.color, subject.mesh, run.scene.mesh)
     painter.draw(draw.draw_sheets, {"12_portrait": sheet})
