@@ -12,7 +12,7 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -92,6 +92,23 @@ def read_json(path: Path, kind: type | tuple[type, ...] = dict) -> Any:
     if not isinstance(value, kind):
         raise ValueError(f"{path}: must hold a JSON {'object' if kind is dict else 'list'} at the top")
     return value
+
+
+def read_metadata(
+    path: Path, arrays: Mapping[str, np.ndarray], version: int, origin: str, kind: str = ""
+) -> dict[str, Any]:
+    """The JSON in the array `metadata` of an .npz file, of that version.
+
+    Raises ValueError with the words `origin` where there is none, and with `kind` for another version.
+    """
+    text = arrays.get("metadata", np.zeros(()))
+    if text.ndim or text.dtype.kind != "U":
+        raise ValueError(f"{path}: no metadata; {origin}")
+    facts = parse_json(str(text).encode(), str(path))
+    if not isinstance(facts, dict) or facts.get("version") != version:
+        found = facts.get("version") if isinstance(facts, dict) else None
+        raise ValueError(f"{path}: version {found!r}{kind}; this program reads version {version}")
+    return facts
 
 
 def parse_json(data: bytes, where: str) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fmb.fields.latent import OUTPUTS, LatentShape, Space, layer_sizes
 from fmb.fields.networks import ACTIVATIONS, Layer, Network
-from fmb.files.safe import check_single, parse_json, read_arrays
+from fmb.files.safe import check_single, read_arrays, read_metadata
 from fmb.geometry.frames import Frame
 from fmb.machine import replacing
 
@@ -58,13 +58,7 @@ def read_space(folder: str | Path) -> Space:
 
 
 def _facts(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    text = arrays.get("metadata", np.zeros(()))
-    if text.ndim or text.dtype.kind != "U":
-        raise ValueError(f"{path}: no metadata; this is no space of shapes")
-    facts = parse_json(str(text).encode(), str(path))
-    if not isinstance(facts, dict) or facts.get("version") != VERSION:
-        version = facts.get("version") if isinstance(facts, dict) else None
-        raise ValueError(f"{path}: version {version!r} of a space of shapes; this program reads version {VERSION}")
+    facts = read_metadata(path, arrays, VERSION, "this is no space of shapes", " of a space of shapes")
     names = facts.get("names")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"{path}: names must be a list of texts")

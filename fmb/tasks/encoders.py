@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fmb.files.safe import check_single, parse_json, read_arrays
+from fmb.files.safe import check_single, read_arrays, read_metadata
 from fmb.fit.checkpoints import filled, named
 from fmb.machine import replacing
 from fmb.options import NONE
@@ -60,14 +60,7 @@ def read_encoder(name: str | Path) -> tuple[Encoder, Layout, dict[str, Any]]:
 
 def metadata(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """What a file tells of itself. Raises ValueError where it tells nothing, or is of another version."""
-    text = arrays.get("metadata", np.zeros(()))
-    if text.ndim or text.dtype.kind != "U":
-        raise ValueError(f"{path}: no metadata; this was not written by task train-encoder")
-    facts = parse_json(str(text).encode(), str(path))
-    if not isinstance(facts, dict) or facts.get("version") != VERSION:
-        version = facts.get("version") if isinstance(facts, dict) else None
-        raise ValueError(f"{path}: version {version!r}; this program reads version {VERSION}")
-    return facts
+    return read_metadata(path, arrays, VERSION, "this was not written by task train-encoder")
 
 
 def layout_in(path: Path, stored: Any) -> Layout:
