@@ -6,7 +6,7 @@ short or altered, or is of a run with other options or data, does not agree with
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -31,6 +31,14 @@ class Snapshot(NamedTuple):
 
     step: int
     arrays: Mapping[str, np.ndarray]
+
+
+def data_digest(arrays: Iterable[Any]) -> str:
+    """Sixteen hexadecimal digits that stand for the numbers of the arrays, in their order: SHA-256 cut short."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:16]
 
 
 def run_digest(record: Mapping[str, Any]) -> np.ndarray:

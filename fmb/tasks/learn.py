@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from fmb.fields.latent import Space
 from fmb.files.distances import read_distances
 from fmb.files.meshes import FORMATS, read_mesh
 from fmb.files.several import files_of
+from fmb.fit.checkpoints import data_digest
 from fmb.latent.decoder import Hooks, check_names, shape_of, steps_of, train
 from fmb.latent.samples import Places, Samples, find_places, from_rows, measure_distances
 from fmb.machine import Clock, choose_device, say, tell
@@ -69,12 +69,9 @@ def source_of(path: Path, number: int, config: Config) -> tuple[Places | Samples
 def record_of(config: Config, samples: list[Samples]) -> Mapping[str, Any]:
     """All that the training depends on: a run that goes on must be given the same."""
     options = {name: value for name, value in asdict(config.space).items() if name not in AFTERWARDS}
-    digest = sha256()
-    for part in samples:
-        digest.update(np.ascontiguousarray(part.pos))
-        digest.update(np.ascontiguousarray(part.neg))
+    data = data_digest(side for part in samples for side in (part.pos, part.neg))
     shape = shape_of(config.space, len(samples))._asdict()
-    facts = {"shapes": [part.name for part in samples], "samples": digest.hexdigest()[:16]}
+    facts = {"shapes": [part.name for part in samples], "samples": data}
     return {**options, **shape, **facts, "steps": steps_of(config.space, len(samples)), "seed": config.random_seed}
 
 

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from fm_render import Mixture
 from fmb.config import Config
+from fmb.fit.checkpoints import data_digest
 from fmb.geometry.views import Views
 from fmb.options import NONE
 from fmb.tasks.unfinished import Unfinished
@@ -36,8 +35,6 @@ def unfinished_shape(config: Config, record: Mapping[str, Any]) -> Unfinished:
 
 def record_of(config: Config, start: Mixture, views: Views) -> Mapping[str, Any]:
     """All that the fit depends on: a run that goes on must be given the same."""
-    digest = sha256()
-    for array in jax.tree.leaves((start, views._replace(color=None))):
-        digest.update(np.ascontiguousarray(array))
+    data = data_digest(jax.tree.leaves((start, views._replace(color=None))))
     options = {name: value for part in SECTIONS for name, value in asdict(getattr(config, part)).items()}
-    return {**options, "random_seed": config.random_seed, "data": digest.hexdigest()[:16]}
+    return {**options, "random_seed": config.random_seed, "data": data}

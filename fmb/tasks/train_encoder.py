@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from fmb import machine
 from fmb.config import Config
 from fmb.files.safe import read_arrays
+from fmb.fit.checkpoints import data_digest
 from fmb.machine import Clock, choose_device, replacing, say, tell
 from fmb.options import NONE
 from fmb.pictures.single_view import film_frame
@@ -54,10 +54,7 @@ def train_encoder(config: Config, clock: Clock) -> None:
 def record_of(config: Config, layout: Layout, seen: Collection) -> Mapping[str, Any]:
     """All that the training depends on: a run that goes on must be given the same."""
     options = {name: value for name, value in asdict(config.encoding).items() if name not in AFTERWARDS}
-    digest = sha256()
-    for field in seen.sights:
-        digest.update(np.ascontiguousarray(field))
-    facts = {"shapes": len(seen.names), "sights": digest.hexdigest()[:16], "seed": config.random_seed}
+    facts = {"shapes": len(seen.names), "sights": data_digest(seen.sights), "seed": config.random_seed}
     return {**options, **layout._asdict(), **facts}
 
 
