@@ -12,6 +12,7 @@ from fmb.geometry.cameras import ANY_ARRAY
 from fmb.geometry.images import foreground
 from fmb.geometry.images import view_ious as view_ious
 
+MEDIAN_TO_DEVIATION = 1.4826  # of a normal distribution, from the median of absolute deviations
 ALPHA_MARGIN = 1e-6  # the paper clips alpha to [1e-6, 1 - 1e-6] before it reports figures
 
 

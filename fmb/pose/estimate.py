@@ -20,6 +20,7 @@ from fmb.fields.metaballs import softened
 from fmb.fit.losses import weighted_mean
 from fmb.fit.programs import announce
 from fmb.geometry.cameras import ANY_ARRAY
+from fmb.geometry.metrics import MEDIAN_TO_DEVIATION
 from fmb.geometry.poses import PoseEstimate, scaled_covariance
 from fmb.pose.covariance import pose_covariance
 from fmb.pose.first_order import SHOWN, descend_first_order, image_loss
@@ -56,7 +57,6 @@ from fmb.pose.verification import evidence_of, settled, sure
 
 THICKNESS = 0.45  # scales from the measured points to the first middle: from outside, points find their own side
 MOST_PIXELS = 5_000  # of the finest image; larger ones are pooled
-MEDIAN_TO_DEVIATION = 1.4826  # of a normal distribution
 LEAST_NOISE, MOST_NOISE = 0.003, 0.1  # scales: bounds of the estimated depth noise
 CONVINCING = 0.1  # scales: a pose whose depth residuals have a smaller root mean square explains its image
 AGREEING = 0.8  # of the mask's own entropy: a pose whose loss a pixel is smaller explains it

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from fmb.geometry.metrics import MEDIAN_TO_DEVIATION
 from fmb.geometry.views import foreground
 from fmb.pose.observation import Observation
 
@@ -20,7 +21,6 @@ MOST_POINTS = 2_000  # of the image
 MOST_STEPS = 20
 SETTLED = 1e-5  # radians and scales: a shorter step is the last
 LEAST_NOISE = 2e-4  # scales; of exact depths: samples of a curved surface stand so far from its planes
-MEDIAN_TO_DEVIATION = 1.4826  # of a normal distribution
 CAUCHY = 2.385  # deviations at which a residual counts half
 LOOSER = 1_000.0  # factor on the covariance of the pose to begin with: it holds only what points leave open
 SLOPE_NOISE = 0.03  # root mean square of slopes that errors of normals and the samples' spacing give [radians]

@@ -16,6 +16,7 @@ from fm_render import Cameras, Mixture, Rays, Settings, render_views, trace
 from fmb.fit.loop import Course
 from fmb.fit.losses import pixel_cross_entropy
 from fmb.geometry.cameras import ANY_ARRAY, finest_pixel
+from fmb.geometry.metrics import MEDIAN_TO_DEVIATION
 from fmb.geometry.views import Pixels, Views, foreground
 from fmb.shape.edges import Edges, thickened, triangular
 from fmb.shape.sampling import BAND, Sampling, outline_band
@@ -242,7 +243,6 @@ def _window(image: Array, side: int, combine: Callable) -> Array:
 
 
 FEWEST_VIEWS = 5  # of fewer nobody can say which one is wrong
-DEVIATION = 1.4826  # of a normal distribution, in units of its median absolute deviation
 FAR = 5.0  # robust standard deviations above the median up to which a view is believed
 LEAST_FACTOR, LEAST_PIXELS = 1.5, 0.3  # and at least so many times the median and so much more: some views are harder
 STEEPNESS = 4  # power at which the weight falls beyond: at twice the bound it is 1/16
@@ -275,6 +275,6 @@ def view_weight(error: Float[ANY_ARRAY, " view"]) -> Float[ANY_ARRAY, " view"]:
     if len(error) < FEWEST_VIEWS:
         return jnp.ones(len(error))
     middle = jnp.median(error)
-    spread = DEVIATION * jnp.median(jnp.abs(error - middle))
+    spread = MEDIAN_TO_DEVIATION * jnp.median(jnp.abs(error - middle))
     bound = jnp.maximum(middle + FAR * spread, LEAST_FACTOR * middle + LEAST_PIXELS)
     return jnp.minimum(1.0, bound / jnp.maximum(error, bound)) ** STEEPNESS
