@@ -163,7 +163,7 @@ def counting_bar(name: str, total: int) -> Iterator[Callable[[int, str], None]]:
     """
     from tqdm import tqdm
 
-    screen, began = sys.stderr is not None and sys.stderr.isatty(), time.perf_counter()
+    screen, began = waiting.is_terminal(), time.perf_counter()
     shown, form = began, "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
     with tqdm(
         desc=name, total=total, file=sys.stderr if screen else io.StringIO(), bar_format=form, leave=False
