@@ -236,7 +236,7 @@ TASKS = {
         (
             "predict photo_with_alpha.png",
             "predict photo.jpg --mask-file mask.png --mesh glb",
-            "predict photo.png --encoder mine/train-encoder --refine-epochs 40",
+            "predict photo.png --encoder mine --refine-epochs 40",
         ),
         ("film", "uncertainty"),
         also=("mask_file", "intrinsics_file", "initial_pose_file", "reference_mesh"),

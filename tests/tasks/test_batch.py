@@ -88,7 +88,7 @@ def done(meshes, attends, tmp_path_factory) -> Path:
     (folder / "bad.obj").write_text("v 0 0 0\n")
     with pytest.raises(ValueError, match=r"^1 of 4 inputs could not be used; table.csv in .* says why$"):
         batch(config_of(folder / "bad.obj", meshes, "--output-dir", folder), Clock())
-    return folder / "batch"
+    return folder
 
 
 OPTIONS = OptimizationOptions(num_epochs=40, batch_size=128)
@@ -224,11 +224,11 @@ def test_other_options_and_other_inputs_are_refused(meshes, done, tmp_path):
 
 def test_a_shard_does_its_part_alike(meshes, done, tmp_path):
     batch(config_of(meshes, "--output-dir", tmp_path, "--shard", "2/3"), Clock())
-    (mine,), same = rows_in(tmp_path / "batch"), next(row for row in rows_in(done) if row["name"] == "box")
+    (mine,), same = rows_in(tmp_path), next(row for row in rows_in(done) if row["name"] == "box")
     assert {name: mine[name] for name in mine if "seconds" not in name} == {
         name: same[name] for name in same if "seconds" not in name
     }
-    assert (tmp_path / "batch" / "metrics-2-of-3.json").is_file()
+    assert (tmp_path / "metrics-2-of-3.json").is_file()
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_a_batch_that_is_killed_loses_and_repeats_nothing(tmp_path, monkeypatch)
     monkeypatch.setattr("fmb.tasks.batch.pointed", fake)
     monkeypatch.setattr("fmb.tasks.batch.choose_device", lambda cpu: machine.Device("cpu", ""))
     config = config_of(tmp_path / "in", "--task", "points", "--output-dir", tmp_path)
-    shapes, generator, finished = tmp_path / "batch" / "shapes", random.Random(1), set()
+    shapes, generator, finished = tmp_path / "shapes", random.Random(1), set()
     begun = 0
     for _ in range(8):
         with warnings.catch_warnings():
@@ -301,7 +301,7 @@ def test_a_batch_that_is_killed_loses_and_repeats_nothing(tmp_path, monkeypatch)
     batch(config, Clock())
     after = (tmp_path / "log").read_text().splitlines()[len(before) :]
     assert sorted(after) == sorted({f"{number:02}" for number in range(30)} - finished)
-    assert len(rows_in(tmp_path / "batch")) == 30
+    assert len(rows_in(tmp_path)) == 30
     assert {path.name[0] for path in shapes.iterdir()} <= set("0123456789"), "nothing hidden is left"
 
 
@@ -319,9 +319,9 @@ def test_jobs_of_a_cluster_are_the_shards(meshes, tmp_path, monkeypatch):
 def test_jobs_run(meshes, tmp_path):
     pytest.importorskip("submitit", reason="the extra `batch`")
     config = config_of(meshes, "--output-dir", tmp_path, "--slurm-jobs", 2)
-    for job in submit(config, machine.prepare_output_dir(tmp_path / "batch"), "local"):
+    for job in submit(config, machine.prepare_output_dir(tmp_path), "local"):
         job.result()
-    assert [row["name"] for row in rows_in(tmp_path / "batch")] == ["ball", "box", "post"]
+    assert [row["name"] for row in rows_in(tmp_path)] == ["ball", "box", "post"]
 
 
 @pytest.mark.slow
@@ -337,7 +337,7 @@ def test_the_program_killed_at_twenty_moments_gives_the_same_table(tmp_path):
     began = time.monotonic()
     assert subprocess.run(whole, check=False, capture_output=True).returncode == 0
     longest = time.monotonic() - began
-    shapes, counts = tmp_path / "killed" / "batch" / "shapes", [0]
+    shapes, counts = tmp_path / "killed" / "shapes", [0]
     for _ in range(20):
         child = subprocess.Popen([*command, "--output-dir", str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
         time.sleep(generator.uniform(0.1, 0.6) * longest)
@@ -349,7 +349,7 @@ def test_the_program_killed_at_twenty_moments_gives_the_same_table(tmp_path):
         assert counts[-1] >= counts[-2]
     assert subprocess.run([*command, "--output-dir", str(tmp_path / "killed")], check=False).returncode == 0
     rows = [
-        [{name: row[name] for name in row if "seconds" not in name} for row in rows_in(tmp_path / place / "batch")]
+        [{name: row[name] for name in row if "seconds" not in name} for row in rows_in(tmp_path / place)]
         for place in ("whole", "killed")
     ]
     assert rows[0] == rows[1] and len(rows[0]) == 30
@@ -371,7 +371,7 @@ def test_a_device_that_fails_ends_the_batch_in_a_line(meshes, tmp_path, monkeypa
     words = r"a device has failed, or has no memory left \(RESOURCE_EXHAUSTED: out of memory\); the same command"
     with pytest.raises(ValueError, match=words):
         batch(config_of(meshes / "box.ply", "--output-dir", tmp_path), Clock())
-    assert list((tmp_path / "batch" / "shapes").iterdir()) == []
+    assert list((tmp_path / "shapes").iterdir()) == []
 
 
 def test_a_folder_may_hold_captures_and_meshes(meshes, tmp_path):

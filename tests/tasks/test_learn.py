@@ -48,7 +48,7 @@ def done(meshes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         sides = (np.column_stack([made.frame.to_world(s[:, :3]), made.frame.scale * s[:, 3]]) for s in made[2:])
         write_distances(folder / f"{name[:-4]}.npz", *sides)
     assert run("learn", folder / "*.npz", SMALL, "--save-samples true --output-dir", folder) == 0
-    return folder / "learn"
+    return folder
 
 
 def test_results(done: Path, meshes: Path):
@@ -83,7 +83,7 @@ def test_an_interrupted_run_goes_on_to_the_same_space(meshes: Path, tmp_path: Pa
         return ("learn", meshes, SMALL, "--report false --output-dir", tmp_path / place)
 
     assert run(*words("once")) == 0
-    rows = json.loads((tmp_path / "once" / "learn" / "metrics.json").read_text())["errors"]
+    rows = json.loads((tmp_path / "once" / "metrics.json").read_text())["errors"]
     assert [row["exact_chamfer"] < 0.5 and row["reference_euler"] == 2 for row in rows] == [True, True]
     with monkeypatch.context() as patch:
         patch.setattr("fmb.tasks.learn.Unfinished", Stopped)

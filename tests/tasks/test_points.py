@@ -48,7 +48,7 @@ def done(scan: Path, ball: trimesh.Trimesh, tmp_path_factory: pytest.TempPathFac
     """The results of a run with a reference."""
     folder = tmp_path_factory.mktemp("done")
     ball.export(folder / "truth.ply")
-    assert run("points", scan, SMALL, "--reference-mesh", folder / "truth.ply", "--output-dir", folder) == 0
+    assert run("points", scan, SMALL, "--reference-mesh", folder / "truth.ply", "--output-dir", folder / "points") == 0
     assert [path.name for path in folder.iterdir() if path.name.startswith("points")] == ["points"]
     return folder / "points"
 
@@ -102,7 +102,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(done: Path, scan: Path, tmp_path
         assert one.files == other.files
         for name in one.files:
             np.testing.assert_array_equal(one[name], other[name], err_msg=name)
-    assert (done / "mesh.ply").read_bytes() == (tmp_path / "points" / "mesh.ply").read_bytes()
+    assert (done / "mesh.ply").read_bytes() == (tmp_path / "mesh.ply").read_bytes()
     assert run(*words, "--resume") == 2
     assert "points.unfinished: no interrupted run to go on with" in capsys.readouterr().err
 
@@ -174,11 +174,11 @@ def test_metaballs_are_chosen_for_a_noisy_scan_and_become_a_model(ball: trimesh.
     words = "--method auto --num-mixtures 5 --cpu --surface-resolution 48 --report false"
     assert run("points", tmp_path / "scan.xyz", words, "--output-dir", tmp_path) == 0
     assert "method metaballs: noise of" in capsys.readouterr().out
-    metrics = json.loads((tmp_path / "points" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["method"] == "metaballs" and 0.0 < metrics["share_without_points"] < 0.3
-    model = read_mixture(tmp_path / "points" / "model.npz")
+    model = read_mixture(tmp_path / "model.npz")
     assert level_of(model.facts) == pytest.approx(np.log(2.0)) and len(model.mixture.mean) == 5
     surface = mesh_mixture(model.mixture, MeshOptions(mesh_field="density", mesh_resolution=48)).mesh
-    written = trimesh.load(tmp_path / "points" / "mesh.ply")
+    written = trimesh.load(tmp_path / "mesh.ply")
     assert distance_to(written, model.frame.to_world(np.asarray(surface.vertices))).max() < 0.02 * SIZE
-    assert run("export", tmp_path / "points" / "model.npz", "--mesh stl --cpu --output-dir", tmp_path / "export") == 0
+    assert run("export", tmp_path / "model.npz", "--mesh stl --cpu --output-dir", tmp_path / "export") == 0
