@@ -38,7 +38,7 @@ def written(options: ExportOptions) -> str:
     """What a run leaves, in words."""
     asked = {"mesh": options.mesh, "points": options.points, "turntable": options.turntable}
     kinds = [name for name, value in asked.items() if value != NONE] + ["splats"] * options.splats
-    return ", ".join(["model", *kinds]) + " and numbers"
+    return ", ".join(["model", *kinds, "capture"]) + " and numbers"
 
 
 def converted(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
