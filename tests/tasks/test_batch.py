@@ -206,13 +206,13 @@ def test_a_folder_for_each_and_a_table(done):
 def test_what_is_done_stays_done(meshes, done, capsys):
     before = {path: path.stat().st_mtime_ns for path in (done / "shapes").rglob("*.npz")}
     os.utime(meshes / "box.ply")  # another time, the same content
-    batch(config_of(meshes, "--output-dir", done.parent), Clock())
+    batch(config_of(meshes, "--output-dir", done), Clock())
     assert "3 of 3 shapes are done already" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in (done / "shapes").rglob("*.npz")}
 
 
 def test_other_options_and_other_inputs_are_refused(meshes, done, tmp_path):
-    shutil.copytree(done.parent, tmp_path / "copy")
+    shutil.copytree(done, tmp_path / "copy")
     with pytest.raises(ValueError, match=r"batch: is a batch with other options, num_views was 5 and is 6; choose"):
         batch(config_of(meshes, "--output-dir", tmp_path / "copy", "--num-views", "6"), Clock())
     shutil.copytree(meshes, tmp_path / "meshes")

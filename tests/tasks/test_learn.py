@@ -47,8 +47,8 @@ def done(meshes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         made = sample_distances(mesh, name, 4000, np.random.default_rng(0))
         sides = (np.column_stack([made.frame.to_world(s[:, :3]), made.frame.scale * s[:, 3]]) for s in made[2:])
         write_distances(folder / f"{name[:-4]}.npz", *sides)
-    assert run("learn", folder / "*.npz", SMALL, "--save-samples true --output-dir", folder) == 0
-    return folder
+    assert run("learn", folder / "*.npz", SMALL, "--save-samples true --output-dir", folder / "learn") == 0
+    return folder / "learn"
 
 
 def test_results(done: Path, meshes: Path):
@@ -80,10 +80,10 @@ def test_an_interrupted_run_goes_on_to_the_same_space(meshes: Path, tmp_path: Pa
                 raise KeyboardInterrupt
 
     def words(place: str) -> tuple:
-        return ("learn", meshes, SMALL, "--report false --output-dir", tmp_path / place)
+        return ("learn", meshes, SMALL, "--report false --output-dir", tmp_path / place / "learn")
 
     assert run(*words("once")) == 0
-    rows = json.loads((tmp_path / "once" / "metrics.json").read_text())["errors"]
+    rows = json.loads((tmp_path / "once" / "learn" / "metrics.json").read_text())["errors"]
     assert [row["exact_chamfer"] < 0.5 and row["reference_euler"] == 2 for row in rows] == [True, True]
     with monkeypatch.context() as patch:
         patch.setattr("fmb.tasks.learn.Unfinished", Stopped)
