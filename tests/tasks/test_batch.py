@@ -213,7 +213,7 @@ def test_what_is_done_stays_done(meshes, done, capsys):
 
 def test_other_options_and_other_inputs_are_refused(meshes, done, tmp_path):
     shutil.copytree(done, tmp_path / "copy")
-    with pytest.raises(ValueError, match=r"batch: is a batch with other options, num_views was 5 and is 6; choose"):
+    with pytest.raises(ValueError, match=r"copy: is a batch with other options, num_views was 5 and is 6; choose"):
         batch(config_of(meshes, "--output-dir", tmp_path / "copy", "--num-views", "6"), Clock())
     shutil.copytree(meshes, tmp_path / "meshes")
     trimesh.creation.box((1.0, 1.0, 0.5)).export(tmp_path / "meshes" / "box.ply")
@@ -258,7 +258,7 @@ def wait_for_lines(path: Path, count: int) -> None:
 def fake(config, job):
     """What stands in for a task: a folder of two files and a folder, written slowly."""
     with whole_folder(job.place) as folder:
-        with (job.place.parents[2] / "log").open("a") as log:
+        with (job.place.parents[1] / "log").open("a") as log:
             log.write(f"{job.name}\n")
         for name in ("one.txt", "two.txt"):
             (folder / name).write_text("x" * 1000)
