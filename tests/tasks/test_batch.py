@@ -6,8 +6,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import warnings
 from collections import deque
@@ -322,37 +320,6 @@ def test_jobs_run(meshes, tmp_path):
     for job in submit(config, machine.prepare_output_dir(tmp_path / "batch"), "local"):
         job.result()
     assert [row["name"] for row in rows_in(tmp_path / "batch")] == ["ball", "box", "post"]
-
-
-@pytest.mark.slow
-def test_the_program_killed_at_twenty_moments_gives_the_same_table(tmp_path):
-    """The real thing, with worker processes."""
-    (tmp_path / "in").mkdir()
-    generator = np.random.default_rng(0)
-    for number in range(30):
-        trimesh.creation.box(generator.uniform(0.4, 1.0, 3)).export(tmp_path / "in" / f"{number:02}.ply")
-    flags = SMALL.replace("--batch-workers 1", "--batch-workers 2").split()
-    command = [sys.executable, str(ROOT / "run_fmb.py"), "batch", str(tmp_path / "in"), *flags]
-    whole = [*command, "--output-dir", str(tmp_path / "whole")]
-    began = time.monotonic()
-    assert subprocess.run(whole, check=False, capture_output=True).returncode == 0
-    longest = time.monotonic() - began
-    shapes, counts = tmp_path / "killed" / "batch" / "shapes", [0]
-    for _ in range(20):
-        child = subprocess.Popen([*command, "--output-dir", str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
-        time.sleep(generator.uniform(0.1, 0.6) * longest)
-        child.kill()
-        child.wait()
-        done = [path for path in shapes.iterdir() if not path.name.startswith(".")] if shapes.is_dir() else []
-        assert all({"metrics.json", "model.npz"} < {entry.name for entry in path.iterdir()} for path in done)
-        counts.append(len(done))
-        assert counts[-1] >= counts[-2]
-    assert subprocess.run([*command, "--output-dir", str(tmp_path / "killed")], check=False).returncode == 0
-    rows = [
-        [{name: row[name] for name in row if "seconds" not in name} for row in rows_in(tmp_path / place / "batch")]
-        for place in ("whole", "killed")
-    ]
-    assert rows[0] == rows[1] and len(rows[0]) == 30
 
 
 def test_what_a_file_may_set_and_a_batch_does_not_do(meshes, tmp_path):
