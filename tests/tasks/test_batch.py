@@ -1,6 +1,7 @@
 """Fits at once, fits that go on, and task batch: results come whole, and what was done stays done."""
 
 import csv
+import errno
 import json
 import os
 import random
@@ -339,6 +340,29 @@ def test_a_device_that_fails_ends_the_batch_in_a_line(meshes, tmp_path, monkeypa
     with pytest.raises(ValueError, match=words):
         batch(config_of(meshes / "box.ply", "--output-dir", tmp_path), Clock())
     assert list((tmp_path / "batch" / "shapes").iterdir()) == []
+
+
+def test_a_full_disk_ends_a_batch_of_points(tmp_path, monkeypatch):
+    """No input is to blame: none is noted as bad, and the next is not begun."""
+    for name in ("one.xyz", "two.xyz"):
+        (tmp_path / name).write_text("0 0 0\n")
+
+    def full(*names):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def points(config, clock):
+        begun.append(config.io.cloud_file)
+        with monkeypatch.context() as patch:
+            patch.setattr("os.replace", full)
+            machine.write_text(Path(config.io.output_dir) / "a.txt", "x")
+
+    begun = []
+    monkeypatch.setattr("fmb.tasks.batch_work.points", points)
+    config = config_of(tmp_path, "--task", "points", "--output-dir", tmp_path / "out")
+    with pytest.raises(ValueError, match=r"one/a.txt: cannot be written \(no space left on device\); the same command"):
+        batch(config, Clock())
+    assert len(begun) == 1 and not (tmp_path / "out" / "batch" / "failed").exists()
+    assert list((tmp_path / "out" / "batch" / "shapes").iterdir()) == []
 
 
 def test_a_folder_may_hold_captures_and_meshes(meshes, tmp_path):

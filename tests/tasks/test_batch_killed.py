@@ -1,11 +1,11 @@
 """The real program with its workers, killed at twenty moments of a batch of thirty: nothing is lost or repeated."""
 
 import csv
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,21 @@ FLAGS += " --gmm-points 200 --mesh none --batch-workers 2 --batch-devices 1 --ba
 KILLS, SHAPES = 20, 30
 
 
-def wait(child: subprocess.Popen, until: Callable[[], bool], seconds: float = 400.0) -> None:
-    """Until it is so, or the child has ended; fails where that takes too long."""
+def wait(until: Callable[[], bool], seconds: float = 400.0) -> None:
+    """Until it is so; fails where that takes too long."""
     end = time.monotonic() + seconds
-    while child.poll() is None and not until():
+    while not until():
         assert time.monotonic() < end, "nothing happens"
         time.sleep(0.002)
+
+
+def alive(group: int) -> bool:
+    """Whether a process of the group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -50,9 +59,10 @@ def test_the_program_killed_at_twenty_moments_gives_the_same_table(tmp_path):
     before, longest, passed = {}, 5.0, []
     for kill in range(KILLS):
         more, began = int(generator.integers(0, 2)) if len(before) < SHAPES - 4 else 0, time.monotonic()
-        child = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=log, stderr=log)
+        child = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=log, stderr=log, start_new_session=True)
         if more:
-            wait(child, partial(lambda count: len(done()) >= count, len(before) + more))
+            count = len(before) + more
+            wait(lambda child=child, count=count: child.poll() is not None or len(done()) >= count)
             longest = time.monotonic() - began
             time.sleep(generator.uniform(0.0, 0.1))
         else:  # while it starts, or before its first shape
@@ -60,6 +70,7 @@ def test_the_program_killed_at_twenty_moments_gives_the_same_table(tmp_path):
         assert child.poll() is None, f"it was over before it was killed: {(tmp_path / 'log').read_text()[-2000:]}"
         child.kill()
         child.wait()
+        wait(lambda pid=child.pid: not alive(pid))
         now = done()
         assert before.items() <= now.items(), "what was done stays as it is"
         before = now

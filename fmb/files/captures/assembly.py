@@ -53,6 +53,7 @@ class Planned(NamedTuple):
     plans: tuple[Plan, ...]
     notices: tuple[str, ...]
     needed: frozenset[str]
+    remark: str = ""  # a line at the end of all that is told
 
     @property
     def size(self) -> tuple[int, int]:
@@ -76,14 +77,6 @@ class Told(NamedTuple):
     background: Sequence[str]
     unread: Sequence[str]
     kinds: Sequence[str]
-
-
-def assemble(folder: Path, kind: str, listing: Listing, longest_side: int, needed: Collection[str]) -> Capture:
-    """The capture of everything that the listing names, in memory: `whole` of `planned`.
-
-    Raises ValueError as they do.
-    """
-    return whole(planned(folder, kind, listing, longest_side, needed))
 
 
 def planned(folder: Path, kind: str, listing: Listing, longest_side: int, needed: Collection[str]) -> Planned:
@@ -137,7 +130,8 @@ def described(
     points, lost = _points(planned.listing, POINTS in planned.needed)
     notices += [*scaled_notice(plans), *lens_notice(plans), *told.background, *told.unread, *lost]
     notices = [found(plans, planned.size_of(plans), told.kinds, held_out), *planned.listing.notices, *notices]
-    return short_names([shot.name for shot in shots]), held_out, points, (*notices, *warnings_of(plans, facts))
+    notices += warnings_of(plans, facts) + [planned.remark] * bool(planned.remark)
+    return short_names([shot.name for shot in shots]), held_out, points, tuple(notices)
 
 
 def _points(listing: Listing, needed: bool) -> tuple[Float[np.ndarray, "point 3"] | None, list[str]]:

@@ -90,16 +90,22 @@ def without_lost(views: Views, lost: Sequence[Lost], plans: Sequence[Plan]) -> t
     if len(kept) < len(plans):
         views = select_views(views, kept)
         plans, lost = ([parts[index] for index in kept] for parts in (plans, lost))
-    color, depth = ([parts[part] for parts in lost if parts[part]] for part in (1, 2))
+    color = [parts.color for parts in lost if parts.color]
     if color:
         if len(color) == len(plans):
             raise ValueError(color[0])
         told.append(f"{len(color)} of {len(plans)} images are not read, so no colours are, the first: {color[0]}")
         views = views._replace(color=None)
+    deep, lines = depths_left(lost, plans)
+    return views if deep else views._replace(depth=None), list(plans), told + lines
+
+
+def depths_left(lost: Sequence[Lost], plans: Sequence[Plan]) -> tuple[int, list[str]]:
+    """How many views have a depth that could be read, and a line for the others."""
+    gone = [parts.depth for parts in lost if parts.depth]
     deep = sum(plan.shot.depth is not None for plan in plans)
-    if depth:
-        told.append(f"{len(depth)} of {deep} depth maps are not read, the first: {depth[0]}")
-    return views._replace(depth=None) if len(depth) == deep else views, list(plans), told
+    lines = [f"{len(gone)} of {deep} depth maps are not read, the first: {gone[0]}"] if gone else []
+    return deep - len(gone), lines
 
 
 def masks_left(lost: Sequence[Lost]) -> tuple[np.ndarray, list[str]]:
