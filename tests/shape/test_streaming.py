@@ -14,7 +14,7 @@ from fmb.config import Config
 from fmb.files.captures import stored as stored_module
 from fmb.files.captures.read import plan_capture, read_capture
 from fmb.files.captures.stored import stored
-from fmb.fit.loop import begin, compile_plan, run_fit
+from fmb.fit.loop import begin, compile_plan
 from fmb.fit.prefetch import ahead
 from fmb.geometry.frames import canonical_frame
 from fmb.geometry.options import RenderingOptions
@@ -32,7 +32,7 @@ from fmb.tasks.streamed import open_views
 from tests.datasets import make_scene, write_plain
 
 COUNT, SIDE = 12, 16
-OPTIONS = OptimizationOptions(num_epochs=60, batch_size=64, early_stop=False)
+OPTIONS = OptimizationOptions(num_epochs=20, batch_size=64, early_stop=False)
 
 
 @pytest.fixture(scope="module", autouse=True, params=[False, pytest.param(True, marks=pytest.mark.slow)])
@@ -116,7 +116,8 @@ def test_views_on_disk_are_those_in_memory(tmp_path, monkeypatch):
     scene = make_scene(9)
     scene = scene._replace(views=scene.views._replace(silhouette=1 - scene.views.silhouette))  # the background's masks
     write_plain(tmp_path, scene)
-    (tmp_path / "masks" / "003.png").write_bytes(b"no image")
+    data = (tmp_path / "masks" / "003.png").read_bytes()
+    (tmp_path / "masks" / "003.png").write_bytes(data[: len(data) - 40])  # its size can be read, its pixels cannot
     capture = read_capture(tmp_path)
     found, census = stored(plan_capture(tmp_path), lambda views: census_of(views, sample_outlines))
     index = np.array([5, 0, 7])
@@ -143,40 +144,24 @@ def test_a_fit_is_that_to_views_in_memory(views, start, program, attends):
     kept = states[1].arrays
     again = fit_to_stream(program, start, slow, np.random.default_rng(2), Hooks(begun=kept))
     jax.tree.map(assert_array_equal, again, fit)
-    assert np.mean(fit.view_iou) > 0.85 and fit.view_weight.shape == (COUNT,)
+    assert np.mean(fit.view_iou) > 0.8 and fit.view_weight.shape == (COUNT,)
     if attends:
         return
     glances = Glances(stream, sample_outlines, program.aims, (program.fit.chunk, 64), int(seed_of(2)))
-    sampling = sample_outlines(views.silhouette, None, 64)
-    whole = all_pixels(views, None, sampling, program.aims, np.random.default_rng(0))
-    number, chunk = 0, program.fit.chunk
-
-    def weighted(number: int):
-        weight = np.zeros(len(whole.weight), np.float32)
-        weight[rows_of(number)] = np.asarray(glances.glance(number).sample.weight)
-        return whole._replace(weight=jnp.asarray(weight))
-
-    def rows_of(number: int) -> np.ndarray:
-        glance = glances.glance(number)
-        return glance.index[glance.place // SIDE**2] * SIDE**2 + glance.place % SIDE**2
-
-    def batches():
-        for number in range(100):
-            yield from rows_of(number).reshape(chunk, 64)
-
-    def next_part(course, data, step, total, loss):
-        nonlocal number
-        number += 1
-        return course, weighted(number)
-
+    whole = all_pixels(views, None, sample_outlines(views.silhouette, None, 64), program.aims, np.random.default_rng(0))
     plan = plan_shape_fit(start, views.silhouette.shape, OPTIONS)
-    parameters = plan.recipe.encode(resized(start, program.shape_scale))
-    loss = loss_of(plan.recipe, plan.supervision)
+    parameters, loss = plan.recipe.encode(resized(start, program.shape_scale)), loss_of(plan.recipe, plan.supervision)
     in_one = compile_plan(plan.fit, loss, plan.recipe.coordinates, parameters, whole)
-    per_epoch = max(1, stream.epoch // 64)
-    found = run_fit(in_one, begin(parameters), weighted(0), batches(), per_epoch, next_part)
-    assert_allclose(found.loss[:50], fit.history.loss[:50], rtol=1e-4)  # float32, and sums in another order
-    assert len(found.loss) == len(fit.history.loss)
+    course, pace, found = begin(parameters), in_one.pace(max(1, stream.epoch // 64)), []
+    for number in range(2):
+        glance = glances.glance(number)
+        rows = glance.index[glance.place // SIDE**2] * SIDE**2 + glance.place % SIDE**2
+        weight = np.zeros(len(whole.weight), np.float32)
+        weight[rows] = np.asarray(glance.sample.weight)
+        sample = whole._replace(weight=jnp.asarray(weight))
+        course, pace, steps = in_one.run(course, pace, sample, jnp.asarray(rows.reshape(-1, 64), jnp.int32))
+        found.append(steps.loss)
+    assert_allclose(np.concatenate(found), fit.history.loss[:250], rtol=1e-4)  # float32, and rays of another program
 
 
 def seed_of(seed: int) -> int:
@@ -231,7 +216,6 @@ def test_a_scene_on_disk_is_that_in_memory(tmp_path, monkeypatch):
     read = found.stream.read(np.arange(found.stream.count))
     assert_array_equal(read.silhouette, all_of.views["train"].silhouette)
     assert_allclose(read.cameras.world_from_camera, all_of.views["train"].cameras.world_from_camera)
-    assert_allclose(read.depth, all_of.views["train"].depth)
     assert "7 views are read from disk while the fit goes on" in seen.notices[-1]
     assert seen.notices[:-1] == all_of.notices
     monkeypatch.setattr("fmb.tasks.streamed.SEEN", 3)
