@@ -312,6 +312,14 @@ def choose_device(cpu: bool) -> Device:
     return Device(device.platform, "\n".join(hints))
 
 
+def device_words(error: RuntimeError) -> str:
+    """What the failure of a device says, in a line; "" for an error of another kind."""
+    import jax
+
+    failed = isinstance(error, jax.errors.JaxRuntimeError)
+    return f"a device has failed, or has no memory left ({reason(error)})" if failed else ""
+
+
 def several_cpu_devices(count: int) -> None:
     """Has JAX take the CPU for so many devices, unless something else was said or it has begun already."""
     import jax

@@ -188,7 +188,7 @@ class Run:
                 for ended in self.fits.advance() if self.ready else ():
                     self.asked.add(self.pool.submit(finished, self.config, self.ready.pop(ended.ticket), ended))
         except jax.errors.JaxRuntimeError as error:
-            words = f"a device has failed, or has no memory left ({machine.reason(error)})"
+            words = machine.device_words(error)
             raise ValueError(f"{self.place}: {words}; the same command goes on, with fewer --batch-slots") from error
         except BrokenProcessPool:
             names = ", ".join([*self.ready, *(ready.job.name for ready in self.waiting)][:TOLD]) or "unknown"

@@ -23,6 +23,7 @@ from fmb.hull.rough import settled
 from fmb.hull.turntable import solve_turntable
 from fmb.hull.votes import points_in_masks, voting_views
 from fmb.options import NONE
+from fmb.shape.start import start_points
 from fmb.shape.streaming import ViewStream
 
 NOVEL_VIEWS = 32  # of a mesh, that no fit has seen, as in section 7.2
@@ -143,7 +144,7 @@ def placed_scene(
     depth = None if capture.views.depth is None else capture.views.depth / scale
     views = capture.views._replace(cameras=frame.cameras_to_canonical(capture.views.cameras), depth=depth)
     sets = {"train": select_views(views, train)} | ({"novel": select_views(views, novel)} if len(novel) else {})
-    inside = hull_points(hull, config.model.gmm_points, generator)
+    inside = hull_points(hull, start_points(config.model), generator)
     surface, kept = None, ()
     if capture.points is not None and config.optimization.point_weight:
         surface, kept = points_of_object(sets["train"], frame.to_canonical(capture.points))

@@ -104,10 +104,10 @@ class Unfinished:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Where a signal or a fit that fails ends what is done within, a line says what --resume goes on with."""
+        """Where a signal, or a fit or device that fails, ends what is done within, a line says what --resume takes."""
         try:
             yield
-        except (KeyboardInterrupt, FloatingPointError) as end:
+        except (KeyboardInterrupt, FloatingPointError, RuntimeError) as end:
             with held():
                 if isinstance(end, KeyboardInterrupt) and time.monotonic() > self.began + WORTH_KEEPING:
                     try:

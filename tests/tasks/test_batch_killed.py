@@ -41,44 +41,54 @@ def table(folder: Path) -> list[dict[str, str]]:
     return [{name: row[name] for name in row if "seconds" not in name} for row in rows]
 
 
+def finished(folder: Path) -> dict[str, int]:
+    """The shapes that are done, whole each, and when each was written."""
+    shapes = folder / "batch" / "shapes"
+    paths = [path for path in shapes.iterdir() if not path.name.startswith(".")] if shapes.is_dir() else []
+    for path in paths:
+        assert {entry.name for entry in path.iterdir()} == {"metrics.json", "model.npz", "thumbnail.png"}
+    return {path.name: (path / "model.npz").stat().st_mtime_ns for path in paths}
+
+
 @pytest.mark.slow
 def test_the_program_killed_at_twenty_moments_gives_the_same_table(tmp_path):
+    """Where a batch ends before it is killed it must be whole, and the next kills are of another one."""
     (tmp_path / "in").mkdir()
     generator = np.random.default_rng(0)
     for number in range(SHAPES):
         trimesh.creation.box(generator.uniform(0.4, 1.0, 3)).export(tmp_path / "in" / f"{number:02}.ply")
     command = [sys.executable, str(PROGRAM), "batch", str(tmp_path / "in"), *FLAGS.split(), "--output-dir"]
-    shapes, log = tmp_path / "killed" / "batch" / "shapes", (tmp_path / "log").open("w")
+    log, places, kills = (tmp_path / "log").open("w"), [tmp_path / "killed0"], []
 
-    def done() -> dict[str, int]:
-        paths = [path for path in shapes.iterdir() if not path.name.startswith(".")] if shapes.is_dir() else []
-        for path in paths:
-            assert {entry.name for entry in path.iterdir()} == {"metrics.json", "model.npz", "thumbnail.png"}
-        return {path.name: (path / "model.npz").stat().st_mtime_ns for path in paths}
+    def begin(place: Path) -> subprocess.Popen:
+        return subprocess.Popen([*command, str(place)], stdout=log, stderr=log, start_new_session=True)
 
-    before, longest, passed = {}, 5.0, []
-    for kill in range(KILLS):
-        more, began = int(generator.integers(0, 2)) if len(before) < SHAPES - 4 else 0, time.monotonic()
-        child = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=log, stderr=log, start_new_session=True)
-        if more:
-            count = len(before) + more
-            wait(lambda child=child, count=count: child.poll() is not None or len(done()) >= count)
-            longest = time.monotonic() - began
+    def check(child: subprocess.Popen, place: Path, before: dict[str, int]) -> None:
+        assert child.wait() == 0, (tmp_path / "log").read_text()[-2000:]
+        assert before.items() <= finished(place).items() and len(finished(place)) == SHAPES
+        assert not [path for path in (place / "batch" / "shapes").iterdir() if path.name.startswith(".")]
+        assert table(place) == table(tmp_path / "whole")
+
+    began = time.monotonic()
+    assert begin(tmp_path / "whole").wait() == 0
+    longest = time.monotonic() - began
+    while len(kills) < KILLS:
+        before, child = finished(places[-1]), begin(places[-1])
+        if len(kills) % 2:  # soon after another shape, else at any moment
+            wait(lambda child=child, count=len(before): child.poll() is not None or len(finished(places[-1])) > count)
             time.sleep(generator.uniform(0.0, 0.1))
-        else:  # while it starts, or before its first shape
+        else:
             time.sleep(generator.uniform(0.0, longest))
-        assert child.poll() is None, f"it was over before it was killed: {(tmp_path / 'log').read_text()[-2000:]}"
+        if child.poll() is not None:
+            check(child, places[-1], before)
+            places.append(tmp_path / f"killed{len(places)}")
+            continue
         child.kill()
         child.wait()
-        wait(lambda pid=child.pid: not alive(pid))
-        now = done()
-        assert before.items() <= now.items(), "what was done stays as it is"
-        before = now
-        passed.append((kill, more, len(now), round(time.monotonic() - began, 1)))
-    print(passed)
-    assert 10 < len(before) < SHAPES
-    for place in ("killed", "whole"):
-        assert subprocess.run([*command, str(tmp_path / place)], stdout=log, stderr=log, check=False).returncode == 0
-    assert before.items() <= done().items() and len(done()) == SHAPES
-    assert not [path for path in shapes.iterdir() if path.name.startswith(".")]
-    assert table(tmp_path / "killed") == table(tmp_path / "whole")
+        wait(lambda pid=child.pid: not alive(pid))  # its workers end with it
+        assert before.items() <= finished(places[-1]).items(), "what was done stays as it is"
+        kills.append((len(before), len(finished(places[-1]))))
+    print(f"shapes done before and after each kill: {kills}")
+    assert sum(after > before for before, after in kills) > KILLS / 4, "some are killed among the shapes"
+    before = finished(places[-1])
+    check(begin(places[-1]), places[-1], before)

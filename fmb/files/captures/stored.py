@@ -102,15 +102,14 @@ def stored(
         layout, numbers = layout_of(planned.plans, DEPTH in planned.needed)
         colored, layout, background = layout.colored, layout._replace(colored=False), []
         parts = list(looked_through(planned, layout, census, on_progress))
-        if are_inverted(together([part.facts for part in parts])):
-            layout, background = layout._replace(inverted=True), [INVERSION.format(len(planned.plans))]
+        lost = [one for part in parts for one in part.lost]
+        kept, unread = masks_left(lost)
+        if are_inverted(facts_in(parts, kept)):
+            layout, background = layout._replace(inverted=True), [INVERSION.format(len(kept))]
             parts = list(looked_through(planned, layout, census, on_progress))
-    lost = [one for part in parts for one in part.lost]
-    kept, unread = masks_left(lost)
-    plans = [planned.plans[number] for number in kept]
+    plans, facts = [planned.plans[number] for number in kept], facts_in(parts, kept)
     deep, lines = depths_left([lost[number] for number in kept], plans)
     counted = jax.tree.map(lambda *fields: np.concatenate(fields)[kept], *(part.counted for part in parts))
-    facts = Facts(*(field[kept] for field in together([part.facts for part in parts])))
     every_pixel = bool(np.concatenate([part.every_pixel for part in parts])[kept].all())
     kinds = [name for name, there in (("color", colored), ("depth", deep > 0)) if there]
     names, held_out, points, notices = described(
@@ -118,6 +117,11 @@ def stored(
     )
     layout = layout._replace(colored=colored, deep=deep > 0)
     return Stored(planned, tuple(plans), layout, every_pixel, names, held_out, points, notices, facts), counted
+
+
+def facts_in(parts: list[Part], kept: Int[np.ndarray, " view"]) -> Facts:
+    """The facts of those views."""
+    return Facts(*(field[kept] for field in together([part.facts for part in parts])))
 
 
 def looked_through(
