@@ -17,6 +17,7 @@ SMALL = "--stream-views always --num-mixtures 3 --batch-size 64 --gmm-points 200
 def test_a_run_of_task_shape(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("fmb.tasks.streamed.SEEN", 4)
     monkeypatch.setattr("fmb.shape.streaming.GROUP_PIXELS", 1)
+    (tmp_path / "data").mkdir()
     write_plain(tmp_path / "data", make_scene(12))
     words = ["--data", str(tmp_path / "data"), *SMALL.split(), "--output-dir", str(tmp_path / "out")]
     assert run_fmb.main([*words, "--num-epochs", "20"]) == 0
