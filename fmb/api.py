@@ -41,7 +41,7 @@ from fmb.tasks.scenes import open_scene, scene_of_capture, scene_of_mesh
 from fmb.tasks.shape import streams
 
 # Options, or sections of them, that only the program reads: what it writes, other tasks, cameras fitted by turns.
-UNREAD = ("export", "io", "pose", "refine_cameras", "camera_degrees", "fit_color", "data")
+UNREAD = ("export", "io", "pose", "refine_cameras", "camera_degrees", "fit_color", "data", "stream_views")
 
 
 def section_of(name: str) -> str:

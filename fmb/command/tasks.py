@@ -203,7 +203,15 @@ TASKS = {
             "template their.obj --template-mirror false",
         ),
         (
-            *("fit_color", "refine_cameras", "camera_degrees", "mesh_field", "mesh_resolution", "mesh_faces"),
+            *(
+                "fit_color",
+                "refine_cameras",
+                "camera_degrees",
+                "stream_views",
+                "mesh_field",
+                "mesh_resolution",
+                "mesh_faces",
+            ),
             *("points", "num_points", "splats", "turntable", "film", "uncertainty"),
         ),
     ),
@@ -257,7 +265,7 @@ TASKS["batch"] = Task(
     ),
     (
         *("symmetry", "film", "uncertainty", "report", "refine_cameras", "camera_degrees", "fit_devices", "teachers"),
-        "reference_mesh",
+        *("reference_mesh", "stream_views"),
     ),
     switches=("cpu", "overwrite"),
     own=(("--task", "batch_task"), ("--names", "batch_names"), ("--method", "points_method")),

@@ -7,12 +7,14 @@ when the same command is given again; it has lost no more than the shapes under 
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,7 @@ def check_options(config: Config) -> None:
         if value != NONE and config.batch.batch_task != "points":
             raise ValueError(f"{name} is {value}; a batch has none, so it must be {NONE}")
     unused = {"refine_cameras": config.capture.refine_cameras, "uncertainty": config.export.uncertainty}
+    unused["stream_views"] = config.capture.stream_views == "always"
     for name, value in {**unused, "teachers": config.optimization.teachers}.items():
         if value:
             raise ValueError(f"{name} is {str(value).lower()}; a batch does not do that")
@@ -185,7 +188,7 @@ class Run:
                 for ended in self.fits.advance() if self.ready else ():
                     self.asked.add(self.pool.submit(finished, self.config, self.ready.pop(ended.ticket), ended))
         except jax.errors.JaxRuntimeError as error:
-            words = f"a device has failed, or has no memory left ({machine.reason(error)})"
+            words = machine.device_words(error)
             raise ValueError(f"{self.place}: {words}; the same command goes on, with fewer --batch-slots") from error
         except BrokenProcessPool:
             names = ", ".join([*self.ready, *(ready.job.name for ready in self.waiting)][:TOLD]) or "unknown"
@@ -239,7 +242,14 @@ class Run:
 
 
 def initialise() -> None:
-    """What a worker does first: it ends with its parent, leaves Ctrl-C to it, and uses the CPU."""
-    end_with_parent()
+    """What a worker does first: it ends with the batch, leaves Ctrl-C to it, and uses the CPU."""
+    end_with_parent()  # which may be a server of processes
+    threading.Thread(target=end_with_batch, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     choose_device(True)
+
+
+def end_with_batch() -> None:
+    """Waits until the batch has ended, and ends this process: a server would keep both alive once it was killed."""
+    wait_for([multiprocessing.parent_process().sentinel])
+    os._exit(1)

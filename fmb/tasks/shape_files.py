@@ -137,7 +137,8 @@ def write_page(run: Run, subject: Subject, history: History, metrics: dict[str, 
     made, given = (None if mesh is None else frame.mesh_to_world(mesh) for mesh in (subject.mesh, run.scene.mesh))
     page = PageScene(frame.mixture_to_world(in_double(subject.mixture)), subject.color, views, made, given)
     highlights, errors = shape_numbers(metrics)
-    note = f"{metrics['num_mixtures']} components from {len(views.silhouette)} silhouettes"
+    count = metrics.get("streamed_views", len(views.silhouette))
+    note = f"{metrics['num_mixtures']} components from {count} silhouettes"
     note += f"; {KEPT}" if metrics["kept_start"] else ""
     report = Report(
         run.scene.name, note, page, highlights, errors, history, pictures, metrics, made=made_of(run, metrics)
@@ -152,6 +153,8 @@ def made_of(run: Run, metrics: dict[str, Any]) -> dict[str, str]:
     height, width = sets["train"][1:]
     how = "drawn by" if run.config.capture.data == NONE else "read as"
     source = f"{how} {metrics['ground_truth_backend']}"
+    if run.scene.stream is not None:
+        source += f"; {run.scene.stream.count} views were fitted to, from disk"
     return made_by(run.config, metrics["device"]) | {
         "views": f"{views}, of {width} \N{MULTIPLICATION SIGN} {height} pixels, {source}"
     }

@@ -25,6 +25,7 @@ from fmb.options import ConfigError, Option, did_you_mean, parse_value, quote
 from fmb.pictures.trials import draw_trials
 from fmb.shape.recipe import compile_shape_fit, fit_to_views
 from fmb.shape.start import start_mixture
+from fmb.tasks.batch_jobs import digest_of_file
 from fmb.tasks.scenes import scene_of_mesh
 from fmb.tasks.shape import streams
 from fmb.tasks.shell import task_folder
@@ -152,7 +153,7 @@ def open_study(optuna: Any, config: Config, keys: Sequence[Key], paths: Sequence
     record = record_of(config, keys, paths)
     old = study.user_attrs.get("record")
     for name, value in record.items():
-        if old is not None and old.get(name) != value:
+        if old is not None and old.get(name, value) != value:  # a record of before may lack what is new
             words = f"{name} was {old.get(name)} and is {value}"
             raise ValueError(f"{place}: is another search, {words}; choose another --output-dir")
     study.set_user_attr("record", record)
@@ -167,7 +168,15 @@ def record_of(config: Config, keys: Sequence[Key], paths: Sequence[Path]) -> dic
     options = {name: value for part in TUNED for name, value in asdict(getattr(config, part)).items()}
     fixed = {name: value for name, value in options.items() if name not in tried}
     inputs = [f"{path.name} of {path.stat().st_size} bytes" for path in paths]
-    return {"inputs": inputs, "tune_error": config.tune.tune_error, **fixed, "random_seed": config.random_seed, **tried}
+    contents = [digest_of_file(path) for path in paths]
+    return {
+        "inputs": inputs,
+        "contents": contents,
+        "tune_error": config.tune.tune_error,
+        **fixed,
+        "random_seed": config.random_seed,
+        **tried,
+    }
 
 
 def finished(study: Any) -> list[Any]:

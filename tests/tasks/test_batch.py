@@ -1,13 +1,12 @@
 """Fits at once, fits that go on, and task batch: results come whole, and what was done stays done."""
 
 import csv
+import errno
 import json
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import warnings
 from collections import deque
@@ -324,37 +323,6 @@ def test_jobs_run(meshes, tmp_path):
     assert [row["name"] for row in rows_in(tmp_path)] == ["ball", "box", "post"]
 
 
-@pytest.mark.slow
-def test_the_program_killed_at_twenty_moments_gives_the_same_table(tmp_path):
-    """The real thing, with worker processes."""
-    (tmp_path / "in").mkdir()
-    generator = np.random.default_rng(0)
-    for number in range(30):
-        trimesh.creation.box(generator.uniform(0.4, 1.0, 3)).export(tmp_path / "in" / f"{number:02}.ply")
-    flags = SMALL.replace("--batch-workers 1", "--batch-workers 2").split()
-    command = [sys.executable, str(ROOT / "run_fmb.py"), "batch", str(tmp_path / "in"), *flags]
-    whole = [*command, "--output-dir", str(tmp_path / "whole")]
-    began = time.monotonic()
-    assert subprocess.run(whole, check=False, capture_output=True).returncode == 0
-    longest = time.monotonic() - began
-    shapes, counts = tmp_path / "killed" / "shapes", [0]
-    for _ in range(20):
-        child = subprocess.Popen([*command, "--output-dir", str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
-        time.sleep(generator.uniform(0.1, 0.6) * longest)
-        child.kill()
-        child.wait()
-        done = [path for path in shapes.iterdir() if not path.name.startswith(".")] if shapes.is_dir() else []
-        assert all({"metrics.json", "model.npz"} < {entry.name for entry in path.iterdir()} for path in done)
-        counts.append(len(done))
-        assert counts[-1] >= counts[-2]
-    assert subprocess.run([*command, "--output-dir", str(tmp_path / "killed")], check=False).returncode == 0
-    rows = [
-        [{name: row[name] for name in row if "seconds" not in name} for row in rows_in(tmp_path / place)]
-        for place in ("whole", "killed")
-    ]
-    assert rows[0] == rows[1] and len(rows[0]) == 30
-
-
 def test_what_a_file_may_set_and_a_batch_does_not_do(meshes, tmp_path):
     config = config_of(meshes, "--output-dir", tmp_path)
     with pytest.raises(ValueError, match="symmetry is plane; a batch has none"):
@@ -372,6 +340,29 @@ def test_a_device_that_fails_ends_the_batch_in_a_line(meshes, tmp_path, monkeypa
     with pytest.raises(ValueError, match=words):
         batch(config_of(meshes / "box.ply", "--output-dir", tmp_path), Clock())
     assert list((tmp_path / "shapes").iterdir()) == []
+
+
+def test_a_full_disk_ends_a_batch_of_points(tmp_path, monkeypatch):
+    """No input is to blame: none is noted as bad."""
+    for name in ("one.xyz", "two.xyz"):
+        (tmp_path / name).write_text("0 0 0\n")
+
+    def full(*names):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def points(config, clock):
+        begun.append(config.io.cloud_file)
+        with monkeypatch.context() as patch:
+            patch.setattr("os.replace", full)
+            machine.write_text(Path(config.io.output_dir) / "a.txt", "x")
+
+    begun = []
+    monkeypatch.setattr("fmb.tasks.batch_work.points", points)
+    config = config_of(tmp_path, "--task", "points", "--output-dir", tmp_path / "out")
+    with pytest.raises(ValueError, match=r"one/a.txt: cannot be written \(no space left on device\); the same command"):
+        batch(config, Clock())
+    assert begun and not (tmp_path / "out" / "failed").exists()
+    assert list((tmp_path / "out" / "shapes").iterdir()) == []
 
 
 def test_a_folder_may_hold_captures_and_meshes(meshes, tmp_path):

@@ -23,9 +23,9 @@ def config_of(*words: object):
     return load_config(["tune", *SMALL.split(), *map(str, words)], tuple(TASKS), default_file=None)
 
 
-def search(tmp_path, monkeypatch, measured, *words: object) -> list[dict[str, str]]:
+def search(tmp_path, monkeypatch, measured, *words: object, size=(1.0, 0.7, 0.5)) -> list[dict[str, str]]:
     pytest.importorskip("optuna", reason="the extra `tune`")
-    trimesh.creation.box((1.0, 0.7, 0.5)).export(tmp_path / "box.ply")
+    trimesh.creation.box(size).export(tmp_path / "box.ply")
     monkeypatch.setattr(module, "measured", measured)
     keys = "initial_lr=0.01:0.2:log num_mixtures=2:9 schedule=cosine|one_cycle"
     tune(config_of(tmp_path / "box.ply", "--output-dir", tmp_path, "--keys", keys, *words), Clock())
@@ -56,6 +56,8 @@ def test_a_search_goes_on_and_its_best_is_a_config_that_loads(tmp_path, monkeypa
     assert json.loads((tmp_path / "metrics.json").read_text())["trials"] == 25
     with pytest.raises(ValueError, match="is another search, num_views was 5 and is 6"):
         search(tmp_path, monkeypatch, bowl, "--num-views", 6)
+    with pytest.raises(ValueError, match="is another search, contents was"):
+        search(tmp_path, monkeypatch, bowl, size=(0.7, 1.0, 0.5))
     with pytest.raises(ValueError, match="most_seconds is 0.5; the fastest of .* trials takes"):
         search(tmp_path, monkeypatch, bowl, "--trials", 25, "--most-seconds", 0.5)
 
