@@ -29,11 +29,12 @@ from fmb.geometry.metrics import object_pose_error, point_errors
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images
 from fmb.machine import Clock, choose_device, say, tell
-from fmb.pose.estimate import PoseProgram, compile_pose, find_pose
+from fmb.pose.estimate import PoseProgram, compile_pose
 from fmb.pose.observation import Observation
 from fmb.pose.refinement import Surface
 from fmb.pose.simulation import Perturbation, perturbed
 from fmb.pose.symmetry import Turns, all_maps
+from fmb.pose.visibility import find_visible
 from fmb.tasks.bop_pictures import MOST_SHOWN, Found, draw_found
 from fmb.tasks.models import model_of_shape
 from fmb.tasks.shell import POSE_RECORDS, task_folder
@@ -199,7 +200,7 @@ def searched(program: PoseProgram, known: Known, seen: Observation, start: Float
         raise ValueError("no mask, and the evidence is the mask alone")
     if program.options.evidence == "depth" and seen.depth is None:
         raise ValueError("no depth, and the evidence is the depth alone")
-    fit = find_pose(program, known.mixture, seen, start, 1.0, known.surface)
+    fit = find_visible(program, known.mixture, seen, start, 1.0, known.surface)
     if not np.isfinite(fit.world_from_camera).all():
         raise ValueError("the search lost itself")
     return fit

@@ -41,10 +41,11 @@ from fmb.pictures.pose import (
     pose_sheets,
 )
 from fmb.pictures.sheets import ORANGE
-from fmb.pose.estimate import compile_pose, find_pose
+from fmb.pose.estimate import compile_pose
 from fmb.pose.observation import Observation, check_observation, image_size, nothing_seen
 from fmb.pose.simulation import Perturbation, perturbed, simulated
 from fmb.pose.symmetry import all_maps
+from fmb.pose.visibility import find_visible
 from fmb.tasks.bop import bop
 from fmb.tasks.models import PoseModel, pose_model
 from fmb.tasks.shell import POSE_RECORDS, task_folder
@@ -87,7 +88,7 @@ def found_pose(config: Config, clock: Clock, folder: Path) -> tuple[PoseEstimate
         program = compile_pose(mixture, image_size(case.observation), config.pose)
     with clock("optimize"):
         began = time.perf_counter()
-        fit = find_pose(program, mixture, case.observation, case.start, 1.0, surface)
+        fit = find_visible(program, mixture, case.observation, case.start, 1.0, surface)
         seconds = time.perf_counter() - began
     with clock("figures"):
         draw_pose(folder, mixture, case, fit)
