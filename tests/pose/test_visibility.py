@@ -32,7 +32,8 @@ def test_a_hidden_part_is_told_from_an_outline():
     hidden = whole._replace(silhouette=np.where(column > cut, 0.0, whole.silhouette))
     start = shifted(TRUTH, np.array([0.2, -0.1, 0.15]), np.array([0.1, -0.05, 0.1]))
     fit = find_visible(search_program(), mixture, hidden, start, 1.0)
-    assert error(fit) < 5.0 < 2.0 * error(find_pose(search_program(), mixture, hidden, start, 1.0))
+    assert error(fit) < 3.0 < error(find_pose(search_program(), mixture, hidden, start, 1.0))
+    assert not fit.success  # a guess
     assert price(mixture, hidden, TRUTH, None, 1.0) > EXPLAINED > price(mixture, whole, TRUTH, None, 1.0)
     same = find_visible(search_program(), mixture, whole, start, 1.0)  # nothing is hidden: as before
     np.testing.assert_array_equal(
