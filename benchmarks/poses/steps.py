@@ -85,8 +85,8 @@ def section(rows: Rows, run: str) -> str:
     head = ("step", "trials", f"within {SUCCESS:g} in the first frame", "in the last", "claimed", "false claims")
     text = (
         "Images with a sensor's noise and an eighth of the mask missing; each frame from the pose before the step, as "
-        "`track` does. After a jump the search follows, from the last pose and from it turned by the turns of a cube; where "
-        "it is not searched, false claims say how often nobody notices that it is lost."
+        "`track` does. After a jump the search follows, from the last pose and from it turned by the turns of a cube; "
+        "where it is not searched, false claims say how often nobody notices that it is lost."
     )
     return "\n\n".join(("## Steps of a track", run, text, table(head, lines)))
 
