@@ -25,12 +25,13 @@ from fmb.machine import Clock, choose_device, say, tell
 from fmb.options import NONE
 from fmb.pictures.pose import FilmText, Trace, as_images, film
 from fmb.pictures.sheets import ORANGE
-from fmb.pose.estimate import compile_pose, find_pose
+from fmb.pose.estimate import compile_pose
 from fmb.pose.observation import image_size
 from fmb.pose.options import PoseOptions
 from fmb.pose.simulation import Perturbation, perturbed, simulated
 from fmb.pose.tracking import Tracker
 from fmb.pose.tracking import track as follow
+from fmb.pose.visibility import find_visible
 from fmb.tasks.models import PoseModel, pose_model
 from fmb.tasks.pose import IMAGES, Case, case_of_files, distances_along, errors_along, from_nothing
 from fmb.tasks.shell import task_folder
@@ -66,7 +67,7 @@ def followed(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
     with clock("optimize"):
         finder = search if config.pose.num_starts else None
         tracker = Tracker(program, mixture, surface=surface, search=finder, turns=turns)
-        start = find_pose(search, mixture, first.observation, first.start, 1.0, surface).world_from_camera
+        start = find_visible(search, mixture, first.observation, first.start, 1.0, surface).world_from_camera
         fits, seconds = timed(follow(tracker, [case.observation for case in cases], start))
     found = tracked(model, cases, fits, seconds)
     with clock("figures"):
