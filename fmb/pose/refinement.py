@@ -18,6 +18,7 @@ from fmb.geometry.views import foreground
 from fmb.pose.observation import Observation
 
 MOST_POINTS = 2_000  # of the image
+ROUGH_POINTS, ROUGHLY = 250, 2e-3  # of the image, as long as a step is longer in radians and scales
 MOST_STEPS = 20
 SETTLED = 1e-5  # radians and scales: a shorter step is the last
 LEAST_NOISE = 2e-4  # scales; of exact depths: samples of a curved surface stand so far from its planes
@@ -47,12 +48,12 @@ class Surface(NamedTuple):
 class Pairs(NamedTuple):
     """Signed distances of measured points from the planes of their partners, and the slopes in the twist.
 
-    `block` is the part of the image that the measured point lies in.
+    `kept` are the numbers of these points.
     """
 
     distance: Float[np.ndarray, " pair"]
     slope: Float[np.ndarray, "pair 6"]
-    block: Int[np.ndarray, " pair"]
+    kept: Int[np.ndarray, " pair"]
 
 
 class Refined(NamedTuple):
@@ -80,31 +81,39 @@ def refined(
     the first pose, the inverse of its covariance.
     """
     unit, pose = np.repeat([1.0, scale], 3), first
+    some = points[:: max(1, len(points) // ROUGH_POINTS)]
     for _ in range(MOST_STEPS):
-        pairs = matched(surface, points, pose, FURTHEST * scale)
+        pairs = matched(surface, some, pose, FURTHEST * scale)
         if len(pairs.distance) < FEWEST_PAIRS:
             return None
         weight = weights(pairs.distance, LEAST_NOISE * scale)
-        information = np.einsum("ni,n,nj->ij", pairs.slope, weight, pairs.slope) + held
-        gradient = np.einsum("ni,n,n->i", pairs.slope, weight, pairs.distance) + held @ twist(first, pose)
+        weighted = (pairs.slope * weight[:, None]).T
+        information, gradient = weighted @ pairs.slope + held, weighted @ pairs.distance + held @ twist(first, pose)
         step = -np.linalg.solve(information, gradient)
         pose = pose @ np.linalg.inv(motion(step))
-        if np.abs(step / unit).max() < SETTLED:
+        length = np.abs(step / unit).max()
+        if length < SETTLED and len(some) == len(points):
             break
+        some = points if length < ROUGHLY else some
     # noise that neighbours share tells less than as many independent errors
-    shared = dispersion(pairs, weight, information)
+    shared = dispersion(pairs, weight, information, blocks_of(some)[pairs.kept])
     sure, total = (information - held) / shared, weight.sum() / shared
     return Refined(pose, covariance_of(sure, held, total, about_middle(pose, surface, scale)))
 
 
-def dispersion(pairs: Pairs, weight: Float[np.ndarray, " pair"], information: Float[np.ndarray, "6 6"]) -> float:
+def dispersion(
+    pairs: Pairs,
+    weight: Float[np.ndarray, " pair"],
+    information: Float[np.ndarray, "6 6"],
+    block: Int[np.ndarray, " pair"],
+) -> float:
     """Scatter of the scores of blocks of pairs over the scatter of independent ones, at least 1.
 
     A sandwich clustered by block (Huber 1967, White 1980), reduced to one number.
     """
     score = pairs.slope * (weight * pairs.distance)[:, None]
     total = np.zeros((BLOCKS_ACROSS**2, 6))
-    np.add.at(total, pairs.block, score)
+    np.add.at(total, block, score)
     inverse = np.linalg.inv(information)
     together, alone = (np.einsum("ni,ij,nj->", x, inverse, x) for x in (total, score))
     return max(float(together / alone), 1.0) if alone > 0.0 else 1.0
@@ -160,7 +169,7 @@ def matched(
     toward = normal @ pose[:3, :3]
     distance = np.sum(normal * (there[kept] - surface.point[near[kept]]), axis=1)
     slope = -np.concatenate([np.cross(points[kept], toward), toward], axis=1)
-    return Pairs(distance, slope, blocks_of(points)[kept])
+    return Pairs(distance, slope, kept)
 
 
 def blocks_of(points: Float[np.ndarray, "point 3"]) -> Int[np.ndarray, " point"]:

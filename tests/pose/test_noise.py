@@ -5,7 +5,7 @@ import pytest
 
 from fmb.pose.noise import beside_quadrics, depth_noise
 from fmb.pose.observation import observed_pixels
-from fmb.pose.refinement import dispersion, matched, measured_points, surface_of
+from fmb.pose.refinement import blocks_of, dispersion, matched, measured_points, surface_of
 from fmb.pose.verification import CLOSE, NOISES, agreement, evidence_of, tolerance
 from tests.pose_scene import camera_at, lopsided_mixture, observe
 
@@ -67,5 +67,5 @@ def test_noise_that_neighbours_share_tells_less():
         pairs = matched(surface, points, pose, 0.2)
         weight = np.full(len(pairs.distance), 1e4)
         information = np.einsum("ni,n,nj->ij", pairs.slope, weight, pairs.slope) + 1e-6 * np.eye(6)
-        found.append(dispersion(pairs, weight, information))
+        found.append(dispersion(pairs, weight, information, blocks_of(points)[pairs.kept]))
     assert 1.0 <= found[0] < 2.0 and 12.0 < found[1] < 50.0  # 25 pixels share an error
