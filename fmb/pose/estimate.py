@@ -160,11 +160,12 @@ def find_pose(
         return found
     poses = np.concatenate([found.world_from_camera[None], camera_of(outcome.rivals, middle, scale)])
     evidence = evidence_of(observation, pixels, scale)
-    ending, agrees = settled(surface, evidence, poses, found.covariance, scale)
+    ending, agrees, alone = settled(surface, evidence, poses, found.covariance, scale)
     end = pose_of(ending.world_from_camera, middle, scale)
     looked = jax.device_get(program.look(*seen, *given(end)))
     same = np.array_equal(ending.world_from_camera, found.world_from_camera)
     certain = found.success if same and not surface.exact else sure(ending, surface, scale)
+    certain = certain and (alone or not surface.exact)  # a mixture's own surface tells too few poses apart to doubt it
     return _ended(found, ending, agrees.total, certain, looked, (pixels, scale))
 
 

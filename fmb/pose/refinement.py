@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from fmb.geometry.metrics import MEDIAN_TO_DEVIATION
 from fmb.geometry.views import foreground
 from fmb.pose.observation import Observation
+from fmb.pose.symmetry import Turns
 
 MOST_POINTS = 2_000  # of the image
 ROUGH_POINTS, ROUGHLY = 250, 2e-3  # of the image, as long as a step is longer in radians and scales
@@ -34,14 +35,14 @@ MORE_PARTNERS = 24  # nearest points of the surface among which one that faces t
 class Surface(NamedTuple):
     """Points of a surface with outward unit normals, and a tree that finds the nearest.
 
-    `axis` is that of a surface of revolution. A surface that is not `exact`, such as that of the mixture itself, says
+    `turns` leave it as it is; None: not known. A surface that is not `exact`, such as that of the mixture itself, says
     whether a pose is right, but not better where it is.
     """
 
     point: Float[np.ndarray, "point 3"]
     normal: Float[np.ndarray, "point 3"]
     tree: cKDTree
-    axis: Float[np.ndarray, "3"] | None = None
+    turns: Turns | None = None
     exact: bool = True
 
 

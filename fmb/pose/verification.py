@@ -16,6 +16,7 @@ from fmb.geometry.views import foreground
 from fmb.pose.noise import depth_noise
 from fmb.pose.observation import Observation, ObservedPixels
 from fmb.pose.refinement import FURTHEST, LOOSER, Refined, Surface, about_middle, matched, measured_points, refined
+from fmb.pose.symmetry import nearest
 
 CLOSE = 0.02  # scales: a measured point that is so far from the surface is a wrong one, whatever the noise
 NOISES = 6.0  # deviations of the image's own noise at which it is one: noise over longer ways is not in these
@@ -23,7 +24,8 @@ AHEAD = 0.06  # scales: a part of the object that is so far before what was meas
 AHEAD_NOISES = 9.0  # deviations of the noise at which it would
 BESIDE = 1.5  # pixels: a pixel with a neighbour (of eight) in the mask is not surely background
 MOST_POINTS, FEW_POINTS = 1_500, 250  # of the surface; of the image, for rivals
-CONVINCING = 0.05  # of all shares: no other pose is tried where less speaks against the first
+CONVINCING = 0.05  # of all shares: where less speaks against the first pose, FEW_RIVALS are tried, if only to doubt it
+FEW_RIVALS = 4
 MARGIN = 0.02  # by which another pose must be better
 SAME_DEGREES, SAME_PERCENT = 8.0, 5.0  # two poses that are so near lead to one
 SURE_DEGREES, SURE_SHIFT = 5.0, 0.05  # most that a pose found for sure may deviate, in degrees and scales
@@ -53,6 +55,14 @@ class Agreement(NamedTuple):
     def total(self) -> float:
         """All that speaks against the pose."""
         return self.off + self.spilt + self.ahead
+
+
+class Verdict(NamedTuple):
+    """The pose that most speaks for, what speaks against it, and whether it is the only one that explains the image."""
+
+    ending: Refined
+    agrees: Agreement
+    alone: bool
 
 
 def evidence_of(observation: Observation, pixels: ObservedPixels, scale: float) -> Evidence:
@@ -101,10 +111,10 @@ def settled(
     poses: Float[np.ndarray, "pose 4 4"],
     covariance: Float[np.ndarray, "6 6"],
     scale: float,
-) -> tuple[Refined, Agreement]:
+) -> Verdict:
     """The pose that most speaks for once each has been moved to the measured points; the first, where all are alike.
 
-    `covariance` is that of the first. The others are only tried where something speaks against it.
+    `covariance` is that of the first.
     """
     held = np.linalg.inv(LOOSER * covariance) if np.isfinite(covariance).all() else loose(scale)
     first = Refined(poses[0], covariance)
@@ -112,13 +122,12 @@ def settled(
     if not surface.exact and near(poses[0], found.world_from_camera, surface, scale):
         found = first  # a mixture's surface is no truer than what the search follows: masks and depths together
     agrees = agreement(surface, evidence, found.world_from_camera, scale)
-    if agrees.total < CONVINCING:
-        return found, agrees
-    other, against = best_rival(surface, evidence, poses[1:], found.world_from_camera, scale)
+    rivals = poses[1:] if agrees.total >= CONVINCING else poses[1 : 1 + FEW_RIVALS]
+    other, against = best_rival(surface, evidence, rivals, found.world_from_camera, scale)
     if other is None or against.total > agrees.total - MARGIN:
-        return found, agrees
+        return Verdict(found, agrees, other is None or against.total > agrees.total + MARGIN)
     found = refined(surface, evidence.points, other, loose(scale), scale) or found
-    return found, agreement(surface, evidence, found.world_from_camera, scale)
+    return Verdict(found, agreement(surface, evidence, found.world_from_camera, scale), True)
 
 
 def best_rival(
@@ -131,7 +140,7 @@ def best_rival(
         if any(near(other, pose, surface, scale) for other in (known, best) if other is not None):
             continue
         found = refined(surface, some, pose, loose(scale), scale)
-        if found is None:
+        if found is None or near(known, found.world_from_camera, surface, scale):
             continue
         agrees = agreement(surface, evidence, found.world_from_camera, scale)
         if agrees.total < least.total:
@@ -145,7 +154,8 @@ def loose(scale: float) -> Float[np.ndarray, "6 6"]:
 
 
 def near(pose: Float[np.ndarray, "4 4"], other: Float[np.ndarray, "4 4"], surface: Surface, scale: float) -> bool:
-    """Whether two poses, world_from_camera, are so near that the last steps lead from one to the other."""
+    """Whether two poses, world_from_camera, or poses that look like them, are so near that one leads to the other."""
+    other = other if surface.turns is None else nearest(surface.turns, other, pose)
     middle = surface.point.mean(axis=0)
     error = object_pose_error(np.linalg.inv(pose), np.linalg.inv(other), scale, middle)
     return error.rotation_degrees < SAME_DEGREES and error.translation_percent < SAME_PERCENT
@@ -158,7 +168,9 @@ def sure(found: Refined, surface: Surface, scale: float) -> bool:
     """
     change = about_middle(found.world_from_camera, surface, scale)
     spread = change @ found.covariance @ change.T
-    axis = np.zeros(3) if surface.axis is None else found.world_from_camera[:3, :3].T @ surface.axis
+    axis = np.zeros(3)
+    if surface.turns is not None and surface.turns.axis is not None:
+        axis = found.world_from_camera[:3, :3].T @ surface.turns.axis
     turn = np.sqrt(max(np.trace(spread[:3, :3]) - axis @ spread[:3, :3] @ axis, 0.0))
     shift = np.sqrt(np.trace(spread[3:, 3:]))
     return bool(np.rad2deg(turn) < SURE_DEGREES and shift < SURE_SHIFT)

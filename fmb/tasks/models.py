@@ -66,7 +66,7 @@ class PoseModel:
                 return None
             point, face = trimesh.sample.sample_surface(mesh, SURFACE_POINTS, seed=0)
             surface = surface_of(np.asarray(point), np.asarray(mesh.face_normals)[face])
-        return surface._replace(axis=self.turns.axis, exact=self._mesh is not None)
+        return surface._replace(turns=self.turns, exact=self._mesh is not None)
 
     @cached_property
     def turns(self) -> Turns:
