@@ -98,6 +98,7 @@ def test_simulated_pose_is_found(converted: Path, tmp_path: Path) -> None:
     start, end = found["error"]["start"], found["error"]["end"]
     assert start["rotation_degrees"] > 5
     assert end["rotation_degrees"] < start["rotation_degrees"] / 4
+    assert end["adds"] <= end["add"] <= end["mssd"] < start["mssd"]
     assert end["translation_percent"] < 3
     for name in ("pose_masks.png", "pose_depths.png", "convergence.png", "descent.gif"):
         assert (tmp_path / name).stat().st_size > 1000
@@ -207,6 +208,7 @@ def test_simulated_track(converted: Path, tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["frames"] == len(rows_of(tmp_path / "track.csv")) == 24
     assert metrics["median_degrees"] < 5 and metrics["median_percent"] < 5  # 15 degrees a frame
+    assert 0 < metrics["median_adds"] <= metrics["median_add"] <= metrics["largest_add"] < metrics["largest_mssd"]
     assert iio.improps(tmp_path / "track.gif").n_images == 24
 
 
@@ -227,7 +229,9 @@ def test_a_scene_of_bop(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert box.seconds == ball.seconds == pytest.approx(rows[0]["seconds"] + rows[1]["seconds"], rel=1e-3)
     assert rows[0]["percent"] < 10 and rows[0]["degrees"] < 10
     assert rows[0]["symmetry"] == "4 poses look the same" and rows[0]["adds"] <= rows[0]["mssd"] < 10
-    assert "revolution" in rows[1]["symmetry"]
+    assert rows[1]["symmetry"] == "revolution"  # as models_info.json says; nothing else is believed
+    assert [row["symmetry_source"] for row in rows[:2]] == ["surface", "models_info.json"]
+    assert np.shape(rows[0]["poses"]) == (4, 4, 4) and np.shape(rows[1]["poses"]) == (1, 4, 4)
     assert all((tmp_path / f"bop_{name}.png").stat().st_size > 1_000 for name in ("masks", "depths"))
     assert errors["median"]["degrees"] == pytest.approx(np.median([row["degrees"] for row in rows[:2]]), rel=1e-3)
     assert np.linalg.norm(ball.camera_from_object[:3, 3] - [30.0, 5.0, 300.0]) < 40
