@@ -369,14 +369,14 @@ def usable_cache(folder: Path) -> bool:
 
 
 def say(*lines: str, stream: Any = None) -> None:
-    """Prints the lines that say something, to stdout if no stream is named."""
+    """Prints the lines that say something, as they are, to stdout if no stream is named: files' names, JSON."""
     with waiting.cleared():
         for line in filter(None, lines):
             print(line, file=stream, flush=True)
 
 
 def tell(*lines: str) -> None:
-    """Prints what a run says at its end, in lines of at most COLUMNS; a path stays whole."""
+    """Prints what a run has to say, in lines of at most COLUMNS; a path stays whole."""
     options = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": "  "}
     said = [part for line in lines for part in line.splitlines()]
     say(*(line if len(line) <= COLUMNS else textwrap.fill(line, COLUMNS, **options) for line in said))

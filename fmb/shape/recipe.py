@@ -431,8 +431,19 @@ def refine_mixture(
     """
     views_generator, fit_generator = generator.spawn(2)
     views = conversion_views(mesh, views_generator, rendering)
+    return refine_to_views(views, start, fit_generator, options, on_progress)
+
+
+def refine_to_views(
+    views: Views,
+    start: Mixture,
+    generator: np.random.Generator,
+    options: OptimizationOptions,
+    on_progress: Callable[[int, int, float], None],
+) -> ShapeFit:
+    """As `refine_mixture`, to views that were drawn before."""
     program = compile_shape_fit(start, views.silhouette.shape, options)
-    return fit_to_views(program, start, views, fit_generator, lambda *now: on_progress(*now[:3]))
+    return fit_to_views(program, start, views, generator, lambda *now: on_progress(*now[:3]))
 
 
 def conversion_views(

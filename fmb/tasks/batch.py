@@ -23,7 +23,7 @@ import jax
 from fmb import machine
 from fmb.config import PROGRAM, Config
 from fmb.geometry.opengl_process import end_with_parent
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, tell
 from fmb.options import NONE
 from fmb.shape.batch import Fits, kind_of
 from fmb.shape.batch_options import BatchOptions
@@ -63,10 +63,10 @@ def batch(config: Config, clock: Clock) -> None:
         digest = check_record(place, record_of(config), config.overwrite)
         mine = jobs[shard[0] - 1 :: shard[1]]
         done, open_ = split(mine, digest, config.overwrite)
-        say(f"{len(done)} of {len(mine)} shapes are done already" if done else "")
+        tell(f"{len(done)} of {len(mine)} shapes are done already" if done else "")
         count = config.batch.batch_devices or os.cpu_count() or 1
         machine.several_cpu_devices(count)
-        say(choose_device(config.cpu).hint)
+        tell(choose_device(config.cpu).hint)
         try:
             with clock("batch"):
                 outcomes = carried_out(config, open_, place)
@@ -75,7 +75,7 @@ def batch(config: Config, clock: Clock) -> None:
     facts = {"task": "batch", "shapes": len(mine), "done_before": len(done), **told(outcomes, clock)}
     name = "metrics.json" if shard[1] == 1 else f"metrics-{shard[0]}-of-{shard[1]}.json"
     machine.write_metrics(place / name, facts | {"seconds": clock.seconds()})
-    say(*notices, summary(facts), f"table.csv, index.html and shapes/ in {place}/")
+    tell(*notices, summary(facts), f"table.csv, index.html and shapes/ in {place}/")
     complain([outcome for outcome in outcomes if outcome.error], len(mine), place)
 
 
@@ -85,7 +85,7 @@ def submitted(config: Config, place: Path, count: int) -> None:
         raise ValueError(f"shard is {config.batch.shard}; --slurm-jobs makes the shards itself")
     check_record(place, record_of(config), config.overwrite)
     numbers = ", ".join(job.job_id for job in submit(config, place))
-    say(f"jobs {numbers} take {count} shapes; their logs are in {place}/slurm/")
+    tell(f"jobs {numbers} take {count} shapes; their logs are in {place}/slurm/")
 
 
 def check_options(config: Config) -> None:

@@ -175,7 +175,7 @@ def pointed(config: Config, job: Job) -> Outcome:
     """Task points on one cloud, with all its files; what it says goes into a file of its own."""
     try:
         with whole_folder(job.place) as folder:
-            io = replace(config.io, cloud_file=str(job.path), output_dir=str(folder))
+            io = replace(config.io, cloud_file=str(job.path), output_dir=str(folder / "points"))
             one = replace(config, task="points", io=io)
             with (folder / LOG).open("w", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
                 points(one, Clock(time.perf_counter()))

@@ -21,7 +21,7 @@ from fmb import machine
 from fmb.command.load import load_config
 from fmb.config import Config
 from fmb.machine import CACHE, Clock, choose_device, say
-from fmb.tasks.shell import VERSIONS
+from fmb.tasks.shell import VERSIONS, task_folder
 from fmb.whole import HIDDEN, is_free
 
 EXTRAS = ("pyarrow", "submitit", "optuna", "viser")
@@ -50,7 +50,7 @@ def doctor(config: Config, clock: Clock) -> None:
     device = choose_device(config.cpu)
     found: dict[str, Any] = {"versions": versions(), "machine": machine_facts(config), "device": devices(device)}
     found["ground_truth"] = {name: probe(name, extra) for name, extra in BACKENDS.items()}
-    found |= {"cache": cache_facts(), "output": output_facts(Path(config.io.output_dir))}
+    found |= {"cache": cache_facts(), "output": output_facts(task_folder(config))}
     found["test"] = self_test(config.cpu)
     found["wrong"] = wrong(found)
     say(json.dumps(machine.plain(found), indent=2) if config.json else "\n".join(lines(found)))
@@ -71,7 +71,7 @@ def versions() -> dict[str, str]:
 
 def machine_facts(config: Config) -> dict[str, Any]:
     """The system, its cores and memory, and room on the disk of the results."""
-    place = nearest_there(Path(config.io.output_dir))
+    place = nearest_there(task_folder(config))
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
     facts = {"system": platform.platform(), "cores": os.cpu_count(), "memory_bytes": pages}
     return {**facts, "memory_free_bytes": machine.free_memory(), "disk_free_bytes": shutil.disk_usage(place).free}

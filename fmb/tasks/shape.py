@@ -16,7 +16,7 @@ from fmb.files.options import CaptureOptions
 from fmb.fit.cluster import check_alike, join
 from fmb.geometry.views import Images
 from fmb.joint import JointOptions, fit_shape_and_cameras
-from fmb.machine import Clock, choose_device, say, tell
+from fmb.machine import Clock, choose_device, tell
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.page_pictures import read_pictures
@@ -41,7 +41,7 @@ from fmb.tasks.shape_files import (
     write_film,
     write_page,
 )
-from fmb.tasks.shell import KEPT, Followers, check_before, circumstances
+from fmb.tasks.shell import KEPT, Followers, check_before, circumstances, task_folder
 from fmb.tasks.streamed import open_views
 from fmb.tasks.unfinished import Unfinished
 from fmb.whole import METRICS, whole_folder
@@ -56,9 +56,10 @@ def shape(config: Config, clock: Clock) -> None:
         machine.several_cpu_devices(config.optimization.fit_devices or os.cpu_count() or 1)
     if join(config.cluster):
         return follow(config, clock)
-    check_before(config, Path(config.io.output_dir))
+    place = task_folder(config)
+    check_before(config, place)
     with ExitStack() as live:  # the live page stays when the files are in place
-        with whole_folder(config.io.output_dir) as folder:
+        with whole_folder(place) as folder:
             run = begin(config, clock, folder)
             settings = run.program.supervision.settings
             followers = live.enter_context(Followers(config, run.seen.views, settings, run.start.mixture))
@@ -68,7 +69,7 @@ def shape(config: Config, clock: Clock) -> None:
             with unfinished.kept():
                 metrics = reconstruct(run, followers, unfinished)
         unfinished.remove()
-        tell(machine.summary(metrics, Path(config.io.output_dir)))
+        tell(machine.summary(metrics, place))
         followers.wait()
 
 
@@ -93,7 +94,7 @@ def reconstruct(run: Run, followers: Followers, unfinished: Unfinished) -> dict[
         with clock("optimize"):
             run, fit, symmetry = fitted(run, followers, unfinished)
             followers.finish(fit)
-        say(KEPT if fit.kept_start else "")
+        tell(KEPT if fit.kept_start else "")
         seen, errors = seen_at_end(run, fit.mixture)
         joint = config.capture.refine_cameras  # its history is that of the last round
         history = followers.filled(fit.history, None if joint else initial, errors)
@@ -141,7 +142,7 @@ def begin(config: Config, clock: Clock, folder: Path) -> Run:
             program = compile_stream_fit(start.mixture, scene.stream, config.optimization)
     with clock("ground_truth"):
         seen = scene.look()
-    say(device.hint, start.notice, *seen.notices)
+    tell(device.hint, start.notice, *seen.notices)
     return Run(config, clock, folder, device.name, scene, start, program, seen)
 
 
@@ -173,7 +174,7 @@ def fitted(run: Run, followers: Followers, unfinished: Unfinished) -> tuple[Run,
         program, aim = aimed(run, Aim(train, run.config.optimization, generator, run.scene.surface))
         onlooker = Hooks(followers, unfinished.offer, begun) if kind == NONE else followers
         fit, found = fit_with_symmetry(kind, program, run.start.mixture, aim, onlooker)
-        say("" if found is None else found.words)
+        tell("" if found is None else found.words)
         return run, of_real_views(fit, len(train.silhouette)), found
     if kind != NONE:
         raise ValueError(f"symmetry is {kind}; must be {NONE} where refine_cameras is true")
@@ -183,7 +184,7 @@ def fitted(run: Run, followers: Followers, unfinished: Unfinished) -> tuple[Run,
     on_round = followers.on_round(options.rounds)
     joint = fit_shape_and_cameras(run.program, run.start.mixture, train, generator, options, on_round)
     turn, shift = np.rad2deg(joint.moved[-1, 0]), 100.0 * joint.moved[-1, 1]
-    say(f"cameras moved by {turn:.2f} degrees and {shift:.2f} % of the size (root mean squares); unseen ones did not")
+    tell(f"cameras moved by {turn:.2f} degrees and {shift:.2f} % of the size (root mean squares); unseen ones did not")
     train, fit = train._replace(cameras=joint.cameras), joint.shape
     if run.config.optimization.teachers:
         program, aim = aimed(run, Aim(train, run.config.optimization, generator))
@@ -201,7 +202,7 @@ def aimed(run: Run, aim: Aim) -> tuple[ShapeProgram, Aim]:
     """What to fit to and with: the views alone, or also what teachers say of other views."""
     teachers, few = run.config.optimization.teachers, len(aim.views.silhouette)
     if not teachers:
-        say("" if few > FEW else f"{few} views leave much open: --teachers {ADVISED} errs less, and takes longer")
+        tell("" if few > FEW else f"{few} views leave much open: --teachers {ADVISED} errs less, and takes longer")
         return run.program, aim
     config, scene, first = run.config, run.scene, run.start.mixture
     recipe = config.optimization.recipe

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ from fmb.fit.checkpoints import data_digest
 from fmb.geometry.views import Views
 from fmb.options import NONE
 from fmb.shape.streaming import ViewStream
+from fmb.tasks.shell import task_folder
 from fmb.tasks.unfinished import Unfinished
 
 SECTIONS = ("model", "optimization")  # whose options the fit itself sees; all else shows in the views
@@ -31,7 +31,7 @@ def check_resume(config: Config) -> None:
 
 def unfinished_shape(config: Config, record: Mapping[str, Any]) -> Unfinished:
     """Where the states of the fit of that record are kept: nowhere before it has gone on for some seconds."""
-    return Unfinished(Path(config.io.output_dir), record, late=True)
+    return Unfinished(task_folder(config), record, late=True)
 
 
 def record_of(config: Config, start: Mixture, views: Views, stream: ViewStream | None) -> Mapping[str, Any]:

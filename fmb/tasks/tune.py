@@ -20,7 +20,7 @@ from fmb.files.meshes import FORMATS, read_mesh
 from fmb.files.several import files_of
 from fmb.files.tables import write_csv
 from fmb.geometry.ground_truth import AUTO
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, tell
 from fmb.options import ConfigError, Option, did_you_mean, parse_value, quote
 from fmb.pictures.trials import draw_trials
 from fmb.shape.recipe import compile_shape_fit, fit_to_views
@@ -65,10 +65,10 @@ def tune(config: Config, clock: Clock) -> None:
     optuna = optuna_module()
     paths = files_of(config.several, tuple(f".{kind}" for kind in FORMATS))
     place = machine.prepare_output_dir(task_folder(config))
-    say(choose_device(config.cpu).hint)
+    tell(choose_device(config.cpu).hint)
     study = open_study(optuna, config, keys, paths, place)
     known = finished(study)
-    say(f"{len(known)} of {config.tune.trials} trials are done already" if known else "")
+    tell(f"{len(known)} of {config.tune.trials} trials are done already" if known else "")
     with clock("trials"), machine.counting_bar("trials", config.tune.trials) as on_count:
         while len(known := finished(study)) < config.tune.trials:
             on_count(len(known), words_of(config, known))
@@ -79,14 +79,15 @@ def tune(config: Config, clock: Clock) -> None:
     draw_trials(place / "01_trials.png", rows, config.tune.tune_error)
     best = best_of(rows, config)
     values = {key.spec.name: best[key.spec.name] for key in keys}
-    machine.write_text(place / "best.yaml", to_yaml(with_values(config, values)))
+    found = {**values, "output_dir": declared()["output_dir"].default}  # not this folder, which is a search's
+    machine.write_text(place / "best.yaml", to_yaml(with_values(config, found)))
     facts = {"task": "tune", "trials": len(rows), "inputs": [str(path) for path in paths], "best": best}
     machine.write_metrics(place / "metrics.json", facts | {"seconds": clock.seconds()})
     told = ", ".join(
         f"{name} {value if isinstance(value, (str, bool)) else f'{value:.4g}'}" for name, value in values.items()
     )
-    say(f"best of {len(rows)}: {told}; {config.tune.tune_error} {best['error']:.5g}, {best['seconds']:.2f} s a fit")
-    say(f"best.yaml, trials.csv and the journal in {place}/; {PROGRAM} --config {place}/best.yaml uses it")
+    tell(f"best of {len(rows)}: {told}; {config.tune.tune_error} {best['error']:.5g}, {best['seconds']:.2f} s a fit")
+    tell(f"best.yaml, trials.csv and the journal in {place}/; {PROGRAM} --config {place}/best.yaml uses it")
 
 
 def check_options(config: Config) -> None:

@@ -37,13 +37,13 @@ def alive(group: int) -> bool:
 
 def table(folder: Path) -> list[dict[str, str]]:
     """The rows without what is measured in seconds."""
-    rows = csv.DictReader((folder / "batch" / "table.csv").read_text().splitlines())
+    rows = csv.DictReader((folder / "table.csv").read_text().splitlines())
     return [{name: row[name] for name in row if "seconds" not in name} for row in rows]
 
 
 def finished(folder: Path) -> dict[str, int]:
     """The shapes that are done, whole each, and when each was written."""
-    shapes = folder / "batch" / "shapes"
+    shapes = folder / "shapes"
     paths = [path for path in shapes.iterdir() if not path.name.startswith(".")] if shapes.is_dir() else []
     for path in paths:
         assert {entry.name for entry in path.iterdir()} == {"metrics.json", "model.npz", "thumbnail.png"}
@@ -66,7 +66,7 @@ def test_the_program_killed_at_twenty_moments_gives_the_same_table(tmp_path):
     def check(child: subprocess.Popen, place: Path, before: dict[str, int]) -> None:
         assert child.wait() == 0, (tmp_path / "log").read_text()[-2000:]
         assert before.items() <= finished(place).items() and len(finished(place)) == SHAPES
-        assert not [path for path in (place / "batch" / "shapes").iterdir() if path.name.startswith(".")]
+        assert not [path for path in (place / "shapes").iterdir() if path.name.startswith(".")]
         assert table(place) == table(tmp_path / "whole")
 
     began = time.monotonic()
