@@ -22,3 +22,6 @@ class TemplateOptions:
         choices=("none", "centroid", "midpoint"),
     )
     stiffness: float = option(1.0, "Factor on the weight of the Laplacian: more is smoother", at_least=0, at_most=1000)
+    template_color: float = option(
+        1.0, "Weight of the views' hues beside their outlines (0: the outlines alone)", at_least=0, at_most=1000
+    )
