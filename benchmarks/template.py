@@ -38,6 +38,13 @@ COMPONENTS, CELLS = 40, 64
 BATCH = 2048
 
 
+TEMPLATES = {  # what is bent; the last is for shapes that have colours
+    "free": TemplateOptions(template_mirror=False, template_color=0.0),
+    "symmetric": TemplateOptions(template_color=0.0),
+    "symmetric, with colours": TemplateOptions(),
+}
+
+
 class Outcome(NamedTuple):
     """What one fit of one case came to."""
 
@@ -69,6 +76,23 @@ def chair() -> trimesh.Trimesh:
     return ellipsoids((*legs, ((0.8, 0.8, 0.2), (0.0, 0.0, 0.0)), ((0.8, 0.2, 0.7), (0.0, -0.6, 0.6))))
 
 
+def bowl() -> trimesh.Trimesh:
+    """A painted, flattened ball with a deep dent above, which no silhouette shows; symmetric at x = 0."""
+    mesh = trimesh.creation.icosphere(5)
+    place = np.array(mesh.vertices)
+    around = np.hypot(place[:, 0], place[:, 1])
+    mesh.vertices = place * [1.0, 0.8, 0.7]
+    mesh.vertices[:, 2] -= 0.9 * np.exp(-((around / 0.45) ** 2)) * (place[:, 2] > 0.0)
+    folded = np.abs(place) * [1.0, 0.0, 0.0] + place * [0.0, 1.0, 1.0]
+    waves = np.stack([folded @ np.array(wave) for wave in WAVES], axis=1)
+    colors = np.column_stack([0.5 + 0.4 * np.sin(waves), np.ones(len(place))])
+    mesh.visual.vertex_colors = np.rint(255.0 * colors).astype(np.uint8)
+    return mesh
+
+
+WAVES = ((7.0, 3.0, 2.0), (2.0, -8.0, 3.0), (5.0, 4.0, -6.0))  # radians over the ball's radius, of red, green and blue
+
+
 def ellipsoids(parts: Sequence[tuple[Sequence[float], Sequence[float]]]) -> trimesh.Trimesh:
     """Ellipsoids by their radii and middles, in one mesh."""
     made = []
@@ -79,33 +103,31 @@ def ellipsoids(parts: Sequence[tuple[Sequence[float], Sequence[float]]]) -> trim
     return trimesh.util.concatenate(made)
 
 
-OWN: dict[str, Callable[[], trimesh.Trimesh]] = {"bird": bird, "chair": chair}
+OWN: dict[str, Callable[[], trimesh.Trimesh]] = {"bird": bird, "chair": chair, "bowl": bowl}
 
 
 def case(mesh: trimesh.Trimesh, count: int, seed: int) -> tuple[trimesh.Trimesh, dict[str, Views]]:
-    """The mesh in its canonical frame, `count` views to fit to and others."""
+    """The mesh in its canonical frame, `count` views to fit to and others; of a mesh without colours masks alone."""
     mesh = canonical_frame(mesh).mesh_to_canonical(mesh)
     cameras = scene_cameras(np.random.default_rng(seed), count + NOVEL, RenderingOptions(camera_roll=True))
-    return mesh, split_views(render_ground_truth(mesh, cameras, (SIDE, SIDE), "raycast").views, count)
+    views = render_ground_truth(mesh, cameras, (SIDE, SIDE), "raycast").views
+    return mesh, split_views(views if mesh.visual.kind else views._replace(color=None), count)
 
 
 def templates(views: Views, seed: int) -> list[tuple[str, int, trimesh.Trimesh, float, np.ndarray | None]]:
-    """Method, numbers, mesh, processor seconds and normal of the free, the symmetric and the refined template."""
+    """Method, numbers, mesh, processor seconds and normal of each of TEMPLATES, and of the symmetric ones refined."""
     made = []
-    for mirror in (False, True):
+    for method, options in TEMPLATES.items():
         begun = time.process_time()
 
-        def keep(name: str, state: Template, mirror: bool = mirror, begun: float = begun) -> None:
+        def keep(name: str, state: Template, method: str = method, begun: float = begun) -> None:
             if name in ("fine", "refined"):
-                method = {("fine", False): "free", ("fine", True): "symmetric"}.get(
-                    (name, mirror), "symmetric, refined"
-                )
                 normal = None if state.plane is None else np.asarray(state.plane.normal)
-                made.append(
-                    (f"template, {method}", state.parameters, state.world(), time.process_time() - begun, normal)
-                )
+                words = f"template, {method}" + ", refined" * (name == "refined")
+                made.append((words, state.parameters, state.world(), time.process_time() - begun, normal))
 
-        fit_template(views, np.random.default_rng(seed), TemplateOptions(template_mirror=mirror), None, keep)
+        if views.color is not None or not options.template_color:
+            fit_template(views, np.random.default_rng(seed), options, None, keep)
     return made
 
 
