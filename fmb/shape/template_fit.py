@@ -15,14 +15,18 @@ from fmb.fit.loop import EPSILON, MEAN_DECAY, Course, begin
 from fmb.fit.schedules import cosine
 from fmb.geometry.alignment import axes_matched, target_of
 from fmb.geometry.cloud import Cloud
+from fmb.geometry.frames import Frame
 from fmb.geometry.mesh_symmetry import Mirrored, mirrored_mesh
 from fmb.geometry.refinement import refined
 from fmb.geometry.symmetry import Plane, frame_of
 from fmb.geometry.views import Views
 from fmb.hull.frame import framed_hull, hull_points
+from fmb.hull.votes import Volume
 from fmb.shape.template import SPREAD, Bend, Form, Seen, Stand, Weights, bend_loss, bent, form_of
 from fmb.shape.template_color import hues, paint_of
-from fmb.shape.template_options import TemplateOptions
+from fmb.shape.template_hull import GRID as FINE_GRID
+from fmb.shape.template_hull import hull_solid
+from fmb.shape.template_options import HULL, TemplateOptions
 from fmb.shape.template_outline import outlines
 
 HULL_GRID, HULL_POINTS = 48, 20_000  # voxels on an edge of the visual hull; points of it that tell where to begin
@@ -132,10 +136,13 @@ def fit_template(
         part = STAGES[name]._replace(stiffness=options.stiffness * STAGES[name].stiffness, color=color(name))
         return run_stage(template, aim, part, generator)
 
-    tried = [stage(start, "start") for start in starts(views, generator, given, options)]
-    best = min(tried, key=lambda template: template.loss)
+    laid, from_hull = starts(views, generator, given, options), options.template_mesh == HULL
+    if from_hull:  # it is near: steps that take a sphere there would lead away
+        best = max(laid, key=lambda template: mesh_iou(template.world(), views))
+    else:
+        best = min((stage(start, "start") for start in laid), key=lambda template: template.loss)
     on_stage("start", best)
-    for name in ("coarse", "fine"):
+    for name in ("fine",) if from_hull else ("coarse", "fine"):
         best = better(best, stage(best, name), views, color(name))
         on_stage(name, best)
     if options.template_mirror and options.template_refinement != "none":
@@ -157,10 +164,15 @@ def better(before: Template, after: Template, views: Views, color: float = 0.0) 
 def starts(
     views: Views, generator: np.random.Generator, given: Mirrored | None, options: TemplateOptions
 ) -> list[Template]:
-    """Templates laid into the visual hull: a sphere as the ellipsoid of its moments, another by its principal axes."""
-    frame, volume = framed_hull(views, HULL_GRID)
+    """Templates laid into the visual hull: a sphere as the ellipsoid of its moments, another by its principal axes.
+
+    The hull itself, if that is the template, about each of the planes that it is nearest to.
+    """
+    frame, volume = framed_hull(views, FINE_GRID if options.template_mesh == HULL else HULL_GRID)
     points = frame.to_world(hull_points(volume, HULL_POINTS, generator))
     mirror = options.template_mirror
+    if options.template_mesh == HULL:
+        return hulls(frame, volume, options)
     if given is None:
         return ellipsoids(points, sphere(options.template_detail), mirror)
     own, middle = np.asarray(given.mesh().vertices), points.mean(axis=0)
@@ -181,6 +193,18 @@ def ellipsoids(points: Float[np.ndarray, "point 3"], ball: Mirrored, mirror: boo
         turned = axes[:, order] * [1.0, 1.0, np.linalg.det(axes[:, order])]
         radius = np.sqrt(5.0 * variance[order])  # a solid ellipsoid has the variance radius^2 / 5
         made.append(Template(ball, mirror, Stand(radius * half, turned, middle)))
+    return made
+
+
+def hulls(frame: Frame, volume: Volume, options: TemplateOptions) -> list[Template]:
+    """The visual hull, as many triangles as a sphere would have, mirrored at planes; or as it is."""
+    mesh, planes = hull_solid(volume, 20 * 4**options.template_detail)
+    mesh, made = frame.mesh_to_world(mesh), []
+    for normal, offset in planes if options.template_mirror else planes[:1]:
+        plane = Plane(normal, float(frame.scale) * offset + normal @ frame.centre)
+        own, axes = in_own_frame(mesh, plane), frame_of(normal, "normal of a plane", 0)
+        rest = own.half if options.template_mirror else np.asarray(own.mesh().vertices)
+        made.append(Template(own, options.template_mirror, Stand(rest, axes, float(plane.offset) * axes[:, 0])))
     return made
 
 
