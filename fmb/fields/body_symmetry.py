@@ -30,6 +30,7 @@ SHARPNESS = 4.0  # inside is 1 / (1 + (HALF_DENSITY / density)^4): so the grid d
 # and up to 0.9948.
 SYMMETRIC = 0.9993  # likeness from which a mixture counts as symmetric
 CLOSE = 0.95  # correlation of the components from which a place is looked at
+GAIN = 1e-4  # of likeness, beyond what the grid makes of one place
 STEPS, DIFFERENCE = 8, 1e-3  # of BFGS, and radians and scales over which slopes are taken
 
 
@@ -69,7 +70,10 @@ def likeness(body: Body, orbit: Orbit) -> Float[np.ndarray, " map"]:
 
 
 def refined_on_body(body: Body, start: Symmetry) -> Likeness:
-    """The symmetry at the nearest maximum of the mean of rho; its score is the least over the maps but the identity."""
+    """The symmetry at the nearest maximum of the mean of rho; its score is the least over the maps but the identity.
+
+    Where moving gains less than GAIN it is left at `start`, which is exact where a grid is not.
+    """
     free = np.flatnonzero([*start.group.turns, *start.group.shifts])
 
     def at(step: np.ndarray) -> Symmetry:
@@ -81,8 +85,9 @@ def refined_on_body(body: Body, start: Symmetry) -> Likeness:
         return 1.0 - float(likeness(body, moving(at(step))).mean())
 
     options = {"maxiter": STEPS, "eps": DIFFERENCE}
-    best = at(minimize(loss, np.zeros(len(free)), method="BFGS", options=options).x)
-    return Likeness(best, float(likeness(body, moving(best)).min()))
+    moved = at(minimize(loss, np.zeros(len(free)), method="BFGS", options=options).x)
+    before, after = (Likeness(one, float(likeness(body, moving(one)).min())) for one in (start, moved))
+    return after if after.score > before.score + GAIN else before
 
 
 def mixture_symmetries(

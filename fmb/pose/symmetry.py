@@ -63,8 +63,8 @@ def turns_of(mixture: Mixture, mesh: trimesh.Trimesh | None = None, tolerance: f
 
 def of_mixture(body: Body, bodies: Bodies, kind: str) -> Iterator[Symmetry]:
     """The symmetries of a kind that the mixture has."""
-    found = (refined_on_body(body, one.symmetry) for one in likely_symmetries(bodies, kind))
-    return (one.symmetry for one in found if one.score >= SYMMETRIC)
+    likely = (one.symmetry for one in likely_symmetries(bodies, kind))  # these places are exact, the body's are not
+    return (one for one in likely if refined_on_body(body, one).score >= SYMMETRIC)
 
 
 def of_mesh(skin: Skin, tolerance: float, kind: str) -> Iterator[Symmetry]:

@@ -65,8 +65,8 @@ def test_a_ball_is_drawn_to_the_outlines_of_another_and_out_of_nowhere_else():
     def loss(radius, shift=0.0):
         return outline_loss(radius * normals + jnp.asarray([shift, 0.0, 0.0])[None], normals, look, seen)
 
-    at = {radius: float(loss(radius)) for radius in (0.8, 0.95, 1.0, 1.05)}
-    assert at[1.0] < min(at[0.8], 0.002) and at[1.0] < at[1.05]  # vertices lie beside the rim, not on it
+    at = {radius: float(loss(radius)) for radius in (0.8, 0.9, 1.0, 1.15)}
+    assert at[1.0] < 0.002 and at[1.0] < min(at[0.9], at[1.15]) / 3  # few vertices lie on the rim itself
     # seen from afar the rim stands a little before the middle, so that it looks larger by about 1 part in 20
     assert at[0.8] == pytest.approx(1.1 * 0.2**2, rel=0.25)
     for radius, shift in ((0.8, 0.1), (1.1, 0.0)):
