@@ -38,10 +38,14 @@ COMPONENTS, CELLS = 40, 64
 BATCH = 2048
 
 
-TEMPLATES = {  # what is bent; the last is for shapes that have colours
+METABALLS = "metaballs"
+Made = tuple[str, int, trimesh.Trimesh, float, np.ndarray | None]
+TEMPLATES = {  # what is bent; those with colours are for shapes that have some
     "free": TemplateOptions(template_mirror=False, template_color=0.0),
     "symmetric": TemplateOptions(template_color=0.0),
     "symmetric, with colours": TemplateOptions(),
+    "hull": TemplateOptions(template_mesh="hull", template_color=0.0),
+    "hull, with colours": TemplateOptions(template_mesh="hull"),
 }
 
 
@@ -114,10 +118,10 @@ def case(mesh: trimesh.Trimesh, count: int, seed: int) -> tuple[trimesh.Trimesh,
     return mesh, split_views(views if mesh.visual.kind else views._replace(color=None), count)
 
 
-def templates(views: Views, seed: int) -> list[tuple[str, int, trimesh.Trimesh, float, np.ndarray | None]]:
-    """Method, numbers, mesh, processor seconds and normal of each of TEMPLATES, and of the symmetric ones refined."""
+def templates(views: Views, seed: int, methods: Sequence[str]) -> list[Made]:
+    """Method, numbers, mesh, processor seconds and normal of those of TEMPLATES, and of the symmetric ones refined."""
     made = []
-    for method, options in TEMPLATES.items():
+    for method, options in ((name, TEMPLATES[name]) for name in methods if name in TEMPLATES):
         begun = time.process_time()
 
         def keep(name: str, state: Template, method: str = method, begun: float = begun) -> None:
@@ -140,18 +144,17 @@ def metaballs(views: Views, seed: int) -> tuple[str, int, trimesh.Trimesh, float
     program = compile_shape_fit(start, views.silhouette.shape, OptimizationOptions(batch_size=BATCH))
     mixture = fit_to_views(program, start, views, generator).mixture
     mesh = mesh_mixture(mixture, MeshOptions(mesh_resolution=CELLS), views).mesh
-    return "metaballs", 10 * COMPONENTS, mesh, time.process_time() - begun, None
+    return METABALLS, 10 * COMPONENTS, mesh, time.process_time() - begun, None
 
 
-def outcomes(name: str, mesh: trimesh.Trimesh, count: int, seed: int) -> list[Outcome]:
-    """All methods on one case."""
+def outcomes(name: str, mesh: trimesh.Trimesh, count: int, seed: int, methods: Sequence[str]) -> list[Outcome]:
+    """The methods on one case."""
     mesh, views = case(mesh, count, seed)
     across = np.eye(3)[0]
     found = []
-    for method, parameters, made, seconds, normal in (
-        *templates(views["train"], seed),
-        metaballs(views["train"], seed),
-    ):
+    fits = templates(views["train"], seed, methods)
+    fits += [metaballs(views["train"], seed)] if METABALLS in methods else []
+    for method, parameters, made, seconds, normal in fits:
         degrees = np.nan if normal is None else float(np.rad2deg(np.arccos(min(1.0, abs(normal @ across)))))
         chamfer = 100.0 * compare(made, mesh, SAMPLES)["exact"]["chamfer"]
         novel = mesh_iou(made, views["novel"])
@@ -195,7 +198,7 @@ def work(options: argparse.Namespace) -> str:
         for name in options.shapes:
             mesh = OWN[name]() if name in OWN else trimesh.load(options.models / f"{name}.ply", force="mesh")
             for count in options.views:
-                found += outcomes(name, mesh, count, seed)
+                found += outcomes(name, mesh, count, seed, options.methods)
                 if options.json:
                     options.json.write_text(json.dumps([one._asdict() for one in found]))
     return f"{table(HEAD, rows(found))}\n\n{provenance('template', options.argv)}"
@@ -208,6 +211,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--models", type=Path, default=Path(), help="folder of NAME.ply")
     shapes = f"names of meshes in the folder, and of {', '.join(OWN)}; default: these"
     parser.add_argument("--shapes", nargs="+", default=list(OWN), help=shapes)
+    every = (*TEMPLATES, METABALLS)
+    parser.add_argument("--methods", nargs="+", choices=every, default=every, help="default: all")
     parser.add_argument("--views", nargs="+", type=int, default=[32, 4], help="default: %(default)s")
     parser.add_argument("--seeds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--json", type=Path, help="file of every outcome")

@@ -58,7 +58,7 @@ class Stage(NamedTuple):
 
 STAGES = {
     "start": Stage(150, 0.05, 50.0, 1.4 * SPREAD, 0.2),
-    "coarse": Stage(300, 0.05, 10.0, SPREAD, 0.1, True),
+    "coarse": Stage(300, 0.05, 10.0, SPREAD, 0.1, True, outline=4.0),
     "fine": Stage(200, 0.03, 3.0, SPREAD, 0.05, True, outline=1.0, color=1.0, blur=2.0),
     "refined": Stage(200, 0.01, 6.0, SPREAD, 0.05, True, outline=1.0, color=1.0, blur=1.0),
 }
