@@ -18,6 +18,7 @@ from fmb.geometry.views import Views, foreground
 from fmb.shape.template_outline import sampled
 
 LEAST = 1e-6  # weight below which a vertex counts as never seen
+PLAIN = 0.01  # deviation of a hue's shares over an object, below which it has one colour
 DARK = 0.05  # added to each channel before shares are taken: black has no hue
 
 
@@ -83,6 +84,14 @@ def hues(color: Float[ANY_ARRAY, "view height width 3"], blur: float) -> Float[n
     share = np.asarray(color, float) + DARK
     share /= share.sum(axis=-1, keepdims=True)
     return gaussian_filter(share, (0.0, blur, blur, 0.0))
+
+
+def has_hues(views: Views) -> bool:
+    """Whether the views have colours that differ over the object by more than shade does."""
+    if views.color is None:
+        return False
+    shown = hues(views.color, 0.0)[foreground(np.asarray(views.silhouette))]
+    return bool(len(shown)) and float(shown.std(axis=0).max()) > PLAIN
 
 
 def paint_of(

@@ -23,7 +23,7 @@ from fmb.geometry.views import Views
 from fmb.hull.frame import framed_hull, hull_points
 from fmb.hull.votes import Volume
 from fmb.shape.template import SPREAD, Bend, Form, Seen, Stand, Weights, bend_loss, bent, form_of
-from fmb.shape.template_color import hues, paint_of
+from fmb.shape.template_color import has_hues, hues, paint_of
 from fmb.shape.template_hull import GRID as FINE_GRID
 from fmb.shape.template_hull import hull_solid
 from fmb.shape.template_options import HULL, TemplateOptions
@@ -127,10 +127,10 @@ def fit_template(
     Raises ValueError where the silhouettes have no volume in common, FloatingPointError where the loss breaks.
     """
 
-    aim = aim_of(views)
+    aim, tint = aim_of(views), options.template_color * has_hues(views)
 
     def color(name: str) -> float:
-        return 0.0 if views.color is None else options.template_color * STAGES[name].color
+        return tint * STAGES[name].color
 
     def stage(template: Template, name: str) -> Template:
         part = STAGES[name]._replace(stiffness=options.stiffness * STAGES[name].stiffness, color=color(name))

@@ -10,7 +10,7 @@ from fmb.geometry.cameras import project
 from fmb.geometry.ground_truth import render_ground_truth, visible_vertices
 from fmb.geometry.options import RenderingOptions
 from fmb.geometry.views import scene_cameras
-from fmb.shape.template_color import Paint, hue_loss, hues, paint_of
+from fmb.shape.template_color import Paint, has_hues, hue_loss, hues, paint_of
 from fmb.shape.template_outline import evenly, outline, outline_loss, outlines, sampled
 
 SIDE = 48
@@ -97,6 +97,8 @@ def painted_views():
 def test_views_agree_about_hues_where_the_surface_is():
     views, loss = painted_views(), {}
     hue = hues(views.color, 0.0)
+    assert has_hues(views) and not has_hues(views._replace(color=None))
+    assert not has_hues(views._replace(color=0.2 + 0.3 * views.silhouette[..., None] * np.ones(3)))
     np.testing.assert_allclose(hues(0.5 * (views.color + 0.05) - 0.05, 0.0), hue, err_msg="shade changes no hue")
     for radius in (0.85, 1.0, 1.15):
         ball = trimesh.creation.icosphere(3, radius)
