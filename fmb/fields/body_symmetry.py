@@ -69,11 +69,20 @@ def likeness(body: Body, orbit: Orbit) -> Float[np.ndarray, " map"]:
     return np.array(found)
 
 
-def refined_on_body(body: Body, start: Symmetry) -> Likeness:
-    """The symmetry at the nearest maximum of the mean of rho; its score is the least over the maps but the identity.
+def scored(body: Body, symmetry: Symmetry) -> Likeness:
+    """The symmetry with its score: the least rho over the maps but the identity."""
+    return Likeness(symmetry, float(likeness(body, moving(symmetry)).min()))
 
-    Where moving gains less than GAIN it is left at `start`, which is exact where a grid is not.
+
+def refined_on_body(body: Body, start: Symmetry) -> Likeness:
+    """The symmetry at the nearest maximum of the mean of rho, with its score.
+
+    A start that is good enough is left where it is, and any that moving gains less than GAIN: the correlation of the
+    components is exact where a grid is not.
     """
+    before = scored(body, start)
+    if before.score >= SYMMETRIC:
+        return before
     free = np.flatnonzero([*start.group.turns, *start.group.shifts])
 
     def at(step: np.ndarray) -> Symmetry:
@@ -86,7 +95,7 @@ def refined_on_body(body: Body, start: Symmetry) -> Likeness:
 
     options = {"maxiter": STEPS, "eps": DIFFERENCE}
     moved = at(minimize(loss, np.zeros(len(free)), method="BFGS", options=options).x)
-    before, after = (Likeness(one, float(likeness(body, moving(one)).min())) for one in (start, moved))
+    after = scored(body, moved)
     return after if after.score > before.score + GAIN else before
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from fm_render import Mixture
-from fmb.fields.body_symmetry import SYMMETRIC, Body, body_of, refined_on_body
+from fmb.fields.body_symmetry import SYMMETRIC, Body, body_of, scored
 from fmb.fields.correlation import Bodies, bodies_of, frame_towards, likely_symmetries
 from fmb.fields.surface_symmetry import FAR, FAR_SHARE, NEAR, Skin, refine, skin_of
 from fmb.geometry.symmetry import Placement, Symmetry, apply_to_points
@@ -63,8 +63,7 @@ def turns_of(mixture: Mixture, mesh: trimesh.Trimesh | None = None, tolerance: f
 
 def of_mixture(body: Body, bodies: Bodies, kind: str) -> Iterator[Symmetry]:
     """The symmetries of a kind that the mixture has."""
-    likely = (one.symmetry for one in likely_symmetries(bodies, kind))  # these places are exact, the body's are not
-    return (one for one in likely if refined_on_body(body, one).score >= SYMMETRIC)
+    return (one.symmetry for one in likely_symmetries(bodies, kind) if scored(body, one.symmetry).score >= SYMMETRIC)
 
 
 def of_mesh(skin: Skin, tolerance: float, kind: str) -> Iterator[Symmetry]:

@@ -29,6 +29,7 @@ def test_a_body_is_what_lies_within_the_surface():
         assert near[0] > 0.9999 and near[0] > near[1] > near[2] > 0.6
         found = refined_on_body(body, plane_symmetry(np.array([1.0, 2.0, 0.0]), 0.15 * radius))
         assert abs(found.symmetry.planes[0].offset) < 0.005 * radius and found.score > 0.9999
+        assert refined_on_body(body, found.symmetry).symmetry is found.symmetry, "good enough: left as it is"
     with pytest.raises(ValueError, match="no surface: no component is as dense"):
         body_of(ball(1.0)._replace(log_weight=np.array([-9.0])))
 
