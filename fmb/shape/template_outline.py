@@ -74,15 +74,15 @@ def evenly(lines: list[np.ndarray]) -> Float[np.ndarray, "outline 2"]:
 def outline_loss(
     points: Float[Array, "point 3"], normals: Float[Array, "point 3"], cameras: Cameras, seen: Outline
 ) -> Float[Array, ""]:
-    """Mean square distance, in the unit of the points, of the outlines from the rim, and of points from the masks.
+    """Mean square distance, at the world's origin, of the outlines from the rim, and of points from the masks.
 
     Each point of an outline is drawn to by the point of the mesh that is nearest in the image among those whose normals
     look the same way there; which one that is has no slope. Beyond ROBUST pixels it is the length that counts.
     """
-    place, depth = project(cameras, points)
+    place, _ = project(cameras, points)
     turned = jnp.einsum("vij,pi->vpj", jnp.asarray(cameras.world_from_camera)[:, :3, :2], stop_gradient(normals))
-    focal = jnp.asarray(cameras.intrinsics)[:, 0, 0]
-    pixel = stop_gradient(jnp.mean(depth, axis=1)) / focal
+    away = jnp.linalg.norm(jnp.asarray(cameras.world_from_camera)[:, :3, 3], axis=1)
+    pixel = away / jnp.asarray(cameras.intrinsics)[:, 0, 0]
     nearest = jax.vmap(nearest_on_rim)(stop_gradient(place), turned, seen.point, seen.outward)
     away = seen.point - jnp.take_along_axis(place, nearest[..., None], axis=1)
     across = jnp.sum(away * seen.outward, axis=2)

@@ -62,6 +62,7 @@ def test_a_ball_is_drawn_to_the_outlines_of_another_and_out_of_nowhere_else():
     seen = jax.tree.map(jnp.asarray, outlines(views.silhouette, np.ones(views.silhouette.shape)))
     normals = jnp.asarray(ball.vertices)
 
+    @jax.jit
     def loss(radius, shift=0.0):
         return outline_loss(radius * normals + jnp.asarray([shift, 0.0, 0.0])[None], normals, look, seen)
 
@@ -69,10 +70,9 @@ def test_a_ball_is_drawn_to_the_outlines_of_another_and_out_of_nowhere_else():
     assert at[1.0] < 0.002 and at[1.0] < min(at[0.9], at[1.15]) / 3  # few vertices lie on the rim itself
     # seen from afar the rim stands a little before the middle, so that it looks larger by about 1 part in 20
     assert at[0.8] == pytest.approx(1.1 * 0.2**2, rel=0.25)
-    for radius, shift in ((0.8, 0.1), (1.1, 0.0)):
-        slope = jax.grad(loss, (0, 1))(radius, shift)
-        ends = [(loss(radius + d, shift), loss(radius, shift + d)) for d in (1e-6, -1e-6)]
-        np.testing.assert_allclose(slope, [(a - b) / 2e-6 for a, b in zip(*ends, strict=True)], rtol=1e-3, atol=1e-6)
+    slope = jax.grad(loss, (0, 1))(0.8, 0.1)
+    ends = [(loss(0.8 + d, 0.1), loss(0.8, 0.1 + d)) for d in (1e-6, -1e-6)]
+    np.testing.assert_allclose(slope, [(a - b) / 2e-6 for a, b in zip(*ends, strict=True)], rtol=1e-3, atol=1e-6)
 
 
 def test_a_ball_hides_what_lies_behind_it():
