@@ -81,8 +81,8 @@ def outline_loss(
     """
     place, _ = project(cameras, points)
     turned = jnp.einsum("vij,pi->vpj", jnp.asarray(cameras.world_from_camera)[:, :3, :2], stop_gradient(normals))
-    away = jnp.linalg.norm(jnp.asarray(cameras.world_from_camera)[:, :3, 3], axis=1)
-    pixel = away / jnp.asarray(cameras.intrinsics)[:, 0, 0]
+    middle = jnp.linalg.norm(jnp.asarray(cameras.world_from_camera)[:, :3, 3], axis=1)
+    pixel = middle / jnp.asarray(cameras.intrinsics)[:, 0, 0]
     nearest = jax.vmap(nearest_on_rim)(stop_gradient(place), turned, seen.point, seen.outward)
     away = seen.point - jnp.take_along_axis(place, nearest[..., None], axis=1)
     across = jnp.sum(away * seen.outward, axis=2)
