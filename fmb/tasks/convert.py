@@ -1,5 +1,6 @@
 """Task `convert`: a mesh as a mixture, from EM on its volume and a fit to its silhouettes."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from fmb.files.meshes import read_mesh
 from fmb.geometry.frames import canonical_frame
 from fmb.machine import Clock, choose_device, say, tell
 from fmb.options import NONE
+from fmb.shape.options import COUNTED
 from fmb.shape.recipe import ShapeFit, conversion_options, conversion_views, refine_mixture
 from fmb.shape.start import start_mixture
 from fmb.shape.supervision import depth_settings
 from fmb.shape.symmetry_fit import Aim, SymmetryFound, convert_with_symmetry, symmetry_record
+from fmb.tasks.counted import with_count
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture
 from fmb.tasks.shell import KEPT, check_before, circumstances, task_folder
 from fmb.whole import METRICS, whole_folder
@@ -49,6 +52,8 @@ def converted(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
         mesh, unit = frame.mesh_to_canonical(mesh), float(frame.scale)
     fit_generator, novel_generator = np.random.default_rng(config.random_seed).spawn(2)
     wanted = conversion_options(config.optimization)
+    with clock("count"):
+        config, counted = with_conversion_count(config, mesh, fit_generator)
     with clock("gmm"):
         start = start_mixture(mesh, config.model, config.random_seed)
     say(device.hint, start.notice)
@@ -62,6 +67,7 @@ def converted(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
     subject = with_mesh(Subject(fit.mixture, frame, views=novel["novel"], seed=config.random_seed), config.export)
     facts = {"task": "convert", **after, "initial": before, "scale": unit, "init": start.kind}
     facts |= {"steps": len(fit.history.step), "kept_start": fit.kept_start}
+    facts |= counted
     facts |= {} if found is None else {"symmetry": symmetry_record(found, fit, frame)}
     facts |= {"device": device.name, **circumstances(config), **surface_facts(subject, mesh, config.random_seed)}
     write_mixture(folder / "model.npz", subject, facts)
@@ -71,6 +77,16 @@ def converted(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
     metrics = {**facts, "seconds": clock.seconds()}
     machine.write_metrics(folder / METRICS, metrics)
     return metrics
+
+
+def with_conversion_count(
+    config: Config, mesh: trimesh.Trimesh, generator: np.random.Generator
+) -> tuple[Config, dict[str, Any]]:
+    """The config with the number of components that suits what the mesh looks like, and what there is to tell of it."""
+    if config.model.num_mixtures != COUNTED:
+        return config, {}
+    views = conversion_views(mesh, copy.deepcopy(generator).spawn(1)[0], config.rendering)  # those of the fit
+    return with_count(config, conversion_options(config.optimization), views, mesh)
 
 
 def fitted(

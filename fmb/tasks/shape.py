@@ -23,10 +23,12 @@ from fmb.pictures.page_pictures import read_pictures
 from fmb.pictures.painter import Painter
 from fmb.pictures.sheets import Scale, depth_scale
 from fmb.shape.distillation import ADVISED, FEW, of_real_views, taught
+from fmb.shape.options import COUNTED
 from fmb.shape.recipe import Hooks, ShapeFit, ShapeProgram, compile_shape_fit, fit_to_views
 from fmb.shape.start import other_starts, start_mixture
 from fmb.shape.symmetry_fit import Aim, SymmetryFound, fit_with_symmetry, symmetry_record
 from fmb.tasks.check import check_capture
+from fmb.tasks.counted import with_count
 from fmb.tasks.export import surface_facts
 from fmb.tasks.scenes import open_scene
 from fmb.tasks.shape_course import check_resume, record_of, unfinished_shape
@@ -59,7 +61,7 @@ def shape(config: Config, clock: Clock) -> None:
     with ExitStack() as live:  # the live page stays when the files are in place
         with whole_folder(config.io.output_dir) as folder:
             run = begin(config, clock, folder)
-            settings = run.program.supervision.settings
+            config, settings = run.config, run.program.supervision.settings
             followers = live.enter_context(Followers(config, run.seen.views, settings, run.start.mixture))
             record = record_of(config, run.start.mixture, run.seen.views["train"])
             check_alike(record["data"])
@@ -75,7 +77,7 @@ def follow(config: Config, clock: Clock) -> None:
     """What a host that is not the first does: its share of the fit."""
     with TemporaryDirectory() as folder:
         run = begin(config, clock, Path(folder))
-        train = run.seen.views["train"]
+        config, train = run.config, run.seen.views["train"]
         check_alike(record_of(config, run.start.mixture, train)["data"])
         program, aim = aimed(run, Aim(train, config.optimization, streams(config)[1], run.scene.surface))
         fit_with_symmetry(config.model.symmetry, program, run.start.mixture, aim)
@@ -118,6 +120,7 @@ def facts_of(run: Run, fit: ShapeFit, symmetry: SymmetryFound | None) -> dict[st
     facts = {"task": "shape", "steps": len(fit.history.step), "kept_start": fit.kept_start, "init": run.start.kind}
     facts |= {"scale": float(run.scene.frame.scale), "device": run.device, "ground_truth_backend": run.seen.source}
     facts |= {} if symmetry is None else {"symmetry": symmetry_record(symmetry, fit, run.scene.frame)}
+    facts |= run.counted
     return facts | {"view_iou": fit.view_iou, "view_weight": fit.view_weight, **circumstances(run.config)}
 
 
@@ -126,15 +129,21 @@ def begin(config: Config, clock: Clock, folder: Path) -> Run:
     with clock("load"):
         device = choose_device(config.cpu)
         scene = open_scene(config, streams(config)[0])
+    counted, seen = {}, None
+    if config.model.num_mixtures == COUNTED:
+        with clock("count"):
+            seen = scene.look()
+            shown = seen.views["train"], scene.mesh, scene.inside, scene.surface
+            config, counted = with_count(config, config.optimization, *shown)
     with clock("gmm"):
         recipe = config.optimization.recipe
         start = start_mixture(scene.mesh, config.model, config.random_seed, recipe, scene.inside)
     with clock("compile"):
         program = compile_shape_fit(start.mixture, scene.shape, config.optimization)
     with clock("ground_truth"):
-        seen = scene.look()
+        seen = seen or scene.look()
     say(device.hint, start.notice, *seen.notices)
-    return Run(config, clock, folder, device.name, scene, start, program, seen)
+    return Run(config, clock, folder, device.name, scene, start, program, seen, counted)
 
 
 def streams(config: Config) -> list[np.random.Generator]:
