@@ -62,6 +62,7 @@ class Choice(NamedTuple):
         """What metrics.json tells."""
         gains = [gain_of(*pair) for pair in pairwise(self.trials)]
         return {
+            "why": self.words,
             "tried": [trial.count for trial in self.trials],
             "held_back_error": [float(trial.error.mean()) for trial in self.trials],
             "gain": [gain for gain, _ in gains],

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from fm_render import Mixture
 from fmb.config import Config
 from fmb.geometry.views import Views
-from fmb.machine import say
+from fmb.machine import tell
 from fmb.shape.count import LAST, Choice, choose_count
 from fmb.shape.options import COUNTED, OptimizationOptions
 from fmb.shape.start import start_mixture
@@ -46,5 +46,5 @@ def with_count(
     most = LAST if config.model.init == "sphere" else min(LAST, config.model.gmm_points)
     with part("number of components"):
         choice: Choice = choose_count(start_of, aim, most)
-    say(choice.words)
+    tell(choice.words)
     return numbered(choice.count), {"num_mixtures_auto": choice.record()}

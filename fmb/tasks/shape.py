@@ -24,7 +24,7 @@ from fmb.pictures.painter import Painter
 from fmb.pictures.sheets import Scale, depth_scale
 from fmb.shape.distillation import ADVISED, FEW, of_real_views, taught
 from fmb.shape.options import COUNTED
-from fmb.shape.recipe import Hooks, ShapeFit, ShapeProgram, compile_shape_fit, fit_to_views
+from fmb.shape.recipe import Hooks, ShapeFit, ShapeProgram, compile_shape_fit
 from fmb.shape.start import other_starts, start_mixture
 from fmb.shape.symmetry_fit import Aim, SymmetryFound, fit_with_symmetry, symmetry_record
 from fmb.tasks.check import check_capture
@@ -164,29 +164,32 @@ def show_start(run: Run, painter: Painter) -> tuple[dict[str, Any], Scale]:
 
 def fitted(run: Run, followers: Followers, unfinished: Unfinished) -> tuple[Run, ShapeFit, SymmetryFound | None]:
     """The fit and what there is to say of its symmetry; where cameras were fitted, too, the run has the new ones."""
-    generator, train, kind = streams(run.config)[1], run.seen.views["train"], run.config.model.symmetry
+    generator, kind, options = streams(run.config)[1], run.config.model.symmetry, run.config.optimization
     begun = unfinished.begin(run.config.resume)
-    if not run.config.capture.refine_cameras:
-        program, aim = aimed(run, Aim(train, run.config.optimization, generator, run.scene.surface))
-        onlooker = Hooks(followers, unfinished.offer, begun) if kind == NONE else followers
-        fit, found = fit_with_symmetry(kind, program, run.start.mixture, aim, onlooker)
-        say("" if found is None else found.words)
-        return run, of_real_views(fit, len(train.silhouette)), found
-    if kind != NONE:
-        raise ValueError(f"symmetry is {kind}; must be {NONE} where refine_cameras is true")
+    if run.config.capture.refine_cameras:
+        run, fit = with_fitted_cameras(run, followers, generator)
+        if kind == NONE and not options.teachers:
+            return run, fit, None
+    alone = kind == NONE and not run.config.capture.refine_cameras  # one fit, which can be gone on with
+    onlooker = Hooks(followers, unfinished.offer, begun) if alone else followers
+    train = run.seen.views["train"]
+    program, aim = aimed(run, Aim(train, options, generator, run.scene.surface))
+    fit, found = fit_with_symmetry(kind, program, run.start.mixture, aim, onlooker)
+    say("" if found is None else found.words)
+    return run, of_real_views(fit, len(train.silhouette)), found
+
+
+def with_fitted_cameras(run: Run, followers: Followers, generator: np.random.Generator) -> tuple[Run, ShapeFit]:
+    """The run with cameras that were fitted by turns with the shape, and the last of these shapes."""
     if run.config.optimization.point_weight:
         raise ValueError("point_weight and refine_cameras cannot be used together")
-    options = joint_options(run.config.capture)
+    train, options = run.seen.views["train"], joint_options(run.config.capture)
     on_round = followers.on_round(options.rounds)
     joint = fit_shape_and_cameras(run.program, run.start.mixture, train, generator, options, on_round)
     turn, shift = np.rad2deg(joint.moved[-1, 0]), 100.0 * joint.moved[-1, 1]
     say(f"cameras moved by {turn:.2f} degrees and {shift:.2f} % of the size (root mean squares); unseen ones did not")
-    train, fit = train._replace(cameras=joint.cameras), joint.shape
-    if run.config.optimization.teachers:
-        program, aim = aimed(run, Aim(train, run.config.optimization, generator))
-        taught_fit = fit_to_views(program, run.start.mixture, aim.views, generator, followers)
-        fit = of_real_views(taught_fit, len(train.silhouette))
-    return run._replace(seen=run.seen._replace(views={**run.seen.views, "train": train})), fit, None
+    views = {**run.seen.views, "train": train._replace(cameras=joint.cameras)}
+    return run._replace(seen=run.seen._replace(views=views)), joint.shape
 
 
 def joint_options(options: CaptureOptions) -> JointOptions:

@@ -102,6 +102,7 @@ def test_the_choice_becomes_the_number_of_the_config(monkeypatch):
     monkeypatch.setattr(counted, "choose_count", chosen)
     found, told = with_count(config, config.optimization, views_of([0.0]), None)
     assert found.model.num_mixtures == 20 and seen == [(3, count.LAST)]
+    assert told["num_mixtures_auto"].pop("why").startswith("20 components chosen")
     assert told["num_mixtures_auto"] == {
         "tried": [10, 20],
         "held_back_error": [1.0, 0.0],
