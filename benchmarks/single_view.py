@@ -31,7 +31,7 @@ from fmb.machine import choose_device
 from fmb.options import NONE
 from fmb.shape.options import OptimizationOptions
 from fmb.shape.recipe import compile_shape_fit, fit_to_views
-from fmb.single_view.evaluation import VOXEL_MESH, Measured, evaluate, looked_at, summary
+from fmb.single_view.evaluation import VOXEL_MESH, Measured, evaluate, known_shapes, looked_at, summary
 from fmb.single_view.families import FAMILIES
 from fmb.single_view.layout import layout_of
 from fmb.single_view.network import parameter_count
@@ -126,11 +126,12 @@ def refinement(arguments: argparse.Namespace) -> str:
     """A table of fits to 1, 2 and 4 silhouettes that start from the prediction, and from nothing."""
     encoder, layout, _ = read_encoder(arguments.encoder)
     collection = unseen(arguments.shapes, layout.size, 8)
-    looked, meshes, rows = looked_at(encoder, layout, collection), truths(collection), []
+    shapes = known_shapes(encoder, layout, looked_at(encoder, layout, collection), collection)
+    meshes, rows = truths(collection), []
     for count in (1, 2, 4):
         found: dict[str, list[tuple[float, ...]]] = {"prediction": [], "fit from it": [], "fit from nothing": []}
         for number in range(len(collection.names)):
-            blobs, sights = blobs_from(encoder, layout, looked.numbers[number]), subset(collection, [number]).sights
+            blobs, sights = blobs_from(encoder, layout, shapes[number]), subset(collection, [number]).sights
             for seed in range(arguments.seeds):
                 for name, fit in (("fit from it", fit_from), ("fit from nothing", fit_anew)):
                     began = time.process_time()

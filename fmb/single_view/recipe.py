@@ -24,9 +24,9 @@ from fmb.fit.losses import pixel_cross_entropy, robust
 from fmb.fit.options import FitOptions
 from fmb.fit.schedules import SCHEDULES
 from fmb.single_view.blobs import Blobs, blobs_of
-from fmb.single_view.cameras import labels_of
+from fmb.single_view.cameras import labels_of, mirrored_where
 from fmb.single_view.layout import Layout
-from fmb.single_view.network import Encoder, Output, encode, inputs_of, numbers_of, start_encoder
+from fmb.single_view.network import Encoder, Output, encode, inputs_of, shape_of, start_encoder
 from fmb.single_view.options import EncoderOptions
 from fmb.single_view.sights import BYTE, Sights
 
@@ -157,6 +157,7 @@ class Batch(NamedTuple):
     images: Float[Array, "image size size channel"]
     quaternion: Float[Array, "image 4"]
     place: Float[Array, "image 3"]
+    seen_from: Cameras  # [image, ...], those of the inputs
     cameras: Cameras  # [image, view, ...]
     targets: tuple[Array, ...]  # silhouette, valid, depth and colour [image, view, row, column(, 3)]
 
@@ -180,7 +181,10 @@ def draw(lesson: Lesson, count: int, key: Array, layout: Layout) -> Batch:
     quaternion = jnp.where(flip[:, None], turn, 1.0) * lesson.quaternion[index]
     place = jnp.where(flip[:, None], shift, 1.0) * lesson.place[index]
     pair = jax.tree.map(lambda field: field[jnp.stack([index, other], axis=1)], lesson.sights)
-    return Batch(images, quaternion, place, *combed(pair, jax.random.randint(comb_key, (2,), 0, COMB), dtype))
+    lens = Cameras(seen.world_from_camera.astype(dtype), seen.intrinsics.astype(dtype))
+    seen_from = mirrored_where(flip, lens, layout.size)
+    start = jax.random.randint(comb_key, (2,), 0, COMB)
+    return Batch(images, quaternion, place, seen_from, *combed(pair, start, dtype))
 
 
 def combed(pair: Sights, start: Int[Array, "2"], dtype: Any) -> tuple[Cameras, tuple[Array, ...]]:
@@ -203,15 +207,16 @@ def combed(pair: Sights, start: Int[Array, "2"], dtype: Any) -> tuple[Cameras, t
 def loss_of(encoder: Encoder, batch: Batch, options: EncoderOptions, layout: Layout) -> tuple[Array, dict[str, Array]]:
     """The loss of a batch, and its terms."""
     output = encode(encoder, batch.images)
-    numbers, weights = numbers_of(encoder, output), (options.encoder_color_weight, options.encoder_depth_weight)
+    shape = shape_of(encoder, layout, output, batch.seen_from)
+    weights = options.encoder_color_weight, options.encoder_depth_weight
 
     def image(now: tuple) -> Array:
         number, cameras, targets = now
         return image_loss(blobs_of(number, encoder.children, layout.mirrored), cameras, targets, weights)
 
-    each = each_of(image)((numbers, batch.cameras, batch.targets))
+    each = each_of(image)((shape.numbers, batch.cameras, batch.targets))
     terms = {"image": jnp.mean(each), **camera_terms(output, batch.quaternion, batch.place)}
-    terms["deformation"] = jnp.mean(output.deformation**2)
+    terms["deformation"] = jnp.mean(shape.deformation**2)
     camera = terms["turn"] + terms["place"] + OTHERS * terms["score"]
     value = terms["image"] + options.camera_weight * camera + options.deformation_weight * terms["deformation"]
     return value, {"loss": value, **terms}

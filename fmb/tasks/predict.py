@@ -20,10 +20,10 @@ from fmb.geometry.lenses import bends
 from fmb.machine import Clock, choose_device, say, tell
 from fmb.options import NONE
 from fmb.single_view.blobs import Blobs
-from fmb.single_view.crops import cropped, cropped_intrinsics, square_around
+from fmb.single_view.crops import cropped, cropped_intrinsics, cropped_within, square_around
 from fmb.single_view.layout import Layout
 from fmb.single_view.network import Encoder
-from fmb.single_view.prediction import Looked, Ranked, blobs_from, given_camera, look_at_images, rank_cameras
+from fmb.single_view.prediction import Looked, Ranked, blobs_from, given_cameras, look_at_images, rank_cameras
 from fmb.single_view.refine import refine, refined_color
 from fmb.tasks.encoders import read_encoder
 from fmb.tasks.predict_files import Predicted, summary, write_results
@@ -95,7 +95,8 @@ def read_photograph(config: Config, size: int) -> Photograph:
         notices = ("the object reaches the border of the image; what lies beyond is not known",)
     if not colored and image.mode not in ("1", "L", *WIDE_MODES):
         notices += ("the image has no transparency, so it is taken for a mask, whatever is not black being object",)
-    color = cropped(color, square, size) if colored else np.full((size, size, 3), GREY, np.float32)
+    weight = np.where(foreground(silhouette), silhouette, 0.0).astype(np.float32)
+    color = cropped_within(color, weight, square, size) if colored else np.full((size, size, 3), GREY, np.float32)
     lens = None if config.pose.intrinsics_file == NONE else lens_of(Path(config.pose.intrinsics_file), path, silhouette)
     lens = None if lens is None else cropped_intrinsics(lens, square, size)
     return Photograph(color, foreground(cropped(silhouette, square, size)), colored, lens, notices)
@@ -119,9 +120,9 @@ def predicted(
         ranked: Ranked = rank_cameras(encoder, layout, looked, 0, silhouette, photograph.intrinsics)
     else:
         cameras = Cameras(np.asarray(pose)[None], np.asarray(photograph.intrinsics)[None])
-        ranked = given_camera(encoder, layout, looked, cameras, silhouette)
+        ranked = given_cameras(encoder, layout, looked, 0, cameras, silhouette)
     return Predicted(
-        blobs_from(encoder, layout, looked.numbers[0]),
+        blobs_from(encoder, layout, ranked.numbers[0]),
         looked.assignment[0],
         ranked,
         np.where(silhouette[..., None], photograph.color, 1.0),
