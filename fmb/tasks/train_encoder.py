@@ -1,5 +1,6 @@
 """Task `train-encoder`: families of shapes, or captures -> an encoder that makes a mixture of one image."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -35,6 +36,8 @@ def train_encoder(config: Config, clock: Clock) -> None:
     layout = layout_of(config.encoding)
     place = task_folder(config)
     check_before(config, place)
+    if config.optimization.fit_devices != 1:
+        machine.several_cpu_devices(config.optimization.fit_devices or os.cpu_count() or 1)
     say(choose_device(config.cpu).hint)
     with whole_folder(place) as folder:
         with clock("sights"):
@@ -111,7 +114,8 @@ def trained(config: Config, layout: Layout, seen: Collection, watch: Watch) -> E
     start, begun = start_of(config, layout), watch.begin(config.resume)
     with machine.progress_bar("train") as on_progress:
         hooks = Hooks(on_progress, watch.save, watch.unfinished.offer, start, begun)
-        return train(seen.sights, config.encoding, layout, np.random.default_rng(config.random_seed), hooks)
+        generator, devices = np.random.default_rng(config.random_seed), config.optimization.fit_devices
+        return train(seen.sights, config.encoding, layout, generator, hooks, devices)
 
 
 def start_of(config: Config, layout: Layout) -> Encoder | None:
