@@ -52,3 +52,13 @@ class PredictionOptions:
         at_least=0,
         at_most=10_000,
     )
+    split_components: bool = option(
+        False,
+        "Cut each predicted component in two along its longest axis before that fit, so that it has twice as many",
+    )
+    texture: int = option(
+        0,
+        "Pixels along a side of the texture of textured.glb and textured.obj (0: none; needs the extra texture)",
+        at_least=0,
+        at_most=8192,
+    )

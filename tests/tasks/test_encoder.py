@@ -119,6 +119,8 @@ def test_what_cannot_be_predicted_is_refused(tmp_path: Path, encoder: Path, phot
     pose = tmp_path / "pose.json"
     pose.write_text(json.dumps({"world_from_camera": np.eye(4).tolist()}))
     assert message(photograph, "--initial-pose-file", pose).endswith("no --intrinsics-file")
+    assert "split_components is true and refine_epochs is 0" in message(photograph, "--split-components")
+    assert "mesh is none; a texture needs a mesh" in message(photograph, "--texture", "64", "--mesh", "none")
     assert not (tmp_path / "predict").exists()
 
 
