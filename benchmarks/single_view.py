@@ -38,7 +38,7 @@ from fmb.single_view.network import parameter_count
 from fmb.single_view.options import EncoderOptions
 from fmb.single_view.prediction import blobs_from
 from fmb.single_view.recipe import train
-from fmb.single_view.refine import batch_of, refine
+from fmb.single_view.refine import batch_of, halved, refine
 from fmb.single_view.sights import HELD_OUT, Collection, chosen, family_mesh, family_of, family_sights, subset
 from fmb.tasks.encoders import read_encoder, read_sights
 
@@ -129,11 +129,11 @@ def refinement(arguments: argparse.Namespace) -> str:
     shapes = known_shapes(encoder, layout, looked_at(encoder, layout, collection), collection)
     meshes, rows = truths(collection), []
     for count in (1, 2, 4):
-        found: dict[str, list[tuple[float, ...]]] = {"prediction": [], "fit from it": [], "fit from nothing": []}
+        found: dict[str, list[tuple[float, ...]]] = {name: [] for name in ("prediction", *FITS)}
         for number in range(len(collection.names)):
             blobs, sights = blobs_from(encoder, layout, shapes[number]), subset(collection, [number]).sights
             for seed in range(arguments.seeds):
-                for name, fit in (("fit from it", fit_from), ("fit from nothing", fit_anew)):
+                for name, fit in FITS.items():
                     began = time.process_time()
                     mixture = fit((blobs, layout), given(sights, count), np.random.default_rng(seed))
                     found[name].append((*errors(mixture, sights, meshes[number]), time.process_time() - began))
@@ -156,6 +156,11 @@ def fit_from(start: tuple, views: Views, generator: np.random.Generator) -> Any:
     return refine(*start, views, generator).mixture
 
 
+def fit_halves(start: tuple, views: Views, generator: np.random.Generator) -> Any:
+    """The fit from a prediction whose components are cut in two."""
+    return refine(halved(*start), start[1], views, generator).mixture
+
+
 def fit_anew(start: tuple, views: Views, generator: np.random.Generator) -> Any:
     """The fit of as many free components from small balls, with the program's own options."""
     count = len(start[0].color)
@@ -163,6 +168,9 @@ def fit_anew(start: tuple, views: Views, generator: np.random.Generator) -> Any:
     options = replace(OptimizationOptions(), batch_size=batch_of(views))
     program = compile_shape_fit(begun, views.silhouette.shape, options)
     return fit_to_views(program, begun, views, generator).mixture
+
+
+FITS = {"fit from it": fit_from, "the same, components cut in two": fit_halves, "fit from nothing": fit_anew}
 
 
 def errors(mixture: Any, sights: Any, truth: Any) -> tuple[float, float, float]:

@@ -22,6 +22,8 @@ from fmb.single_view.layout import Layout
 from fmb.single_view.network import Encoder, Output, encode, inputs_of, shape_of
 
 IOU_WEIGHT = 10.0  # of the IoU beside the log probability: what looks alike from two sides differs by hundredths
+DENSER = 0.2  # added to log weights: what is uncertain counts as object from an opacity of 0.43 on.  Measured on 40
+# shapes: IoU 0.860 becomes 0.864, in other views 0.835 becomes 0.840; 0.1 and 0.3 give less, 0.6 as little as 0
 
 
 class Looked(NamedTuple):
@@ -90,7 +92,7 @@ def look_at_images(
 @partial(jax.jit, static_argnums=(1, 4))
 def _render(children: jax.Array, mirrored: bool, numbers: jax.Array, cameras: Cameras, size: int) -> tuple:
     def one(now: tuple) -> tuple:
-        blobs = blobs_of(now[0], children, mirrored)
+        blobs = denser(blobs_of(now[0], children, mirrored))
         seen = render_views(blobs.mixture, now[1], (size, size), 1.0, ("alpha", "color"), Settings(), blobs.color)
         return seen.alpha, seen.color
 
@@ -107,7 +109,15 @@ def render_numbers(encoder: Encoder, layout: Layout, numbers: np.ndarray, camera
 
 def blobs_from(encoder: Encoder, layout: Layout, numbers: Float[np.ndarray, "component number"]) -> Blobs:
     """The mixture of a prediction with its colours, all components."""
-    return jax.tree.map(np.asarray, blobs_of(jnp.asarray(numbers), encoder.children, layout.mirrored))
+    return jax.tree.map(np.asarray, denser(blobs_of(jnp.asarray(numbers), encoder.children, layout.mirrored)))
+
+
+def denser(blobs: Blobs) -> Blobs:
+    """The components with DENSER added to their log weights.
+
+    A training weighs each pixel alike, so opacities are probabilities; the best IoU takes what is a little less likely.
+    """
+    return blobs._replace(mixture=blobs.mixture._replace(log_weight=blobs.mixture.log_weight + DENSER))
 
 
 def half_of(blobs: Blobs, layout: Layout) -> tuple[Mixture, Symmetry]:
