@@ -29,6 +29,7 @@ from fmb.geometry.images import view_ious
 from fmb.geometry.views import Views
 from fmb.machine import choose_device
 from fmb.options import NONE
+from fmb.pictures.draw import draw_sheet
 from fmb.shape.options import OptimizationOptions
 from fmb.shape.recipe import compile_shape_fit, fit_to_views
 from fmb.single_view.evaluation import VOXEL_MESH, Measured, evaluate, known_shapes, looked_at, summary
@@ -41,8 +42,10 @@ from fmb.single_view.recipe import train
 from fmb.single_view.refine import batch_of, halved, refine
 from fmb.single_view.sights import HELD_OUT, Collection, chosen, family_mesh, family_of, family_sights, subset
 from fmb.tasks.encoders import read_encoder, read_sights
+from fmb.tasks.train_encoder_files import sheet_of
 
 SEED, VIEWS = 42, 4  # of the unseen shapes
+PICTURED = 12  # shapes
 KINDS_VIEWS = 6  # of them, where kinds of encoders are compared
 KINDS: dict[str, dict[str, Any]] = {
     "symmetric, 4 mean shapes": {},
@@ -79,6 +82,8 @@ def quality(arguments: argparse.Namespace) -> str:
     measured = evaluate(encoder, layout, collection, truths(collection))
     kinds = np.array([family_of(name)[0] for name in collection.names])
     rows = [(kind, *cells(summary(measured, kinds == kind))) for kind in FAMILIES]
+    if arguments.picture is not None:
+        draw_sheet(Path(arguments.picture), sheet_of(encoder, layout, collection, measured, PICTURED))
     write(arguments.json, {name: getattr(measured, name).tolist() for name in Measured._fields})
     return table(("family", *NAMES.values()), [*rows, ("all", *cells(summary(measured)))])
 
@@ -202,6 +207,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=16, help="channels of the first stage, of kinds")
     parser.add_argument("--made", type=int, default=300, help="shapes of each family to learn from, of kinds")
     parser.add_argument("--sights", help="a file of train-encoder --save-sights true, in place of them")
+    parser.add_argument("--picture", help="where to draw some unseen shapes, of quality")
     parser.add_argument("--json", help="where to keep all numbers")
     arguments = parser.parse_args()
     choose_device(True)

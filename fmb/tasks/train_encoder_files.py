@@ -65,7 +65,7 @@ def write_results(made: Trained, folder: Path, unfinished: Unfinished, clock: Cl
         if config.encoding.save_sights:
             write_sights(folder / SIGHTS, made.seen)
     with clock("figures"):
-        draw_sheet(folder / "01_unseen_shapes.png", sheet_of(made, measured))
+        draw_sheet(folder / "01_unseen_shapes.png", sheet_of(made.encoder, made.layout, made.unseen, measured))
         draw_terms(folder / "02_convergence.png", history, "")
         if config.export.film != NONE:
             write_moving(folder / f"film.{config.export.film}", film_of(list(made.course["frame"])), FILM_SECONDS)
@@ -127,14 +127,16 @@ def shown_of(encoder: Encoder, layout: Layout, collection: Collection, shapes: S
     return drawn.shown(color, silhouette, seen.color, seen.alpha)
 
 
-def sheet_of(made: Trained, measured: Measured) -> drawn.Sheet:
+def sheet_of(
+    encoder: Encoder, layout: Layout, unseen: Collection, measured: Measured, most: int = SHOWN
+) -> drawn.Sheet:
     """Some unseen shapes: image, prediction, and both from another side."""
-    count = len(made.unseen.names)
-    shapes = np.unique(np.linspace(0, count - 1, min(count, SHOWN)).astype(int)).tolist()
-    names = [(family_of(name) or (name,))[0] for name in made.unseen.names]
+    count = len(unseen.names)
+    shapes = np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)).tolist()
+    names = [(family_of(name) or (name,))[0] for name in unseen.names]
     labels = [f"{names[n]}: IoU {measured.input_iou[n]:.2f}, other views {measured.novel_iou[n]:.2f}" for n in shapes]
     note = "unseen shapes, left to right: image, prediction; from another side: prediction, truth"
-    return drawn.prediction_sheet(shown_of(made.encoder, made.layout, made.unseen, shapes), labels, note)
+    return drawn.prediction_sheet(shown_of(encoder, layout, unseen, shapes), labels, note)
 
 
 def write_page(made: Trained, history: Mapping[str, np.ndarray], metrics: Mapping[str, Any], folder: Path) -> None:
