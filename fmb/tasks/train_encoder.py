@@ -11,7 +11,7 @@ from fmb import machine
 from fmb.config import Config
 from fmb.files.safe import read_arrays
 from fmb.fit.checkpoints import data_digest
-from fmb.machine import Clock, choose_device, replacing, say, tell
+from fmb.machine import Clock, choose_device, replacing, tell
 from fmb.options import NONE
 from fmb.pictures.single_view import film_frame
 from fmb.single_view.evaluation import known_shapes, looked_at, silhouette_ious
@@ -38,7 +38,7 @@ def train_encoder(config: Config, clock: Clock) -> None:
     check_before(config, place)
     if config.optimization.fit_devices != 1:
         machine.several_cpu_devices(config.optimization.fit_devices or os.cpu_count() or 1)
-    say(choose_device(config.cpu).hint)
+    tell(choose_device(config.cpu).hint)
     with whole_folder(place) as folder:
         with clock("sights"):
             seen, unseen = read_lessons(config)
