@@ -128,12 +128,12 @@ def kinds_table(found: list[dict[str, Any]]) -> str:
 
 
 def refinement(arguments: argparse.Namespace) -> str:
-    """A table of fits to 1, 2 and 4 silhouettes that start from the prediction, and from nothing."""
+    """A table of fits to some silhouettes that start from the prediction, and from nothing."""
     encoder, layout, _ = read_encoder(arguments.encoder)
     collection = unseen(arguments.shapes, layout.size, 8)
     shapes = known_shapes(encoder, layout, looked_at(encoder, layout, collection), collection)
     meshes, rows = truths(collection), []
-    for count in (1, 2, 4):
+    for count in arguments.given:
         found: dict[str, list[tuple[float, ...]]] = {name: [] for name in ("prediction", *FITS)}
         for number in range(len(collection.names)):
             blobs, sights = blobs_from(encoder, layout, shapes[number]), subset(collection, [number]).sights
@@ -208,6 +208,7 @@ def main() -> None:
     parser.add_argument("--made", type=int, default=300, help="shapes of each family to learn from, of kinds")
     parser.add_argument("--sights", help="a file of train-encoder --save-sights true, in place of them")
     parser.add_argument("--picture", help="where to draw some unseen shapes, of quality")
+    parser.add_argument("--given", type=int, nargs="+", default=[1, 2, 4], help="numbers of silhouettes, of refinement")
     parser.add_argument("--json", help="where to keep all numbers")
     arguments = parser.parse_args()
     choose_device(True)
