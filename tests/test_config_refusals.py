@@ -68,7 +68,7 @@ BAD_FLAGS = {
 
 
 UNREAD_FLAGS = {
-    "pose --num-epochs 5": "--num-epochs: task pose does not read it; shape and convert and batch and tune do",
+    "pose --num-epochs 5": "--num-epochs: task pose does not read it; shape, convert, batch and tune do",
     "pose --film gif": "--film: task pose does not read it; shape and train-encoder do",
     "pose --view": "--view: task pose does not read it; shape and points do",
     "--overwrite": "--overwrite: task shape does not read it; export and batch do",
@@ -131,18 +131,19 @@ BAD_FILES = {
     "[1, 2]\n": ", line 1: the file must hold `key: value` lines",
     "? [1]\n: 2\n": ", line 1: a key must be a word",
     "model:\n  num_mixtures: 0\n": ", line 2: num_mixtures is 0; must be at least 1",
-    "model:\n  num_mixtures: 40.0\n": ", line 2: num_mixtures is '40.0'; must be a whole number",
-    "model:\n  num_mixtures: true\n": ", line 2: num_mixtures is 'true'; must be a whole number",
-    "model:\n  num_mixtures: 0x10\n": ", line 2: num_mixtures is '0x10'; must be a whole number",
-    "model:\n  num_mixtures: 1:30\n": ", line 2: num_mixtures is '1:30'; must be a whole number",
-    "model:\n  num_mixtures:\n": ", line 2: num_mixtures is empty; must be a whole number",
-    "model:\n  num_mixtures: '40'\n": ", line 2: num_mixtures is the text '40'; must be a whole number without quotes",
-    "model:\n  num_mixtures: [40]\n": ", line 2: num_mixtures is a sequence; must be a whole number",
-    "model:\n  num_mixtures: {a: 4}\n": ", line 2: num_mixtures is a mapping; must be a whole number",
+    "model:\n  num_mixtures: 40.0\n": ", line 2: num_mixtures is '40.0'; must be a whole number or auto",
+    "model:\n  num_mixtures: true\n": ", line 2: num_mixtures is 'true'; must be a whole number or auto",
+    "model:\n  num_mixtures: 0x10\n": ", line 2: num_mixtures is '0x10'; must be a whole number or auto",
+    "model:\n  num_mixtures: 1:30\n": ", line 2: num_mixtures is '1:30'; must be a whole number or auto",
+    "model:\n  num_mixtures:\n": ", line 2: num_mixtures is empty; must be a whole number or auto",
+    "model:\n  num_mixtures: '40'\n": ", line 2: num_mixtures is the text '40'; must be a whole number or auto "
+    "without quotes",
+    "model:\n  num_mixtures: [40]\n": ", line 2: num_mixtures is a sequence; must be a whole number or auto",
+    "model:\n  num_mixtures: {a: 4}\n": ", line 2: num_mixtures is a mapping; must be a whole number or auto",
     "model:\n  num_mixtures: !!python/object/apply:os.getcwd []\n": ", line 2: num_mixtures is a sequence; must be "
-    "a whole number",
+    "a whole number or auto",
     "model:\n  num_mixtures: !!python/name:os.sep x\n": ", line 2: num_mixtures has the tag 'python/name:os.sep'; "
-    "must be a whole number without a tag",
+    "must be a whole number or auto without a tag",
     "model:\n  init: 3\n": ", line 2: init is '3'; must be one of auto, volume_gmm, surface_gmm, sphere",
     "io:\n  mesh_file: yes\n": ", line 2: mesh_file is yes; must be printable text, with quotes around a word "
     "like this",

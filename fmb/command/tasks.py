@@ -25,6 +25,7 @@ class Task(NamedTuple):
     several: str = ""  # what it works on, in words, if that is any number of files and folders
     optional: bool = False  # whether it also works without any
     second: str = ""  # the option that a second file named after the task stands for
+    counts: bool = False  # whether it can tell the number of components from the data
 
     def reads(self, spec: Option) -> bool:
         """Whether the task reads the option."""
@@ -56,6 +57,7 @@ TASKS = {
             "shape photographs/ --check-cameras",
         ),
         switches=("cpu", "resume", "view", "check_cameras"),
+        counts=True,
     ),
     "pose": Task(
         "fmb.tasks.pose",
@@ -105,6 +107,7 @@ TASKS = {
         ("mesh_file",),
         ("convert their.obj", "convert their.obj --num-mixtures 160", "convert their.obj --mesh glb --splats true"),
         ("film", "report", "uncertainty", "ground_truth", "point_weight", "teachers"),
+        counts=True,
     ),
     "points": Task(
         "fmb.tasks.points",
@@ -115,7 +118,7 @@ TASKS = {
         (
             "points scan.ply",
             "points scan.npy --method diff_cd --preset quality",
-            "points scan.xyz --method diff_cd --reference-mesh truth.ply --resume",
+            "points scan.xyz --method diff_cd --reference-mesh truth.ply",
             "points part.ply --method latent --shapes shapes",
             "points --depth-file depth.png --intrinsics-file K.json --method latent --shapes shapes --turned true",
         ),
@@ -152,7 +155,7 @@ TASKS = {
         (),
         (
             "learn spot.ply bob.ply --output-dir shapes",
-            "learn models/ --learn-steps 6000 --resume --output-dir shapes",
+            "learn models/ --learn-steps 6000 --output-dir more_shapes",
             "learn 'models/*.ply' other.obj samples.npz",
         ),
         ("film", "uncertainty", "mesh_field", "mesh_faces", "points", "num_points", "splats", "turntable"),
@@ -203,7 +206,15 @@ TASKS = {
             "template their.obj --template-mirror false",
         ),
         (
-            *("fit_color", "refine_cameras", "camera_degrees", "mesh_field", "mesh_resolution", "mesh_faces"),
+            *(
+                "fit_color",
+                "refine_cameras",
+                "camera_degrees",
+                "stream_views",
+                "mesh_field",
+                "mesh_resolution",
+                "mesh_faces",
+            ),
             *("points", "num_points", "splats", "turntable", "film", "uncertainty"),
         ),
     ),
@@ -216,7 +227,7 @@ TASKS = {
         (
             "train-encoder",
             "train-encoder --families car --encoder-steps 2000 --film gif",
-            "train-encoder captures/ --output-dir mine --resume",
+            "train-encoder captures/ --output-dir mine",
         ),
         (
             *("mesh", "mesh_field", "mesh_resolution", "mesh_faces", "points", "num_points", "splats", "turntable"),
@@ -236,7 +247,7 @@ TASKS = {
         (
             "predict photo_with_alpha.png",
             "predict photo.jpg --mask-file mask.png --mesh glb",
-            "predict photo.png --encoder mine/train-encoder --refine-epochs 40",
+            "predict photo.png --encoder mine --refine-epochs 40",
         ),
         ("film", "uncertainty"),
         also=("mask_file", "intrinsics_file", "initial_pose_file", "reference_mesh"),
@@ -257,7 +268,7 @@ TASKS["batch"] = Task(
     ),
     (
         *("symmetry", "film", "uncertainty", "report", "refine_cameras", "camera_degrees", "fit_devices", "teachers"),
-        "reference_mesh",
+        *("reference_mesh", "stream_views"),
     ),
     switches=("cpu", "overwrite"),
     own=(("--task", "batch_task"), ("--names", "batch_names"), ("--method", "points_method")),

@@ -28,7 +28,7 @@ from fmb.geometry.frames import Frame
 from fmb.geometry.metrics import object_pose_error, point_errors
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images
-from fmb.machine import Clock, choose_device, say, tell
+from fmb.machine import Clock, choose_device, tell
 from fmb.pose.estimate import PoseProgram, compile_pose
 from fmb.pose.observation import Observation
 from fmb.pose.refinement import Surface
@@ -79,7 +79,7 @@ def found_poses(config: Config, clock: Clock, folder: Path) -> tuple[dict[str, f
     with clock("load"):
         device = choose_device(config.cpu)
         targets, records = bop_targets(scene), read_bop_records(scene)
-    say(device.hint, *records.notices)
+    tell(device.hint, *records.notices)
     generator = np.random.default_rng(config.random_seed)
     known: dict[int, Known] = {}
     programs: dict[tuple[int, ...], PoseProgram] = {}

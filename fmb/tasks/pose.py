@@ -27,7 +27,7 @@ from fmb.geometry.cameras import Cameras
 from fmb.geometry.metrics import PointErrors, PoseError, object_pose_error, point_errors
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images, foreground, scene_cameras
-from fmb.machine import Clock, choose_device, say, tell
+from fmb.machine import Clock, choose_device, tell
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.pose import (
@@ -82,7 +82,7 @@ def found_pose(config: Config, clock: Clock, folder: Path) -> tuple[PoseEstimate
         files = [given(getattr(config.pose, name)) for name in IMAGES]
         case = simulated_case(config, model) if alone else case_of_files(config, model, files)
         surface = model.surface
-    say(device.hint, *case.notices)
+    tell(device.hint, *case.notices)
     mixture = in_single(model.mixture)
     with clock("compile"):
         program = compile_pose(mixture, image_size(case.observation), config.pose)
@@ -99,6 +99,7 @@ def found_pose(config: Config, clock: Clock, folder: Path) -> tuple[PoseEstimate
         **errors,
         "symmetry": {"kind": model.turns.words, "poses": like},
         "scale": float(model.frame.scale),
+        "standard_deviation_percent": 100 * standard_deviation(fit.covariance)["camera_position"],
         "seconds_by_part": clock.seconds(),
     }
     write_pose(folder / "pose.json", fit.to_world(model.frame), more)

@@ -21,7 +21,7 @@ from fmb.files.safe import SUFFIXES
 from fmb.geometry.cameras import Cameras, orbit_cameras, pinhole_intrinsics
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images
-from fmb.machine import Clock, choose_device, say, tell
+from fmb.machine import Clock, choose_device, tell
 from fmb.options import NONE
 from fmb.pictures.pose import FilmText, Trace, as_images, film
 from fmb.pictures.sheets import ORANGE
@@ -58,7 +58,7 @@ def followed(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
         model = pose_model(config)
         cases = simulated_cases(config, model) if alone else cases_of_files(config, model)
         surface, turns = model.surface, model.turns
-    say(device.hint, *cases[0].notices)
+    tell(device.hint, *cases[0].notices)
     mixture = in_single(model.mixture)
     size, first = image_size(cases[0].observation), cases[0]
     with clock("compile"):
