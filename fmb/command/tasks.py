@@ -234,7 +234,7 @@ TASKS = {
             "uncertainty",
         ),
         switches=("cpu", "resume"),
-        also=("format", "longest_side"),
+        also=("format", "longest_side", "fit_devices"),
         several="Captures to learn from, folders of captures, and .npz files of --save-sights (none: made here)",
         optional=True,
     ),
