@@ -131,6 +131,7 @@ def measure(side: int, sizes: Sequence[tuple[str, int]], steps: int) -> list[Cos
             if not place.is_dir():
                 part_of(whole, place, count, side)
             rows.append(Cost(kind, count, side, **in_process(place, kind, steps)))
+            print(rows[-1], file=sys.stderr, flush=True)  # what is known where the rest is stopped
     return rows
 
 

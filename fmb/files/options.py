@@ -23,7 +23,7 @@ class CaptureOptions:
     )
     stream_views: str = option(
         "auto",
-        "Read views from disk while the fit goes on (auto: if they would take half of the free memory)",
+        "Read views from disk during the fit (auto: where memory is short)",
         choices=("auto", "always", "never"),
     )
     hold_out: int = option(

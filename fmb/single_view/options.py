@@ -54,7 +54,7 @@ class PredictionOptions:
     )
     split_components: bool = option(
         False,
-        "Cut each predicted component in two along its longest axis before that fit, so that it has twice as many",
+        "Cut each predicted component in two along its longest axis before that fit",
     )
     texture: int = option(
         0,

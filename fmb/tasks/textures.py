@@ -10,7 +10,7 @@ from fmb.fields.metaballs import vertex_colors
 from fmb.geometry.atlas import on_surface, spread, texels_of, textured, unwrap
 from fmb.geometry.views import Views, foreground
 from fmb.machine import replacing
-from fmb.shape.template_color import seen_colors
+from fmb.shape.template_color import sighting
 from fmb.tasks.export import Subject
 
 NAME = "textured"
@@ -31,7 +31,8 @@ def write_texture(subject: Subject, photographs: Views | None, side: int, folder
     known[texels.row, texels.column] = True
     color = vertex_colors(subject.mixture, subject.color, place)
     if photographs is not None:
-        total, weight = seen_colors(mesh, place, normal, photographs)
+        seen = sighting(mesh, place, normal, photographs, photographs.color)
+        total, weight = np.einsum("vp,vpc->pc", seen.share, seen.color), seen.share.sum(axis=0)
         color = (total + OWN * color) / (weight + OWN)[:, None]
     image[texels.row, texels.column] = color
     found = textured(subject.frame.mesh_to_world(mesh), atlas, spread(image, known))
