@@ -28,6 +28,15 @@ def main(argv: list[str], began: float | None = None, alone: bool = False) -> in
             waiting.forget()
             print(f"error: {error or 'not enough memory'}", file=sys.stderr)
             return 2
+        except RuntimeError as error:
+            from fmb.machine import device_words
+
+            words = device_words(error)
+            if os.environ.get("FMB_TRACEBACK") or not words:
+                raise
+            waiting.forget()
+            print(f"error: {words}", file=sys.stderr)
+            return 2
         except KeyboardInterrupt as stop:
             print("stopped", file=sys.stderr)
             return 128 + getattr(stop, "number", 2)

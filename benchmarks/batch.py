@@ -53,12 +53,12 @@ def run(words: Sequence[str]) -> Spent:
 def compared(meshes: Sequence[str], alone: int, options: Sequence[str], folder: Path) -> dict[str, Any]:
     """Both ways, and how good what they make is."""
     run([meshes[0], "--output-dir", str(folder / "warm"), "--ground-truth", "raycast", *options])  # compiles
-    run(["batch", *meshes[:1], "--output-dir", str(folder / "warm"), *options])
+    run(["batch", *meshes[:1], "--output-dir", str(folder / "warm_batch"), *options])
     ones = []
     for mesh in meshes[:alone]:
         place = folder / "alone" / Path(mesh).stem
         ones.append(run([mesh, "--output-dir", str(place), "--ground-truth", "raycast", *options]))
-    together = run(["batch", *meshes, "--output-dir", str(folder), *options])
+    together = run(["batch", *meshes, "--output-dir", str(folder / "batch"), *options])
     rows = []
     for mesh in meshes[:alone]:
         name = Path(mesh).stem

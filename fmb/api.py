@@ -30,9 +30,10 @@ from fmb.fit.programs import MOST_KINDS
 from fmb.geometry.cameras import ANY_ARRAY, Cameras
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images, Views
-from fmb.pose.estimate import PoseProgram, compile_pose, find_pose
+from fmb.pose.estimate import PoseProgram, compile_pose
 from fmb.pose.observation import Observation, image_size
 from fmb.pose.options import PoseOptions
+from fmb.pose.visibility import find_visible
 from fmb.shape.distillation import taught
 from fmb.shape.recipe import compile_shape_fit
 from fmb.shape.start import other_starts, start_mixture
@@ -41,7 +42,7 @@ from fmb.tasks.scenes import open_scene, scene_of_capture, scene_of_mesh
 from fmb.tasks.shape import streams
 
 # Options, or sections of them, that only the program reads: what it writes, other tasks, cameras fitted by turns.
-UNREAD = ("export", "io", "pose", "refine_cameras", "camera_degrees", "fit_color", "data")
+UNREAD = ("export", "io", "pose", "refine_cameras", "camera_degrees", "fit_color", "data", "stream_views")
 
 
 def section_of(name: str) -> str:
@@ -158,7 +159,7 @@ def estimate_pose(
     camera = Cameras(np.asarray(start, float)[None], observation.intrinsics[None])
     begun = frame.cameras_to_canonical(camera).world_from_camera[0]
     program = _pose_program(len(mixture.mean), image_size(observation), evidence)
-    return find_pose(program, mixture, observation, begun, 1.0).to_world(frame)
+    return find_visible(program, mixture, observation, begun, 1.0).to_world(frame)
 
 
 @lru_cache(maxsize=MOST_KINDS)

@@ -19,6 +19,7 @@ from fmb.shape.template_options import TemplateOptions
 from fmb.shape.tune_options import TuneOptions
 from fmb.single_view.options import EncoderOptions, PredictionOptions
 
+AUTO = "auto"
 CHECKOUT = Path(__file__).resolve().parents[1]
 INSTALLED = Path(__file__).resolve().with_name("defaults")  # where a wheel keeps config.yaml and data/
 DEFAULT_FILE = (INSTALLED if INSTALLED.is_dir() else CHECKOUT) / "config.yaml"
@@ -52,7 +53,7 @@ class IoOptions:
     shape_file: str = option(NONE, "Shape to compare: a mesh, model.npz or points, of any format that is read")
     reference_file: str = option(NONE, "Shape that it is compared with, of any of these kinds")
     output_dir: str = option(
-        "output", "Folder of the results; all tasks but shape and export write to a folder of their own in it"
+        AUTO, "Folder of the results (auto: output for shape and export, output/TASK for the other tasks)"
     )
 
 

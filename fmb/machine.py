@@ -31,11 +31,15 @@ LINE_SECONDS = 30.0  # between two lines of a long run that writes to a file
 LONGEST = 180  # bytes of a name that leave room for the rest of a hidden one's
 
 
+class Unwritable(ValueError):
+    """Results cannot be written: no input is to blame, and others will fare no better."""
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A new file beside `path` to write to; what was written replaces `path` if nothing went wrong.
 
-    Nobody can guess its name, and it is made new, so that no link leads elsewhere. Raises ValueError where the system
+    Nobody can guess its name, and it is made new, so that no link leads elsewhere. Raises Unwritable where the system
     refuses.
     """
     start = os.fsdecode(os.fsencode(path.name)[:LONGEST])
@@ -45,7 +49,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         os.replace(partial, path)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be written ({reason(error)})") from error
+        raise Unwritable(f"{path}: cannot be written ({reason(error)})") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -75,7 +79,7 @@ def write_picture(path: Path, pixels: UInt8[np.ndarray, "height width 3"], title
 def prepare_output_dir(folder: str | Path) -> Path:
     """The folder, made where it is missing and tried by writing to it.
 
-    Raises ValueError where it is a file or cannot be written to.
+    Raises Unwritable where it is a file or cannot be written to.
     """
     folder = Path(folder)
     try:
@@ -83,9 +87,9 @@ def prepare_output_dir(folder: str | Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):  # without a name, so that none is left where the run is killed
             pass
     except FileExistsError:
-        raise ValueError(f"{folder}: is a file; the output folder must be a folder") from None
+        raise Unwritable(f"{folder}: is a file; the output folder must be a folder") from None
     except OSError as error:
-        raise ValueError(f"{folder}: cannot write to the output folder ({reason(error)})") from None
+        raise Unwritable(f"{folder}: cannot write to the output folder ({reason(error)})") from None
     return folder
 
 
@@ -308,6 +312,14 @@ def choose_device(cpu: bool) -> Device:
     return Device(device.platform, "\n".join(hints))
 
 
+def device_words(error: RuntimeError) -> str:
+    """What the failure of a device says, in a line; "" for an error of another kind."""
+    import jax
+
+    failed = isinstance(error, jax.errors.JaxRuntimeError)
+    return f"a device has failed, or has no memory left ({reason(error)})" if failed else ""
+
+
 def several_cpu_devices(count: int) -> None:
     """Has JAX take the CPU for so many devices, unless something else was said or it has begun already."""
     import jax
@@ -315,6 +327,18 @@ def several_cpu_devices(count: int) -> None:
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         with suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", count)
+
+
+def free_memory() -> int | None:
+    """Bytes that this process can still take, of the machine's and of a container's limit; None where unknown."""
+    known = []
+    with suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        known += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    with suppress(OSError, ValueError):  # "max" where there is no limit
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        known.append(max(0, limit - used))
+    return min(known, default=None)
 
 
 def usable_cache(folder: Path) -> bool:
@@ -345,14 +369,14 @@ def usable_cache(folder: Path) -> bool:
 
 
 def say(*lines: str, stream: Any = None) -> None:
-    """Prints the lines that say something, to stdout if no stream is named."""
+    """Prints the lines that say something, as they are, to stdout if no stream is named: files' names, JSON."""
     with waiting.cleared():
         for line in filter(None, lines):
             print(line, file=stream, flush=True)
 
 
 def tell(*lines: str) -> None:
-    """Prints what a run says at its end, in lines of at most COLUMNS; a path stays whole."""
+    """Prints what a run has to say, in lines of at most COLUMNS; a path stays whole."""
     options = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": "  "}
     said = [part for line in lines for part in line.splitlines()]
     say(*(line if len(line) <= COLUMNS else textwrap.fill(line, COLUMNS, **options) for line in said))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fmb.ends import held
-from fmb.machine import LONGEST, reason, write_text
+from fmb.machine import LONGEST, Unwritable, reason, write_text
 
 METRICS = "metrics.json"
 HIDDEN = re.compile(r"\.(?P<label>.*)\.(?P<process>[0-9]{1,7})\.(?P<inode>[0-9]+|new[0-9a-f]+)\.partial", re.DOTALL)
@@ -70,7 +70,8 @@ def whole_folder(path: str | Path, records: Sequence[str] = (METRICS,)) -> Itera
     except ValueError as error:
         if hidden is None or str(hidden) not in str(error):
             raise
-        raise ValueError(str(error).replace(str(hidden), str(shown))) from error
+        kind = Unwritable if isinstance(error, Unwritable) else ValueError
+        raise kind(str(error).replace(str(hidden), str(shown))) from error
     finally:
         with held(), suppress(OSError):  # what cannot be removed now is removed by the next run
             if hidden is not None:
@@ -87,9 +88,9 @@ def refusals(shown: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         if os.path.exists(shown) and not os.path.isdir(shown):
-            raise ValueError(f"{shown}: is a file; the output folder must be a folder") from None
+            raise Unwritable(f"{shown}: is a file; the output folder must be a folder") from None
         words = "not a directory" if isinstance(error, FileExistsError) else reason(error)
-        raise ValueError(f"{shown}: cannot write to the output folder ({words})") from None
+        raise Unwritable(f"{shown}: cannot write to the output folder ({words})") from None
 
 
 def find_place(shown: Path, records: tuple[str, ...]) -> Place:
@@ -274,7 +275,7 @@ def commit(hidden: Path, place: Place) -> None:
     names = sorted(os.listdir(hidden))
     for name in names:
         if is_folder(place.path / name) and not is_folder(hidden / name):
-            raise ValueError(f"{hidden / name}: cannot be written (is a directory)")
+            raise Unwritable(f"{hidden / name}: cannot be written (is a directory)")
     files = [file for name in names for file in files_in(hidden, name)]
     for record in set(place.records) & set(names):
         write_record(hidden / record, {**json.loads((hidden / record).read_text("utf-8")), "files": files})

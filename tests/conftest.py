@@ -14,7 +14,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook(["fmb", "fm_render"], "beartype.beartype")
 
-HASTY = {"clouds", "fields", "fit", "geometry", "latent"}
+HASTY = {"clouds", "fields", "fit", "geometry", "latent", "pose", "shape", "test_fm_render"}  # folders and files
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "data" / "models"
 
 
@@ -29,7 +29,9 @@ def models_folder() -> Path:
 @pytest.fixture(autouse=True, scope="module")
 def compiled_in_haste(request: pytest.FixtureRequest) -> Iterator[None]:
     """Without most of XLA's optimisations where programs take longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", request.path.parent.name in HASTY)
+    jax.config.update(
+        "jax_disable_most_optimizations", not HASTY.isdisjoint({request.path.parent.name, request.path.stem})
+    )
     yield
     jax.config.update("jax_disable_most_optimizations", False)
 

@@ -68,7 +68,7 @@ BAD_FLAGS = {
 
 
 UNREAD_FLAGS = {
-    "pose --num-epochs 5": "--num-epochs: task pose does not read it; shape and convert and batch and tune do",
+    "pose --num-epochs 5": "--num-epochs: task pose does not read it; shape, convert, batch and tune do",
     "pose --film gif": "--film: task pose does not read it; shape and train-encoder do",
     "pose --view": "--view: task pose does not read it; shape and points do",
     "--overwrite": "--overwrite: task shape does not read it; export and batch do",

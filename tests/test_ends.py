@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from jax.errors import JaxRuntimeError
 
 import run_fmb
 from fmb.ends import Outlet, held
@@ -75,6 +76,18 @@ def test_signals_wait_for_what_is_done_whole(monkeypatch):
 
     monkeypatch.setattr(run_fmb, "run_task", task)
     assert run_fmb.main([]) == 130 and done == ["whole"]
+
+
+def test_a_device_that_vanishes_is_one_line(monkeypatch, capsys):
+    def task(argv: list[str], began: float) -> None:
+        raise JaxRuntimeError("INTERNAL: the device is lost\nmore") if not argv else RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(run_fmb, "run_task", task)
+    assert run_fmb.main([]) == 2
+    words = "error: a device has failed, or has no memory left (INTERNAL: the device is lost)\n"
+    assert capsys.readouterr().err == words
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        run_fmb.main(["x"])
 
 
 def test_ctrl_c_while_all_is_imported():

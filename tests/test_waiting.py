@@ -1,8 +1,10 @@
 """What a run tells while it works: a line that moves in a terminal, plain lines in a log, nothing before an error."""
 
+import ast
 import io
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +73,12 @@ def test_summaries_fit_a_terminal(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2:] == ["one", "two"] and "/a/" + "b" * 90 + "/" in lines[-3]
     assert all(len(line) <= 80 for line in lines if " " in line.strip())
+
+
+def test_words_reach_the_screen_by_one_way():
+    """By `tell`, which folds them; names of files, JSON and what --version asks for are printed as they are."""
+    as_they_are = {"export.py": {"say"}, "doctor.py": {"say"}, "flags.py": {"print"}, "machine.py": {"say", "print"}}
+    for path in (Path(waiting.__file__).parent).rglob("*.py"):
+        calls = [node.func for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+        names = {ast.unparse(function).rpartition(".")[2] for function in calls}
+        assert names & {"say", "print"} <= as_they_are.get(path.name, set()), path

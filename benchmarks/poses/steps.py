@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -25,6 +25,19 @@ from fmb.pose.tracking import Tracker, track
 
 DEGREES, PERCENT = (5, 10, 20, 30, 45, 60), (5, 10, 20, 40, 60)  # of one step: of the object's turn, of its size
 FRAMES = 3  # that show the object where it jumped to
+JUMP = 180  # degrees: a turn by 60 to so many
+
+
+class Step(NamedTuple):
+    """How far the object moves between two frames, and whether it is searched for where it is lost."""
+
+    degrees: int
+    percent: int = 0
+    searched: bool = False
+
+
+STEPS = (*(Step(degrees) for degrees in DEGREES), *(Step(0, percent) for percent in PERCENT))
+JUMPS = (Step(JUMP), Step(JUMP, searched=True))
 
 
 def stepped(pose: np.ndarray, generator: np.random.Generator, degrees: float, percent: float) -> np.ndarray:
@@ -37,21 +50,20 @@ def stepped(pose: np.ndarray, generator: np.random.Generator, degrees: float, pe
     return found
 
 
-def measured(mesh: Path, number: int, step: tuple[int, int], setting: Setting, cache: Path) -> dict[str, Any]:
-    """A row: a frame of noise from a sensor, tracked from a pose that is a step away; a jump is told by 180 degrees."""
+def measured(mesh: Path, number: int, step: Step, setting: Setting, cache: Path) -> dict[str, Any]:
+    """A row: a frame of noise from a sensor, tracked from a pose that is a step away."""
     search, model, surface = body(mesh, setting, cache)
     case = trial(mesh, number, CONDITIONS["noisy"], setting)
-    generator, (degrees, percent) = np.random.default_rng([number, *step]), step
-    jump = degrees == 180
-    turn = generator.uniform(60.0, 180.0) if jump else degrees
-    start = np.linalg.inv(stepped(case.truth, generator, turn, percent))
+    generator, jump = np.random.default_rng([number, step.degrees, step.percent]), step in JUMPS
+    turn = generator.uniform(60.0, float(JUMP)) if jump else step.degrees
+    start = np.linalg.inv(stepped(case.truth, generator, turn, step.percent))
     program = compiled_pose(setting.components, (setting.height, setting.width), PoseOptions(num_starts=0))
-    tracker = Tracker(program, model, surface=surface, search=search if jump else None)
+    tracker = Tracker(program, model, surface=surface, search=search if step.searched else None)
     seen = Observation(case.exposure.intrinsics, case.exposure.depth, case.exposure.silhouette)
     fits = list(track(tracker, [seen] * (FRAMES if jump else 1), start))
     errors = [object_pose_error(np.linalg.inv(fit.world_from_camera), case.truth, 1.0).combined for fit in fits]
     claimed = [fit.success for fit in fits]
-    return {"model": mesh.stem, "degrees": degrees, "percent": percent, "errors": errors, "claimed": claimed}
+    return {"model": mesh.stem, **step._asdict(), "errors": errors, "claimed": claimed}
 
 
 def line(name: str, rows: Rows) -> tuple[str, ...]:
@@ -64,13 +76,17 @@ def line(name: str, rows: Rows) -> tuple[str, ...]:
 
 def section(rows: Rows, run: str) -> str:
     """The section's text."""
-    lines = [line(f"{step} degrees", found) for step in DEGREES if (found := chosen(rows, degrees=step, percent=0))]
-    lines += [line(f"{step} % of the size", found) for step in PERCENT if (found := chosen(rows, percent=step))]
-    lines += [line(f"jump of 60 to 180 degrees, searched in {FRAMES} frames", chosen(rows, degrees=180))]
+    lines = []
+    for step in (*STEPS, *JUMPS):
+        name = f"{step.degrees} degrees" if step.degrees else f"{step.percent} % of the size"
+        if step in JUMPS:
+            name = f"jump of 60 to {JUMP} degrees, {'' if step.searched else 'not '}searched, {FRAMES} frames"
+        lines += [line(name, found)] if (found := chosen(rows, **step._asdict())) else []
     head = ("step", "trials", f"within {SUCCESS:g} in the first frame", "in the last", "claimed", "false claims")
     text = (
         "Images with a sensor's noise and an eighth of the mask missing; each frame from the pose before the step, as "
-        "`track` does. After a jump the search follows, from the last pose and from it turned by the turns of a cube."
+        "`track` does. After a jump the search follows, from the last pose and from it turned by the turns of a cube; "
+        "where it is not searched, false claims say how often nobody notices that it is lost."
     )
     return "\n\n".join(("## Steps of a track", run, text, table(head, lines)))
 
@@ -82,15 +98,14 @@ def main(argv: Sequence[str]) -> int:
     def work() -> str:
         meshes = write_shapes(options.output / "shapes", {name: SHAPES[name] for name in ("bracket", "tee", "stair")})
         meshes += find_meshes(options.models, options.names, ("spot", "bunny", "arma"))
-        steps = [(degrees, 0) for degrees in (*DEGREES, 180)] + [(0, percent) for percent in PERCENT]
         sources = (*SOURCES, "fmb/pose/tracking.py", "benchmarks/poses/steps.py")
         jobs = [
             Job(
-                key(f"step-{mesh.stem}-{step[0]}-{step[1]}-{number}", list(step), sources, [mesh]),
+                key(f"step-{mesh.stem}-{step.degrees}-{step.percent}-{number}", list(step), sources, [mesh]),
                 partial(measured, mesh, number, step, Setting(), options.output / "mixtures"),
             )
             for mesh in meshes
-            for step in steps
+            for step in (*STEPS, *JUMPS)
             for number in range(options.trials)
         ]
         return section(study(jobs, options.output, "steps"), provenance("poses.steps", list(argv)))

@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 600  # seconds after which a size is given up
 COMPONENTS, SIDE = 40, 256  # what stays while the other grows
 SIDES = (32, 64, 128, 256, 512, 1024)
-COUNTS = (10, 40, 160, 640)
+COUNTS = (10, 40, 160, 640, 2_500, 10_000)
 LARGEST = (1000, 1024)
 COLORS = (ORANGE, BLUE, "#009e73", "#cc79a7", "#56b4e9")
 

@@ -95,7 +95,8 @@ def check_read(entries: Mapping[str, Entry], flags: argparse.Namespace) -> None:
             raise ConfigError(f"{label}: task {flags.task} does not work on it, but on {kinds}")
         readers = [other for other, entry in TASKS.items() if entry.reads_flag(name)]
         verb = "do" if len(readers) > 1 else "does"
-        raise ConfigError(f"{switch_flag(name)}: task {flags.task} does not read it; {' and '.join(readers)} {verb}")
+        named = " and ".join(filter(None, (", ".join(readers[:-1]), readers[-1])))
+        raise ConfigError(f"{switch_flag(name)}: task {flags.task} does not read it; {named} {verb}")
     for name in {*given} & {*task.works_on} & {*FILES}:
         check_file(flags.task, entries[name].value)
     if {"mesh_file", "data"} <= {*given} & {*task.works_on}:

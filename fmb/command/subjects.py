@@ -35,7 +35,8 @@ def check_file(task: str, word: str) -> None:
     """Raises ConfigError for a folder, or a file of no kind that is read, as a mesh or mixture of the task."""
     is_folder = os.path.isdir(word)
     kinds = {suffix for other in TASKS[task].works_on for suffix in FILES.get(other, ("", ()))[1]}
-    if is_folder or (os.path.exists(word) and not word.lower().endswith(tuple(kinds))):
+    named = os.path.exists(word) or os.path.splitext(word)[1]  # what is not there and has no ending is told later
+    if is_folder or (named and not word.lower().endswith(tuple(kinds))):
         found = "is a folder" if is_folder else "is of no kind that is known here"
         raise ConfigError(f"{word}: {found}; task {task} reads {read_by(task)}")
 

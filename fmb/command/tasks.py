@@ -115,7 +115,7 @@ TASKS = {
         (
             "points scan.ply",
             "points scan.npy --method diff_cd --preset quality",
-            "points scan.xyz --method diff_cd --reference-mesh truth.ply --resume",
+            "points scan.xyz --method diff_cd --reference-mesh truth.ply",
             "points part.ply --method latent --shapes shapes",
             "points --depth-file depth.png --intrinsics-file K.json --method latent --shapes shapes --turned true",
         ),
@@ -152,7 +152,7 @@ TASKS = {
         (),
         (
             "learn spot.ply bob.ply --output-dir shapes",
-            "learn models/ --learn-steps 6000 --resume --output-dir shapes",
+            "learn models/ --learn-steps 6000 --output-dir more_shapes",
             "learn 'models/*.ply' other.obj samples.npz",
         ),
         ("film", "uncertainty", "mesh_field", "mesh_faces", "points", "num_points", "splats", "turntable"),
@@ -203,7 +203,15 @@ TASKS = {
             "template their.obj --template-mirror false",
         ),
         (
-            *("fit_color", "refine_cameras", "camera_degrees", "mesh_field", "mesh_resolution", "mesh_faces"),
+            *(
+                "fit_color",
+                "refine_cameras",
+                "camera_degrees",
+                "stream_views",
+                "mesh_field",
+                "mesh_resolution",
+                "mesh_faces",
+            ),
             *("points", "num_points", "splats", "turntable", "film", "uncertainty"),
         ),
     ),
@@ -216,7 +224,7 @@ TASKS = {
         (
             "train-encoder",
             "train-encoder --families car --encoder-steps 2000 --film gif",
-            "train-encoder captures/ --output-dir mine --resume",
+            "train-encoder captures/ --output-dir mine",
         ),
         (
             *("mesh", "mesh_field", "mesh_resolution", "mesh_faces", "points", "num_points", "splats", "turntable"),
@@ -236,7 +244,7 @@ TASKS = {
         (
             "predict photo_with_alpha.png",
             "predict photo.jpg --mask-file mask.png --mesh glb",
-            "predict photo.png --encoder mine/train-encoder --refine-epochs 40",
+            "predict photo.png --encoder mine --refine-epochs 40",
         ),
         ("film", "uncertainty"),
         also=("mask_file", "intrinsics_file", "initial_pose_file", "reference_mesh"),
@@ -257,7 +265,7 @@ TASKS["batch"] = Task(
     ),
     (
         *("symmetry", "film", "uncertainty", "report", "refine_cameras", "camera_degrees", "fit_devices", "teachers"),
-        "reference_mesh",
+        *("reference_mesh", "stream_views"),
     ),
     switches=("cpu", "overwrite"),
     own=(("--task", "batch_task"), ("--names", "batch_names"), ("--method", "points_method")),

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.sparse import csr_array
+from scipy.spatial import cKDTree
 from threadpoolctl import threadpool_limits
 
 # 30 steps on 4,000 of 20,000 points and then 10 on all take 0.1 s for 40 components. On points of ten models that are
@@ -17,6 +19,10 @@ WARM_STEPS, FULL_STEPS = 30, 10
 COVARIANCE_FLOOR = 1e-5  # of the points' mean variance; added to each component, so that flat ones stay invertible
 LEAST_COUNT = 10.0 * np.finfo(float).eps  # of the points of a component, so that an empty one has a logarithm
 ROW, COLUMN = (0, 0, 0, 1, 1, 2), (0, 1, 2, 1, 2, 2)  # of the six different products of coordinates
+# Of more components each point is shared by the nearest alone: all pairs of 10,000 and their points would be 8 GB, and
+# minutes. 60 components in a ball are then a little less likely on points left out, -0.66 for -0.61 (log density).
+MANY, NEAREST, NEAR_STEPS = 1_000, 16, 15
+POINTS_PER_COMPONENT = 10  # that a fit of many needs: fewer do not tell a covariance
 SQUARE = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])  # where each entry of a symmetric matrix stands among them
 
 
@@ -45,6 +51,9 @@ def fit_gaussians(points: Float[np.ndarray, "point 3"], count: int, seed: int) -
         raise ValueError(f"points for EM: all {len(points)} coincide")
     generator = np.random.default_rng(seed)
     points = generator.permutation((points - centre) / unit)
+    if count > MANY:
+        found = near_gaussians(points, count)
+        return Gaussians(found.weight, centre + unit * found.mean, unit**2 * found.covariance)
     part = points[: max(FEWEST_WARM_POINTS, WARM_POINTS_PER_COMPONENT * count)]
     # one thread: the matrices are small, and threads that wait for each other on a busy machine take far longer
     with threadpool_limits(1):
@@ -54,6 +63,30 @@ def fit_gaussians(points: Float[np.ndarray, "point 3"], count: int, seed: int) -
             for _ in range(steps):
                 found = maximised(known, expected(known, found))
     return Gaussians(found.weight, centre + unit * found.mean, unit**2 * found.covariance)
+
+
+def near_gaussians(points: Float[np.ndarray, "point 3"], count: int) -> Gaussians:
+    """Gaussians after EM in which each point, in random order, is shared by the NEAREST components alone.
+
+    They begin at the first points: with so many, seeds that are chosen well change little.
+    """
+    known, nearest = products(points), cKDTree(points[:count]).query(points)[1][:, None]
+    with threadpool_limits(1):
+        found = maximised(known, shares(nearest, np.ones(nearest.shape), count))
+        for _ in range(NEAR_STEPS):
+            nearest = cKDTree(found.mean).query(points, min(NEAREST, count))[1]
+            coefficient, log_share = coefficients(found), np.empty(nearest.shape)
+            for rank, row in enumerate(nearest.T):
+                log_share[:, rank] = np.einsum("nj,nj->n", known, coefficient[row])
+            share = np.exp(log_share - log_share.max(axis=1, keepdims=True))
+            found = maximised(known, shares(nearest, share / share.sum(axis=1, keepdims=True), count))
+    return found
+
+
+def shares(component: Int[np.ndarray, "point near"], share: Float[np.ndarray, "point near"], count: int) -> csr_array:
+    """The shares of some components in each point as a matrix [point, mixture]."""
+    rows = np.arange(0, share.size + 1, share.shape[1])
+    return csr_array((share.ravel(), component.ravel(), rows), shape=(len(share), count))
 
 
 def nearest_seed(
@@ -80,20 +113,25 @@ def products(points: Float[np.ndarray, "point 3"]) -> Float[np.ndarray, "point 1
 
 def expected(known: Float[np.ndarray, "point 10"], found: Gaussians) -> Float[np.ndarray, "point mixture"]:
     """The share of each component in the density at each point."""
-    inverse = np.linalg.inv(np.linalg.cholesky(found.covariance))
-    precision = np.swapaxes(inverse, 1, 2) @ inverse
-    linear = np.einsum("kij,kj->ki", precision, found.mean)
-    constant = np.log(found.weight) + np.log(np.diagonal(inverse, axis1=1, axis2=2)).sum(axis=1)
-    constant -= np.einsum("ki,ki->k", linear, found.mean) / 2.0
-    square = precision[:, ROW, COLUMN] * np.where(np.equal(ROW, COLUMN), -0.5, -1.0)
-    share = known @ np.concatenate([constant[:, None], linear, square], axis=1).T
+    share = known @ coefficients(found).T
     share -= share.max(axis=1, keepdims=True)  # in place: new arrays of this size cost as much as the exponentials
     np.exp(share, out=share)
     share /= share.sum(axis=1, keepdims=True)
     return share
 
 
-def maximised(known: Float[np.ndarray, "point 10"], share: Float[np.ndarray, "point mixture"]) -> Gaussians:
+def coefficients(found: Gaussians) -> Float[np.ndarray, "mixture 10"]:
+    """Of the logarithm of each component, weight included, in what `products` gives."""
+    inverse = np.linalg.inv(np.linalg.cholesky(found.covariance))
+    precision = np.swapaxes(inverse, 1, 2) @ inverse
+    linear = np.einsum("kij,kj->ki", precision, found.mean)
+    constant = np.log(found.weight) + np.log(np.diagonal(inverse, axis1=1, axis2=2)).sum(axis=1)
+    constant -= np.einsum("ki,ki->k", linear, found.mean) / 2.0
+    square = precision[:, ROW, COLUMN] * np.where(np.equal(ROW, COLUMN), -0.5, -1.0)
+    return np.concatenate([constant[:, None], linear, square], axis=1)
+
+
+def maximised(known: Float[np.ndarray, "point 10"], share: Float[np.ndarray, "point mixture"] | csr_array) -> Gaussians:
     """The Gaussians whose moments are those of their shares of the points, in units of the points' variance."""
     total = share.T @ known
     count = total[:, :1] + LEAST_COUNT

@@ -18,6 +18,7 @@ import trimesh
 from jaxtyping import Bool, Float
 
 from fmb.fields.points import Cloud
+from fmb.files.bop_symmetries import BopSymmetries, read_symmetries
 from fmb.files.cameras import CENTRE_OF_FIRST_PIXEL, camera_to_world, pinhole
 from fmb.files.door import refusing
 from fmb.files.images import DepthFile, read_depth, silhouette_of, size_of
@@ -72,11 +73,16 @@ class BopView(NamedTuple):
 
 
 class BopModel(NamedTuple):
-    """A mesh or points in millimetres, their diameter, and whether models_info.json lists symmetries (then ADD-S)."""
+    """A mesh or points in millimetres, their diameter, and the symmetries that models_info.json lists, if any."""
 
     shape: trimesh.Trimesh | Cloud
     diameter: float
-    symmetric: bool
+    symmetries: BopSymmetries | None = None
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether models_info.json lists symmetries (then BOP takes ADD-S)."""
+        return self.symmetries is not None
 
 
 class BopResult(NamedTuple):
@@ -189,12 +195,12 @@ def read_bop_model(models: Path, number: int) -> BopModel:
     """
     path = path_inside(models, "models_info.json", models)
     record = entry(_by_number(path), str(number), f"{path}")
-    diameter = float(numbers(entry(record, "diameter", f"{path}: object {number}"), (), f"{path}: object {number}"))
+    where = f"{path}: object {number}"
+    diameter = float(numbers(entry(record, "diameter", where), (), where))
     if not diameter > 0.0:
-        raise ValueError(f"{path}: object {number}: diameter {diameter}; must be positive")
-    shape = read_mesh_or_points(path_inside(models, f"obj_{number:06d}.ply", models))
-    symmetric = any(record.get(name) for name in ("symmetries_discrete", "symmetries_continuous"))
-    return BopModel(shape, diameter, symmetric)
+        raise ValueError(f"{where}: diameter {diameter}; must be positive")
+    symmetries = read_symmetries(record, where)
+    return BopModel(read_mesh_or_points(path_inside(models, f"obj_{number:06d}.ply", models)), diameter, symmetries)
 
 
 def read_bop_results(path: Path) -> list[BopResult]:

@@ -1,5 +1,6 @@
 """Meshes: any file that holds triangles becomes one clean mesh, in the file's own frame and unit."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ def read_mesh(path: str | Path) -> trimesh.Trimesh:
     """
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")
+    if not path.suffix and not os.path.exists(path):
+        raise ValueError(f"{path}: no such file or folder")
     if kind not in FORMATS:
         raise ValueError(f"{path}: mesh format '{path.suffix}' is not known, allowed are {', '.join(FORMATS)}")
     data = _file_bytes(path)

@@ -21,6 +21,11 @@ class CaptureOptions:
     longest_side: int = option(
         160, "Longest side in pixels to which images are reduced (0: full size)", at_least=0, at_most=65_536
     )
+    stream_views: str = option(
+        "auto",
+        "Read views from disk during the fit (auto: where memory is short)",
+        choices=("auto", "always", "never"),
+    )
     hold_out: int = option(
         5, "Keep one view in so many out of the fit, to measure it (0: use all views)", at_least=0, at_most=10_000
     )

@@ -30,8 +30,9 @@ def find_runs(folder: Path) -> list[Run]:
     found = []
     for path in sorted(folder.rglob("metrics.json")):
         metrics = read_json(path)
-        if metrics.get("task") == "points":
-            name = path.parent.relative_to(folder).as_posix().removesuffix("/points")
+        if metrics.get("task") == "points" and path.with_name("train_metrics.csv").is_file():  # not a batch's record
+            name = path.parent.resolve().relative_to(folder.resolve().parent).as_posix()
+            name = name.removesuffix("/points").removeprefix(f"{folder.resolve().name}/")
             tables = (read_columns(path.with_name(f"{kind}_metrics.csv")) for kind in ("train", "eval"))
             found.append(Run(name, metrics, *tables))
     if not found:

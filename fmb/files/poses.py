@@ -174,7 +174,7 @@ POSE_TEXT = (
 
 
 class Track(NamedTuple):
-    """Poses of a sequence, frame by frame; errors where the truth is known."""
+    """Poses of a sequence, frame by frame; errors where the truth is known, the last three in the poses' unit."""
 
     world_from_camera: Float[np.ndarray, "frame 4 4"]
     residual: Float[np.ndarray, " frame"]
@@ -183,6 +183,9 @@ class Track(NamedTuple):
     seconds: Float[np.ndarray, " frame"]
     rotation_error_degrees: Float[np.ndarray, " frame"] | None = None
     translation_error_percent: Float[np.ndarray, " frame"] | None = None
+    add: Float[np.ndarray, " frame"] | None = None
+    adds: Float[np.ndarray, " frame"] | None = None
+    mssd: Float[np.ndarray, " frame"] | None = None
 
 
 def write_pose(path: Path, found: PoseEstimate, more: Mapping[str, Any] = {}) -> Path:

@@ -35,10 +35,15 @@ class Snapshot(NamedTuple):
 
 def data_digest(arrays: Iterable[Any]) -> str:
     """Sixteen hexadecimal digits that stand for the numbers of the arrays, in their order: SHA-256 cut short."""
+    return digest_of(arrays).hex()[:16]
+
+
+def digest_of(arrays: Iterable[Any]) -> bytes:
+    """SHA-256 of the numbers of the arrays, in their order."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array))
-    return digest.hexdigest()[:16]
+    return digest.digest()
 
 
 def run_digest(record: Mapping[str, Any]) -> np.ndarray:

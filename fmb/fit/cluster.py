@@ -1,5 +1,7 @@
 """Several hosts in one run, by jax.distributed."""
 
+import os
+
 import jax
 import numpy as np
 
@@ -18,6 +20,8 @@ def join(options: ClusterOptions) -> int:
         return 0
     if options.host_number >= options.host_count:
         raise ValueError(f"host_number is {options.host_number}; must be below host_count, {options.host_count}")
+    if options.coordinator == "slurm" and "SLURM_STEP_NODELIST" not in os.environ:
+        raise ValueError("coordinator is slurm; this is no step of a SLURM job (start it by srun)")
     known = (
         {}
         if options.coordinator == "slurm"

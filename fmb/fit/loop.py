@@ -81,7 +81,14 @@ def compile_fit(
     Only shapes and types of `parameters` and `data` are read (arrays or jax.ShapeDtypeStruct), so it can be compiled
     before the values are known.
     """
-    plan = plan_fit(loss, coordinates, parameters, data, options)
+    return compile_plan(plan_fit(loss, coordinates, parameters, data, options), loss, coordinates, parameters, data)
+
+
+def compile_plan(
+    plan: Program, loss: Callable[[Any, Any], Array], coordinates: Coordinates, parameters: Any, data: Any
+) -> Program:
+    """The planned program, compiled for steps that look at such `data`: all rows, or those of a chunk alone."""
+    options = plan.options
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (parameters, data))
     announce((options, *((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(shapes))))
     course, begun = jax.eval_shape(begin, shapes[0]), jax.eval_shape(lambda: plan.pace(1))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 
 from fm_render import Rays
@@ -85,11 +85,25 @@ def pixel_rays(cameras: Cameras, height: int, width: int) -> Rays:
         jnp.arange(width, dtype=intrinsics.dtype) + 0.5,
         indexing="ij",
     )
-    focal_x, skew, centre_x = (intrinsics[:, 0, axis, None, None] for axis in range(3))
-    focal_y, centre_y = (intrinsics[:, 1, axis, None, None] for axis in (1, 2))
-    y = (row[None] - centre_y) / focal_y
-    x = (column[None] - centre_x - skew * y) / focal_x
-    right, down, forward, position = (world_from_camera[:, None, None, :3, axis] for axis in range(4))
+    return _rays_through(world_from_camera[:, None, None], intrinsics[:, None, None], row[None], column[None])
+
+
+@jax.jit
+def chosen_rays(
+    cameras: Cameras, view: Int[ANY_ARRAY, " ray"], row: Int[ANY_ARRAY, " ray"], column: Int[ANY_ARRAY, " ray"]
+) -> Rays:
+    """Those of `pixel_rays` at the given places, [ray, 3]."""
+    world_from_camera, intrinsics = jnp.asarray(cameras.world_from_camera), jnp.asarray(cameras.intrinsics)
+    row, column = (jnp.asarray(place, intrinsics.dtype) + 0.5 for place in (row, column))
+    return _rays_through(world_from_camera[view], intrinsics[view], row, column)
+
+
+def _rays_through(world_from_camera: Array, intrinsics: Array, row: Array, column: Array) -> Rays:
+    focal_x, skew, centre_x = (intrinsics[..., 0, axis] for axis in range(3))
+    focal_y, centre_y = (intrinsics[..., 1, axis] for axis in (1, 2))
+    y = (row - centre_y) / focal_y
+    x = (column - centre_x - skew * y) / focal_x
+    right, down, forward, position = (world_from_camera[..., :3, axis] for axis in range(4))
     direction = x[..., None] * right + y[..., None] * down + forward
     return Rays(jnp.broadcast_to(position, direction.shape), direction)
 

@@ -146,6 +146,29 @@ def largest_symmetric_distance(
     return min(largest)
 
 
+class PointErrors(NamedTuple):
+    """Errors of a pose on points of the object, in their unit."""
+
+    add: float
+    adds: float
+    mssd: float
+
+
+def point_errors(
+    camera_from_object: Float[ANY_ARRAY, "4 4"],
+    reference: Float[ANY_ARRAY, "4 4"],
+    points: Float[ANY_ARRAY, "point 3"],
+    maps: Float[ANY_ARRAY, "map 4 4"],
+) -> PointErrors:
+    """ADD, ADD-S, and MSSD with the maps, as `largest_symmetric_distance` wants them.
+
+    Raises ValueError if there are no points.
+    """
+    pair = camera_from_object, reference, points
+    mssd = largest_symmetric_distance(*pair, maps)
+    return PointErrors(average_distance(*pair), average_nearest_distance(*pair), mssd)
+
+
 def chamfer_distance(points: Float[ANY_ARRAY, "point 3"], reference: Float[ANY_ARRAY, "other 3"]) -> float:
     """Mean distance to the nearest point of the other cloud, averaged over both directions.
 

@@ -72,7 +72,11 @@ def cast_votes(views: Views, box: Box, grid: int) -> Votes:
 
 def voting_views(views: Views) -> Bool[np.ndarray, " view"]:
     """The views that show an object; all views, if most or all but one show none."""
-    shown = np.any(object_pixels(views), axis=(1, 2))
+    return voting(np.any(object_pixels(views), axis=(1, 2)))
+
+
+def voting(shown: Bool[np.ndarray, " view"]) -> Bool[np.ndarray, " view"]:
+    """The views that vote, from those that show an object."""
     return shown if shown.sum() >= max(2, 0.5 * len(shown)) else np.ones(len(shown), bool)
 
 

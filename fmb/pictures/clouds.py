@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from fmb.fields.metaballs import decimate
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.machine import DOTS_PER_INCH, write_picture
-from fmb.pictures.draw import FAINT, INK, pixels_of, plain_style
+from fmb.pictures.draw import FAINT, INK, pixels_of, plain_style, scale_up
 from fmb.pictures.ellipsoids import Ball
 from fmb.pictures.film import HOLD, MARGIN, lettered
 from fmb.pictures.sheets import BLUE, ORANGE, Scale, Sheet, fit_tiles, moving_mean, paint
@@ -127,7 +127,7 @@ def draw_terms(path: Path, terms: Mapping[str, Float[np.ndarray, " step"]], unit
     known = "learning_rate" in terms
     panels = figure.subplots(1 + known, 1, sharex=True, height_ratios=(3, 1)[: 1 + known], squeeze=False)[:, 0]
     upper = panels[0]
-    figure.subplots_adjust(left=0.1, right=0.97, top=0.9, bottom=0.09, hspace=0.1)
+    figure.subplots_adjust(left=0.12, right=0.97, top=0.9, bottom=0.09, hspace=0.1)
     count = len(terms["loss"])
     figure.text(0.032, 0.94, f"Convergence of the fit, {count} steps", size=12, weight="bold", color=INK)
     for name, column in terms.items():
@@ -135,7 +135,8 @@ def draw_terms(path: Path, terms: Mapping[str, Float[np.ndarray, " step"]], unit
             continue
         style = {"color": INK, "linewidth": 2.0} if name == "loss" else {"linewidth": 1.2}
         upper.plot(np.arange(1, count + 1), moving_mean(column), label=name.replace("_", " "), **style)
-    upper.set_yscale("log")
+    shown = np.concatenate([line.get_ydata() for line in upper.lines])
+    scale_up(upper, shown[shown > 0.0])
     upper.set_ylabel(f"terms, smoothed{unit}", size=9, color=INK)
     upper.legend(frameon=False, fontsize=8)
     if known:
@@ -146,6 +147,7 @@ def draw_terms(path: Path, terms: Mapping[str, Float[np.ndarray, " step"]], unit
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#ececec", linewidth=0.7)
         axes.tick_params(labelsize=8, color=FAINT, labelcolor=INK)
+    figure.align_ylabels()
     return write_picture(path, pixels_of(figure))
 
 

@@ -116,7 +116,6 @@ def draw_sides(figure: Any, sheet: Sheet, left: int, tall: int) -> None:
 def draw_convergence(path: Path, history: History, remark: str = "") -> Path:
     """Loss and learning rate over the steps; the remark comes last in the line under the title."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figure = Figure(figsize=(8.4, 5.6), dpi=DOTS_PER_INCH)
     loss, rate = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -132,12 +131,7 @@ def draw_convergence(path: Path, history: History, remark: str = "") -> Path:
         known = np.isfinite(history.novel_loss)
         style = {"color": ORANGE, "marker": "o", "markersize": 3.5, "linewidth": 1.2}
         loss.plot(history.step[known], history.novel_loss[known], **style, label=SETS["novel"])
-    # Below a factor of six, ticks at 1, 2 and 5 could all fall outside.
-    if np.nanmax(history.loss) > 6.0 * np.nanmin(history.loss) > 0.0:
-        loss.set_yscale("log")
-        loss.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        loss.yaxis.set_minor_formatter(NullFormatter())
+    scale_up(loss, history.loss)
     loss.set_ylabel(KINDS["cross_entropy"], size=9, color=INK)
     loss.legend(frameon=False, fontsize=8)
     rate.plot(history.step, history.learning_rate, color=INK, linewidth=1.4)
@@ -151,6 +145,22 @@ def draw_convergence(path: Path, history: History, remark: str = "") -> Path:
         axes.tick_params(labelsize=8, color=FAINT, labelcolor=INK)
     figure.align_ylabels()
     return write_picture(path, pixels_of(figure), "Convergence of the fit")
+
+
+def scale_up(axes: Any, values: np.ndarray) -> None:
+    """The axis up becomes logarithmic, with plain numbers, where the values span more than a factor of six.
+
+    Below that, ticks at 1, 2 and 5 could all fall outside.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    known = values[np.isfinite(values)]
+    if known.size and known.max() > 6.0 * known.min() > 0.0:
+        axes.set_yscale("log")
+        few = known.max() < 1000.0 * known.min()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def pixels_of(figure: Any) -> UInt8[np.ndarray, "height width 3"]:

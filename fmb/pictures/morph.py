@@ -14,7 +14,7 @@ from fmb.geometry.metrics import iou
 from fmb.geometry.views import Views
 from fmb.machine import DOTS_PER_INCH, write_picture
 from fmb.pictures.clouds import looks
-from fmb.pictures.draw import FAINT, INK, pixels_of, plain_style
+from fmb.pictures.draw import FAINT, INK, pixels_of, plain_style, scale_up
 from fmb.pictures.ellipsoids import Ball
 from fmb.pictures.film import HOLD, MARGIN, lettered, overlay
 from fmb.pictures.sheets import BLUE, ORANGE, SEAM, Scale, paint
@@ -22,7 +22,6 @@ from fmb.pictures.sheets import BLUE, ORANGE, SEAM, Scale, paint
 SIDE = 360  # pixels of the mesh in a frame; the silhouettes are as high together
 FOOT = 46  # pixels for two lines of words
 TOP = 98.0  # percentile of the pull at which colours end
-LOG_RATIO = 10.0  # the loss is drawn on a logarithmic axis if it falls by more
 MOST_VIEWS = 4  # beside the mesh
 
 
@@ -114,8 +113,7 @@ def draw_course(path: Path, columns: Mapping[str, np.ndarray]) -> Path:
     figure.subplots_adjust(left=0.13, right=0.97, top=0.9, bottom=0.08, hspace=0.14)
     figure.text(0.032, 0.94, f"Course of the morph, {len(columns['loss'])} surfaces", size=12, weight="bold", color=INK)
     upper.plot(columns["step"], columns["loss"], color=BLUE, linewidth=1.6)
-    if np.max(columns["loss"]) > LOG_RATIO * np.min(columns["loss"]) > 0.0:
-        upper.set_yscale("log")
+    scale_up(upper, columns["loss"])
     middle.step(columns["step"], columns["euler"], color=INK, linewidth=1.2, where="post")
     lower.plot(columns["step"], columns["points"] / 1000.0, color=ORANGE, linewidth=1.2)
     lower.set_ylim(bottom=0.0)

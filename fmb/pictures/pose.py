@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from scipy.ndimage import binary_erosion, zoom
 
 from fmb.geometry.views import Images, foreground
-from fmb.pictures.draw import DOTS_PER_INCH, FAINT, FRAME, INK, MARGIN, pixels_of, plain_style
+from fmb.pictures.draw import DOTS_PER_INCH, FAINT, FRAME, INK, MARGIN, pixels_of, plain_style, scale_up
 from fmb.pictures.sheets import (
     AGREE,
     BLUE,
@@ -214,16 +214,8 @@ def draw_traces(axes: Any, step: np.ndarray, traces: Sequence[Trace], up: str, s
 
 
 def mark_range(axes: Any, values: np.ndarray, last: int) -> None:
-    """Sets limits across; the axis up is logarithmic, with plain numbers, where values span more than a factor of 6."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    known = values[np.isfinite(values)]
-    if known.size and known.max() > 6.0 * known.min() > 0.0:
-        axes.set_yscale("log")
-        few = known.max() < 1000.0 * known.min()
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    """Sets limits across, and scales the axis up by the values."""
+    scale_up(axes, values)
     axes.set_xlim(0, max(last, 1))
 
 

@@ -126,7 +126,8 @@ def slider(data: Mapping[str, Any]) -> str:
         return ""
     words = "Part of the view that shows the fit"
     bar = f'<input type="range" name="split" min="0" max="100" value="100" aria-label="{words}">'
-    return f'<label class="split"><b class="fit">Fit</b>{bar}<b class="truth">Reference</b></label>'
+    sides = '<b class="fit">&#9666; Fit</b>', '<b class="truth">Reference &#9656;</b>'  # of the line between
+    return f'<label class="split">{sides[0]}{bar}{sides[1]}</label>'
 
 
 def color_bar(number: int, layer: Mapping[str, Any]) -> str:

@@ -105,9 +105,9 @@ def overlay_sheet(
     legend = {"in both": AGREE, "missing from the fit": ORANGE, "extra in the fit": BLUE, "in neither": NOTHING}
     names = np.select([seen & drawn, seen, drawn], [0, 1, 2], 3)
     palette = np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for code in legend.values()], np.uint8)
-    overlap = view_ious(final, reference)
-    labels = [f"{view}   {value:.3f}" for view, value in enumerate(overlap)]
-    note = f"{sheet_note(reference)}; view number and intersection over union (IoU), mean {overlap.mean():.4f}"
+    labels = [f"{view}   {value:.3f}" for view, value in enumerate(view_ious(final, reference))]
+    # no mean of the views: the IoU that a run tells is that of all pixels together, which is another number
+    note = f"{sheet_note(reference)}; above each its number and intersection over union (IoU)"
     return Sheet("Reference masks against the fit", note, fit_tiles(palette[names]), labels, (), legend)
 
 

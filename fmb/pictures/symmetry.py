@@ -92,7 +92,8 @@ def image_sheet(mesh: trimesh.Trimesh, symmetry: Symmetry) -> Sheet:
     names = ("in both", "of the object alone", "of its image alone", "in neither")
     legend = dict(zip(names, sheet.legend.values(), strict=True))
     note = "silhouettes of the object and of its image; the number is their IoU"
-    return sheet._replace(title="Object and image", note=note, legend=legend)
+    labels = [f"{a}   {old.split()[-1]}" for a, old in zip(degrees_around(TURNS), sheet.labels, strict=True)]
+    return sheet._replace(title="Object and image", note=note, labels=labels, legend=legend)
 
 
 def difference_sheet(

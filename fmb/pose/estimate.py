@@ -60,7 +60,9 @@ MOST_PIXELS = 5_000  # of the finest image; larger ones are pooled
 LEAST_NOISE, MOST_NOISE = 0.003, 0.1  # scales: bounds of the estimated depth noise
 CONVINCING = 0.1  # scales: a pose whose depth residuals have a smaller root mean square explains its image
 AGREEING = 0.8  # of the mask's own entropy: a pose whose loss a pixel is smaller explains it
-DOUBTFUL = 0.25  # of measured points and surface: a pose against which more speaks is not found for sure
+DOUBTFUL = 0.25  # of measured points and surface: without a mask, a pose against which more speaks is not sure
+UNTOLD = AGREEING * math.log(2.0)  # of cross-entropy a pixel near the outline, of which half are the object's
+DOUBTS = 1.4  # with a mask: most of disagreement / DOUBTFUL + cross-entropy / UNTOLD; see docs/results/poses.md
 AT_REST = 1.0  # nats: if the last step was predicted to gain more, the search was cut short
 
 
@@ -158,11 +160,12 @@ def find_pose(
         return found
     poses = np.concatenate([found.world_from_camera[None], camera_of(outcome.rivals, middle, scale)])
     evidence = evidence_of(observation, pixels, scale)
-    ending, agrees = settled(surface, evidence, poses, found.covariance, scale)
+    ending, agrees, alone = settled(surface, evidence, poses, found.covariance, scale)
     end = pose_of(ending.world_from_camera, middle, scale)
     looked = jax.device_get(program.look(*seen, *given(end)))
     same = np.array_equal(ending.world_from_camera, found.world_from_camera)
     certain = found.success if same and not surface.exact else sure(ending, surface, scale)
+    certain = certain and (alone or not surface.exact)  # a mixture's own surface tells too few poses apart to doubt it
     return _ended(found, ending, agrees.total, certain, looked, (pixels, scale))
 
 
@@ -307,8 +310,9 @@ def _ended(
     image: tuple[ObservedPixels, float],
 ) -> PoseEstimate:
     """The estimate with the pose that the surface told, and whether that explains the image."""
-    success = bool(_explains(looked, image[0]) and against < DOUBTFUL and certain)
     entropy, rms = _residuals(looked, *image)
+    doubts, most = (against / DOUBTFUL, 1.0) if math.isnan(entropy) else (against / DOUBTFUL + entropy / UNTOLD, DOUBTS)
+    success = bool(certain and doubts < most and rms < CONVINCING * image[1])
     ended = found._replace(success=success, cross_entropy=entropy, depth_rms=rms, disagreement=against)
     return ended._replace(**ending._asdict())
 

@@ -79,11 +79,16 @@ def image_size(observation: Observation) -> tuple[int, int]:
 
 def nothing_seen(observation: Observation) -> bool:
     """Whether no valid pixel shows the object: the mask is empty, or no depth was measured on it."""
-    pixels = observed_pixels(observation, 1.0)
-    empty = not np.any((pixels.mask_weight > 0) & foreground(pixels.silhouette))
-    return (observation.silhouette is not None and empty) or (
-        observation.depth is not None and not np.any(pixels.depth_weight > 0)
-    )
+    image_size(observation)
+    seen = np.True_ if observation.valid is None else np.asarray(observation.valid, bool)
+    if observation.silhouette is not None:
+        seen = seen & foreground(np.asarray(observation.silhouette, float))
+        if not np.any(seen):
+            return True
+    if observation.depth is None:
+        return False
+    depth = np.asarray(observation.depth, float)
+    return not np.any(seen & np.isfinite(depth) & (depth > 0))
 
 
 def pooled(pixels: ObservedPixels, factor: int, most: int | None = None) -> Sight:

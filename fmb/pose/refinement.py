@@ -9,15 +9,17 @@ stays in the sum: it holds what the points leave open, such as the turn of a can
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from fmb.geometry.metrics import MEDIAN_TO_DEVIATION
 from fmb.geometry.views import foreground
 from fmb.pose.observation import Observation
+from fmb.pose.symmetry import Turns
 
 MOST_POINTS = 2_000  # of the image
+ROUGH_POINTS, ROUGHLY = 250, 2e-3  # of the image, as long as a step is longer in radians and scales
 MOST_STEPS = 20
 SETTLED = 1e-5  # radians and scales: a shorter step is the last
 LEAST_NOISE = 2e-4  # scales; of exact depths: samples of a curved surface stand so far from its planes
@@ -26,27 +28,33 @@ LOOSER = 1_000.0  # factor on the covariance of the pose to begin with: it holds
 SLOPE_NOISE = 0.03  # root mean square of slopes that errors of normals and the samples' spacing give [radians]
 FURTHEST = 0.1  # scales between a measured point and its partner
 FEWEST_PAIRS = 20
+BLOCKS_ACROSS = 8  # of the measured points in the image, whose errors are taken for independent
+MORE_PARTNERS = 24  # nearest points of the surface among which one that faces the camera is looked for
 
 
 class Surface(NamedTuple):
     """Points of a surface with outward unit normals, and a tree that finds the nearest.
 
-    `axis` is that of a surface of revolution. A surface that is not `exact`, such as that of the mixture itself, says
+    `turns` leave it as it is; None: not known. A surface that is not `exact`, such as that of the mixture itself, says
     whether a pose is right, but not better where it is.
     """
 
     point: Float[np.ndarray, "point 3"]
     normal: Float[np.ndarray, "point 3"]
     tree: cKDTree
-    axis: Float[np.ndarray, "3"] | None = None
+    turns: Turns | None = None
     exact: bool = True
 
 
 class Pairs(NamedTuple):
-    """Signed distances of measured points from the planes of their partners, and the slopes in the twist."""
+    """Signed distances of measured points from the planes of their partners, and the slopes in the twist.
+
+    `kept` are the numbers of these points.
+    """
 
     distance: Float[np.ndarray, " pair"]
     slope: Float[np.ndarray, "pair 6"]
+    kept: Int[np.ndarray, " pair"]
 
 
 class Refined(NamedTuple):
@@ -74,18 +82,42 @@ def refined(
     the first pose, the inverse of its covariance.
     """
     unit, pose = np.repeat([1.0, scale], 3), first
+    some = points[:: max(1, len(points) // ROUGH_POINTS)]
     for _ in range(MOST_STEPS):
-        pairs = matched(surface, points, pose, FURTHEST * scale)
+        pairs = matched(surface, some, pose, FURTHEST * scale)
         if len(pairs.distance) < FEWEST_PAIRS:
             return None
         weight = weights(pairs.distance, LEAST_NOISE * scale)
-        information = np.einsum("ni,n,nj->ij", pairs.slope, weight, pairs.slope) + held
-        gradient = np.einsum("ni,n,n->i", pairs.slope, weight, pairs.distance) + held @ twist(first, pose)
+        weighted = (pairs.slope * weight[:, None]).T
+        information, gradient = weighted @ pairs.slope + held, weighted @ pairs.distance + held @ twist(first, pose)
         step = -np.linalg.solve(information, gradient)
         pose = pose @ np.linalg.inv(motion(step))
-        if np.abs(step / unit).max() < SETTLED:
+        length = np.abs(step / unit).max()
+        if length < SETTLED and len(some) == len(points):
             break
-    return Refined(pose, covariance_of(information - held, held, weight.sum(), about_middle(pose, surface, scale)))
+        some = points if length < ROUGHLY else some
+    # noise that neighbours share tells less than as many independent errors
+    shared = dispersion(pairs, weight, information, blocks_of(some)[pairs.kept])
+    sure, total = (information - held) / shared, weight.sum() / shared
+    return Refined(pose, covariance_of(sure, held, total, about_middle(pose, surface, scale)))
+
+
+def dispersion(
+    pairs: Pairs,
+    weight: Float[np.ndarray, " pair"],
+    information: Float[np.ndarray, "6 6"],
+    block: Int[np.ndarray, " pair"],
+) -> float:
+    """Scatter of the scores of blocks of pairs over the scatter of independent ones, at least 1.
+
+    A sandwich clustered by block (Huber 1967, White 1980), reduced to one number.
+    """
+    score = pairs.slope * (weight * pairs.distance)[:, None]
+    total = np.zeros((BLOCKS_ACROSS**2, 6))
+    np.add.at(total, block, score)
+    inverse = np.linalg.inv(information)
+    together, alone = (np.einsum("ni,ij,nj->", x, inverse, x) for x in (total, score))
+    return max(float(together / alone), 1.0) if alone > 0.0 else 1.0
 
 
 def covariance_of(
@@ -132,14 +164,45 @@ def matched(
 ) -> Pairs:
     """The measured points that have a partner so near that faces the camera, at a pose world_from_camera."""
     there = points @ pose[:3, :3].T + pose[:3, 3]
-    away, near = surface.tree.query(there, distance_upper_bound=furthest)
-    kept = np.flatnonzero(np.isfinite(away))
+    near = facing_partners(surface, there, there - pose[:3, 3], furthest)
+    kept = np.flatnonzero(near >= 0)
     normal = surface.normal[near[kept]]
     toward = normal @ pose[:3, :3]
-    facing = np.sum(toward * points[kept], axis=1) < 0.0
-    kept, normal, toward = kept[facing], normal[facing], toward[facing]
     distance = np.sum(normal * (there[kept] - surface.point[near[kept]]), axis=1)
-    return Pairs(distance, -np.concatenate([np.cross(points[kept], toward), toward], axis=1))
+    slope = -np.concatenate([np.cross(points[kept], toward), toward], axis=1)
+    return Pairs(distance, slope, kept)
+
+
+def blocks_of(points: Float[np.ndarray, "point 3"]) -> Int[np.ndarray, " point"]:
+    """In which of BLOCKS_ACROSS x BLOCKS_ACROSS parts of the points' box in the image each point lies."""
+    if not len(points):
+        return np.zeros(0, int)
+    place = points[:, :2] / points[:, 2:]
+    low, high = place.min(axis=0), place.max(axis=0)
+    number = np.minimum((place - low) / np.maximum(high - low, 1e-12) * BLOCKS_ACROSS, BLOCKS_ACROSS - 1).astype(int)
+    return number[:, 0] * BLOCKS_ACROSS + number[:, 1]
+
+
+def facing_partners(
+    surface: Surface, there: Float[np.ndarray, "point 3"], ray: Float[np.ndarray, "point 3"], furthest: float
+) -> Int[np.ndarray, " point"]:
+    """The nearest point of the surface that faces the camera for each of `there`, -1 where none is so near.
+
+    Behind the nearest that does not, as on the far side of a thin wall, some more are tried.
+    """
+    away, near = surface.tree.query(there, distance_upper_bound=furthest)
+    found = np.full(len(there), -1)
+    kept = np.flatnonzero(np.isfinite(away))
+    facing = np.sum(surface.normal[near[kept]] * ray[kept], axis=1) < 0.0
+    found[kept[facing]] = near[kept[facing]]
+    others = kept[~facing]
+    if len(others):
+        away, near = surface.tree.query(there[others], MORE_PARTNERS, distance_upper_bound=furthest)
+        index = np.minimum(near, len(surface.point) - 1)
+        facing = np.isfinite(away) & (np.einsum("pki,pi->pk", surface.normal[index], ray[others]) < 0.0)
+        first = np.argmax(facing, axis=1)
+        found[others] = np.where(facing.any(axis=1), near[np.arange(len(others)), first], -1)
+    return found
 
 
 def weights(distance: Float[np.ndarray, " pair"], least: float) -> Float[np.ndarray, " pair"]:

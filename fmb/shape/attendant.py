@@ -84,6 +84,22 @@ def attend(
     state = jax.lax.cond(looks, partial(doubt, care), lambda state, *_: state, state, course, progress, settings)
     trust = state.trust().ravel()
     sample = sample._replace(weight=care.weight * trust)
+    state, course = tended(care, state, course, (sample, trust), progress, settings)
+    return state, course, sample
+
+
+def tended(
+    care: Care,
+    state: Attention,
+    course: Course,
+    seen: tuple[Sample, Float[Array, " ray"]],
+    progress: Float[Array, ""],
+    settings: Settings,
+) -> tuple[Attention, Course]:
+    """State and course after no component is too thin and, when it is time to, idle ones have moved.
+
+    `seen` are rays and how much each is believed.
+    """
     parameters, average = (
         with_edges(now, thickened(edges_of(now), care.thinnest)) for now in (course.parameters, course.average)
     )
@@ -91,24 +107,30 @@ def attend(
     passed = jnp.sum(jnp.linspace(FIRST_RELOCATION, LAST_RELOCATION, RELOCATIONS) <= progress, dtype=jnp.int32)
     moves = (passed > state.relocations) & (progress < 1)  # what moves at the very end would never learn its place
     key, use = jax.random.split(jax.random.wrap_key_data(state.key))
-    course = jax.lax.cond(
-        moves, partial(relocated, care), lambda course, *_: course, course, sample, trust, use, settings
-    )
-    return state._replace(relocations=passed, key=jax.random.key_data(key)), course, sample
+    course = jax.lax.cond(moves, partial(relocated, care), lambda course, *_: course, course, *seen, use, settings)
+    return state._replace(relocations=passed, key=jax.random.key_data(key)), course
 
 
 def doubt(care: Care, state: Attention, course: Course, progress: Float[Array, ""], settings: Settings) -> Attention:
     """The state after a look along all rays: which pixels and, later, which views are believed."""
-    mixture, size = mixture_of(course.average), care.silhouette.shape[1:]
-    alpha = render_views(mixture, care.cameras, size, outputs=("alpha",), settings=settings).alpha
-    alpha = jnp.where(care.valid, alpha, 0)
-    trusted = care.valid & believed(alpha, care.silhouette)
-    error = outline_error(alpha, care.silhouette, trusted, care.length).astype(state.error.dtype)
+    trusted, error, _ = sighted(care, mixture_of(course.average), settings)
+    error = error.astype(state.error.dtype)
     late = progress >= FIRST_VIEW_DOUBT  # two looks in a row, since a component may just have moved
     weight = jnp.where(late, view_weight(jnp.minimum(state.error, error)), state.view_weight)
     look = (progress + (1 - FIRST_DOUBT) / LOOKS).astype(state.look.dtype)
     error = jnp.where(late, error, state.error)
     return state._replace(believed=trusted, view_weight=weight.astype(error.dtype), error=error, look=look)
+
+
+def sighted(
+    care: Care, mixture: Mixture, settings: Settings
+) -> tuple[Bool[Array, "view height width"], Float[Array, " view"], Float[Array, "view height width"]]:
+    """Which pixels are believed beside what the views see of the mixture, how far outlines are off, and alpha."""
+    size = care.silhouette.shape[1:]
+    alpha = render_views(mixture, care.cameras, size, outputs=("alpha",), settings=settings).alpha
+    alpha = jnp.where(care.valid, alpha, 0)
+    trusted = care.valid & believed(alpha, care.silhouette)
+    return trusted, outline_error(alpha, care.silhouette, trusted, care.length), alpha
 
 
 def relocated(
@@ -277,5 +299,14 @@ def view_weight(error: Float[ANY_ARRAY, " view"]) -> Float[ANY_ARRAY, " view"]:
         return jnp.ones(len(error))
     middle = jnp.median(error)
     spread = MEDIAN_TO_DEVIATION * jnp.median(jnp.abs(error - middle))
-    bound = jnp.maximum(middle + FAR * spread, LEAST_FACTOR * middle + LEAST_PIXELS)
+    return weight_beyond(error, farthest(middle, spread))
+
+
+def farthest(middle: Float[ANY_ARRAY, ""], spread: Float[ANY_ARRAY, ""]) -> Float[Array, ""]:
+    """The error up to which a view is believed, from the median of all errors and their robust standard deviation."""
+    return jnp.maximum(middle + FAR * spread, LEAST_FACTOR * middle + LEAST_PIXELS)
+
+
+def weight_beyond(error: Float[ANY_ARRAY, " view"], bound: Float[ANY_ARRAY, ""]) -> Float[Array, " view"]:
+    """1 for errors up to the bound, less beyond."""
     return jnp.minimum(1.0, bound / jnp.maximum(error, bound)) ** STEEPNESS

@@ -246,21 +246,45 @@ def fit_to_views(
     recipe, work = program.recipe, begin_work(program, mixture, views, generator, point)
     standing = begin_standing(program, work, hooks.begun)
 
+    def look_after(attention: Attention, course: Course, sample: Sample, progress: Float[Array, ""]) -> tuple:
+        if not recipe.attends:
+            return attention, course, sample
+        return attend(work.care, attention, course, sample, progress, program.aims.settings)
+
+    batches = work.batches(program.fit.options)
+    fit, standing = carried_on(program, standing, work.sample, batches, hooks, look_after)
+    return end_work(program, work, views, fit, standing.attention, [state for _, state in standing.low])
+
+
+LookAfter = Callable[[Attention, Course, Sample, Float[Array, ""]], tuple[Attention, Course, Sample]]
+
+
+def carried_on(
+    program: ShapeProgram,
+    standing: "Standing",
+    sample: Sample,
+    batches: Iterator[Int[np.ndarray, " ray"]],
+    hooks: Hooks,
+    look_after: LookAfter,
+) -> tuple[Fit, "Standing"]:
+    """The fit from where it stands to its end, and where it stood then.
+
+    After each chunk of steps `look_after` says, from attention, course, sample and the part of the fit that has passed,
+    what the next one goes on with.
+    """
+
     def on_chunk(passed: Passed, sample: Sample, total: int, loss: float) -> tuple[Course, Sample]:
         nonlocal standing
         step, course = int(passed.pace.step), passed.course
-        hooks.see(step, total, loss, resized(recipe.decode(course.average), 1 / program.shape_scale))
-        attention, low = standing.attention, lowest([*standing.low, (loss, course.average)])
-        if recipe.attends:
-            progress, settings = jnp.float32(step / total), program.aims.settings
-            attention, course, sample = attend(work.care, attention, course, sample, progress, settings)
+        hooks.see(step, total, loss, resized(program.recipe.decode(course.average), 1 / program.shape_scale))
+        low = lowest([*standing.low, (loss, course.average)])
+        attention, course, sample = look_after(standing.attention, course, sample, jnp.float32(step / total))
         standing = Standing(passed._replace(course=course), attention, sample.weight, low)
         hooks.offer(partial(kept, standing))
         return course, sample
 
-    sample, batches = work.sample._replace(weight=standing.weight), work.batches(program.fit.options)
-    fit = go_on(program.fit, standing.passed, sample, batches, on_chunk)
-    return end_work(program, work, views, fit, standing.attention, [state for _, state in standing.low])
+    fit = go_on(program.fit, standing.passed, sample._replace(weight=standing.weight), batches, on_chunk)
+    return fit, standing
 
 
 class Standing(NamedTuple):
@@ -282,12 +306,14 @@ def begin_standing(program: ShapeProgram, work: Work, arrays: Mapping[str, np.nd
 
     Raises ValueError for arrays of another fit.
     """
-    course = begin(work.start)
-    passed = Passed(course, program.fit.pace(work.steps_per_epoch))
+    passed = Passed(begin(work.start), program.fit.pace(work.steps_per_epoch))
     new = Standing(passed, work.attention, work.sample.weight)
-    if arrays is None:
-        return new
-    low = [(0.0, course.average)] * len(arrays.get("low_loss", ()))
+    return new if arrays is None else filled_standing(new, arrays)
+
+
+def filled_standing(new: Standing, arrays: Mapping[str, np.ndarray]) -> Standing:
+    """Where the fit that begins as `new` stood when those arrays were kept.  Raises ValueError for another fit's."""
+    low = [(0.0, new.passed.course.average)] * len(arrays.get("low_loss", ()))
     found = filled(tree_of(new._replace(low=low)), arrays)
     losses = map(float, arrays["low_loss"])
     columns = {name: tuple(parts) for name, parts in columns_of(arrays).items()}
@@ -414,8 +440,19 @@ def refine_mixture(
     """
     views_generator, fit_generator = generator.spawn(2)
     views = conversion_views(mesh, views_generator, rendering)
+    return refine_to_views(views, start, fit_generator, options, on_progress)
+
+
+def refine_to_views(
+    views: Views,
+    start: Mixture,
+    generator: np.random.Generator,
+    options: OptimizationOptions,
+    on_progress: Callable[[int, int, float], None],
+) -> ShapeFit:
+    """As `refine_mixture`, to views that were drawn before."""
     program = compile_shape_fit(start, views.silhouette.shape, options)
-    return fit_to_views(program, start, views, fit_generator, lambda *now: on_progress(*now[:3]))
+    return fit_to_views(program, start, views, generator, lambda *now: on_progress(*now[:3]))
 
 
 def conversion_views(

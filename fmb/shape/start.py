@@ -9,6 +9,7 @@ import trimesh
 from jaxtyping import Float
 
 from fm_render import Mixture
+from fmb.fields.em import MANY, POINTS_PER_COMPONENT
 from fmb.fields.mixtures import SPHERE_SPREAD, fit_gmm, in_single, sphere_mixture
 from fmb.geometry.interior import sample_interior, sample_surface
 from fmb.shape.options import ModelOptions
@@ -56,12 +57,18 @@ def start_mixture(
     notice = ""
     if kind == "volume_gmm":
         try:
-            points = sample_interior(mesh, options.gmm_points, generator)
+            points = sample_interior(mesh, start_points(options), generator)
         except ValueError as error:
             kind, notice = "surface_gmm", f"{error}; surface_gmm instead of volume_gmm"
     if kind == "surface_gmm":
-        points = sample_surface(mesh, options.gmm_points, generator)
+        points = sample_surface(mesh, start_points(options), generator)
     return Start(in_single(fit_gmm(points, count, seed, kind.removesuffix("_gmm"), factor)), kind, notice)
+
+
+def start_points(options: ModelOptions) -> int:
+    """Number of points that a GMM start is fitted to: more than asked for where components are very many."""
+    needed = POINTS_PER_COMPONENT * options.num_mixtures if options.num_mixtures > MANY else 0
+    return max(options.gmm_points, needed)
 
 
 def other_starts(

@@ -7,12 +7,14 @@ when the same command is given again; it has lost no more than the shapes under 
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import jax
 from fmb import machine
 from fmb.config import PROGRAM, Config
 from fmb.geometry.opengl_process import end_with_parent
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, tell
 from fmb.options import NONE
 from fmb.shape.batch import Fits, kind_of
 from fmb.shape.batch_options import BatchOptions
@@ -61,10 +63,10 @@ def batch(config: Config, clock: Clock) -> None:
         digest = check_record(place, record_of(config), config.overwrite)
         mine = jobs[shard[0] - 1 :: shard[1]]
         done, open_ = split(mine, digest, config.overwrite)
-        say(f"{len(done)} of {len(mine)} shapes are done already" if done else "")
+        tell(f"{len(done)} of {len(mine)} shapes are done already" if done else "")
         count = config.batch.batch_devices or os.cpu_count() or 1
         machine.several_cpu_devices(count)
-        say(choose_device(config.cpu).hint)
+        tell(choose_device(config.cpu).hint)
         try:
             with clock("batch"):
                 outcomes = carried_out(config, open_, place)
@@ -73,7 +75,7 @@ def batch(config: Config, clock: Clock) -> None:
     facts = {"task": "batch", "shapes": len(mine), "done_before": len(done), **told(outcomes, clock)}
     name = "metrics.json" if shard[1] == 1 else f"metrics-{shard[0]}-of-{shard[1]}.json"
     machine.write_metrics(place / name, facts | {"seconds": clock.seconds()})
-    say(*notices, summary(facts), f"table.csv, index.html and shapes/ in {place}/")
+    tell(*notices, summary(facts), f"table.csv, index.html and shapes/ in {place}/")
     complain([outcome for outcome in outcomes if outcome.error], len(mine), place)
 
 
@@ -83,7 +85,7 @@ def submitted(config: Config, place: Path, count: int) -> None:
         raise ValueError(f"shard is {config.batch.shard}; --slurm-jobs makes the shards itself")
     check_record(place, record_of(config), config.overwrite)
     numbers = ", ".join(job.job_id for job in submit(config, place))
-    say(f"jobs {numbers} take {count} shapes; their logs are in {place}/slurm/")
+    tell(f"jobs {numbers} take {count} shapes; their logs are in {place}/slurm/")
 
 
 def check_options(config: Config) -> None:
@@ -93,6 +95,7 @@ def check_options(config: Config) -> None:
         if value != NONE and config.batch.batch_task != "points":
             raise ValueError(f"{name} is {value}; a batch has none, so it must be {NONE}")
     unused = {"refine_cameras": config.capture.refine_cameras, "uncertainty": config.export.uncertainty}
+    unused["stream_views"] = config.capture.stream_views == "always"
     for name, value in {**unused, "teachers": config.optimization.teachers}.items():
         if value:
             raise ValueError(f"{name} is {str(value).lower()}; a batch does not do that")
@@ -185,7 +188,7 @@ class Run:
                 for ended in self.fits.advance() if self.ready else ():
                     self.asked.add(self.pool.submit(finished, self.config, self.ready.pop(ended.ticket), ended))
         except jax.errors.JaxRuntimeError as error:
-            words = f"a device has failed, or has no memory left ({machine.reason(error)})"
+            words = machine.device_words(error)
             raise ValueError(f"{self.place}: {words}; the same command goes on, with fewer --batch-slots") from error
         except BrokenProcessPool:
             names = ", ".join([*self.ready, *(ready.job.name for ready in self.waiting)][:TOLD]) or "unknown"
@@ -239,7 +242,14 @@ class Run:
 
 
 def initialise() -> None:
-    """What a worker does first: it ends with its parent, leaves Ctrl-C to it, and uses the CPU."""
-    end_with_parent()
+    """What a worker does first: it ends with the batch, leaves Ctrl-C to it, and uses the CPU."""
+    end_with_parent()  # which may be a server of processes
+    threading.Thread(target=end_with_batch, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     choose_device(True)
+
+
+def end_with_batch() -> None:
+    """Waits until the batch has ended, and ends this process: a server would keep both alive once it was killed."""
+    wait_for([multiprocessing.parent_process().sentinel])
+    os._exit(1)

@@ -32,7 +32,7 @@ def record_of(config: Config) -> dict[str, Any]:
         for part in SECTIONS[config.batch.batch_task]
         for name, value in asdict(getattr(config, part)).items()
     }
-    left_out = ("data", "latent_space", "reference_mesh")
+    left_out = ("data", "latent_space", "reference_mesh", "stream_views")
     options = {name: value for name, value in options.items() if name not in left_out}
     return json.loads(json.dumps({"batch_task": config.batch.batch_task, "random_seed": config.random_seed, **options}))
 

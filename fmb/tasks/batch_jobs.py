@@ -126,6 +126,16 @@ def digest_file(path: Path, digest: Any) -> tuple[int, int]:
     return facts.st_size, facts.st_mtime_ns
 
 
+def digest_of_file(path: Path) -> str:
+    """SHA-256 of what the file holds.  Raises ValueError where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        digest_file(path, digest)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({reason(error)})") from None
+    return digest.hexdigest()
+
+
 def digest_folder(path: Path, digest: Any) -> int:
     """Adds names, sizes and times of all files in the folder; how large they are together."""
     total = 0

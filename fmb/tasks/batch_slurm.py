@@ -42,6 +42,6 @@ def command_of(config: Config, folder: Path, number: int) -> list[str]:
     """What the job of that shard runs."""
     inputs = [str(Path(word).absolute()) for word in config.several]
     flags = ["--config", str((folder / "config.yaml").absolute()), "--shard", f"{number}/{config.batch.slurm_jobs}"]
-    flags += ["--output-dir", str(Path(config.io.output_dir).absolute())]
+    flags += ["--output-dir", str(folder.parent.absolute())]
     switches = [f"--{name}" for name in ("cpu", "overwrite") if getattr(config, name)]
     return [sys.executable, *PROGRAM, "batch", *inputs, *flags, *switches]

@@ -78,8 +78,8 @@ def prepared(config: Config, job: Job) -> Ready | Outcome:
     try:
         source = source_of(job)
         ready = KINDS[config.batch.batch_task](of_one(config, job), job)
-    except (ValueError, FloatingPointError, MemoryError) as error:
-        return Outcome(job, str(error) or "not enough memory")
+    except FAILURES as error:
+        return failed(job, error)
     ready.facts.update(source)
     ready.facts["prepare_cpu_seconds"] = time.process_time() - start
     return ready
@@ -135,8 +135,8 @@ def finished(config: Config, ready: Ready, ended: Ended) -> Outcome:
     try:
         subject, facts = result_of(config, ready, ended)
         picture = thumbnail(ready.views["train"], ready.mesh, subject.mesh)
-    except (ValueError, FloatingPointError, MemoryError) as error:
-        return Outcome(job, f"{job.path}: {str(error) or 'not enough memory'}")
+    except FAILURES as error:
+        return failed(job, error, f"{job.path}: ")
     facts["finish_cpu_seconds"] = time.process_time() - start
     try:
         with whole_folder(job.place) as folder:
@@ -145,8 +145,8 @@ def finished(config: Config, ready: Ready, ended: Ended) -> Outcome:
             export(subject, wanted, folder)
             machine.write_picture(folder / "thumbnail.png", picture)
             machine.write_metrics(folder / METRICS, facts)
-    except ValueError as error:
-        return Outcome(job, str(error), True)
+    except FAILURES as error:
+        return failed(job, error)
     return Outcome(job)
 
 
@@ -175,7 +175,7 @@ def pointed(config: Config, job: Job) -> Outcome:
     """Task points on one cloud, with all its files; what it says goes into a file of its own."""
     try:
         with whole_folder(job.place) as folder:
-            io = replace(config.io, cloud_file=str(job.path), output_dir=str(folder))
+            io = replace(config.io, cloud_file=str(job.path), output_dir=str(folder / "points"))
             one = replace(config, task="points", io=io)
             with (folder / LOG).open("w", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
                 points(one, Clock(time.perf_counter()))
@@ -185,6 +185,16 @@ def pointed(config: Config, job: Job) -> Outcome:
             for surface in (folder / "points").glob("mesh.*"):
                 machine.write_picture(folder / "thumbnail.png", portrait(read_mesh(surface)))
             machine.write_metrics(folder / METRICS, facts)
-    except (ValueError, FloatingPointError, MemoryError) as error:
-        return Outcome(job, str(error) or "not enough memory")
+    except OSError as error:  # of the log: all other files have words of their own
+        return failed(job, machine.Unwritable(f"{job.place}: cannot be written ({machine.reason(error)})"))
+    except FAILURES as error:
+        return failed(job, error)
     return Outcome(job)
+
+
+FAILURES = (ValueError, FloatingPointError, MemoryError)
+
+
+def failed(job: Job, error: Exception, start: str = "") -> Outcome:
+    """What became of an input whose work failed; a disk on which nothing can be written stops the batch."""
+    return Outcome(job, start + (str(error) or "not enough memory"), isinstance(error, machine.Unwritable))

@@ -23,28 +23,25 @@ from fmb.files.bop import (
     read_bop_view,
     write_bop_results,
 )
+from fmb.files.bop_symmetries import BopSymmetries
 from fmb.geometry.frames import Frame
-from fmb.geometry.metrics import (
-    average_distance,
-    average_nearest_distance,
-    largest_symmetric_distance,
-    object_pose_error,
-)
+from fmb.geometry.metrics import object_pose_error, point_errors
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images
-from fmb.machine import Clock, choose_device, say, tell
-from fmb.pose.estimate import PoseProgram, compile_pose, find_pose
+from fmb.machine import Clock, choose_device, tell
+from fmb.pose.estimate import PoseProgram, compile_pose
 from fmb.pose.observation import Observation
 from fmb.pose.refinement import Surface
 from fmb.pose.simulation import Perturbation, perturbed
 from fmb.pose.symmetry import Turns, all_maps
+from fmb.pose.visibility import find_visible
 from fmb.tasks.bop_pictures import MOST_SHOWN, Found, draw_found
 from fmb.tasks.models import model_of_shape
 from fmb.tasks.shell import POSE_RECORDS, task_folder
 from fmb.whole import whole_folder
 
 MODELS = ("models", "models_eval", "models_cad", "models_reconst")  # the first that is there
-SAMPLES = 2_000  # points of a model that ADD and ADD-S are measured on
+TOLD, FOUND = "models_info.json", "surface"  # where symmetries come from
 MEASURED = ("success", "degrees", "percent", "combined", "add", "adds", "mssd", "seconds")
 
 
@@ -82,7 +79,7 @@ def found_poses(config: Config, clock: Clock, folder: Path) -> tuple[dict[str, f
     with clock("load"):
         device = choose_device(config.cpu)
         targets, records = bop_targets(scene), read_bop_records(scene)
-    say(device.hint, *records.notices)
+    tell(device.hint, *records.notices)
     generator = np.random.default_rng(config.random_seed)
     known: dict[int, Known] = {}
     programs: dict[tuple[int, ...], PoseProgram] = {}
@@ -140,10 +137,24 @@ def read_known(scene: Path, number: int, config: Config) -> Known:
     folder = next((name for name in MODELS if (root / name / "models_info.json").is_file()), MODELS[0])
     model = read_bop_model(root / folder, number)
     made = model_of_shape(model.shape, config.model, config.random_seed, f"object {number} of {root / folder}")
-    points = made.frame.to_world(made.surface.point)
-    return Known(
-        model, in_single(made.mixture), made.frame, made.surface, made.turns, points[:: max(1, len(points) // SAMPLES)]
-    )
+    if model.symmetries is not None:
+        made = made.told(turns_told(model.symmetries, made.frame))
+    points = made.frame.to_world(made.samples)
+    return Known(model, in_single(made.mixture), made.frame, made.surface, made.turns, points)
+
+
+def turns_told(told: BopSymmetries, frame: Frame) -> Turns:
+    """The symmetries of a data set, which are in the object's own frame and unit, in the canonical frame."""
+    to_world = frame_matrix(frame)
+    maps = np.linalg.inv(to_world) @ told.maps @ to_world
+    return Turns(maps, told.axis, frame.to_canonical(told.offset[None])[0])
+
+
+def frame_matrix(frame: Frame) -> Float[np.ndarray, "4 4"]:
+    """What maps canonical points to the object's own frame and unit."""
+    matrix = np.diag([*np.full(3, float(frame.scale)), 1.0])
+    matrix[:3, 3] = frame.centre
+    return matrix
 
 
 def solved(
@@ -170,19 +181,17 @@ def solved(
     error = object_pose_error(pose, view.camera_from_object, known.model.diameter, centre)
     row |= {"success": fit.success, "symmetric": known.model.symmetric, "seconds": seconds}
     row |= {"degrees": error.rotation_degrees, "percent": error.translation_percent, "combined": error.combined}
-    row |= {"add": average_distance(pose, view.camera_from_object, known.points)}
-    row |= {"adds": average_nearest_distance(pose, view.camera_from_object, known.points)}
-    row |= {"mssd": largest_symmetric_distance(pose, view.camera_from_object, known.points, maps_in_world(known))}
-    row |= {"symmetry": known.turns.words, "disagreement": fit.disagreement}
+    row |= point_errors(pose, view.camera_from_object, known.points, in_world(all_maps(known.turns), known))._asdict()
+    row |= {"symmetry": known.turns.words, "symmetry_source": TOLD if known.model.symmetric else FOUND}
+    row |= {"poses": pose @ in_world(known.turns.maps, known), "disagreement": fit.disagreement}
     result = BopResult(*view.target[:2], view.target.object, float(fit.success), pose, seconds)
     return result, row
 
 
-def maps_in_world(known: Known) -> Float[np.ndarray, "map 4 4"]:
-    """The turns that leave the object as it is, in its own frame and unit."""
-    to_world = np.diag([*np.full(3, float(known.frame.scale)), 1.0])
-    to_world[:3, 3] = known.frame.centre
-    return to_world @ all_maps(known.turns) @ np.linalg.inv(to_world)
+def in_world(maps: Float[np.ndarray, "map 4 4"], known: Known) -> Float[np.ndarray, "map 4 4"]:
+    """Maps of the canonical frame as those of the object's own frame and unit."""
+    to_world = frame_matrix(known.frame)
+    return to_world @ maps @ np.linalg.inv(to_world)
 
 
 def searched(program: PoseProgram, known: Known, seen: Observation, start: Float[np.ndarray, "4 4"]) -> PoseEstimate:
@@ -191,7 +200,7 @@ def searched(program: PoseProgram, known: Known, seen: Observation, start: Float
         raise ValueError("no mask, and the evidence is the mask alone")
     if program.options.evidence == "depth" and seen.depth is None:
         raise ValueError("no depth, and the evidence is the depth alone")
-    fit = find_pose(program, known.mixture, seen, start, 1.0, known.surface)
+    fit = find_visible(program, known.mixture, seen, start, 1.0, known.surface)
     if not np.isfinite(fit.world_from_camera).all():
         raise ValueError("the search lost itself")
     return fit

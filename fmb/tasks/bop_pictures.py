@@ -16,6 +16,7 @@ from fmb.pictures.pose import LEGEND
 from fmb.pictures.sheets import depth_scale, depth_sheet, overlay_sheet
 
 MOST_SHOWN = 12  # objects in the pictures, the first ones
+PANELS = ("seen", "model", "difference")
 SIDE, ROOM = 96, 1.5  # pixels of a picture's side; its width in the picture in widths of the object
 
 
@@ -46,9 +47,14 @@ def draw_found(folder: Path, found: Sequence[Found]) -> None:
         scale = depth_scale([seen.depth, drawn.depth], "object scales")
         depths = depth_sheet(seen.depth, drawn.depth, scale, "object scales")
         sheets["bop_depths"] = depths._replace(
-            title="Depth seen and rendered", labels=[one.name for one in found], panels=("seen", "model", "difference")
+            title="Depth seen and rendered", labels=[short(one.name) for one in found], panels=PANELS
         )
     draw.draw_sheets(folder, sheets)
+
+
+def short(name: str) -> str:
+    """The name in BOP's own short words, so that it ends before the title of the second panel."""
+    return name.replace("image", "im").replace("object", "obj")
 
 
 def compared(found: Found) -> tuple[Images, Images]:

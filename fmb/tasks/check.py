@@ -1,7 +1,5 @@
 """Whether the cameras and masks of a capture agree, before any fit (`--check-cameras`)."""
 
-from pathlib import Path
-
 from fmb import machine
 from fmb.config import Config
 from fmb.hull.check import check_cameras
@@ -10,6 +8,7 @@ from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.cameras import agreement_sheet, camera_drawings, draw_frusta
 from fmb.tasks.scenes import read_placed
+from fmb.tasks.shell import task_folder
 from fmb.whole import whole_folder
 
 REPORT, FOLDER = "cameras_report.json", "check_cameras"
@@ -23,7 +22,7 @@ def check_capture(config: Config) -> None:
     if config.capture.data == NONE:
         raise ValueError("--check-cameras looks at a capture: name its folder with --data")
     capture = read_placed(config.capture)
-    place = Path(config.io.output_dir) / FOLDER
+    place = task_folder(config) / FOLDER
     with whole_folder(place, (REPORT,)) as folder:
         found = check_cameras(capture.views)
         draw.draw_sheet(folder / "cameras_masks.png", agreement_sheet(found))

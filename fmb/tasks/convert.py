@@ -14,12 +14,13 @@ from fmb.config import Config, ExportOptions
 from fmb.fields.looks import evaluate
 from fmb.files.meshes import read_mesh
 from fmb.geometry.frames import canonical_frame
-from fmb.machine import Clock, choose_device, say, tell
+from fmb.machine import Clock, choose_device, tell
 from fmb.options import NONE
-from fmb.shape.recipe import ShapeFit, conversion_options, conversion_views, refine_mixture
+from fmb.shape.recipe import ShapeFit, conversion_options, conversion_views, refine_to_views
 from fmb.shape.start import start_mixture
 from fmb.shape.supervision import depth_settings
 from fmb.shape.symmetry_fit import Aim, SymmetryFound, convert_with_symmetry, symmetry_record
+from fmb.tasks.capture_files import write_capture
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture
 from fmb.tasks.shell import KEPT, check_before, circumstances, task_folder
 from fmb.whole import METRICS, whole_folder
@@ -37,7 +38,7 @@ def written(options: ExportOptions) -> str:
     """What a run leaves, in words."""
     asked = {"mesh": options.mesh, "points": options.points, "turntable": options.turntable}
     kinds = [name for name, value in asked.items() if value != NONE] + ["splats"] * options.splats
-    return ", ".join(["model", *kinds]) + " and numbers"
+    return ", ".join(["model", *kinds, "capture"]) + " and numbers"
 
 
 def converted(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
@@ -51,15 +52,17 @@ def converted(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
     wanted = conversion_options(config.optimization)
     with clock("gmm"):
         start = start_mixture(mesh, config.model, config.random_seed)
-    say(device.hint, start.notice)
+    tell(device.hint, start.notice)
+    views_generator, fit_generator = fit_generator.spawn(2)
+    with clock("ground_truth"):
+        train, novel = (conversion_views(mesh, made, config.rendering) for made in (views_generator, novel_generator))
     with clock("optimize"), machine.progress_bar("fit") as on_progress:
-        fit, found = fitted(config, mesh, start.mixture, fit_generator, on_progress)
-    say("" if found is None else found.words, KEPT if fit.kept_start else "")
+        fit, found = fitted(config, mesh, start.mixture, Aim(train, wanted, fit_generator), on_progress)
+    tell("" if found is None else found.words, KEPT if fit.kept_start else "")
     with clock("evaluate"):
-        novel = {"novel": conversion_views(mesh, novel_generator, config.rendering)}
-        settings = depth_settings(wanted.depth_weight)
-        before, after = (evaluate(mixture, novel, unit, settings)[1] for mixture in (start.mixture, fit.mixture))
-    subject = with_mesh(Subject(fit.mixture, frame, views=novel["novel"], seed=config.random_seed), config.export)
+        unseen, settings = {"novel": novel}, depth_settings(wanted.depth_weight)
+        before, after = (evaluate(mixture, unseen, unit, settings)[1] for mixture in (start.mixture, fit.mixture))
+    subject = with_mesh(Subject(fit.mixture, frame, views=novel, seed=config.random_seed), config.export)
     facts = {"task": "convert", **after, "initial": before, "scale": unit, "init": start.kind}
     facts |= {"steps": len(fit.history.step), "kept_start": fit.kept_start}
     facts |= {} if found is None else {"symmetry": symmetry_record(found, fit, frame)}
@@ -68,6 +71,7 @@ def converted(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
     machine.write_text(folder / "config.yaml", to_yaml(config))
     with clock("export"):
         export(subject, config.export, folder)
+        write_capture(folder, {"train": train, "novel": novel}, frame)
     metrics = {**facts, "seconds": clock.seconds()}
     machine.write_metrics(folder / METRICS, metrics)
     return metrics
@@ -77,13 +81,11 @@ def fitted(
     config: Config,
     mesh: trimesh.Trimesh,
     start: Mixture,
-    generator: np.random.Generator,
+    aim: Aim,
     on_progress: Callable[[int, int, float], None],
 ) -> tuple[ShapeFit, SymmetryFound | None]:
-    """The mixture that is fitted to the mesh in its canonical frame, and what there is to say of its symmetry."""
-    wanted, kind = conversion_options(config.optimization), config.model.symmetry
+    """The mixture that is fitted to the views of the mesh, and what there is to say of its symmetry."""
+    kind = config.model.symmetry
     if kind == NONE:
-        return refine_mixture(mesh, start, generator, wanted, config.rendering, on_progress), None
-    views_generator, fit_generator = generator.spawn(2)
-    aim = Aim(conversion_views(mesh, views_generator, config.rendering), wanted, fit_generator)
+        return refine_to_views(aim.views, start, aim.generator, aim.options, on_progress), None
     return convert_with_symmetry(kind, mesh, start, aim, lambda *now: on_progress(*now[:3]))

@@ -21,7 +21,7 @@ from fmb import machine
 from fmb.command.load import load_config
 from fmb.config import Config
 from fmb.machine import CACHE, Clock, choose_device, say
-from fmb.tasks.shell import VERSIONS
+from fmb.tasks.shell import VERSIONS, task_folder
 from fmb.whole import HIDDEN, is_free
 
 EXTRAS = ("pyarrow", "submitit", "optuna", "viser")
@@ -50,7 +50,7 @@ def doctor(config: Config, clock: Clock) -> None:
     device = choose_device(config.cpu)
     found: dict[str, Any] = {"versions": versions(), "machine": machine_facts(config), "device": devices(device)}
     found["ground_truth"] = {name: probe(name, extra) for name, extra in BACKENDS.items()}
-    found |= {"cache": cache_facts(), "output": output_facts(Path(config.io.output_dir))}
+    found |= {"cache": cache_facts(), "output": output_facts(task_folder(config))}
     found["test"] = self_test(config.cpu)
     found["wrong"] = wrong(found)
     say(json.dumps(machine.plain(found), indent=2) if config.json else "\n".join(lines(found)))
@@ -71,10 +71,10 @@ def versions() -> dict[str, str]:
 
 def machine_facts(config: Config) -> dict[str, Any]:
     """The system, its cores and memory, and room on the disk of the results."""
-    place = nearest_there(Path(config.io.output_dir))
+    place = nearest_there(task_folder(config))
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-    free = shutil.disk_usage(place).free
-    return {"system": platform.platform(), "cores": os.cpu_count(), "memory_bytes": pages, "disk_free_bytes": free}
+    facts = {"system": platform.platform(), "cores": os.cpu_count(), "memory_bytes": pages}
+    return {**facts, "memory_free_bytes": machine.free_memory(), "disk_free_bytes": shutil.disk_usage(place).free}
 
 
 def devices(chosen: machine.Device) -> dict[str, Any]:
@@ -192,7 +192,9 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     told = ["versions      " + ", ".join(f"{name} {words or 'MISSING'}" for name, words in there.items())]
     told += [f"optional      not installed: {', '.join(missing)}"] if missing else []
     memory, disk = facts["memory_bytes"] / 2**30, facts["disk_free_bytes"] / 2**30
-    room = f"{memory:.0f} GiB memory, {disk:.0f} GiB of disk free"
+    unused = facts["memory_free_bytes"]
+    unused = "" if unused is None else f" ({unused / 2**30:.0f} GiB free)"
+    room = f"{memory:.0f} GiB memory{unused}, {disk:.0f} GiB of disk free"
     told.append(f"machine       {facts['system']}, {facts['cores']} cores, {room}")
     told.append(f"devices       {', '.join(found['device']['all'])}")
     told += [f"              {found['device']['hint']}"] if found["device"]["hint"] else []

@@ -31,7 +31,7 @@ from fmb.machine import Clock, choose_device, say
 from fmb.options import NONE
 from fmb.pictures.ellipsoids import Ball, enclosing_ball
 from fmb.pictures.turntable import ROOM, Look, common_up, side_by_side, turntable
-from fmb.tasks.shell import check_before
+from fmb.tasks.shell import check_before, task_folder
 from fmb.whole import whole_folder
 
 
@@ -62,7 +62,7 @@ def export_folder(config: Config) -> Path:
 
     Raises ValueError for another, unless what lies there may be replaced.
     """
-    folder = Path(config.io.output_dir)
+    folder = task_folder(config)
     other = folder.resolve() != Path(config.io.model_file).resolve().parent
     if other and not config.overwrite and os.path.isdir(folder) and any(folder.iterdir()):
         raise ValueError(f"{folder}: is neither empty nor the model's folder; choose another, or --overwrite")

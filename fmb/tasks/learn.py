@@ -16,7 +16,7 @@ from fmb.files.several import files_of
 from fmb.fit.checkpoints import data_digest
 from fmb.latent.decoder import Hooks, check_names, shape_of, steps_of, train
 from fmb.latent.samples import Places, Samples, find_places, from_rows, measure_distances
-from fmb.machine import Clock, choose_device, say, tell
+from fmb.machine import Clock, choose_device, tell
 from fmb.tasks.learn_files import Learnt, summary, write_results
 from fmb.tasks.shell import check_before, task_folder
 from fmb.tasks.unfinished import Unfinished
@@ -34,7 +34,7 @@ def learn(config: Config, clock: Clock) -> None:
     check_names([path.stem for path in paths])
     place = task_folder(config)
     check_before(config, place)
-    say(choose_device(config.cpu).hint)
+    tell(choose_device(config.cpu).hint)
     with whole_folder(place) as folder:
         with clock("samples"):
             samples, meshes = read(paths, config)

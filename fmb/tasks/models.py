@@ -36,6 +36,7 @@ SURFACE_POINTS = 40_000  # of a mesh, for the last steps of a pose
 NEIGHBOURS = 16  # points whose quadric gives the normal of a point
 NEAR_OF_POINTS = 0.015  # scales: mean distance of a surface around points from its image, if it is symmetric
 CELLS = 96  # along the longest side of the surface around points
+SAMPLES = 2_000  # points of a model that ADD, ADD-S and MSSD are measured on
 
 
 class PoseModel:
@@ -65,12 +66,23 @@ class PoseModel:
                 return None
             point, face = trimesh.sample.sample_surface(mesh, SURFACE_POINTS, seed=0)
             surface = surface_of(np.asarray(point), np.asarray(mesh.face_normals)[face])
-        return surface._replace(axis=self.turns.axis, exact=self._mesh is not None)
+        return surface._replace(turns=self.turns, exact=self._mesh is not None)
 
     @cached_property
     def turns(self) -> Turns:
         """The turns of the object that leave it as it is, found in the mixture and in the mesh, if it has one."""
         return turns_of(self.mixture, self._mesh, NEAR if self._surface is None else NEAR_OF_POINTS)
+
+    def told(self, turns: Turns) -> "PoseModel":
+        """The same model, whose turns are told instead of found."""
+        model = PoseModel(self.mixture, self.frame, self._mesh, self._surface)
+        model.turns = turns
+        return model
+
+    @cached_property
+    def samples(self) -> Float[np.ndarray, "point 3"] | None:
+        """Points of the surface that errors are measured on, canonical; None where there is no surface."""
+        return None if self.surface is None else self.surface.point[:: max(1, len(self.surface.point) // SAMPLES)]
 
     @cached_property
     def mesh(self) -> trimesh.Trimesh:

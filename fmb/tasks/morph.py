@@ -16,7 +16,7 @@ from fmb.fit.loop import Coordinates
 from fmb.latent.losses import Target, find_loss
 from fmb.latent.morph import Morphed, Plan, Stage, morph
 from fmb.latent.placed import coordinates, family_of, placed, starts_of
-from fmb.machine import Clock, choose_device, say, tell
+from fmb.machine import Clock, choose_device, tell
 from fmb.options import NONE
 from fmb.tasks.morph_blobs import blobs_case
 from fmb.tasks.morph_files import Result, summary, write_results
@@ -47,7 +47,7 @@ def morph_shape(config: Config, clock: Clock) -> None:
             device = choose_device(config.cpu)
             case = open_case(config)
             loss = find_loss(loss_name(config), case.aim.target)
-        say(device.hint, *case.aim.notices)
+        tell(device.hint, *case.aim.notices)
         options = config.morph
         family = at_level(case.family, options.iso_level)
         plan = Plan(

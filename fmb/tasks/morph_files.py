@@ -35,6 +35,7 @@ from fmb.pictures.report import Highlight, Report, write_report
 from fmb.pictures.report_scene import PageScene
 from fmb.pictures.sheets import OPACITY, overlay_sheet, value_sheet
 from fmb.shape.edges import Edges, mixture_from_edges
+from fmb.tasks.capture_files import write_capture
 from fmb.tasks.export import Subject, write_mixture
 from fmb.tasks.made import made_by
 from fmb.tasks.morph_targets import Aim, loss_name
@@ -84,6 +85,8 @@ def write_results(result: Result, folder: Path, clock: Clock) -> dict[str, Any]:
         columns = columns_of(result.found)
         write_columns(folder / "code_path.csv", columns)
         machine.write_text(folder / "config.yaml", to_yaml(result.config))
+        if result.aim.mesh is not None:  # else the views are those of a capture
+            write_capture(folder, {"target": result.views}, result.aim.frame)
     with clock("evaluate"):
         metrics = measured(result)
     with clock("figures"):

@@ -26,7 +26,7 @@ from fmb.files.poses import ObservationFiles
 from fmb.files.spaces import read_space
 from fmb.geometry.comparison import check_frames
 from fmb.geometry.frames import Frame
-from fmb.machine import Clock, choose_device, say, tell
+from fmb.machine import Clock, choose_device, tell
 from fmb.options import NONE
 from fmb.tasks.points_course import Result
 from fmb.tasks.points_files import summary, write_results
@@ -59,7 +59,7 @@ def points(config: Config, clock: Clock) -> None:
     with whole_folder(place) as folder:
         with clock("load"):
             given = read(config)
-        say(given.device.hint)
+        tell(given.device.hint)
         config = chosen(config, given.evidence)
         machine.warn(*notes(config, given.cloud))
         resumes = METHODS[config.cloud.points_method].resumes
@@ -123,7 +123,7 @@ def chosen(config: Config, evidence: Evidence) -> Config:
     cloud = replace(config.cloud, components=config.model.num_mixtures, group=config.model.symmetry)
     if cloud.points_method == AUTO:
         choice = choose_method(evidence)
-        say(f"method {choice.method}: {choice.reason}")
+        tell(f"method {choice.method}: {choice.reason}")
         cloud = replace(cloud, points_method=choice.method)
     if cloud.points_method in LOSSES:
         if cloud.group != NONE:

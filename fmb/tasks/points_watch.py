@@ -9,7 +9,7 @@ from jaxtyping import Float
 from fmb.clouds.recipe import Hooks, State
 from fmb.clouds.surface import extract
 from fmb.fields.contour import NoSurface
-from fmb.machine import say, write_picture, write_text
+from fmb.machine import tell, write_picture, write_text
 from fmb.pictures import clouds as drawn
 
 PAGE, SURFACE, TERMS = "watch.html", "watch_surface.png", "watch_terms.png"
@@ -49,7 +49,7 @@ class Watch:
 
 def watched(hooks: Hooks, watch: Watch) -> Hooks:
     """The hooks, with the watch told of all that they are; says where to look."""
-    say(f"watch the fit: open {watch.address} in a browser")
+    tell(f"watch the fit: open {watch.address} in a browser")
 
     def progress(step: int, total: int, loss: float) -> None:
         watch.progress(step, total, loss)

@@ -24,10 +24,10 @@ from fmb.files.poses import (
     write_pose,
 )
 from fmb.geometry.cameras import Cameras
-from fmb.geometry.metrics import PoseError, object_pose_error
+from fmb.geometry.metrics import PointErrors, PoseError, object_pose_error, point_errors
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images, foreground, scene_cameras
-from fmb.machine import Clock, choose_device, say, tell
+from fmb.machine import Clock, choose_device, tell
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.pose import (
@@ -41,9 +41,11 @@ from fmb.pictures.pose import (
     pose_sheets,
 )
 from fmb.pictures.sheets import ORANGE
-from fmb.pose.estimate import compile_pose, find_pose
+from fmb.pose.estimate import compile_pose
 from fmb.pose.observation import Observation, check_observation, image_size, nothing_seen
 from fmb.pose.simulation import Perturbation, perturbed, simulated
+from fmb.pose.symmetry import all_maps
+from fmb.pose.visibility import find_visible
 from fmb.tasks.bop import bop
 from fmb.tasks.models import PoseModel, pose_model
 from fmb.tasks.shell import POSE_RECORDS, task_folder
@@ -80,23 +82,24 @@ def found_pose(config: Config, clock: Clock, folder: Path) -> tuple[PoseEstimate
         files = [given(getattr(config.pose, name)) for name in IMAGES]
         case = simulated_case(config, model) if alone else case_of_files(config, model, files)
         surface = model.surface
-    say(device.hint, *case.notices)
+    tell(device.hint, *case.notices)
     mixture = in_single(model.mixture)
     with clock("compile"):
         program = compile_pose(mixture, image_size(case.observation), config.pose)
     with clock("optimize"):
         began = time.perf_counter()
-        fit = find_pose(program, mixture, case.observation, case.start, 1.0, surface)
+        fit = find_visible(program, mixture, case.observation, case.start, 1.0, surface)
         seconds = time.perf_counter() - began
     with clock("figures"):
         draw_pose(folder, mixture, case, fit)
-    errors = described(case, fit)
+    errors = described(case, fit, model)
     like = model.frame.poses_to_world(model.turns.maps @ fit.world_from_camera)
     more = {
         "seconds": seconds,
         **errors,
         "symmetry": {"kind": model.turns.words, "poses": like},
         "scale": float(model.frame.scale),
+        "standard_deviation_percent": 100 * standard_deviation(fit.covariance)["camera_position"],
         "seconds_by_part": clock.seconds(),
     }
     write_pose(folder / "pose.json", fit.to_world(model.frame), more)
@@ -196,12 +199,29 @@ def errors_along(
     return [object_pose_error(np.linalg.inv(pose), np.linalg.inv(truth), 1.0) for pose, truth in pairs]
 
 
-def described(case: Case, fit: PoseEstimate) -> dict:
+def distances_along(
+    poses: Float[np.ndarray, "step 4 4"] | Sequence[Float[np.ndarray, "4 4"]],
+    truths: Sequence[Float[np.ndarray, "4 4"]],
+    model: PoseModel,
+) -> list[PointErrors] | None:
+    """ADD, ADD-S and MSSD of each camera, as in `errors_along`, in the model's unit; None where it has no surface."""
+    if model.samples is None:
+        return None
+    maps, scale, found = all_maps(model.turns), float(model.frame.scale), []
+    for pose, truth in zip(poses, truths, strict=True):
+        errors = point_errors(np.linalg.inv(pose), np.linalg.inv(truth), model.samples, maps)
+        found.append(PointErrors(*(scale * value for value in errors)))
+    return found
+
+
+def described(case: Case, fit: PoseEstimate, model: PoseModel) -> dict:
     """Errors at start and end, where the truth is known."""
     if case.truth is None:
         return {}
-    start, end = errors_along([case.start, fit.world_from_camera], [case.truth] * 2)
-    return {"error": {"start": start._asdict(), "end": end._asdict()}}
+    pair = [case.start, fit.world_from_camera], [case.truth] * 2
+    distances = distances_along(*pair, model) or [None, None]
+    both = zip(("start", "end"), errors_along(*pair), distances, strict=True)
+    return {"error": {name: one._asdict() | (more._asdict() if more else {}) for name, one, more in both}}
 
 
 def summary(fit: PoseEstimate, errors: dict, seconds: float) -> list[str]:

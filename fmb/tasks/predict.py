@@ -17,7 +17,7 @@ from fmb.files.poses import read_mask, read_pose
 from fmb.files.safe import read_image
 from fmb.geometry.images import foreground
 from fmb.geometry.lenses import bends
-from fmb.machine import Clock, choose_device, say, tell
+from fmb.machine import Clock, choose_device, tell
 from fmb.options import NONE
 from fmb.single_view.blobs import Blobs
 from fmb.single_view.crops import cropped, cropped_intrinsics, square_around
@@ -51,13 +51,13 @@ def predict(config: Config, clock: Clock) -> None:
     place = task_folder(config)
     check_before(config, place)
     with clock("load"):
-        say(choose_device(config.cpu).hint)
+        tell(choose_device(config.cpu).hint)
         encoder, layout, facts = read_encoder(config.prediction.encoder)
         photograph = read_photograph(config, layout.size)
         pose = None if config.pose.initial_pose_file == NONE else read_pose(Path(config.pose.initial_pose_file))
     if pose is not None and photograph.intrinsics is None:
         raise ValueError("--initial-pose-file is given, but no --intrinsics-file")
-    say(*photograph.notices)
+    tell(*photograph.notices)
     with whole_folder(place) as folder:
         with clock("predict"):
             found = predicted(encoder, layout, photograph, pose)
@@ -149,5 +149,5 @@ def colored(mixture: Mixture, found: Predicted, layout: Layout) -> Blobs:
         try:
             color = refined_color(in_single(mixture), layout, found.views())
         except ValueError:  # no pixel is object in both, so the image tells no colour
-            say("the shape does not lie on the object in the image; its colours are those that are predicted")
+            tell("the shape does not lie on the object in the image; its colours are those that are predicted")
     return Blobs(mixture, np.asarray(color))

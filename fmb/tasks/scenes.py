@@ -9,7 +9,9 @@ import trimesh
 from jaxtyping import Float
 
 from fmb.config import Config
-from fmb.files.captures.read import AUTO, Capture, read_capture, read_masks
+from fmb.files.captures.assembly import Planned
+from fmb.files.captures.read import AUTO, Capture, plan_capture, read_masks, read_whole
+from fmb.files.captures.stored import Stored
 from fmb.files.meshes import read_mesh
 from fmb.files.options import CaptureOptions
 from fmb.geometry.frames import Frame, canonical_frame
@@ -21,6 +23,8 @@ from fmb.hull.rough import settled
 from fmb.hull.turntable import solve_turntable
 from fmb.hull.votes import points_in_masks, voting_views
 from fmb.options import NONE
+from fmb.shape.start import start_points
+from fmb.shape.streaming import ViewStream
 
 NOVEL_VIEWS = 32  # of a mesh, that no fit has seen, as in section 7.2
 SURFACE_POINTS = 10_000  # of a mesh, where points are asked for
@@ -51,27 +55,33 @@ class Scene(NamedTuple):
     surface: Float[np.ndarray, "point 3"] | None  # points measured on the surface, or drawn from the mesh's
     shape: tuple[int, int, int]
     look: Callable[[], Seen]
+    stream: ViewStream | None = None  # all views to fit to, where only some of them are in memory
 
 
 def open_scene(config: Config, generator: np.random.Generator) -> Scene:
     """The scene of the capture, if `config` names one, else of the mesh. Raises ValueError as the readers do."""
     if config.capture.data == NONE:
         return scene_of_mesh(config, generator, read_mesh(config.io.mesh_file))
+    return scene_of_capture(config, generator, read_placed(config.capture, needed_of(config)))
+
+
+def needed_of(config: Config) -> list[str]:
+    """What of a capture beside its masks must be readable, since it has a weight."""
     weights = {"depth": config.optimization.depth_weight, "points": config.optimization.point_weight}
-    return scene_of_capture(
-        config, generator, read_placed(config.capture, [k for k, weight in weights.items() if weight])
-    )
+    return [name for name, weight in weights.items() if weight]
 
 
-def read_placed(options: CaptureOptions, needed: Sequence[str] = ()) -> Capture:
+def read_placed(options: CaptureOptions, needed: Sequence[str] = (), planned: Planned | None = None) -> Capture:
     """The capture that the options name, with its own cameras or, of a turntable, with those that its masks tell.
 
-    These follow from the masks to fit to alone. Raises ValueError as `read_capture` and `solve_turntable` do, and for a
-    format or what is needed of a turntable, of which only masks and colours are read.
+    `planned` is the capture before its pixels are read, where that is known. Cameras from masks follow from those to
+    fit to alone. Raises ValueError as `read_capture` and `solve_turntable` do, and for a format or what is needed of a
+    turntable, of which only masks and colours are read.
     """
     degrees = options.turntable_degrees
     if not degrees:
-        capture = read_capture(options.data, options.format, options.longest_side, needed)
+        found = planned or plan_capture(options.data, options.format, options.longest_side, needed)
+        capture = read_whole(found)
         rough = options.refine_cameras and options.camera_degrees >= ROUGH
         return with_settled_cameras(capture, options) if rough else capture
     if options.format != AUTO or needed:
@@ -115,23 +125,36 @@ def scene_of_mesh(config: Config, generator: np.random.Generator, mesh: trimesh.
 def scene_of_capture(config: Config, generator: np.random.Generator, capture: Capture) -> Scene:
     """The capture in the canonical frame of the visual hull of the views to fit to."""
     train, novel = held_out(capture, config.capture.hold_out)
-    train, left_out = without_empty(capture, train)
+    shown = voting_views(select_views(capture.views, train))
+    train, left_out = without_empty(capture.names, train, shown)
+    return placed_scene(config, generator, capture, (train, novel), left_out)
+
+
+def placed_scene(
+    config: Config,
+    generator: np.random.Generator,
+    capture: Capture,
+    parts: tuple[np.ndarray, np.ndarray],
+    notices: Sequence[str],
+) -> Scene:
+    """The scene of those views to fit to and those of the others, in the frame of the hull of the first."""
+    train, novel = parts
     frame, hull = framed_hull(select_views(capture.views, train), HULL_GRID)
     scale = np.float32(frame.scale)
     depth = None if capture.views.depth is None else capture.views.depth / scale
     views = capture.views._replace(cameras=frame.cameras_to_canonical(capture.views.cameras), depth=depth)
-    parts = {"train": select_views(views, train)} | ({"novel": select_views(views, novel)} if len(novel) else {})
-    inside = hull_points(hull, config.model.gmm_points, generator)
+    sets = {"train": select_views(views, train)} | ({"novel": select_views(views, novel)} if len(novel) else {})
+    inside = hull_points(hull, start_points(config.model), generator)
     surface, kept = None, ()
     if capture.points is not None and config.optimization.point_weight:
-        surface, kept = points_of_object(parts["train"], frame.to_canonical(capture.points))
+        surface, kept = points_of_object(sets["train"], frame.to_canonical(capture.points))
     names = tuple(capture.names[view] for view in (*train, *novel))
-    seen = Seen(parts, names, capture.kind, (*capture.notices, *left_out, *kept))
+    seen = Seen(sets, names, capture.kind, (*capture.notices, *notices, *kept))
     name = Path(config.capture.data).resolve().name
-    return Scene(name, frame, None, inside, surface, parts["train"].silhouette.shape, lambda: seen)
+    return Scene(name, frame, None, inside, surface, sets["train"].silhouette.shape, lambda: seen)
 
 
-def held_out(capture: Capture, every: int) -> tuple[np.ndarray, np.ndarray]:
+def held_out(capture: Capture | Stored, every: int) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of the views to fit to, and of those to leave out: the capture's own choice, else one in `every`.
 
     For `every` 0 nothing is left out, not even what the capture would leave out. Raises ValueError where fewer than 2
@@ -145,17 +168,16 @@ def held_out(capture: Capture, every: int) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(~out), np.flatnonzero(out)
 
 
-def without_empty(capture: Capture, train: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The views to fit to without those whose masks show no object, unless most are so; and a notice that names them.
+def without_empty(names: Sequence[str], train: np.ndarray, voting: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The views to fit to without those that do not vote, see `voting_views`; and a notice that names them.
 
-    Such a mask is a failure of whatever made it: a fit would carve away what all others see.
+    A mask without an object is a failure of whatever made it: a fit would carve away what all others see.
     """
-    voting = voting_views(select_views(capture.views, train))
-    empty = [capture.names[view] for view in train[~voting]]
+    empty = [names[view] for view in train[~voting]]
     if not empty:
         return train, ()
-    names = ", ".join(empty[:NAMED]) + (", ..." if len(empty) > NAMED else "")
-    return train[voting], (f"{len(empty)} of {len(train)} masks are empty: left out of the fit: {names}",)
+    some = ", ".join(empty[:NAMED]) + (", ..." if len(empty) > NAMED else "")
+    return train[voting], (f"{len(empty)} of {len(train)} masks are empty: left out of the fit: {some}",)
 
 
 def points_of_object(

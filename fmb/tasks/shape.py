@@ -16,7 +16,7 @@ from fmb.files.options import CaptureOptions
 from fmb.fit.cluster import check_alike, join
 from fmb.geometry.views import Images
 from fmb.joint import JointOptions, fit_shape_and_cameras
-from fmb.machine import Clock, choose_device, say, tell
+from fmb.machine import Clock, choose_device, tell
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.page_pictures import read_pictures
@@ -25,10 +25,10 @@ from fmb.pictures.sheets import Scale, depth_scale
 from fmb.shape.distillation import ADVISED, FEW, of_real_views, taught
 from fmb.shape.recipe import Hooks, ShapeFit, ShapeProgram, compile_shape_fit, fit_to_views
 from fmb.shape.start import other_starts, start_mixture
+from fmb.shape.stream_fit import compile_stream_fit, fit_to_stream
 from fmb.shape.symmetry_fit import Aim, SymmetryFound, fit_with_symmetry, symmetry_record
 from fmb.tasks.check import check_capture
 from fmb.tasks.export import surface_facts
-from fmb.tasks.scenes import open_scene
 from fmb.tasks.shape_course import check_resume, record_of, unfinished_shape
 from fmb.tasks.shape_files import (
     Run,
@@ -41,7 +41,8 @@ from fmb.tasks.shape_files import (
     write_film,
     write_page,
 )
-from fmb.tasks.shell import KEPT, Followers, check_before, circumstances
+from fmb.tasks.shell import KEPT, Followers, check_before, circumstances, task_folder
+from fmb.tasks.streamed import open_views
 from fmb.tasks.unfinished import Unfinished
 from fmb.whole import METRICS, whole_folder
 
@@ -55,19 +56,20 @@ def shape(config: Config, clock: Clock) -> None:
         machine.several_cpu_devices(config.optimization.fit_devices or os.cpu_count() or 1)
     if join(config.cluster):
         return follow(config, clock)
-    check_before(config, Path(config.io.output_dir))
+    place = task_folder(config)
+    check_before(config, place)
     with ExitStack() as live:  # the live page stays when the files are in place
-        with whole_folder(config.io.output_dir) as folder:
+        with whole_folder(place) as folder:
             run = begin(config, clock, folder)
             settings = run.program.supervision.settings
             followers = live.enter_context(Followers(config, run.seen.views, settings, run.start.mixture))
-            record = record_of(config, run.start.mixture, run.seen.views["train"])
+            record = record_of(config, run.start.mixture, run.seen.views["train"], run.scene.stream)
             check_alike(record["data"])
             unfinished = unfinished_shape(config, record)
             with unfinished.kept():
                 metrics = reconstruct(run, followers, unfinished)
         unfinished.remove()
-        tell(machine.summary(metrics, Path(config.io.output_dir)))
+        tell(machine.summary(metrics, place))
         followers.wait()
 
 
@@ -75,8 +77,11 @@ def follow(config: Config, clock: Clock) -> None:
     """What a host that is not the first does: its share of the fit."""
     with TemporaryDirectory() as folder:
         run = begin(config, clock, Path(folder))
-        train = run.seen.views["train"]
-        check_alike(record_of(config, run.start.mixture, train)["data"])
+        train, stream = run.seen.views["train"], run.scene.stream
+        check_alike(record_of(config, run.start.mixture, train, stream)["data"])
+        if stream is not None:
+            fit_to_stream(run.program, run.start.mixture, stream, streams(config)[1], Hooks(), run.scene.surface)
+            return
         program, aim = aimed(run, Aim(train, config.optimization, streams(config)[1], run.scene.surface))
         fit_with_symmetry(config.model.symmetry, program, run.start.mixture, aim)
 
@@ -89,7 +94,7 @@ def reconstruct(run: Run, followers: Followers, unfinished: Unfinished) -> dict[
         with clock("optimize"):
             run, fit, symmetry = fitted(run, followers, unfinished)
             followers.finish(fit)
-        say(KEPT if fit.kept_start else "")
+        tell(KEPT if fit.kept_start else "")
         seen, errors = seen_at_end(run, fit.mixture)
         joint = config.capture.refine_cameras  # its history is that of the last round
         history = followers.filled(fit.history, None if joint else initial, errors)
@@ -117,6 +122,7 @@ def facts_of(run: Run, fit: ShapeFit, symmetry: SymmetryFound | None) -> dict[st
     """What there is to tell of the fit beside its errors."""
     facts = {"task": "shape", "steps": len(fit.history.step), "kept_start": fit.kept_start, "init": run.start.kind}
     facts |= {"scale": float(run.scene.frame.scale), "device": run.device, "ground_truth_backend": run.seen.source}
+    facts |= {} if run.scene.stream is None else {"streamed_views": run.scene.stream.count}
     facts |= {} if symmetry is None else {"symmetry": symmetry_record(symmetry, fit, run.scene.frame)}
     return facts | {"view_iou": fit.view_iou, "view_weight": fit.view_weight, **circumstances(run.config)}
 
@@ -125,15 +131,18 @@ def begin(config: Config, clock: Clock, folder: Path) -> Run:
     """Reads, starts the drawing of a mesh's views, and meanwhile makes the start and compiles the fit."""
     with clock("load"):
         device = choose_device(config.cpu)
-        scene = open_scene(config, streams(config)[0])
+        scene = open_views(config, streams(config)[0])
     with clock("gmm"):
         recipe = config.optimization.recipe
         start = start_mixture(scene.mesh, config.model, config.random_seed, recipe, scene.inside)
     with clock("compile"):
-        program = compile_shape_fit(start.mixture, scene.shape, config.optimization)
+        if scene.stream is None:
+            program = compile_shape_fit(start.mixture, scene.shape, config.optimization)
+        else:
+            program = compile_stream_fit(start.mixture, scene.stream, config.optimization)
     with clock("ground_truth"):
         seen = scene.look()
-    say(device.hint, start.notice, *seen.notices)
+    tell(device.hint, start.notice, *seen.notices)
     return Run(config, clock, folder, device.name, scene, start, program, seen)
 
 
@@ -157,11 +166,15 @@ def fitted(run: Run, followers: Followers, unfinished: Unfinished) -> tuple[Run,
     """The fit and what there is to say of its symmetry; where cameras were fitted, too, the run has the new ones."""
     generator, train, kind = streams(run.config)[1], run.seen.views["train"], run.config.model.symmetry
     begun = unfinished.begin(run.config.resume)
+    if run.scene.stream is not None:
+        onlooker = Hooks(followers, unfinished.offer, begun)
+        fit = fit_to_stream(run.program, run.start.mixture, run.scene.stream, generator, onlooker, run.scene.surface)
+        return run, fit, None
     if not run.config.capture.refine_cameras:
         program, aim = aimed(run, Aim(train, run.config.optimization, generator, run.scene.surface))
         onlooker = Hooks(followers, unfinished.offer, begun) if kind == NONE else followers
         fit, found = fit_with_symmetry(kind, program, run.start.mixture, aim, onlooker)
-        say("" if found is None else found.words)
+        tell("" if found is None else found.words)
         return run, of_real_views(fit, len(train.silhouette)), found
     if kind != NONE:
         raise ValueError(f"symmetry is {kind}; must be {NONE} where refine_cameras is true")
@@ -171,7 +184,7 @@ def fitted(run: Run, followers: Followers, unfinished: Unfinished) -> tuple[Run,
     on_round = followers.on_round(options.rounds)
     joint = fit_shape_and_cameras(run.program, run.start.mixture, train, generator, options, on_round)
     turn, shift = np.rad2deg(joint.moved[-1, 0]), 100.0 * joint.moved[-1, 1]
-    say(f"cameras moved by {turn:.2f} degrees and {shift:.2f} % of the size (root mean squares); unseen ones did not")
+    tell(f"cameras moved by {turn:.2f} degrees and {shift:.2f} % of the size (root mean squares); unseen ones did not")
     train, fit = train._replace(cameras=joint.cameras), joint.shape
     if run.config.optimization.teachers:
         program, aim = aimed(run, Aim(train, run.config.optimization, generator))
@@ -189,7 +202,7 @@ def aimed(run: Run, aim: Aim) -> tuple[ShapeProgram, Aim]:
     """What to fit to and with: the views alone, or also what teachers say of other views."""
     teachers, few = run.config.optimization.teachers, len(aim.views.silhouette)
     if not teachers:
-        say("" if few > FEW else f"{few} views leave much open: --teachers {ADVISED} errs less, and takes longer")
+        tell("" if few > FEW else f"{few} views leave much open: --teachers {ADVISED} errs less, and takes longer")
         return run.program, aim
     config, scene, first = run.config, run.scene, run.start.mixture
     recipe = config.optimization.recipe

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,6 +11,8 @@ from fmb.config import Config
 from fmb.fit.checkpoints import data_digest
 from fmb.geometry.views import Views
 from fmb.options import NONE
+from fmb.shape.streaming import ViewStream
+from fmb.tasks.shell import task_folder
 from fmb.tasks.unfinished import Unfinished
 
 SECTIONS = ("model", "optimization")  # whose options the fit itself sees; all else shows in the views
@@ -30,11 +31,12 @@ def check_resume(config: Config) -> None:
 
 def unfinished_shape(config: Config, record: Mapping[str, Any]) -> Unfinished:
     """Where the states of the fit of that record are kept: nowhere before it has gone on for some seconds."""
-    return Unfinished(Path(config.io.output_dir), record, late=True)
+    return Unfinished(task_folder(config), record, late=True)
 
 
-def record_of(config: Config, start: Mixture, views: Views) -> Mapping[str, Any]:
+def record_of(config: Config, start: Mixture, views: Views, stream: ViewStream | None) -> Mapping[str, Any]:
     """All that the fit depends on: a run that goes on must be given the same."""
-    data = data_digest(jax.tree.leaves((start, views._replace(color=None))))
+    seen = views._replace(color=None) if stream is None else (stream.cameras, stream.census)
+    data = data_digest(jax.tree.leaves((start, seen)))
     options = {name: value for part in SECTIONS for name, value in asdict(getattr(config, part)).items()}
     return {**options, "random_seed": config.random_seed, "data": data}

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from fm_render import Mixture
@@ -13,12 +12,10 @@ from fmb.command.yaml_file import to_yaml
 from fmb.config import Config
 from fmb.fields.looks import look, shown
 from fmb.fields.mixtures import in_double
-from fmb.files.capture_images import CaptureImages, depth_step, file_stems, write_capture_images
-from fmb.files.captures.plain import write_cameras
 from fmb.fit.history import History
 from fmb.geometry.cameras import UP
 from fmb.geometry.views import Images, Views, select_views
-from fmb.machine import Clock, say
+from fmb.machine import Clock, tell
 from fmb.options import NONE
 from fmb.pictures import draw
 from fmb.pictures.film import Snapshot, film
@@ -34,6 +31,7 @@ from fmb.shape.color import fit_color
 from fmb.shape.recipe import ShapeProgram
 from fmb.shape.start import Start
 from fmb.shape.uncertainty import fit_covariance, look_deviation
+from fmb.tasks.capture_files import write_capture
 from fmb.tasks.export import Subject, export, with_mesh, write_mixture, write_moving
 from fmb.tasks.made import made_by
 from fmb.tasks.scenes import Scene, Seen
@@ -85,7 +83,7 @@ def subject_of(run: Run, mixture: Mixture) -> Subject:
             subject = subject._replace(color=fit_color(mixture, train, run.program.supervision.settings))
         return with_mesh(subject, run.config.export)
     except ValueError as error:
-        say(f"{error}; so the result has no {'surface' if subject.color is not None else 'colours and no surface'}")
+        tell(f"{error}; so the result has no {'surface' if subject.color is not None else 'colours and no surface'}")
         return subject
 
 
@@ -114,35 +112,12 @@ def deviations(run: Run, mixture: Mixture, painter: Painter) -> dict[str, np.nda
 
 def write_files(run: Run, painter: Painter, subject: Subject, facts: dict[str, Any]) -> None:
     """The model, its capture, which --data reads, and what else the options name, in the input's frame and unit."""
-    parts = list(run.seen.views.values())
-    cameras = jax.tree.map(lambda *fields: np.concatenate(fields), *(part.cameras for part in parts))
-    held_out = np.arange(len(run.seen.names)) >= len(parts[0].silhouette)
     write_mixture(run.folder / "model.npz", subject, facts)
     machine.write_text(run.folder / "config.yaml", to_yaml(run.config))
-    stems, images = file_stems(run.seen.names), capture_images(run)
-    beside = {"mask": [f"masks/{stem}.png" for stem in stems]}
-    if images.depth is not None:
-        beside["depth_scale"] = [depth_step(images.depth)] * len(stems)
-    size, cameras = parts[0].silhouette.shape[1:], subject.frame.cameras_to_world(cameras)
-    write_cameras(run.folder / "cameras.json", cameras, size, run.seen.names, held_out, beside)
-    painter.draw(write_capture_images, stems, images)
+    write_capture(run.folder, run.seen.views, subject.frame, run.seen.names, painter.draw)
     wanted = run.config.export if subject.mesh is not None else replace(run.config.export, mesh=NONE)
     with machine.progress_bar("export") as on_progress:
         export(subject, wanted, run.folder, on_progress)
-
-
-def capture_images(run: Run) -> CaptureImages:
-    """What all views show, those fitted to and the others, depths in the input's unit."""
-    parts, unit = list(run.seen.views.values()), np.float32(run.scene.frame.scale)
-
-    def joined(name: str) -> np.ndarray | None:
-        fields = [getattr(part, name) for part in parts]
-        return None if fields[0] is None else np.concatenate([np.asarray(field) for field in fields])
-
-    depth = joined("depth")
-    return CaptureImages(
-        joined("silhouette"), joined("color"), None if depth is None else unit * depth, joined("valid")
-    )
 
 
 def write_film(run: Run, snapshots: list[Snapshot]) -> None:
@@ -162,7 +137,8 @@ def write_page(run: Run, subject: Subject, history: History, metrics: dict[str, 
     made, given = (None if mesh is None else frame.mesh_to_world(mesh) for mesh in (subject.mesh, run.scene.mesh))
     page = PageScene(frame.mixture_to_world(in_double(subject.mixture)), subject.color, views, made, given)
     highlights, errors = shape_numbers(metrics)
-    note = f"{metrics['num_mixtures']} components from {len(views.silhouette)} silhouettes"
+    count = metrics.get("streamed_views", len(views.silhouette))
+    note = f"{metrics['num_mixtures']} components from {count} silhouettes"
     note += f"; {KEPT}" if metrics["kept_start"] else ""
     report = Report(
         run.scene.name, note, page, highlights, errors, history, pictures, metrics, made=made_of(run, metrics)
@@ -177,6 +153,8 @@ def made_of(run: Run, metrics: dict[str, Any]) -> dict[str, str]:
     height, width = sets["train"][1:]
     how = "drawn by" if run.config.capture.data == NONE else "read as"
     source = f"{how} {metrics['ground_truth_backend']}"
+    if run.scene.stream is not None:
+        source += f"; {run.scene.stream.count} views were fitted to, from disk"
     return made_by(run.config, metrics["device"]) | {
         "views": f"{views}, of {width} \N{MULTIPLICATION SIGN} {height} pixels, {source}"
     }

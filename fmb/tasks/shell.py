@@ -12,28 +12,43 @@ import numpy as np
 
 from fm_render import Mixture, Settings
 from fmb import machine
-from fmb.config import Config
+from fmb.config import AUTO, Config
 from fmb.fields.looks import look, measure
 from fmb.files.media import ffmpeg_program
 from fmb.fit.history import History
 from fmb.geometry.cameras import Cameras
 from fmb.geometry.views import Views
-from fmb.machine import say
+from fmb.machine import tell
 from fmb.options import NONE
 from fmb.pictures.film import Recorder
 from fmb.pictures.live import LiveView
 from fmb.shape.recipe import ShapeFit
+from fmb.whole import METRICS, read_record
 
 VERSIONS = ("jax", "numpy", "scipy", "scikit-learn", "trimesh", "pyrender", "embreex", "matplotlib")
 
 
 KEPT = "no state of the fit was better than its start, which is kept"
 POSE_RECORDS = ("pose.json", "bop_errors.json")  # a folder of poses has one or the other, see `whole_folder`
+RECORDS = {METRICS: None, **dict.fromkeys(POSE_RECORDS, "pose")}  # of runs, and whose they are where they do not say
+RESULTS = Path("output")
+ADDING = ("export", "doctor")  # tasks that replace no results of others
+AT_TOP = ("shape", *ADDING)  # tasks that write there; each of the others into a folder of its name in it
 
 
 def task_folder(config: Config) -> Path:
-    """Where a task beside shape writes: a folder of its own name, so that it meets no other task's results."""
-    return Path(config.io.output_dir) / config.task
+    """Where the task writes: the folder that --output-dir names, else one of its own, so that no two tasks meet.
+
+    Raises ValueError where the results of another task lie there, which would be replaced.
+    """
+    if config.io.output_dir == AUTO:
+        return RESULTS / (config.task if config.task not in AT_TOP else "")
+    folder = Path(config.io.output_dir)
+    for name, task in RECORDS.items():
+        found = read_record(folder / name).get("task", task) if (folder / name).is_file() else None
+        if found is not None and config.task not in (found, *ADDING):
+            raise ValueError(f"{folder}: holds the results of task {found}; choose another --output-dir")
+    return folder
 
 
 def check_before(config: Config, folder: Path) -> None:
@@ -84,7 +99,7 @@ class Followers:
         """Raises ValueError where the live page is asked for and cannot be."""
         self.live = self.stack.enter_context(LiveView(self.train)) if self.config.view else None
         if self.live is not None:
-            say(f"the fit can be watched at {self.live.address}")
+            tell(f"the fit can be watched at {self.live.address}")
         return self
 
     def __call__(self, step: int, total: int, loss: float, mixture: Mixture) -> None:
@@ -134,7 +149,7 @@ class Followers:
     def wait(self) -> None:
         """Leaves the live page open, if there is one, until the keyboard interrupts."""
         if self.live is not None:
-            say(f"the result stays at {self.live.address} until Ctrl-C")
+            tell(f"the result stays at {self.live.address} until Ctrl-C")
             self.live.wait()
 
     def __exit__(self, *reason: Any) -> None:

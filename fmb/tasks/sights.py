@@ -7,7 +7,8 @@ from fmb import machine
 from fmb.config import Config
 from fmb.files.captures.read import read_capture
 from fmb.geometry.views import select_views
-from fmb.machine import say
+from fmb.hull.votes import voting_views
+from fmb.machine import tell
 from fmb.single_view.families import FAMILIES
 from fmb.single_view.sights import HELD_OUT, Collection, family_sights, joined, subset, view_sights
 from fmb.tasks.encoders import read_sights
@@ -72,8 +73,9 @@ def collection_of(place: Path, config: Config) -> Collection:
             raise ValueError(f"{place}: images of {size} pixels; encoder_size is {config.encoding.encoder_size}")
         return found
     capture = read_capture(place, config.capture.format, config.capture.longest_side, ())
-    kept, notices = without_empty(capture, held_out(capture, 0)[0])
-    say(*capture.notices, *notices)
+    train = held_out(capture, 0)[0]
+    kept, notices = without_empty(capture.names, train, voting_views(select_views(capture.views, train)))
+    tell(*capture.notices, *notices)
     try:
         sights = view_sights(select_views(capture.views, kept), config.encoding.encoder_size, 0)
     except ValueError as error:

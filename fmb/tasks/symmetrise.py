@@ -19,7 +19,7 @@ from fmb.geometry.mesh_symmetry import (
 from fmb.geometry.options import ReflectionOptions
 from fmb.geometry.refinement import refined
 from fmb.geometry.symmetry import Plane, frame_of
-from fmb.machine import say
+from fmb.machine import tell
 from fmb.options import NONE
 from fmb.pictures import comparison as drawn
 from fmb.pictures.draw import draw_sheet
@@ -45,7 +45,7 @@ def symmetrise(options: ReflectionOptions, mesh: trimesh.Trimesh, plane: Plane, 
     sheet = drawn.compared_sheet(parts, worst, ("symmetric", "given"), ball)
     draw_sheet(folder / "10_symmetrised.png", sheet._replace(title="The mesh made symmetric, and as it was given"))
     facts = facts_of(made, result, mesh, plane) | {"modes": options.symmetrise, "refinement": options.refinement}
-    say(told(facts, found.record["exact"]["chamfer"]))
+    tell(told(facts, found.record["exact"]["chamfer"]))
     return {"symmetrised": facts | {"change": found.record["exact"]}}
 
 

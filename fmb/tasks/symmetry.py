@@ -28,7 +28,7 @@ from fmb.files.models import level_of, read_mixture
 from fmb.geometry.distances import distance_to
 from fmb.geometry.frames import Frame, canonical_frame
 from fmb.geometry.symmetry import GROUPS, NO_SYMMETRY, Symmetry, place_record
-from fmb.machine import Clock, choose_device, say, tell
+from fmb.machine import Clock, choose_device, tell
 from fmb.options import NONE
 from fmb.pictures import symmetry as drawn
 from fmb.pictures.clouds import fewer
@@ -74,7 +74,7 @@ def symmetry(config: Config, clock: Clock) -> None:
         with clock("load"):
             device = choose_device(config.cpu)
             subject = read(config)
-        say(device.hint)
+        tell(device.hint)
         with clock("search"):
             skin = skin_of(subject.mesh)
             answer = answered(subject, skin, config.model.symmetry)
@@ -101,7 +101,7 @@ def read(config: Config) -> Subject:
     frame = canonical_frame(mesh)
     mesh = frame.mesh_to_canonical(mesh)
     start = start_mixture(mesh, config.model, config.random_seed)
-    say(start.notice)
+    tell(start.notice)
     return Subject(Path(config.io.mesh_file).name, frame, mesh, bodies_of(start.mixture), True)
 
 

@@ -17,7 +17,7 @@ from fmb.geometry.ground_truth import cast_silhouettes
 from fmb.geometry.mesh_symmetry import Mirrored, geometric_error
 from fmb.geometry.symmetry import Plane
 from fmb.geometry.views import Views
-from fmb.machine import Clock, choose_device, say, tell
+from fmb.machine import Clock, choose_device, tell
 from fmb.options import NONE
 from fmb.pictures import clouds as drawn
 from fmb.pictures.draw import draw_sheet
@@ -28,6 +28,7 @@ from fmb.pictures.sheets import Sheet, overlay_sheet
 from fmb.shape.template_color import vertex_colors
 from fmb.shape.template_fit import Template, fit_template, in_own_frame
 from fmb.shape.template_options import SPHERE
+from fmb.tasks.capture_files import write_capture
 from fmb.tasks.made import made_by
 from fmb.tasks.scenes import Scene, Seen, open_scene
 from fmb.tasks.shell import check_before, task_folder
@@ -62,7 +63,7 @@ def template(config: Config, clock: Clock) -> None:
             generators = np.random.default_rng(config.random_seed).spawn(2)
             scene = open_scene(config, generators[0])
             seen, given = scene.look(), given_template(config.template.template_mesh)
-        say(device.hint, *seen.notices)
+        tell(device.hint, *seen.notices)
         course = Course([], [])
         with clock("optimize"):
             bent = fit_template(seen.views["train"], generators[1], config.template, given, course.see)
@@ -118,6 +119,7 @@ def write_all(
         if config.export.mesh != NONE:
             write_mesh(folder / f"mesh.{config.export.mesh}", scene.frame.mesh_to_world(mesh))
         machine.write_text(folder / "config.yaml", to_yaml(config))
+        write_capture(folder, seen.views, scene.frame, seen.names)
     with clock("figures"):
         train = seen.views["train"]
         draw_sheet(folder / "01_mesh.png", drawn.surface_sheet("The bent template", mesh, drawn.ball_of(mesh)))

@@ -21,23 +21,25 @@ from fmb.files.safe import SUFFIXES
 from fmb.geometry.cameras import Cameras, orbit_cameras, pinhole_intrinsics
 from fmb.geometry.poses import PoseEstimate
 from fmb.geometry.views import Images
-from fmb.machine import Clock, choose_device, say, tell
+from fmb.machine import Clock, choose_device, tell
 from fmb.options import NONE
 from fmb.pictures.pose import FilmText, Trace, as_images, film
 from fmb.pictures.sheets import ORANGE
-from fmb.pose.estimate import compile_pose, find_pose
+from fmb.pose.estimate import compile_pose
 from fmb.pose.observation import image_size
 from fmb.pose.options import PoseOptions
 from fmb.pose.simulation import Perturbation, perturbed, simulated
 from fmb.pose.tracking import Tracker
 from fmb.pose.tracking import track as follow
+from fmb.pose.visibility import find_visible
 from fmb.tasks.models import PoseModel, pose_model
-from fmb.tasks.pose import IMAGES, Case, case_of_files, errors_along, from_nothing
+from fmb.tasks.pose import IMAGES, Case, case_of_files, distances_along, errors_along, from_nothing
 from fmb.tasks.shell import task_folder
 from fmb.whole import METRICS, whole_folder
 
 NOD = 0.35  # radians: how far a simulated camera rises and sinks on its way around
 KINDS = (*SUFFIXES, ".npy", ".exr")  # of images; of the last the reader says that it reads none
+DISTANCES = ("add", "adds", "mssd")  # errors on points of the model, in its unit
 FILM_FRAMES, FILM_SECONDS = 90, 0.05  # at most, and each
 
 
@@ -56,7 +58,7 @@ def followed(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
         model = pose_model(config)
         cases = simulated_cases(config, model) if alone else cases_of_files(config, model)
         surface, turns = model.surface, model.turns
-    say(device.hint, *cases[0].notices)
+    tell(device.hint, *cases[0].notices)
     mixture = in_single(model.mixture)
     size, first = image_size(cases[0].observation), cases[0]
     with clock("compile"):
@@ -65,7 +67,7 @@ def followed(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
     with clock("optimize"):
         finder = search if config.pose.num_starts else None
         tracker = Tracker(program, mixture, surface=surface, search=finder, turns=turns)
-        start = find_pose(search, mixture, first.observation, first.start, 1.0, surface).world_from_camera
+        start = find_visible(search, mixture, first.observation, first.start, 1.0, surface).world_from_camera
         fits, seconds = timed(follow(tracker, [case.observation for case in cases], start))
     found = tracked(model, cases, fits, seconds)
     with clock("figures"):
@@ -159,20 +161,21 @@ def tracked(
         return found
     errors = errors_along([fit.world_from_camera for fit in fits], [case.truth for case in cases])
     degrees, percent, _ = map(np.array, zip(*errors, strict=True))
-    return found._replace(rotation_error_degrees=degrees, translation_error_percent=percent)
+    found = found._replace(rotation_error_degrees=degrees, translation_error_percent=percent)
+    distances = distances_along([fit.world_from_camera for fit in fits], [case.truth for case in cases], model)
+    if distances is None:
+        return found
+    return found._replace(**{name: np.array([getattr(one, name) for one in distances]) for name in DISTANCES})
 
 
 def errors_of(found: Track) -> dict[str, float]:
     """Medians and largest errors, where the truth is known."""
     if found.rotation_error_degrees is None:
         return {}
-    degrees, percent = found.rotation_error_degrees, found.translation_error_percent
-    return {
-        "median_degrees": float(np.median(degrees)),
-        "median_percent": float(np.median(percent)),
-        "largest_degrees": float(degrees.max()),
-        "largest_percent": float(percent.max()),
-    }
+    errors = {"degrees": found.rotation_error_degrees, "percent": found.translation_error_percent}
+    errors |= {name: getattr(found, name) for name in DISTANCES if getattr(found, name) is not None}
+    medians = {f"median_{name}": float(np.median(values)) for name, values in errors.items()}
+    return medians | {f"largest_{name}": float(values.max()) for name, values in errors.items()}
 
 
 def draw_track(folder: Path, mixture: Mixture, cases: list[Case], fits: list[PoseEstimate], found: Track) -> None:

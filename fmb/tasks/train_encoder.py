@@ -10,7 +10,7 @@ from fmb import machine
 from fmb.config import Config
 from fmb.files.safe import read_arrays
 from fmb.fit.checkpoints import data_digest
-from fmb.machine import Clock, choose_device, replacing, say, tell
+from fmb.machine import Clock, choose_device, replacing, tell
 from fmb.options import NONE
 from fmb.pictures.single_view import film_frame
 from fmb.single_view.evaluation import looked_at, silhouette_ious
@@ -35,7 +35,7 @@ def train_encoder(config: Config, clock: Clock) -> None:
     layout = layout_of(config.encoding)
     place = task_folder(config)
     check_before(config, place)
-    say(choose_device(config.cpu).hint)
+    tell(choose_device(config.cpu).hint)
     with whole_folder(place) as folder:
         with clock("sights"):
             seen, unseen = read_lessons(config)

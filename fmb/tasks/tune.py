@@ -20,11 +20,12 @@ from fmb.files.meshes import FORMATS, read_mesh
 from fmb.files.several import files_of
 from fmb.files.tables import write_csv
 from fmb.geometry.ground_truth import AUTO
-from fmb.machine import Clock, choose_device, say
+from fmb.machine import Clock, choose_device, tell
 from fmb.options import ConfigError, Option, did_you_mean, parse_value, quote
 from fmb.pictures.trials import draw_trials
 from fmb.shape.recipe import compile_shape_fit, fit_to_views
 from fmb.shape.start import start_mixture
+from fmb.tasks.batch_jobs import digest_of_file
 from fmb.tasks.scenes import scene_of_mesh
 from fmb.tasks.shape import streams
 from fmb.tasks.shell import task_folder
@@ -64,10 +65,10 @@ def tune(config: Config, clock: Clock) -> None:
     optuna = optuna_module()
     paths = files_of(config.several, tuple(f".{kind}" for kind in FORMATS))
     place = machine.prepare_output_dir(task_folder(config))
-    say(choose_device(config.cpu).hint)
+    tell(choose_device(config.cpu).hint)
     study = open_study(optuna, config, keys, paths, place)
     known = finished(study)
-    say(f"{len(known)} of {config.tune.trials} trials are done already" if known else "")
+    tell(f"{len(known)} of {config.tune.trials} trials are done already" if known else "")
     with clock("trials"), machine.counting_bar("trials", config.tune.trials) as on_count:
         while len(known := finished(study)) < config.tune.trials:
             on_count(len(known), words_of(config, known))
@@ -78,14 +79,15 @@ def tune(config: Config, clock: Clock) -> None:
     draw_trials(place / "01_trials.png", rows, config.tune.tune_error)
     best = best_of(rows, config)
     values = {key.spec.name: best[key.spec.name] for key in keys}
-    machine.write_text(place / "best.yaml", to_yaml(with_values(config, values)))
+    found = {**values, "output_dir": declared()["output_dir"].default}  # not this folder, which is a search's
+    machine.write_text(place / "best.yaml", to_yaml(with_values(config, found)))
     facts = {"task": "tune", "trials": len(rows), "inputs": [str(path) for path in paths], "best": best}
     machine.write_metrics(place / "metrics.json", facts | {"seconds": clock.seconds()})
     told = ", ".join(
         f"{name} {value if isinstance(value, (str, bool)) else f'{value:.4g}'}" for name, value in values.items()
     )
-    say(f"best of {len(rows)}: {told}; {config.tune.tune_error} {best['error']:.5g}, {best['seconds']:.2f} s a fit")
-    say(f"best.yaml, trials.csv and the journal in {place}/; {PROGRAM} --config {place}/best.yaml uses it")
+    tell(f"best of {len(rows)}: {told}; {config.tune.tune_error} {best['error']:.5g}, {best['seconds']:.2f} s a fit")
+    tell(f"best.yaml, trials.csv and the journal in {place}/; {PROGRAM} --config {place}/best.yaml uses it")
 
 
 def check_options(config: Config) -> None:
@@ -151,7 +153,7 @@ def open_study(optuna: Any, config: Config, keys: Sequence[Key], paths: Sequence
     record = record_of(config, keys, paths)
     old = study.user_attrs.get("record")
     for name, value in record.items():
-        if old is not None and old.get(name) != value:
+        if old is not None and old.get(name, value) != value:  # a record of before may lack what is new
             words = f"{name} was {old.get(name)} and is {value}"
             raise ValueError(f"{place}: is another search, {words}; choose another --output-dir")
     study.set_user_attr("record", record)
@@ -166,7 +168,15 @@ def record_of(config: Config, keys: Sequence[Key], paths: Sequence[Path]) -> dic
     options = {name: value for part in TUNED for name, value in asdict(getattr(config, part)).items()}
     fixed = {name: value for name, value in options.items() if name not in tried}
     inputs = [f"{path.name} of {path.stat().st_size} bytes" for path in paths]
-    return {"inputs": inputs, "tune_error": config.tune.tune_error, **fixed, "random_seed": config.random_seed, **tried}
+    contents = [digest_of_file(path) for path in paths]
+    return {
+        "inputs": inputs,
+        "contents": contents,
+        "tune_error": config.tune.tune_error,
+        **fixed,
+        "random_seed": config.random_seed,
+        **tried,
+    }
 
 
 def finished(study: Any) -> list[Any]:

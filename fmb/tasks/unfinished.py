@@ -19,7 +19,7 @@ import numpy as np
 from fmb.ends import held
 from fmb.files.safe import read_arrays, read_json
 from fmb.fit.checkpoints import Kept, opened, run_digest, sealed
-from fmb.machine import reason, replacing, warn, write_metrics
+from fmb.machine import Unwritable, reason, replacing, warn, write_metrics
 
 RECORD = "unfinished.json"
 # from one step to the next
@@ -104,10 +104,10 @@ class Unfinished:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Where a signal or a fit that fails ends what is done within, a line says what --resume goes on with."""
+        """Where a signal, or a fit or device that fails, ends what is done within, a line says what --resume takes."""
         try:
             yield
-        except (KeyboardInterrupt, FloatingPointError) as end:
+        except (KeyboardInterrupt, FloatingPointError, RuntimeError) as end:
             with held():
                 if isinstance(end, KeyboardInterrupt) and time.monotonic() > self.began + WORTH_KEEPING:
                     try:
@@ -151,7 +151,7 @@ class Unfinished:
             for folder in (self.checkpoints, self.latest):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"{self.folder}: cannot be written ({reason(error)})") from error
+            raise Unwritable(f"{self.folder}: cannot be written ({reason(error)})") from error
         write_metrics(self.folder / RECORD, self.record)
 
     def _all(self) -> list[tuple[int, Path]]:

@@ -28,7 +28,7 @@ def test_a_trial_is_the_same_scene_in_every_condition(tmp_path):
 
 
 def test_false_claims_are_counted():
-    usual = {"seconds": 0.1, "square": 6.0}
+    usual = {"seconds": 0.1, "square": 6.0, "adds": 0.2, "mssd": 0.5}
     rows = [{**usual, "error": error, "claimed": claimed} for error, claimed in ((1, True), (9, True), (9, False))]
     assert line("all", rows)[1:7] == ("3", "33.3%", "9.00", "6.33", "66.7%", "33.3%")
     assert line("none", rows[1:])[-1] == "-"

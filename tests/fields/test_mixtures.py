@@ -8,6 +8,7 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from fm_render import Mixture
+from fmb.fields import em
 from fmb.fields.em import COVARIANCE_FLOOR, Gaussians, expected, fit_gaussians, maximised, products
 from fmb.fields.mixtures import (
     SURFACE_OPACITY,
@@ -65,6 +66,25 @@ def mixture() -> Mixture:
     factor = np.tril(generator.normal(size=(3, 3, 3)))
     factor[:, range(3), range(3)] = [[3.0, 4.0, 2.0], [1.0, 2.0, 500.0], [2.0, 2.0, 3.0]]
     return Mixture(generator.normal(size=(3, 3)), factor, np.log([0.5, 2.0, 1.0]))
+
+
+def test_many_components_share_points_with_the_nearest_alone(monkeypatch):
+    """Hardly less likely on points that were left out than after EM with all pairs."""
+    generator = np.random.default_rng(0)
+    points = generator.normal(size=(6000, 3))
+    points /= np.maximum(1.0, np.linalg.norm(points, axis=1, keepdims=True))  # a ball, most of it on its surface
+    whole = fit_gaussians(points[:4000], 60, 0)
+    monkeypatch.setattr(em, "MANY", 50)
+    near = fit_gaussians(points[:4000], 60, 0)
+    (all_of, some) = (np.mean(log_density(points[4000:], found)) for found in (whole, near))
+    assert some > all_of - 0.1 and not np.array_equal(whole.mean, near.mean)
+    assert near.weight.sum() == pytest.approx(1.0) and np.linalg.eigvalsh(near.covariance).min() > 0
+
+
+def log_density(points, found) -> np.ndarray:
+    """Of the mixture at the points, by SciPy."""
+    parts = zip(found.weight, found.mean, found.covariance, strict=True)
+    return np.log(sum(weight * multivariate_normal(mean, covariance).pdf(points) for weight, mean, covariance in parts))
 
 
 def test_spheres_are_those_of_the_released_program():

@@ -71,3 +71,5 @@ def test_refusals():
     assert ray_mesh(0, 5).size == 1 and join(ClusterOptions()) == 0
     with pytest.raises(ValueError, match="host_number is 2; must be below host_count, 2"):
         join(ClusterOptions("127.0.0.1:1", 2, 2))
+    with pytest.raises(ValueError, match="coordinator is slurm; this is no step of a SLURM job"):
+        join(ClusterOptions("slurm"))

@@ -13,6 +13,7 @@ from fmb.pose.observation import Observation, observed_pixels
 from fmb.pose.occlusion import BEFORE, hidden_pixels
 from fmb.pose.refinement import about_middle, matched, measured_points, motion, refined, surface_of, twist
 from fmb.pose.simulation import Exposure, occluded
+from fmb.pose.symmetry import Turns
 from fmb.pose.verification import agreement, best_rival, evidence_of, loose, settled, sure
 from tests.pose_scene import INTRINSICS, camera_at, lopsided_mixture, observe, shifted, tracking_program
 
@@ -120,8 +121,8 @@ def test_the_surface_tells_a_right_pose_from_a_wrong_one(balls):
     close = shifted(TRUTH, np.full(3, 0.05), np.full(3, 0.01))
     best, against = best_rival(balls, evidence, np.stack([nearer, turned, close]), turned, 1.0)
     assert against.total < 0.05
-    ending, agrees = settled(balls, evidence, np.stack([turned, nearer, close]), np.full((6, 6), np.nan), 1.0)
-    assert agrees.total < 0.05
+    ending, agrees, alone = settled(balls, evidence, np.stack([turned, nearer, close]), np.full((6, 6), np.nan), 1.0)
+    assert agrees.total < 0.05 and alone
     assert object_pose_error(np.linalg.inv(ending.world_from_camera), np.linalg.inv(TRUTH), 1.0).combined < 0.2
     assert np.isfinite(best).all()
 
@@ -139,3 +140,20 @@ def test_a_pose_is_found_behind_a_board(balls):
     blind = observation._replace(depth=np.where(seen.silhouette > 0, seen.depth, np.nan))  # the board is not seen
     fit = find_pose(tracking_program(), mixture, blind._replace(valid=~(seen.depth < 2.3)), start, 1.0)
     assert object_pose_error(np.linalg.inv(fit.world_from_camera), np.linalg.inv(TRUTH), 1.0).combined < 2.0
+
+
+def test_a_pose_that_is_not_the_only_one_is_doubted():
+    brick = sampled(trimesh.creation.box((1.0, 0.6, 0.4)))
+    hit = brick.normal @ TRUTH[:3, 2] < -0.3
+    place = (brick.point[hit] - TRUTH[:3, 3]) @ TRUTH[:3, :3]
+    pixel = (place @ INTRINSICS.T)[:, :2] / place[:, 2:]
+    depth = np.full((30, 40), np.nan)
+    depth[tuple(np.floor(pixel.T[::-1]).astype(int))] = place[:, 2]
+    seen = Observation(INTRINSICS, depth, np.isfinite(depth).astype(float))
+    evidence = evidence_of(seen, observed_pixels(seen, 1.0), 1.0)
+    over = np.diag([-1.0, -1.0, 1.0, 1.0]) @ TRUTH
+    poses = np.stack([TRUTH, over])
+    assert not settled(brick, evidence, poses, np.full((6, 6), np.nan), 1.0).alone
+    turns = Turns(np.stack([np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0])]), None, np.zeros(3))
+    verdict = settled(brick._replace(turns=turns), evidence, poses, np.full((6, 6), np.nan), 1.0)
+    assert verdict.alone and verdict.agrees.total < 0.1

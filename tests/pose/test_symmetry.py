@@ -9,6 +9,7 @@ from fm_render import Mixture
 from fmb.fields.metaballs import HALF_OPAQUE, mesh_mixture
 from fmb.fields.options import MeshOptions
 from fmb.geometry.metrics import largest_symmetric_distance, pose_error
+from fmb.geometry.poses import PoseEstimate
 from fmb.pose.refinement import surface_of
 from fmb.pose.symmetry import all_maps, closed, nearest, turns_of
 from fmb.pose.tracking import Tracker, track, turned_poses
@@ -78,7 +79,9 @@ def test_a_lost_object_is_found_again():
     mesh = mesh_mixture(mixture, MeshOptions(mesh_resolution=40)).mesh
     point, face = trimesh.sample.sample_surface(mesh, 10_000, seed=0)
     own = surface_of(np.asarray(point), np.asarray(mesh.face_normals)[face])._replace(exact=False)
-    cameras = [camera_at(np.array([0.0, angle, 0.0])) for angle in (0.0, 0.05, 0.95)]  # a jump of 52 degrees
+    cameras = [
+        camera_at(np.array([0.0, angle, 0.0])) for angle in (0.0, 0.05, 0.95, 0.95, 0.95)
+    ]  # a jump of 52 degrees
     frames = [observe(mixture, camera, np.random.default_rng(0)) for camera in cameras]
     for finder in (None, search_program()):
         fits = list(track(Tracker(tracking_program(), mixture, surface=own, search=finder), frames, cameras[0]))
@@ -86,3 +89,18 @@ def test_a_lost_object_is_found_again():
         away = [pose_error(fit.world_from_camera, camera, 1.0).rotation_degrees for fit, camera in pairs]
         assert all(degrees < 2.5 for fit, degrees in zip(fits, away, strict=True) if fit.success)
     assert all(fit.success for fit in fits)
+
+
+def test_a_track_keeps_the_nearest_of_like_poses(monkeypatch):
+    turns, seen = turns_of(ellipsoid(0.7, 0.45, 0.25)), observe(lopsided_mixture(), camera_at(np.zeros(3)))
+    cameras = [camera_at(np.array([0.0, angle, 0.1])) for angle in (0.0, 0.1, 0.2, 0.3)]
+    found = iter([turns.maps[number] @ camera for number, camera in enumerate(cameras)])  # each another of the four
+
+    def flips(*_):
+        unknown = np.zeros(1)
+        return PoseEstimate(next(found), np.eye(6), np.eye(4)[None], unknown, 0.0, 0.0, True, 1)
+
+    monkeypatch.setattr("fmb.pose.tracking.found_in", flips)
+    followed = track(Tracker(tracking_program(), lopsided_mixture(), turns=turns), [seen] * 4, cameras[0])
+    for fit, camera in zip(followed, cameras, strict=True):
+        assert pose_error(fit.world_from_camera, camera, 1.0).rotation_degrees < 1.0

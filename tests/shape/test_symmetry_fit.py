@@ -57,21 +57,23 @@ def askew(degrees: float) -> Symmetry:
 def test_steps_of_a_place_against_differences(kind):
     place = Placement(Rotation.random(random_state=1).as_matrix(), 0.1 * np.ones(3))
     mixture = jax.tree.map(jnp.asarray, SymmetricMixture(half(), Symmetry(kind, place)))
-    parameters = edges_of_symmetric(mixture, 1.5)
-    np.testing.assert_allclose(mixture_of(parameters).mean, mixture.copies().mean, atol=1e-12)
+    parameters = jax.jit(partial(edges_of_symmetric, scale=1.5))(mixture)
+    copies = jax.jit(SymmetricMixture.copies)
+    np.testing.assert_allclose(jax.jit(mixture_of)(parameters).mean, copies(mixture).mean, atol=1e-12)
 
     def value(moved) -> jax.Array:
         return jnp.sin(mixture_of(moved).mean * jnp.arange(1.0, 4.0)[None]).sum()
 
-    pulled = SYMMETRIC_COORDINATES.pull(parameters, jax.grad(value)(parameters))
+    @jax.jit
+    def along(step, way) -> jax.Array:
+        return value(SYMMETRIC_COORDINATES.move(parameters, jax.tree.map(partial(jnp.multiply, step), way)))
+
+    pulled = jax.jit(lambda at: SYMMETRIC_COORDINATES.pull(at, jax.grad(value)(at)))(parameters)
     generator = np.random.default_rng(2)
     way = jax.tree.map(lambda x: jnp.asarray(generator.normal(size=x.shape)), parameters)
     group = mixture.symmetry.group
     free = np.array([False, *group.turns]), np.array(group.shifts)
-    ends = [
-        float(value(SYMMETRIC_COORDINATES.move(parameters, jax.tree.map(partial(jnp.multiply, h), way))))
-        for h in (1e-6, -1e-6)
-    ]
+    ends = [float(along(step, way)) for step in (1e-6, -1e-6)]
     both = zip(jax.tree.leaves(pulled), jax.tree.leaves(way), strict=True)
     # also along what changes nothing: its slope is zero, as it is told
     np.testing.assert_allclose(sum(float((a * b).sum()) for a, b in both), (ends[0] - ends[1]) / 2e-6, rtol=1e-5)

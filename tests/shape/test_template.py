@@ -42,7 +42,7 @@ def views():
 @pytest.mark.parametrize(("detail", "overlap"), [(2, 0.92), pytest.param(3, 0.95, marks=pytest.mark.slow)])
 def test_outlines_of_vertices_are_those_of_the_mesh(detail, overlap):
     ball, look = trimesh.creation.icosphere(detail), cameras(1)
-    density = vertex_density(jnp.asarray(ball.vertices), ball.faces, look, (64, 64))
+    density = jax.jit(lambda v: vertex_density(v, ball.faces, look, (64, 64)))(jnp.asarray(ball.vertices))
     seen = cast_silhouettes(trimesh.creation.icosphere(5), look, (64, 64))
     alpha = 1.0 - np.exp(-np.asarray(density))
     assert np.mean(alpha[seen > 0.0]) > 0.9 and np.mean(alpha[seen == 0.0]) < 0.05
@@ -60,7 +60,7 @@ def test_slopes_are_those_of_differences_and_halves_stay_mirror_images(mirror, v
     few = Seen(
         *jax.tree.map(lambda x: jnp.asarray(x[:2], float), (views.cameras, views.silhouette)), jnp.ones((2, *SIZE))
     )
-    vertices, after = bent(form, stand, bend)
+    vertices, after = jax.jit(lambda bend: bent(form, stand, bend))(bend)
     assert len(vertices) == len(mesh.opposite)
     if mirror:
         normal = np.asarray(after.axes)[:, 0]
@@ -69,11 +69,12 @@ def test_slopes_are_those_of_differences_and_halves_stay_mirror_images(mirror, v
     direction = Bend(*(jnp.asarray(generator.normal(size=np.shape(part))) for part in bend))
     weight = jnp.asarray(generator.normal(size=vertices.shape))
 
+    @jax.jit
     def along(step):
         return jnp.sum(weight * bent(form, stand, jax.tree.map(lambda x, d: x + step * d, bend, direction))[0])
 
     assert jax.grad(along)(0.0) == pytest.approx((along(1e-5) - along(-1e-5)) / 2e-5, rel=1e-6)
-    slope = jax.grad(bend_loss, 2)(form, stand, bend, few, Weights(0.5, 0.1))
+    slope = jax.jit(jax.grad(lambda bend: bend_loss(form, stand, bend, few, Weights(0.5, 0.1))))(bend)
     assert all(np.isfinite(part).all() and np.abs(part).max() > 0.0 for part in slope[:1])
     if mirror:
         assert np.abs(np.asarray(slope.push)[mesh.seam, 0]).max() == 0.0, "a vertex on the plane stays on it"

@@ -1,13 +1,12 @@
 """Fits at once, fits that go on, and task batch: results come whole, and what was done stays done."""
 
 import csv
+import errno
 import json
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import warnings
 from collections import deque
@@ -88,7 +87,7 @@ def done(meshes, attends, tmp_path_factory) -> Path:
     (folder / "bad.obj").write_text("v 0 0 0\n")
     with pytest.raises(ValueError, match=r"^1 of 4 inputs could not be used; table.csv in .* says why$"):
         batch(config_of(folder / "bad.obj", meshes, "--output-dir", folder), Clock())
-    return folder / "batch"
+    return folder
 
 
 OPTIONS = OptimizationOptions(num_epochs=40, batch_size=128)
@@ -206,14 +205,14 @@ def test_a_folder_for_each_and_a_table(done):
 def test_what_is_done_stays_done(meshes, done, capsys):
     before = {path: path.stat().st_mtime_ns for path in (done / "shapes").rglob("*.npz")}
     os.utime(meshes / "box.ply")  # another time, the same content
-    batch(config_of(meshes, "--output-dir", done.parent), Clock())
+    batch(config_of(meshes, "--output-dir", done), Clock())
     assert "3 of 3 shapes are done already" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in (done / "shapes").rglob("*.npz")}
 
 
 def test_other_options_and_other_inputs_are_refused(meshes, done, tmp_path):
-    shutil.copytree(done.parent, tmp_path / "copy")
-    with pytest.raises(ValueError, match=r"batch: is a batch with other options, num_views was 5 and is 6; choose"):
+    shutil.copytree(done, tmp_path / "copy")
+    with pytest.raises(ValueError, match=r"copy: is a batch with other options, num_views was 5 and is 6; choose"):
         batch(config_of(meshes, "--output-dir", tmp_path / "copy", "--num-views", "6"), Clock())
     shutil.copytree(meshes, tmp_path / "meshes")
     trimesh.creation.box((1.0, 1.0, 0.5)).export(tmp_path / "meshes" / "box.ply")
@@ -224,11 +223,11 @@ def test_other_options_and_other_inputs_are_refused(meshes, done, tmp_path):
 
 def test_a_shard_does_its_part_alike(meshes, done, tmp_path):
     batch(config_of(meshes, "--output-dir", tmp_path, "--shard", "2/3"), Clock())
-    (mine,), same = rows_in(tmp_path / "batch"), next(row for row in rows_in(done) if row["name"] == "box")
+    (mine,), same = rows_in(tmp_path), next(row for row in rows_in(done) if row["name"] == "box")
     assert {name: mine[name] for name in mine if "seconds" not in name} == {
         name: same[name] for name in same if "seconds" not in name
     }
-    assert (tmp_path / "batch" / "metrics-2-of-3.json").is_file()
+    assert (tmp_path / "metrics-2-of-3.json").is_file()
 
 
 @pytest.mark.parametrize(
@@ -258,7 +257,7 @@ def wait_for_lines(path: Path, count: int) -> None:
 def fake(config, job):
     """What stands in for a task: a folder of two files and a folder, written slowly."""
     with whole_folder(job.place) as folder:
-        with (job.place.parents[2] / "log").open("a") as log:
+        with (job.place.parents[1] / "log").open("a") as log:
             log.write(f"{job.name}\n")
         for name in ("one.txt", "two.txt"):
             (folder / name).write_text("x" * 1000)
@@ -275,7 +274,7 @@ def test_a_batch_that_is_killed_loses_and_repeats_nothing(tmp_path, monkeypatch)
     monkeypatch.setattr("fmb.tasks.batch.pointed", fake)
     monkeypatch.setattr("fmb.tasks.batch.choose_device", lambda cpu: machine.Device("cpu", ""))
     config = config_of(tmp_path / "in", "--task", "points", "--output-dir", tmp_path)
-    shapes, generator, finished = tmp_path / "batch" / "shapes", random.Random(1), set()
+    shapes, generator, finished = tmp_path / "shapes", random.Random(1), set()
     begun = 0
     for _ in range(8):
         with warnings.catch_warnings():
@@ -301,7 +300,7 @@ def test_a_batch_that_is_killed_loses_and_repeats_nothing(tmp_path, monkeypatch)
     batch(config, Clock())
     after = (tmp_path / "log").read_text().splitlines()[len(before) :]
     assert sorted(after) == sorted({f"{number:02}" for number in range(30)} - finished)
-    assert len(rows_in(tmp_path / "batch")) == 30
+    assert len(rows_in(tmp_path)) == 30
     assert {path.name[0] for path in shapes.iterdir()} <= set("0123456789"), "nothing hidden is left"
 
 
@@ -319,40 +318,9 @@ def test_jobs_of_a_cluster_are_the_shards(meshes, tmp_path, monkeypatch):
 def test_jobs_run(meshes, tmp_path):
     pytest.importorskip("submitit", reason="the extra `batch`")
     config = config_of(meshes, "--output-dir", tmp_path, "--slurm-jobs", 2)
-    for job in submit(config, machine.prepare_output_dir(tmp_path / "batch"), "local"):
+    for job in submit(config, machine.prepare_output_dir(tmp_path), "local"):
         job.result()
-    assert [row["name"] for row in rows_in(tmp_path / "batch")] == ["ball", "box", "post"]
-
-
-@pytest.mark.slow
-def test_the_program_killed_at_twenty_moments_gives_the_same_table(tmp_path):
-    """The real thing, with worker processes."""
-    (tmp_path / "in").mkdir()
-    generator = np.random.default_rng(0)
-    for number in range(30):
-        trimesh.creation.box(generator.uniform(0.4, 1.0, 3)).export(tmp_path / "in" / f"{number:02}.ply")
-    flags = SMALL.replace("--batch-workers 1", "--batch-workers 2").split()
-    command = [sys.executable, str(ROOT / "run_fmb.py"), "batch", str(tmp_path / "in"), *flags]
-    whole = [*command, "--output-dir", str(tmp_path / "whole")]
-    began = time.monotonic()
-    assert subprocess.run(whole, check=False, capture_output=True).returncode == 0
-    longest = time.monotonic() - began
-    shapes, counts = tmp_path / "killed" / "batch" / "shapes", [0]
-    for _ in range(20):
-        child = subprocess.Popen([*command, "--output-dir", str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
-        time.sleep(generator.uniform(0.1, 0.6) * longest)
-        child.kill()
-        child.wait()
-        done = [path for path in shapes.iterdir() if not path.name.startswith(".")] if shapes.is_dir() else []
-        assert all({"metrics.json", "model.npz"} < {entry.name for entry in path.iterdir()} for path in done)
-        counts.append(len(done))
-        assert counts[-1] >= counts[-2]
-    assert subprocess.run([*command, "--output-dir", str(tmp_path / "killed")], check=False).returncode == 0
-    rows = [
-        [{name: row[name] for name in row if "seconds" not in name} for row in rows_in(tmp_path / place / "batch")]
-        for place in ("whole", "killed")
-    ]
-    assert rows[0] == rows[1] and len(rows[0]) == 30
+    assert [row["name"] for row in rows_in(tmp_path)] == ["ball", "box", "post"]
 
 
 def test_what_a_file_may_set_and_a_batch_does_not_do(meshes, tmp_path):
@@ -371,7 +339,31 @@ def test_a_device_that_fails_ends_the_batch_in_a_line(meshes, tmp_path, monkeypa
     words = r"a device has failed, or has no memory left \(RESOURCE_EXHAUSTED: out of memory\); the same command"
     with pytest.raises(ValueError, match=words):
         batch(config_of(meshes / "box.ply", "--output-dir", tmp_path), Clock())
-    assert list((tmp_path / "batch" / "shapes").iterdir()) == []
+    assert list((tmp_path / "shapes").iterdir()) == []
+
+
+def test_a_full_disk_ends_a_batch_of_points(tmp_path, monkeypatch):
+    """No input is to blame: none is noted as bad."""
+    for name in ("one.xyz", "two.xyz"):
+        (tmp_path / name).write_text("0 0 0\n")
+
+    def full(*names):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def points(config, clock):
+        begun.append(config.io.cloud_file)
+        folder = machine.prepare_output_dir(config.io.output_dir)
+        with monkeypatch.context() as patch:
+            patch.setattr("os.replace", full)
+            machine.write_text(folder / "a.txt", "x")
+
+    begun = []
+    monkeypatch.setattr("fmb.tasks.batch_work.points", points)
+    config = config_of(tmp_path, "--task", "points", "--output-dir", tmp_path / "out")
+    with pytest.raises(ValueError, match=r"/a.txt: cannot be written \(no space left on device\); the same command"):
+        batch(config, Clock())
+    assert begun and not (tmp_path / "out" / "failed").exists()
+    assert list((tmp_path / "out" / "shapes").iterdir()) == []
 
 
 def test_a_folder_may_hold_captures_and_meshes(meshes, tmp_path):

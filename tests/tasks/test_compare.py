@@ -43,7 +43,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def metrics_of(folder: Path) -> dict:
-    return json.loads((folder / "compare" / "metrics.json").read_text())
+    return json.loads((folder / "metrics.json").read_text())
 
 
 @pytest.mark.slow
@@ -54,15 +54,15 @@ def test_icp_undoes_a_motion_and_a_page_tells_of_it(given: Path, tmp_path: Path,
     )
     metrics = metrics_of(tmp_path)
     assert metrics["errors"]["exact"]["hausdorff"] < 1e-5 and metrics["errors"]["voxel_iou"] > 0.999
-    aligned = read_shape(tmp_path / "compare" / "aligned.ply")
+    aligned = read_shape(tmp_path / "aligned.ply")
     np.testing.assert_allclose(aligned.bounds, hand().bounds, atol=1e-4)
     matrix = np.array(metrics["moved_by"])
     turned = np.asarray(read_shape(given / "turned.ply").vertices)
     np.testing.assert_allclose(turned @ matrix[:3, :3].T + matrix[:3, 3], aligned.vertices, atol=1e-3)
-    page = (tmp_path / "compare" / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
     assert "Errors of turned.ply" in page and "Worst points" in page and "Hausdorff (max-max)" in page
     for picture in ("01_errors", "02_both", "03_shares"):
-        assert iio.imread(tmp_path / "compare" / f"{picture}.png").std() > 5
+        assert iio.imread(tmp_path / f"{picture}.png").std() > 5
     assert "first: Euler number 6, 3 pieces, watertight" in capsys.readouterr().out
 
 

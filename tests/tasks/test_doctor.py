@@ -26,7 +26,12 @@ def test_text_and_json(monkeypatch, tmp_path, capsys):
     run(monkeypatch, "--json", "--output-dir", str(tmp_path))
     found = json.loads(capsys.readouterr().out)
     assert found["wrong"] == [] and found["ground_truth"]["raycast"]["works"] and found["output"]["writable"]
-    assert found["versions"]["jax"] and found["machine"]["cores"] >= 1 and found["device"]["all"]
+    assert (
+        found["versions"]["jax"]
+        and found["machine"]["cores"] >= 1
+        and found["machine"]["memory_free_bytes"] != 0
+        and found["device"]["all"]
+    )
 
 
 def test_what_is_wrong_shows_in_the_exit_code(monkeypatch, capsys):

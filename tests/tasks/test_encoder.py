@@ -38,7 +38,7 @@ def train(folder: Path, *argv: str) -> None:
 def predicted(folder: Path, *argv: str) -> dict:
     config = load_config(["predict", *map(str, argv), "--output-dir", str(folder), "--cpu"], tuple(TASKS))
     predict(config, Clock())
-    return json.loads((folder / "predict" / "metrics.json").read_text())
+    return json.loads((folder / "metrics.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def photograph(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_a_whole_small_training(tmp_path: Path):
     train(tmp_path, "--families", "car", "--family-shapes", "2", "--shape-views", "2", "--save-sights", "--film", "gif")
-    folder = tmp_path / "train-encoder"
+    folder = tmp_path
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["shapes"] == 2 and metrics["steps"] == 2 and 0.0 <= metrics["mean"]["input_iou"] <= 1.0
     for name in ("01_unseen_shapes.png", "02_convergence.png", "film.gif", "report.html", "train_metrics.csv"):
@@ -93,16 +93,16 @@ def test_a_prediction_says_how_far_to_believe_it(tmp_path: Path, encoder: Path, 
     )
     assert metrics["verdict"].startswith("far from") and len(metrics["hypotheses"]) == 4
     assert "far from what the encoder has learnt" in " ".join(capsys.readouterr().out.split())
-    model = read_model(tmp_path / "predict" / "model.npz")
+    model = read_model(tmp_path / "model.npz")
     np.testing.assert_allclose(model.mean[:3] * [-1.0, 1.0, 1.0], model.mean[3:], atol=1e-6)
-    mesh = read_mesh(tmp_path / "predict" / "mesh.obj")
+    mesh = read_mesh(tmp_path / "mesh.obj")
     assert mesh.is_watertight and mesh.visual.kind == "vertex"
 
 
 def test_what_cannot_be_predicted_is_refused(tmp_path: Path, encoder: Path, photograph: Path):
     def message(*argv: str | Path) -> str:
         with pytest.raises(ValueError, match=".") as error:
-            predicted(tmp_path, *argv, "--encoder", encoder)
+            predicted(tmp_path / "out", *argv, "--encoder", encoder)
         return str(error.value)
 
     assert message() == "predict needs an image: run_fmb.py predict photo_with_alpha.png"
@@ -117,7 +117,7 @@ def test_what_cannot_be_predicted_is_refused(tmp_path: Path, encoder: Path, phot
     pose = tmp_path / "pose.json"
     pose.write_text(json.dumps({"world_from_camera": np.eye(4).tolist()}))
     assert message(photograph, "--initial-pose-file", pose).endswith("no --intrinsics-file")
-    assert not (tmp_path / "predict").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_files_of_encoders_are_checked(tmp_path: Path, encoder: Path):

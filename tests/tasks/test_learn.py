@@ -47,7 +47,7 @@ def done(meshes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         made = sample_distances(mesh, name, 4000, np.random.default_rng(0))
         sides = (np.column_stack([made.frame.to_world(s[:, :3]), made.frame.scale * s[:, 3]]) for s in made[2:])
         write_distances(folder / f"{name[:-4]}.npz", *sides)
-    assert run("learn", folder / "*.npz", SMALL, "--save-samples true --output-dir", folder) == 0
+    assert run("learn", folder / "*.npz", SMALL, "--save-samples true --output-dir", folder / "learn") == 0
     return folder / "learn"
 
 
@@ -80,7 +80,7 @@ def test_an_interrupted_run_goes_on_to_the_same_space(meshes: Path, tmp_path: Pa
                 raise KeyboardInterrupt
 
     def words(place: str) -> tuple:
-        return ("learn", meshes, SMALL, "--report false --output-dir", tmp_path / place)
+        return ("learn", meshes, SMALL, "--report false --output-dir", tmp_path / place / "learn")
 
     assert run(*words("once")) == 0
     rows = json.loads((tmp_path / "once" / "learn" / "metrics.json").read_text())["errors"]

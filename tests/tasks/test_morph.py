@@ -58,7 +58,7 @@ def done(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of a fast run from one shape to the other."""
     folder = tmp_path_factory.mktemp("done")
     assert run("morph", shapes, SMALL, "--source small --target large --fast --output-dir", folder) == 0
-    return folder / "morph"
+    return folder
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -67,7 +67,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_results_are_whole_and_agree(done: Path):
     names = "target.png initialization.png final.png course.png codes.png movie.gif movie.mp4 start.ply end.ply"
-    names += " target.ply code_path.csv log.json metrics.json config.yaml report.html"
+    names += " target.ply code_path.csv log.json metrics.json config.yaml report.html cameras.json masks"
     assert sorted(path.name for path in done.iterdir()) == sorted(names.split())
     metrics, log = (json.loads((done / f"{name}.json").read_text()) for name in ("metrics", "log"))
     path = rows(done / "code_path.csv")
@@ -90,7 +90,7 @@ def test_a_mesh_too_far_from_the_space_is_said(shapes: Path, tmp_path: Path, cap
     words = ("morph", shapes, SMALL, "--morph-views 1 --morph-rate 0.02 --target", tmp_path / "rod.ply")
     assert run(*words, "--output-dir", tmp_path) == 0
     assert "the target was not reached (residual: IoU" in capsys.readouterr().out
-    assert len(json.loads((tmp_path / "morph" / "metrics.json").read_text())["tried"]) == 5
+    assert len(json.loads((tmp_path / "metrics.json").read_text())["tried"]) == 5
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +110,9 @@ def test_a_capture_gives_place_and_size(shapes: Path, ball: trimesh.Trimesh, tmp
     folder = write_co3d(tmp_path / "cup", Views(cameras, cast_silhouettes(moved, cameras, (32, 32))))
     words = ("morph", shapes, SMALL, "--morph-steps 12 --source small --data", folder, "--output-dir", tmp_path)
     assert run(*words) == 0
-    end = trimesh.load(tmp_path / "morph" / "end.ply")
+    end = trimesh.load(tmp_path / "end.ply")
     np.testing.assert_allclose(end.bounds.mean(axis=0), moved.bounds.mean(axis=0), atol=0.1 * SIZE)
-    assert json.loads((tmp_path / "morph" / "metrics.json").read_text())["end"]["iou"] > 0.85
+    assert json.loads((tmp_path / "metrics.json").read_text())["end"]["iou"] > 0.85
 
 
 @pytest.mark.slow
@@ -128,7 +128,7 @@ def test_one_image_with_depth_finds_the_size(shapes: Path, ball: trimesh.Trimesh
     files += ["--intrinsics-file", tmp_path / "K.txt", "--initial-pose-file", tmp_path / "pose.txt"]
     more = "--source small --morph-starts 1 --output-dir"
     assert run("morph", shapes, SMALL, *files, more, tmp_path) == 0
-    metrics = json.loads((tmp_path / "morph" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["loss"] == "silhouettes+points" and metrics["end"]["iou"] > metrics["start"]["iou"] + 0.1
 
 
@@ -140,9 +140,9 @@ def test_metaballs_morph_through_the_same_surface(tmp_path: Path):
     write_model(tmp_path / "ball.npz", *mixture, {"task": "shape"})
     words = ("morph", tmp_path / "ball.npz", "--target", tmp_path / "torus.ply", SMALL)
     assert run(*words, "--loss chamfer --output-dir", tmp_path) == 0
-    metrics = json.loads((tmp_path / "morph" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["end"]["chamfer_to_target"] < metrics["start"]["chamfer_to_target"]
-    assert (tmp_path / "morph" / "model.npz").is_file()
+    assert (tmp_path / "model.npz").is_file()
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_what_it_refuses(words: str, said: str, shapes: Path, tmp_path: Path, ca
     assert run("morph", shapes, SMALL, words, "--output-dir", tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert said in error and error.startswith("error: ") and error.count("\n") == 1
-    assert not (tmp_path / "out" / "morph").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_space_and_no_mixture(tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -197,6 +197,7 @@ def test_open_mesh_starts_from_its_surface_and_says_so(tmp_path: Path, capsys: p
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["init"] == "surface_gmm"
 
 
+@pytest.mark.slow
 def test_predecessor_recipe_runs_by_name(tmp_path: Path, lump: Path, capsys: pytest.CaptureFixture) -> None:
     words = "--recipe predecessor --init sphere --num-views 4 --ground-truth raycast --image-width 32 --image-height 32"
     assert run("--mesh-file", lump, *words.split(), "--output-dir", tmp_path / "out") == 0

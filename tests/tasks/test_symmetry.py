@@ -39,14 +39,14 @@ def test_a_mesh_with_a_plane(tmp_path: Path, capsys):
     wedge().export(tmp_path / "wedge.ply")
     assert run("symmetry", str(tmp_path / "wedge.ply"), "--output-dir", str(tmp_path), *SMALL) == 0
     assert "symmetry: plane, correlation 0.9" in capsys.readouterr().out
-    metrics = json.loads((tmp_path / "symmetry" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
     (plane,) = metrics["nearest"]["planes"]
     normal = TURN[:3, 0]
     assert metrics["symmetry"] == "plane"
     assert abs(np.dot(plane["normal"], normal)) > np.cos(np.deg2rad(0.2))
     np.testing.assert_allclose(np.dot(plane["normal"], TURN[:3, 3]), plane["offset"], atol=2e-3)
     assert metrics["nearest"]["distance"] < 1e-3
-    written = {path.name for path in (tmp_path / "symmetry").iterdir()}
+    written = {path.name for path in tmp_path.iterdir()}
     assert {"01_symmetry.png", "02_image.png", "03_difference.png", "film.gif", "report.html"} <= written
 
 
@@ -56,7 +56,7 @@ def test_a_mesh_without_one_is_told_so(tmp_path: Path, capsys):
     words = ("--symmetry", "plane", "--report", "false")
     assert run("symmetry", str(tmp_path / "sheared.ply"), "--output-dir", str(tmp_path), *SMALL, *words) == 0
     assert "no symmetry; nearest: plane, correlation 0.9" in capsys.readouterr().out
-    assert json.loads((tmp_path / "symmetry" / "metrics.json").read_text())["symmetry"] == "none"
+    assert json.loads((tmp_path / "metrics.json").read_text())["symmetry"] == "none"
 
 
 @pytest.mark.slow
@@ -77,10 +77,10 @@ def test_a_mesh_is_converted_with_its_plane(tmp_path: Path, capsys):
     words = ("--symmetry", "auto", "--output-dir", str(tmp_path))
     assert run("convert", str(tmp_path / "wedge.ply"), *SMALL, *fit, *words) == 0
     assert "symmetry: plane" in capsys.readouterr().out
-    record = json.loads((tmp_path / "convert" / "metrics.json").read_text())["symmetry"]
+    record = json.loads((tmp_path / "metrics.json").read_text())["symmetry"]
     assert record["components_fitted"] == 8
     assert record["parameters"] == 8 * 10 + 3
-    mean = read_mixture(tmp_path / "convert" / "model.npz")
+    mean = read_mixture(tmp_path / "model.npz")
     world = mean.frame.mixture_to_world(mean.mixture).mean
     plane = record["planes"][0]
     image = world - 2.0 * ((world @ plane["normal"]) - plane["offset"])[:, None] * np.array(plane["normal"])

@@ -9,10 +9,12 @@ import pytest
 import trimesh
 
 import run_fmb
+from fmb.files.captures.read import read_capture
 from fmb.geometry.mesh_symmetry import geometric_error
 from fmb.geometry.options import ReflectionOptions
 from fmb.geometry.symmetry import Plane
 from fmb.shape.template_fit import STAGES
+from fmb.tasks.scenes import NOVEL_VIEWS
 from fmb.tasks.symmetrise import parse_plane, plane_of, symmetrise
 from fmb.tasks.template import given_template
 from tests.geometry.test_alignment import hand
@@ -54,7 +56,7 @@ def test_template_writes_a_closed_mesh_and_what_is_known_of_it(tmp_path: Path, m
         "raycast",
     ]
     assert run("template", tmp_path / "egg.ply", *small, "--output-dir", tmp_path, "--cpu") == 0
-    folder = tmp_path / "template"
+    folder = tmp_path
     metrics = json.loads((folder / "metrics.json").read_text())
     mesh = trimesh.load(folder / "mesh.ply")
     assert mesh.is_watertight and len(mesh.vertices) == metrics["vertices"] and metrics["novel_iou"] > 0.85
@@ -62,6 +64,9 @@ def test_template_writes_a_closed_mesh_and_what_is_known_of_it(tmp_path: Path, m
     assert geometric_error(mesh, Plane(normal, np.asarray(metrics["plane"]["offset"]))).largest < 1e-4
     assert abs(mesh.bounds.mean(axis=0)[0] - 100.0) < 1.0 and mesh.visual.kind == "vertex"
     assert "Plane of symmetry" in (folder / "report.html").read_text()
+    capture = read_capture(folder)
+    assert len(capture.names) == 4 + NOVEL_VIEWS and capture.views.color is not None
+    assert abs(np.asarray(capture.views.cameras.world_from_camera)[:, 0, 3].mean() - 100.0) < 10.0
     for picture in ("01_mesh", "02_masks", "03_course"):
         assert iio.imread(folder / f"{picture}.png").std() > 5
 

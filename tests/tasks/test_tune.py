@@ -23,13 +23,13 @@ def config_of(*words: object):
     return load_config(["tune", *SMALL.split(), *map(str, words)], tuple(TASKS), default_file=None)
 
 
-def search(tmp_path, monkeypatch, measured, *words: object) -> list[dict[str, str]]:
+def search(tmp_path, monkeypatch, measured, *words: object, size=(1.0, 0.7, 0.5)) -> list[dict[str, str]]:
     pytest.importorskip("optuna", reason="the extra `tune`")
-    trimesh.creation.box((1.0, 0.7, 0.5)).export(tmp_path / "box.ply")
+    trimesh.creation.box(size).export(tmp_path / "box.ply")
     monkeypatch.setattr(module, "measured", measured)
     keys = "initial_lr=0.01:0.2:log num_mixtures=2:9 schedule=cosine|one_cycle"
     tune(config_of(tmp_path / "box.ply", "--output-dir", tmp_path, "--keys", keys, *words), Clock())
-    return list(csv.DictReader((tmp_path / "tune" / "trials.csv").read_text().splitlines()))
+    return list(csv.DictReader((tmp_path / "trials.csv").read_text().splitlines()))
 
 
 def bowl(config, paths) -> tuple[float, float]:
@@ -47,15 +47,17 @@ def test_a_search_goes_on_and_its_best_is_a_config_that_loads(tmp_path, monkeypa
     assert rows[:6] == first and len({row["initial_lr"] for row in rows}) == len(rows) == 25
     good = [row for row in rows if row["error"]]
     best = min(good, key=lambda row: float(row["error"]))
-    found = load_config(["--config", str(tmp_path / "tune" / "best.yaml")], default_file=None)
+    found = load_config(["--config", str(tmp_path / "best.yaml")], default_file=None)
     assert found.optimization.initial_lr == pytest.approx(float(best["initial_lr"]), rel=1e-5)
     assert (found.model.num_mixtures, found.optimization.schedule) == (int(best["num_mixtures"]), best["schedule"])
     assert 0.03 < found.optimization.initial_lr < 0.08 and found.optimization.batch_size == 128
     assert {row["failure"] for row in rows if not row["error"]} <= {"the loss is nan at step 3"}
-    assert (tmp_path / "tune" / "01_trials.png").is_file()
-    assert json.loads((tmp_path / "tune" / "metrics.json").read_text())["trials"] == 25
+    assert (tmp_path / "01_trials.png").is_file()
+    assert json.loads((tmp_path / "metrics.json").read_text())["trials"] == 25
     with pytest.raises(ValueError, match="is another search, num_views was 5 and is 6"):
         search(tmp_path, monkeypatch, bowl, "--num-views", 6)
+    with pytest.raises(ValueError, match="is another search, contents was"):
+        search(tmp_path, monkeypatch, bowl, size=(0.7, 1.0, 0.5))
     with pytest.raises(ValueError, match="most_seconds is 0.5; the fastest of .* trials takes"):
         search(tmp_path, monkeypatch, bowl, "--trials", 25, "--most-seconds", 0.5)
 

@@ -1,17 +1,28 @@
 """Data sets of masks and cameras, in any of the formats in SOURCES, as one Capture in our conventions."""
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from fmb.files.captures import alone, co3d, colmap, idr, krt, llff, ners, plain, projections, stacks, transforms
-from fmb.files.captures.assembly import Capture, Listing, assemble
+from fmb.files.captures.assembly import Capture, Listing, Planned, planned, whole
 from fmb.files.door import naming
 
-__all__ = ["AUTO", "SOURCES", "Capture", "Source", "is_capture", "read_capture", "read_masks"]
+__all__ = [
+    "AUTO",
+    "SOURCES",
+    "Capture",
+    "Source",
+    "is_capture",
+    "plan_capture",
+    "read_capture",
+    "read_masks",
+    "read_whole",
+]
 AUTO = "auto"
 
 
@@ -47,17 +58,36 @@ def read_capture(
     "points" must be readable where the data set names it; else it is left out with a notice.
     Raises ValueError, one line that names the file, for what is missing, broken, unsafe or makes no views.
     """
+    return read_whole(plan_capture(folder, format, longest_side, needed))
+
+
+def plan_capture(
+    folder: str | Path, format: str = AUTO, longest_side: int = 0, needed: Collection[str] = ()
+) -> Planned:
+    """The data set in a folder before its pixels are read; see `read_capture`."""
     folder = Path(folder)
     if longest_side < 0:
         raise ValueError(f"longest side {longest_side}: must be 0 or more")
     if format != AUTO and format not in SOURCES:
         raise ValueError(f"format {format!r} is not known, allowed are {', '.join((AUTO, *SOURCES))}")
     _check_folder(folder)
-    # numbers too large to reckon with come out as not finite and are refused
-    with np.errstate(all="ignore"), naming(folder):
+    with reading(folder):
         kind, notice = (format, "") if format != AUTO else _recognised(folder)
-        capture = assemble(folder, kind, SOURCES[kind].read(folder), longest_side, needed)
-    return capture._replace(notices=(*capture.notices, notice)) if notice else capture
+        found = planned(folder, kind, SOURCES[kind].read(folder), longest_side, needed)
+    return found._replace(remark=notice)
+
+
+def read_whole(found: Planned) -> Capture:
+    """All views of a data set that was planned.  Raises ValueError as `read_capture` does."""
+    with reading(found.folder):
+        return whole(found)
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Numbers too large to reckon with come out as not finite and are refused; files that fail are named."""
+    with np.errstate(all="ignore"), naming(folder):
+        yield
 
 
 def is_capture(folder: Path) -> bool:
@@ -70,7 +100,7 @@ def read_masks(folder: str | Path, longest_side: int = 0) -> Capture:
     folder = Path(folder)
     _check_folder(folder)
     with naming(folder):
-        return assemble(folder, "masks", alone.read(folder), longest_side, ())
+        return whole(planned(folder, "masks", alone.read(folder), longest_side, ()))
 
 
 def _check_folder(folder: Path) -> None:
