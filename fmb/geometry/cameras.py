@@ -6,6 +6,7 @@ centre of pixel (0, 0) at (0.5, 0.5), so that the middle of the image is (width 
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
