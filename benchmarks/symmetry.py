@@ -1,7 +1,7 @@
 """What a symmetry is worth: fits with and without, at few and many views; decisions about shapes; time of rays.
 
     python -m benchmarks.symmetry fits --models ../shared/data/models --views 4 [--results docs/results/symmetry.md]
-    python -m benchmarks.symmetry decisions --models ../shared/data/models [--results docs/results/symmetry.md]
+    python -m benchmarks.symmetry decisions --models ../shared/data/models --seeds 0 [--results FILE.md]
     python -m benchmarks.symmetry rays --models ../shared/data/models [--results docs/results/symmetry.md]
     python -m benchmarks.symmetry picture --models ../shared/data/models --names spot
 
@@ -25,7 +25,8 @@ from benchmarks.measure import in_turns
 from benchmarks.study import Job, Rows, canonical, chosen, find_meshes, flags, key, provenance, study, told
 from benchmarks.symmetry_shapes import Solid, crooked, other_solids, rabbit, symmetric_solids
 from fm_render import Rays, Settings, render
-from fmb.fields.correlation import Likeness, bodies_of, largest
+from fmb.fields.body_symmetry import SYMMETRIC, mixture_symmetries
+from fmb.fields.correlation import bodies_of, largest
 from fmb.fields.looks import evaluate, look
 from fmb.fields.surface_symmetry import largest_of_surface, skin_of, surface_symmetries
 from fmb.fields.symmetric import SymmetricMixture, fold, render_orbit
@@ -176,13 +177,16 @@ def decided(solid: Solid) -> dict[str, Any]:
     """What is found in a solid: by its surface, and by its mixture alone."""
     mesh = canonical_frame(solid.mesh).mesh_to_canonical(solid.mesh)
     begun = time.process_time()
-    bodies = bodies_of(start_mixture(mesh, ModelOptions(), 0).mixture)
+    mixture = start_mixture(mesh, ModelOptions(), 0).mixture
+    bodies = bodies_of(mixture)
     found = surface_symmetries(skin_of(mesh), bodies)
     seconds = time.process_time() - begun
-    best, alone = largest_of_surface(found), largest([Likeness(one.symmetry, one.score) for one in found])
+    near = mixture_symmetries(mixture, bodies=bodies)
+    best, alone = largest_of_surface(found), largest(near, SYMMETRIC)
     row = {"name": solid.name, "truth": "none" if solid.symmetry is None else solid.symmetry.kind, "seconds": seconds}
     row |= {"surface": "none" if best is None else best.symmetry.kind}
     row |= {"mixture": "none" if alone is None else alone.symmetry.kind}
+    row |= {"bodies": [{"kind": one.symmetry.kind, "score": one.score} for one in near]}
     numbers = [
         {"kind": one.symmetry.kind, "score": one.score, "distance": one.distance, "far": one.far} for one in found
     ]
@@ -261,13 +265,17 @@ def fits(options: Any, argv: list[str]) -> str:
 
 def decisions(options: Any, argv: list[str]) -> str:
     """The section of decisions."""
-    solids = [*symmetric_solids(), *other_solids()]
-    jobs = [Job(key(solid.name, [], DECIDING), partial(decided, solid)) for solid in solids]
+    seed = options.seeds[0]
+    solids = [*symmetric_solids(seed), *other_solids(seed + 1)]
+    jobs = [Job(key(solid.name, [seed] if seed else [], DECIDING), partial(decided, solid)) for solid in solids]
     rows = study(jobs, options.output, "decisions", options.minutes or None)
     return f"## Which solids have a symmetry\n\n{provenance('symmetry', argv)}\n\n{decisions_table(rows)}"
 
 
-DECIDING = ("benchmarks/symmetry_shapes.py", "fmb/fields/correlation.py", "fmb/fields/surface_symmetry.py")
+DECIDING = (
+    "benchmarks/symmetry_shapes.py",
+    *(f"fmb/fields/{name}.py" for name in ("body_symmetry", "correlation", "surface_symmetry")),
+)
 
 
 def timed(options: Any, argv: list[str]) -> str:

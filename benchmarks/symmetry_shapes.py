@@ -131,7 +131,10 @@ def symmetric_solids(seed: int = 0) -> Iterator[Solid]:
 
 
 def other_solids(seed: int = 1) -> Iterator[Solid]:
-    """24 solids without a symmetry: hulls of random points, and symmetric ones that are sheared."""
+    """24 solids without a symmetry: hulls of random points, and symmetric ones that are sheared.
+
+    Of two planes both are broken: a shear along one of them would leave the other.
+    """
     generator = np.random.default_rng(seed)
     for number in range(12):
         points = generator.normal(size=(12, 3)) * generator.uniform(0.5, 1.5, 3)
@@ -141,6 +144,8 @@ def other_solids(seed: int = 1) -> Iterator[Solid]:
         normal = solid.symmetry.placement.rotation[:, 0]
         across = generator.normal(size=3)
         across -= (across @ normal) * normal
+        if solid.symmetry.kind == "two_planes":
+            across = solid.symmetry.placement.rotation[:, 1:].sum(axis=1)
         amount = SHEARS[number % len(SHEARS)]
         shear[:3, :3] += amount * np.outer(normal, across / np.linalg.norm(across))
         yield Solid(f"{solid.name}, sheared by {amount}", solid.mesh.copy().apply_transform(shear), None)

@@ -38,6 +38,17 @@ COMPONENTS, CELLS = 40, 64
 BATCH = 2048
 
 
+METABALLS = "metaballs"
+Made = tuple[str, int, trimesh.Trimesh, float, np.ndarray | None]
+TEMPLATES = {  # what is bent; those with colours are for shapes that have some
+    "free": TemplateOptions(template_mirror=False, template_color=0.0),
+    "symmetric": TemplateOptions(template_color=0.0),
+    "symmetric, with colours": TemplateOptions(),
+    "hull": TemplateOptions(template_mesh="hull", template_color=0.0),
+    "hull, with colours": TemplateOptions(template_mesh="hull"),
+}
+
+
 class Outcome(NamedTuple):
     """What one fit of one case came to."""
 
@@ -69,6 +80,23 @@ def chair() -> trimesh.Trimesh:
     return ellipsoids((*legs, ((0.8, 0.8, 0.2), (0.0, 0.0, 0.0)), ((0.8, 0.2, 0.7), (0.0, -0.6, 0.6))))
 
 
+def bowl() -> trimesh.Trimesh:
+    """A painted, flattened ball with a deep dent above, which no silhouette shows; symmetric at x = 0."""
+    mesh = trimesh.creation.icosphere(5)
+    place = np.array(mesh.vertices)
+    around = np.hypot(place[:, 0], place[:, 1])
+    mesh.vertices = place * [1.0, 0.8, 0.7]
+    mesh.vertices[:, 2] -= 0.9 * np.exp(-((around / 0.45) ** 2)) * (place[:, 2] > 0.0)
+    folded = np.abs(place) * [1.0, 0.0, 0.0] + place * [0.0, 1.0, 1.0]
+    waves = np.stack([folded @ np.array(wave) for wave in WAVES], axis=1)
+    colors = np.column_stack([0.5 + 0.4 * np.sin(waves), np.ones(len(place))])
+    mesh.visual.vertex_colors = np.rint(255.0 * colors).astype(np.uint8)
+    return mesh
+
+
+WAVES = ((7.0, 3.0, 2.0), (2.0, -8.0, 3.0), (5.0, 4.0, -6.0))  # radians over the ball's radius, of red, green and blue
+
+
 def ellipsoids(parts: Sequence[tuple[Sequence[float], Sequence[float]]]) -> trimesh.Trimesh:
     """Ellipsoids by their radii and middles, in one mesh."""
     made = []
@@ -79,33 +107,31 @@ def ellipsoids(parts: Sequence[tuple[Sequence[float], Sequence[float]]]) -> trim
     return trimesh.util.concatenate(made)
 
 
-OWN: dict[str, Callable[[], trimesh.Trimesh]] = {"bird": bird, "chair": chair}
+OWN: dict[str, Callable[[], trimesh.Trimesh]] = {"bird": bird, "chair": chair, "bowl": bowl}
 
 
 def case(mesh: trimesh.Trimesh, count: int, seed: int) -> tuple[trimesh.Trimesh, dict[str, Views]]:
-    """The mesh in its canonical frame, `count` views to fit to and others."""
+    """The mesh in its canonical frame, `count` views to fit to and others; of a mesh without colours masks alone."""
     mesh = canonical_frame(mesh).mesh_to_canonical(mesh)
     cameras = scene_cameras(np.random.default_rng(seed), count + NOVEL, RenderingOptions(camera_roll=True))
-    return mesh, split_views(render_ground_truth(mesh, cameras, (SIDE, SIDE), "raycast").views, count)
+    views = render_ground_truth(mesh, cameras, (SIDE, SIDE), "raycast").views
+    return mesh, split_views(views if mesh.visual.kind else views._replace(color=None), count)
 
 
-def templates(views: Views, seed: int) -> list[tuple[str, int, trimesh.Trimesh, float, np.ndarray | None]]:
-    """Method, numbers, mesh, processor seconds and normal of the free, the symmetric and the refined template."""
+def templates(views: Views, seed: int, methods: Sequence[str]) -> list[Made]:
+    """Method, numbers, mesh, processor seconds and normal of those of TEMPLATES, and of the symmetric ones refined."""
     made = []
-    for mirror in (False, True):
+    for method, options in ((name, TEMPLATES[name]) for name in methods if name in TEMPLATES):
         begun = time.process_time()
 
-        def keep(name: str, state: Template, mirror: bool = mirror, begun: float = begun) -> None:
+        def keep(name: str, state: Template, method: str = method, begun: float = begun) -> None:
             if name in ("fine", "refined"):
-                method = {("fine", False): "free", ("fine", True): "symmetric"}.get(
-                    (name, mirror), "symmetric, refined"
-                )
                 normal = None if state.plane is None else np.asarray(state.plane.normal)
-                made.append(
-                    (f"template, {method}", state.parameters, state.world(), time.process_time() - begun, normal)
-                )
+                words = f"template, {method}" + ", refined" * (name == "refined")
+                made.append((words, state.parameters, state.world(), time.process_time() - begun, normal))
 
-        fit_template(views, np.random.default_rng(seed), TemplateOptions(template_mirror=mirror), None, keep)
+        if views.color is not None or not options.template_color:
+            fit_template(views, np.random.default_rng(seed), options, None, keep)
     return made
 
 
@@ -118,18 +144,17 @@ def metaballs(views: Views, seed: int) -> tuple[str, int, trimesh.Trimesh, float
     program = compile_shape_fit(start, views.silhouette.shape, OptimizationOptions(batch_size=BATCH))
     mixture = fit_to_views(program, start, views, generator).mixture
     mesh = mesh_mixture(mixture, MeshOptions(mesh_resolution=CELLS), views).mesh
-    return "metaballs", 10 * COMPONENTS, mesh, time.process_time() - begun, None
+    return METABALLS, 10 * COMPONENTS, mesh, time.process_time() - begun, None
 
 
-def outcomes(name: str, mesh: trimesh.Trimesh, count: int, seed: int) -> list[Outcome]:
-    """All methods on one case."""
+def outcomes(name: str, mesh: trimesh.Trimesh, count: int, seed: int, methods: Sequence[str]) -> list[Outcome]:
+    """The methods on one case."""
     mesh, views = case(mesh, count, seed)
     across = np.eye(3)[0]
     found = []
-    for method, parameters, made, seconds, normal in (
-        *templates(views["train"], seed),
-        metaballs(views["train"], seed),
-    ):
+    fits = templates(views["train"], seed, methods)
+    fits += [metaballs(views["train"], seed)] if METABALLS in methods else []
+    for method, parameters, made, seconds, normal in fits:
         degrees = np.nan if normal is None else float(np.rad2deg(np.arccos(min(1.0, abs(normal @ across)))))
         chamfer = 100.0 * compare(made, mesh, SAMPLES)["exact"]["chamfer"]
         novel = mesh_iou(made, views["novel"])
@@ -173,7 +198,7 @@ def work(options: argparse.Namespace) -> str:
         for name in options.shapes:
             mesh = OWN[name]() if name in OWN else trimesh.load(options.models / f"{name}.ply", force="mesh")
             for count in options.views:
-                found += outcomes(name, mesh, count, seed)
+                found += outcomes(name, mesh, count, seed, options.methods)
                 if options.json:
                     options.json.write_text(json.dumps([one._asdict() for one in found]))
     return f"{table(HEAD, rows(found))}\n\n{provenance('template', options.argv)}"
@@ -186,6 +211,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--models", type=Path, default=Path(), help="folder of NAME.ply")
     shapes = f"names of meshes in the folder, and of {', '.join(OWN)}; default: these"
     parser.add_argument("--shapes", nargs="+", default=list(OWN), help=shapes)
+    every = (*TEMPLATES, METABALLS)
+    parser.add_argument("--methods", nargs="+", choices=every, default=every, help="default: all")
     parser.add_argument("--views", nargs="+", type=int, default=[32, 4], help="default: %(default)s")
     parser.add_argument("--seeds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--json", type=Path, help="file of every outcome")

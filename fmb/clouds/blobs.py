@@ -4,7 +4,7 @@ It starts as a GMM of the body that the cloud encloses, and is then moved by Ada
 symmetric distance of losses.py, or, where the noise is wider than the surface's samples, the likelihood of the points.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,10 +24,12 @@ from fmb.clouds.options import AUTO, PointsOptions
 from fmb.clouds.recipe import Hooks, State
 from fmb.clouds.smoothing import smoothed
 from fmb.clouds.surface import extract
-from fmb.fields.correlation import SYMMETRIC, best_place, bodies_of, detect, largest
+from fmb.clouds.symmetry import largest_of_cloud, skin_of_cloud, symmetry_of_cloud
+from fmb.fields.correlation import bodies_of
 from fmb.fields.field import Field
 from fmb.fields.metaballs import HALF_DENSITY, density_field, log_density, value_slope_curvature
-from fmb.fields.mixtures import fit_gmm, in_single
+from fmb.fields.mixtures import fit_gmm, in_single, mixture_frame
+from fmb.fields.surface_symmetry import Skin
 from fmb.fields.symmetric import fold
 from fmb.fit.loop import CHUNK, Course, Fit, Program, begin, run_fit, steps_of
 from fmb.fit.options import FitOptions
@@ -96,10 +98,11 @@ def fit_blobs(
     kept = points[evidence.kept]
     enclosure = enclose(kept, evidence, generator)
     mixture, facts = start_blobs(kept, enclosure, options.components, generator), _facts(evidence, enclosure)
+    skin = partial(skin_of_cloud, points, evidence)
     if evidence.noise < STRONG:
         points, evidence = _calmed(points, evidence, generator)
     hooks.save(_state(0, mixture, {}, facts))
-    edges, told = begin_blobs(mixture, options.group)
+    edges, told = begin_blobs(mixture, options.group, skin, generator)
     facts, aim = facts | told, _aim(points, normals, enclosure, evidence)
     steps: list[float] = []
 
@@ -150,21 +153,26 @@ def start_blobs(
     return mixture._replace(log_weight=mixture.log_weight + jnp.median(value_slope_curvature(mixture, some).value))
 
 
-def begin_blobs(mixture: Mixture, kind: str) -> tuple[Parameters, dict[str, Any]]:
-    """What is fitted, and what there is to say of its symmetry; "auto" takes the largest that the start shows.
+def begin_blobs(
+    mixture: Mixture, kind: str, skin_at: Callable[..., Skin], generator: np.random.Generator
+) -> tuple[Parameters, dict[str, Any]]:
+    """What is fitted, and what there is to say of its symmetry; "auto" takes the largest that the points have.
 
-    A kind that is named is taken as told, at its best place. Places are in the frame of the mixture.
+    A kind that is named is taken as told, at its best place. Places are in the frame of the mixture. `skin_at` takes
+    the object's scale and a generator.
     """
     if kind == NO_SYMMETRY:
         return edges_from_mixture(mixture), {}
-    bodies = bodies_of(mixture)
-    chosen = largest(detect(bodies)) if kind == AUTO else best_place(bodies, kind)
+    bodies, scale = bodies_of(mixture), float(mixture_frame(mixture).scale)
+    skin = skin_at(scale, generator)
+    chosen = largest_of_cloud(skin, bodies) if kind == AUTO else symmetry_of_cloud(skin, bodies, kind)
     if chosen is None:
         return edges_from_mixture(mixture), {"symmetry": {"kind": NO_SYMMETRY}}
     count = -(-len(mixture.mean) // len(GROUPS[chosen.symmetry.kind]().maps))
     folded = fold(mixture, chosen.symmetry, count)
-    told = {"kind": chosen.symmetry.kind, "score": chosen.score, "holds": chosen.score >= SYMMETRIC}
-    return edges_of_symmetric(folded, 1.0), {"symmetry": told | {"components_fitted": len(folded.fundamental.mean)}}
+    told = {"kind": chosen.symmetry.kind, "score": chosen.score, "distance": chosen.distance, "share_far": chosen.far}
+    told |= {"holds": chosen.holds, "components_fitted": len(folded.fundamental.mean)}
+    return edges_of_symmetric(folded, 1.0), {"symmetry": told}
 
 
 def whole_of(parameters: Parameters) -> Mixture:

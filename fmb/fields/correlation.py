@@ -25,10 +25,9 @@ MOST_COMPONENTS = 96  # of a mixture that is compared with its images; larger on
 LEAST_SHARPNESS = 0.1  # log weight above that of half opacity from which a component has a size of its own
 UNIFORM = 5.0  # square of a ball's radius over the variance of its volume along an axis
 # Deviation that is added to all, in object scales. How a body falls into components is chance, which this hides: of
-# 40 components, symmetric meshes correlate with their images by 0.986 to 0.997, others by 0.983 at most; without it by
-# 0.87 to 0.90 and up to 0.87.
+# 40 components, symmetric meshes correlate with their images by 0.978 to 0.997, others by 0.995 at most; without it by
+# 0.87 to 0.90 and up to 0.87. So it finds places, and body_symmetry.py decides about them.
 BLUR = 0.06
-SYMMETRIC = 0.985  # score from which a mixture counts as symmetric
 DIRECTIONS = 96  # of normals and axes that are tried; the principal axes are added
 REFINED = 4  # of them, of each kind, that are moved uphill
 DISTINCT = math.radians(12.0)  # between two starts of one kind
@@ -126,7 +125,7 @@ def likely_symmetries(bodies: Bodies, kind: str, count: int = REFINED) -> list[L
     if kind == NO_SYMMETRY:
         return [Likeness(Symmetry(kind, Placement(np.eye(3), middle_of(bodies))), 1.0)]
     starts = tried_places(bodies, kind)
-    score = np.array([correlation(bodies, _moving(start)).mean() for start in starts])
+    score = np.array([correlation(bodies, moving(start)).mean() for start in starts])
     chosen: list[Symmetry] = []
     for number in np.argsort(-score):
         if len(chosen) < count and score[number] > PROMISING and all(differ(starts[number], other) for other in chosen):
@@ -152,14 +151,14 @@ def climb(bodies: Bodies, start: Symmetry, on_step: Callable[[Symmetry], None] =
         )
 
     def loss(step: np.ndarray) -> float:
-        return 1.0 - float(correlation(bodies, _moving(at(step))).mean())
+        return 1.0 - float(correlation(bodies, moving(at(step))).mean())
 
     found = minimize(loss, np.zeros(len(turns) + len(shifts)), method="BFGS", callback=lambda step: on_step(at(step)))
     best = at(found.x)
     return Likeness(best, score_of(bodies, best))
 
 
-def _moving(symmetry: Symmetry) -> Orbit:
+def moving(symmetry: Symmetry) -> Orbit:
     """The maps but the identity and, of rotations, the inverses of others, which correlate alike."""
     orbit, count = symmetry.orbit, len(symmetry.group.maps)
     last = count if symmetry.group.planes else count // 2 + 1
@@ -209,7 +208,7 @@ def detect(bodies: Bodies, kinds: Sequence[str] = tuple(GROUPS)) -> list[Likenes
     return [found[0] for kind in kinds if kind != NO_SYMMETRY and (found := likely_symmetries(bodies, kind))]
 
 
-def largest(found: Sequence[Likeness], least: float = SYMMETRIC) -> Likeness | None:
+def largest(found: Sequence[Likeness], least: float) -> Likeness | None:
     """Of the symmetries with a score of `least` the one with most maps, then planes before turns, then the best."""
     good = [one for one in found if one.score >= least]
     order = [(len(one.symmetry.group.maps), len(one.symmetry.group.planes), one.score) for one in good]

@@ -1,6 +1,7 @@
 """Symmetries of a surface: found in a mixture, moved onto the surface's own points, and measured there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ NEAR, FAR, FAR_SHARE = 0.004, 0.02, 0.03  # mean of a symmetric surface; a dista
 
 
 class SurfaceLikeness(NamedTuple):
-    """A symmetry of a surface: correlation of its mixture, and distances of its images from it, in its own unit.
+    """A symmetry of a surface: correlation of its mixture, and distances of its images from it, in object scales.
 
     `far` is the share of points that lie farther than FAR scales from the surface, `distance` the mean.
     """
@@ -38,23 +39,33 @@ class SurfaceLikeness(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the surface counts as symmetric, in a frame where its scale is 1."""
+        """Whether the surface counts as symmetric."""
         return self.distance <= NEAR and self.far <= FAR_SHARE
 
 
 class Skin(NamedTuple):
-    """Points of a surface with their normals, and a tree that finds the nearest."""
+    """Points of a surface with their normals, a tree that finds the nearest, and what is moved by a symmetry.
 
-    mesh: trimesh.Trimesh
+    `distance` is that of any points from the surface. Of noisy points the surface is known to `floor` alone: the mean
+    distance, in the unit of the points, and the share of far ones that points of the surface itself have.
+    """
+
     point: Float[np.ndarray, "point 3"]
     normal: Float[np.ndarray, "point 3"]
     tree: cKDTree
+    moved: Float[np.ndarray, "moved 3"]  # brought close to the surface
+    probe: Float[np.ndarray, "probe 3"]  # measured then
+    distance: Callable[[Float[np.ndarray, "place 3"]], Float[np.ndarray, " place"]]
+    floor: tuple[float, float] = (0.0, 0.0)
+    scale: float = 1.0  # of the object, in the unit of the points
 
 
 def skin_of(mesh: trimesh.Trimesh) -> Skin:
-    """SAMPLES points of the mesh, uniform by area, always the same of one mesh."""
+    """SAMPLES points of a mesh of scale 1, uniform by area, always the same of one mesh."""
     point, face = sample_surface(mesh, SAMPLES, seed=0)
-    return Skin(mesh, np.asarray(point), np.asarray(mesh.face_normals)[face], cKDTree(point))
+    point, normal = np.asarray(point), np.asarray(mesh.face_normals)[face]
+    probe = point[MOVED : MOVED + MEASURED]
+    return Skin(point, normal, cKDTree(point), point[:MOVED], probe, partial(distance_to, mesh))
 
 
 def refine(skin: Skin, start: Symmetry) -> Symmetry:
@@ -63,7 +74,7 @@ def refine(skin: Skin, start: Symmetry) -> Symmetry:
     As ICP does with poses: pairs, a step of Gauss and Newton in what can move, and again.
     """
     free = np.flatnonzero([*start.group.turns, *start.group.shifts])
-    symmetry, points = start, skin.point[:MOVED]
+    symmetry, points = start, skin.moved
     for _ in range(STEPS):
         images = _images(symmetry, points)
         distance, near = skin.tree.query(images)
@@ -96,10 +107,14 @@ def _images(symmetry: Symmetry, points: np.ndarray) -> np.ndarray:
 
 
 def measured(skin: Skin, symmetry: Symmetry, score: float) -> SurfaceLikeness:
-    """The symmetry with exact distances of images from the surface; of the map that is worst."""
-    points = skin.point[MOVED : MOVED + MEASURED]
-    distance = distance_to(skin.mesh, _images(symmetry, points)).reshape(-1, len(points))
-    return SurfaceLikeness(symmetry, score, float(distance.mean(1).max()), float((distance > FAR).mean(1).max()))
+    """The symmetry with distances of images from the surface, beyond those of its own points; of the map that is worst.
+
+    Squares are subtracted, as distances that come from noise and from the symmetry are independent.
+    """
+    distance = skin.distance(_images(symmetry, skin.probe)).reshape(-1, len(skin.probe))
+    mean, far = (float(x.mean(1).max()) for x in (distance, distance > FAR * skin.scale))
+    beyond = np.sqrt(max(mean**2 - skin.floor[0] ** 2, 0.0)) / skin.scale
+    return SurfaceLikeness(symmetry, score, float(beyond), max(far - skin.floor[1], 0.0))
 
 
 def surface_symmetries(skin: Skin, bodies: Bodies, kinds: Sequence[str] = tuple(GROUPS)) -> list[SurfaceLikeness]:

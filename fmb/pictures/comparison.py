@@ -13,7 +13,7 @@ from trimesh.remesh import subdivide_to_size
 from fmb.geometry.cameras import Cameras, project
 from fmb.geometry.cloud import Cloud
 from fmb.geometry.comparison import Shape, Sides, Worst
-from fmb.geometry.distances import distance_to
+from fmb.geometry.distances import cut, distance_to, nearest_on
 from fmb.geometry.ground_truth import render_ground_truth
 from fmb.machine import DOTS_PER_INCH, write_picture
 from fmb.pictures.draw import FAINT, INK, pixels_of, plain_style
@@ -27,7 +27,7 @@ SIDE, TURNS = 300, 4  # pixels of a view, and views around the shapes
 UP = (0.0, 1.0, 0.0)
 PERCENT = 100.0
 FINEST_EDGE = 50  # edges are cut until none is longer than the box's diagonal over this, so that colours follow errors
-MOST_VERTICES, MOST_BEADS = 10_000, 10_000  # that are coloured; points of a cloud that are drawn
+MOST_VERTICES, MOST_BEADS = 10_000, 10_000  # of a mesh, points of a cloud: where there are more, fewer are drawn
 BEAD, LEAST_BEAD = 0.6, 0.004  # radius of a drawn point: in spacings, and at least in radii of the ball
 RING, HALO = 9, 2  # pixels: radius of the mark of a worst point, and the white around its lines
 HIDDEN = 0.02  # radii: a mark that lies deeper behind the surface is drawn hollow
@@ -36,27 +36,42 @@ STICK = 0.012  # radii: thickness of the line between two worst points on the pa
 
 
 class Painted(NamedTuple):
-    """A shape as triangles, and the distance of each vertex from the other shape in percent of the reference's side."""
+    """A shape as triangles, and the distance of each vertex from the other shape in percent of the reference's side.
+
+    `thinned`: how many vertices or points the shape has, where fewer are drawn; else 0.
+    """
 
     mesh: trimesh.Trimesh
     error: Float[np.ndarray, " vertex"]
+    thinned: int = 0
 
 
 def painted(shape: Shape, other: Shape, ball: Ball, unit: float) -> Painted:
-    """The shape in triangles small enough to show where it errs, and its errors."""
-    mesh, owner = beads(shape, ball) if isinstance(shape, Cloud) else (fine(shape), None)
-    places = np.asarray(mesh.vertices, float) if owner is None else shape.point[np.unique(owner)]
-    cloud = isinstance(other, Cloud)
-    distance = cKDTree(other.point).query(places)[0] if cloud else distance_to(other, places)
-    if owner is not None:
-        distance = distance[np.unique(owner, return_inverse=True)[1]]
-    return Painted(mesh, PERCENT * distance / unit)
+    """The shape in triangles small enough to show where it errs, and its errors.
+
+    A mesh of many vertices is drawn with fewer, in the errors of the whole mesh at its places next to them.
+    """
+    if isinstance(shape, Cloud):
+        mesh, owner = beads(shape, ball)
+        chosen, place = np.unique(owner, return_inverse=True)
+        error, every = distances_from(other, shape.point[chosen])[place], len(shape.point)
+        return Painted(mesh, PERCENT * error / unit, every * (every > MOST_BEADS))
+    mesh, every = fine(shape), len(shape.vertices)
+    places = np.asarray(mesh.vertices, float)
+    if every > MOST_VERTICES:
+        places = nearest_on(cut(shape), places).point
+    return Painted(mesh, PERCENT * distances_from(other, places) / unit, every * (every > MOST_VERTICES))
+
+
+def distances_from(shape: Shape, places: Float[np.ndarray, "place 3"]) -> Float[np.ndarray, " place"]:
+    """Exact distances from a mesh, or from the nearest point of a cloud."""
+    return cKDTree(shape.point).query(places)[0] if isinstance(shape, Cloud) else distance_to(shape, places)
 
 
 def fine(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    """The mesh without long edges and with no more than about MOST_VERTICES vertices."""
+    """The mesh with no more than about MOST_VERTICES vertices, then without long edges."""
     if len(mesh.vertices) > MOST_VERTICES:
-        return mesh.simplify_quadric_decimation(face_count=2 * MOST_VERTICES)
+        mesh = mesh.simplify_quadric_decimation(face_count=2 * MOST_VERTICES)
     longest = float(np.linalg.norm(np.ptp(mesh.bounds, axis=0))) / FINEST_EDGE
     if mesh.edges_unique_length.max() <= longest:
         return mesh
@@ -104,8 +119,19 @@ def compared_sheet(parts: Sequence[Painted], worst: Sequence[Worst], names: tupl
     seam = np.full((TURNS, SIDE, SEAM, 3), 255, np.uint8)
     away = " and ".join(f"{pair.distance:.3g}" for pair in worst)
     note = f"distance from the other shape; ring: the worst point, {away} away from the end of its line"
+    note += fewer(parts, names)
     tiles = np.concatenate([panels[0], seam, panels[1]], axis=2)
     return Sheet("Errors on the surface", note, tiles, degrees_around(TURNS), (scale,), {}, names)
+
+
+def fewer(parts: Sequence[Painted], names: tuple[str, str]) -> str:
+    """Which shapes are drawn with fewer points than they have, in words; nothing where all are drawn."""
+    told = [
+        f"; {name}: fewer than its {part.thinned:,} points are drawn, in their own errors"
+        for name, part in zip(names, parts, strict=True)
+        if part.thinned
+    ]
+    return "".join(told)
 
 
 def views_of(cameras: Cameras) -> list[Cameras]:

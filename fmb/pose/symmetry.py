@@ -11,7 +11,8 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from fm_render import Mixture
-from fmb.fields.correlation import SYMMETRIC, Bodies, bodies_of, frame_towards, likely_symmetries
+from fmb.fields.body_symmetry import SYMMETRIC, Body, body_of, scored
+from fmb.fields.correlation import Bodies, bodies_of, frame_towards, likely_symmetries
 from fmb.fields.surface_symmetry import FAR, FAR_SHARE, NEAR, Skin, refine, skin_of
 from fmb.geometry.symmetry import Placement, Symmetry, apply_to_points
 
@@ -46,7 +47,10 @@ def turns_of(mixture: Mixture, mesh: trimesh.Trimesh | None = None, tolerance: f
 
     `tolerance` is the mean distance of a symmetric mesh from its image, in its own unit, in which its scale is 1.
     """
-    holding = partial(of_mixture, bodies_of(mixture)) if mesh is None else partial(of_mesh, skin_of(mesh), tolerance)
+    if mesh is None:
+        holding = partial(of_mixture, body_of(mixture), bodies_of(mixture))
+    else:
+        holding = partial(of_mesh, skin_of(mesh), tolerance)
     round_ = next(holding("revolution"), None)
     if round_ is not None:
         axis, middle = round_.placement.rotation[:, 2], round_.placement.origin
@@ -57,9 +61,9 @@ def turns_of(mixture: Mixture, mesh: trimesh.Trimesh | None = None, tolerance: f
     return Turns(closed([maps_of(one) for one in found]), None, middle)
 
 
-def of_mixture(bodies: Bodies, kind: str) -> Iterator[Symmetry]:
+def of_mixture(body: Body, bodies: Bodies, kind: str) -> Iterator[Symmetry]:
     """The symmetries of a kind that the mixture has."""
-    return (one.symmetry for one in likely_symmetries(bodies, kind) if one.score >= SYMMETRIC)
+    return (one.symmetry for one in likely_symmetries(bodies, kind) if scored(body, one.symmetry).score >= SYMMETRIC)
 
 
 def of_mesh(skin: Skin, tolerance: float, kind: str) -> Iterator[Symmetry]:

@@ -7,12 +7,11 @@ import trimesh
 from jaxtyping import Float
 
 from fm_render import Mixture, Settings
+from fmb.fields.body_symmetry import SYMMETRIC, body_of, mixture_symmetries, refined_on_body
 from fmb.fields.correlation import (
-    SYMMETRIC,
     Bodies,
     Likeness,
     bodies_of,
-    detect,
     differ,
     largest,
     likely_symmetries,
@@ -84,8 +83,8 @@ def fit_with_symmetry(
 
 def _fit_found(program: ShapeProgram, start: Mixture, aim: Aim, on_progress: OnShape) -> tuple:
     free = fit_to_views(program, start, aim.views, aim.generator, on_progress, aim.point)
-    found = detect(bodies_of(free.mixture))
-    chosen, best = largest(found), max(found, key=lambda one: one.score, default=None)
+    found = mixture_symmetries(free.mixture)
+    chosen, best = largest(found, SYMMETRIC), max(found, key=lambda one: one.score, default=None)
     if chosen is None:
         return free, SymmetryFound(NO_SYMMETRY, best, f"no symmetry: {told(best)}, below {SYMMETRIC}")
     kind, count = chosen.symmetry.kind, len(start.mean)
@@ -103,7 +102,8 @@ def _fit_told(kind: str, program: ShapeProgram, start: Mixture, aim: Aim, on_pro
     likely = likely_symmetries(bodies, kind, FOUND)
     seen = seen_places(free.mixture, kind, aim.views, program.supervision.settings)[:SEEN]
     places = distinct([*(one.symmetry for one in likely), *seen, *principal_places(bodies, kind)])
-    best = max([*likely, *(Likeness(place, score_of(bodies, place)) for place in places)], key=lambda one: one.score)
+    body = body_of(free.mixture)
+    best = max((refined_on_body(body, place) for place in places), key=lambda one: one.score)
     starts = [fold(free.mixture, place, count) for place in places]
     most = max(len(one.fundamental.mean) for one in starts)  # components that lie in one place are merged further
     starts = [one for one in starts if len(one.fundamental.mean) == most]
@@ -209,14 +209,14 @@ def surface_told(found: SurfaceLikeness | None) -> str:
     if found is None:
         return "nothing comes near to one"
     distance = f"images {100 * found.distance:.2f} % of the scale from the surface, {100 * found.far:.0f} % of them far"
-    return f"{found.symmetry.kind}, correlation {found.score:.3f}, {distance}"
+    return f"{found.symmetry.kind}, correlation {found.score:.4f}, {distance}"
 
 
 def told(likeness: Likeness | None) -> str:
     """A symmetry and its score in words."""
     if likeness is None:
         return "nothing comes near to one"
-    return f"{likeness.symmetry.kind} scores {likeness.score:.3f}"
+    return f"{likeness.symmetry.kind} scores {likeness.score:.4f}"
 
 
 def symmetry_record(found: SymmetryFound, fit: ShapeFit, frame: Frame) -> dict[str, Any]:

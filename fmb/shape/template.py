@@ -18,6 +18,8 @@ from fmb.fit.losses import weighted_mean
 from fmb.geometry.cameras import ANY_ARRAY, Cameras, project
 from fmb.geometry.mesh_symmetry import Mirrored
 from fmb.geometry.rotations import matrix_from_rotation_vector
+from fmb.shape.template_color import Paint, hue_loss
+from fmb.shape.template_outline import Outline, outline_loss
 
 SPREAD = 0.5  # deviation of a vertex's Gaussian, in square roots of the area around it
 INSET = 1.5  # of these deviations: so far inside the Gaussians stand, that outlines lie where the mesh has them
@@ -53,18 +55,24 @@ class Stand(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Views to fit to: which camera saw which silhouette, and how much each pixel counts."""
+    """Views to fit to: which camera saw which silhouette, how much each pixel counts, outlines, and hues if any."""
 
     cameras: Cameras
     silhouette: Float[Array, "view height width"]
     weight: Float[Array, "view height width"]
+    outline: Outline
+    hue: Float[Array, "view height width 3"] | None = None
+    share: Float[Array, "view vertex"] | None = None  # how much a view says of the hue of each vertex
 
 
 class Weights(NamedTuple):
-    """Width of the Gaussians in square roots of the area around a vertex, and weight of the Laplacian."""
+    """Width of the Gaussians in square roots of the area around a vertex; weights of the terms of the loss."""
 
     spread: float | Array
     stiffness: float | Array
+    silhouette: float | Array = 1.0
+    outline: float | Array = 0.0
+    color: float | Array = 0.0
 
 
 class Bend(NamedTuple):
@@ -165,16 +173,34 @@ def vertex_density(
     return jnp.log(2.0) * (total / LEVEL) ** SHARPNESS
 
 
-def bend_loss(form: Form, stand: Stand, bend: Bend, seen: Seen, weights: Weights) -> Float[Array, ""]:
-    """Mean square error of the silhouettes, and the mean square of the Laplacian in squared edges, weighted.
+def bend_loss(
+    form: Form,
+    stand: Stand,
+    bend: Bend,
+    seen: Seen,
+    weights: Weights,
+    hue: Float[Array, "vertex 3"] | None = None,
+) -> Float[Array, ""]:
+    """The terms of Weights: errors of silhouettes, outlines and hues, and the Laplacian in squared edges.
 
-    Not the cross-entropy: a pixel far from all vertices then pulls so hard that thin shapes tangle.
+    Silhouettes by mean square error, not by cross-entropy: a pixel far from all vertices then pulls so hard that thin
+    shapes tangle. Hues count where the views have colours, and `hue` has those of the vertices.
     """
     vertices, _ = bent(form, stand, bend)
     middles = (vertices[form.edges[:, 0]] + vertices[form.edges[:, 1]]) / 2
     shown = jnp.concatenate([vertices, middles])
     density = vertex_density(shown, form.parts, seen.cameras, seen.silhouette.shape[1:], weights.spread)
+    loss = weights.silhouette * weighted_mean((1.0 - jnp.exp(-density) - seen.silhouette) ** 2, seen.weight)
+    normals = vertex_normals(shown, form.parts)[0]
+    loss = loss + weights.outline * outline_loss(shown, normals, seen.cameras, seen.outline)
+    if seen.hue is not None:
+        paint = Paint(hue, seen.share)
+        loss = loss + weights.color * hue_loss(project(seen.cameras, vertices)[0], seen.hue, paint)
+    return loss + weights.stiffness * unevenness(form, vertices)
+
+
+def unevenness(form: Form, vertices: Float[Array, "vertex 3"]) -> Float[Array, ""]:
+    """Mean square of the Laplacian, over the mean square of edges."""
     uneven = (form.laplacian @ vertices) / jnp.diagonal(form.laplacian)[:, None]
     edge = stop_gradient(jnp.mean(jnp.sum((vertices[form.faces[:, 0]] - vertices[form.faces[:, 1]]) ** 2, axis=1)))
-    loss = weighted_mean((1.0 - jnp.exp(-density) - seen.silhouette) ** 2, seen.weight)
-    return loss + weights.stiffness * jnp.mean(jnp.sum(uneven**2, axis=1)) / edge
+    return jnp.mean(jnp.sum(uneven**2, axis=1)) / edge

@@ -15,13 +15,19 @@ from fmb.fit.loop import EPSILON, MEAN_DECAY, Course, begin
 from fmb.fit.schedules import cosine
 from fmb.geometry.alignment import axes_matched, target_of
 from fmb.geometry.cloud import Cloud
+from fmb.geometry.frames import Frame
 from fmb.geometry.mesh_symmetry import Mirrored, mirrored_mesh
 from fmb.geometry.refinement import refined
 from fmb.geometry.symmetry import Plane, frame_of
 from fmb.geometry.views import Views
 from fmb.hull.frame import framed_hull, hull_points
+from fmb.hull.votes import Volume
 from fmb.shape.template import SPREAD, Bend, Form, Seen, Stand, Weights, bend_loss, bent, form_of
-from fmb.shape.template_options import TemplateOptions
+from fmb.shape.template_color import has_hues, hues, paint_of
+from fmb.shape.template_hull import GRID as FINE_GRID
+from fmb.shape.template_hull import hull_solid
+from fmb.shape.template_options import HULL, TemplateOptions
+from fmb.shape.template_outline import outlines
 
 HULL_GRID, HULL_POINTS = 48, 20_000  # voxels on an edge of the visual hull; points of it that tell where to begin
 BATCH = 4  # views in a step
@@ -29,12 +35,13 @@ CHUNK = 50  # steps of one compiled call
 STARTS = 3  # ways to lay the template into the hull that are tried
 LAST = 50  # losses whose mean compares starts
 SQUARE_DECAY = 0.99
+GIVEN = 0.005  # of IoU that a stage with colours may lose
 
 
 class Stage(NamedTuple):
-    """A part of the fit: steps, largest rate, smoothing of a step, width of the Gaussians, weight of the Laplacian.
+    """A part of the fit: steps, largest rate, smoothing of a step, width of the Gaussians, weights of the loss's terms.
 
-    `split`: silhouettes are those of triangles in four.
+    `split`: silhouettes are those of triangles in four. Hues are blurred by `blur` pixels.
     """
 
     steps: int
@@ -43,14 +50,32 @@ class Stage(NamedTuple):
     spread: float
     stiffness: float
     split: bool = False
+    silhouette: float = 1.0
+    outline: float = 0.0
+    color: float = 0.0
+    blur: float = 0.0
 
 
 STAGES = {
     "start": Stage(150, 0.05, 50.0, 1.4 * SPREAD, 0.2),
-    "coarse": Stage(300, 0.05, 10.0, SPREAD, 0.1, True),
-    "fine": Stage(200, 0.03, 3.0, SPREAD, 0.05, True),
-    "refined": Stage(200, 0.01, 6.0, SPREAD, 0.05, True),
+    "coarse": Stage(300, 0.05, 10.0, SPREAD, 0.1, True, outline=4.0),
+    "fine": Stage(200, 0.03, 3.0, SPREAD, 0.05, True, outline=1.0, color=1.0, blur=2.0),
+    "refined": Stage(200, 0.01, 6.0, SPREAD, 0.05, True, outline=1.0, color=1.0, blur=1.0),
 }
+
+
+class Aim(NamedTuple):
+    """What a template is bent to: the views, and what of them stays the same in all stages."""
+
+    views: Views
+    seen: Seen
+
+
+def aim_of(views: Views) -> Aim:
+    """The views with their outlines, in the precision of the fit."""
+    valid = np.ones(views.silhouette.shape) if views.valid is None else views.valid
+    seen = Seen(views.cameras, views.silhouette, valid, outlines(views.silhouette, valid))
+    return Aim(views, jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(float)), seen))
 
 
 class Template(NamedTuple):
@@ -102,36 +127,52 @@ def fit_template(
     Raises ValueError where the silhouettes have no volume in common, FloatingPointError where the loss breaks.
     """
 
-    def stage(template: Template, name: str) -> Template:
-        part = STAGES[name]._replace(stiffness=options.stiffness * STAGES[name].stiffness)
-        return run_stage(template, views, part, generator)
+    aim, tint = aim_of(views), options.template_color * has_hues(views)
 
-    tried = [stage(start, "start") for start in starts(views, generator, given, options)]
-    best = min(tried, key=lambda template: template.loss)
+    def color(name: str) -> float:
+        return tint * STAGES[name].color
+
+    def stage(template: Template, name: str) -> Template:
+        part = STAGES[name]._replace(stiffness=options.stiffness * STAGES[name].stiffness, color=color(name))
+        return run_stage(template, aim, part, generator)
+
+    laid, from_hull = starts(views, generator, given, options), options.template_mesh == HULL
+    if from_hull:  # it is near: steps that take a sphere there would lead away
+        best = max(laid, key=lambda template: mesh_iou(template.world(), views))
+    else:
+        best = min((stage(start, "start") for start in laid), key=lambda template: template.loss)
     on_stage("start", best)
-    for name in ("coarse", "fine"):
-        best = better(best, stage(best, name), views)
+    for name in ("fine",) if from_hull else ("coarse", "fine"):
+        best = better(best, stage(best, name), views, color(name))
         on_stage(name, best)
     if options.template_mirror and options.template_refinement != "none":
         best = with_more(best, options.template_refinement)
-        best = better(best, stage(best, "refined"), views)
+        best = better(best, stage(best, "refined"), views, color("refined"))
         on_stage("refined", best)
     return best
 
 
-def better(before: Template, after: Template, views: Views) -> Template:
-    """Of two the one whose silhouettes, by ray casting, agree more with the views: a stage never ends worse."""
+def better(before: Template, after: Template, views: Views, color: float = 0.0) -> Template:
+    """Of two the one whose silhouettes, by ray casting, agree more with the views: a stage never ends worse.
+
+    Where colours count, too, the second may lose GIVEN of IoU to them.
+    """
     agreement = [mesh_iou(template.world(), views) for template in (before, after)]
-    return after if agreement[1] >= agreement[0] else before
+    return after if agreement[1] >= agreement[0] - GIVEN * (color > 0.0) else before
 
 
 def starts(
     views: Views, generator: np.random.Generator, given: Mirrored | None, options: TemplateOptions
 ) -> list[Template]:
-    """Templates laid into the visual hull: a sphere as the ellipsoid of its moments, another by its principal axes."""
-    frame, volume = framed_hull(views, HULL_GRID)
+    """Templates laid into the visual hull: a sphere as the ellipsoid of its moments, another by its principal axes.
+
+    The hull itself, if that is the template, about each of the planes that it is nearest to.
+    """
+    frame, volume = framed_hull(views, FINE_GRID if options.template_mesh == HULL else HULL_GRID)
     points = frame.to_world(hull_points(volume, HULL_POINTS, generator))
     mirror = options.template_mirror
+    if options.template_mesh == HULL:
+        return hulls(frame, volume, options)
     if given is None:
         return ellipsoids(points, sphere(options.template_detail), mirror)
     own, middle = np.asarray(given.mesh().vertices), points.mean(axis=0)
@@ -155,6 +196,18 @@ def ellipsoids(points: Float[np.ndarray, "point 3"], ball: Mirrored, mirror: boo
     return made
 
 
+def hulls(frame: Frame, volume: Volume, options: TemplateOptions) -> list[Template]:
+    """The visual hull, as many triangles as a sphere would have, mirrored at planes; or as it is."""
+    mesh, planes = hull_solid(volume, 20 * 4**options.template_detail)
+    mesh, made = frame.mesh_to_world(mesh), []
+    for normal, offset in planes if options.template_mirror else planes[:1]:
+        plane = Plane(normal, float(frame.scale) * offset + normal @ frame.centre)
+        own, axes = in_own_frame(mesh, plane), frame_of(normal, "normal of a plane", 0)
+        rest = own.half if options.template_mirror else np.asarray(own.mesh().vertices)
+        made.append(Template(own, options.template_mirror, Stand(rest, axes, float(plane.offset) * axes[:, 0])))
+    return made
+
+
 def sphere(detail: int) -> Mirrored:
     """The unit sphere of an icosahedron that is divided so often, mirrored at x = 0."""
     return mirrored_mesh(trimesh.creation.icosphere(detail), Plane(np.eye(3)[0], np.zeros(())), right=True)
@@ -174,20 +227,23 @@ def with_more(template: Template, rule: str) -> Template:
     return Template(finer, True, Stand(finer.half, axes, origin))
 
 
-def run_stage(template: Template, views: Views, stage: Stage, generator: np.random.Generator) -> Template:
+def run_stage(template: Template, aim: Aim, stage: Stage, generator: np.random.Generator) -> Template:
     """The template after a stage. Raises FloatingPointError where the loss is no longer finite."""
-    dtype, count = jnp.result_type(float), len(views.silhouette)
+    dtype, count = jnp.result_type(float), len(aim.views.silhouette)
     form = form_of(template.mesh, template.mirror, stage.smoothing, stage.split)
     form = Form(*(jnp.asarray(part, jnp.int32 if part.dtype.kind == "i" else dtype) for part in form))
     stand = Stand(*(jnp.asarray(part, dtype) for part in template.stand))
-    valid = np.ones(views.silhouette.shape) if views.valid is None else views.valid
-    seen = jax.tree.map(lambda x: jnp.asarray(x, dtype), Seen(views.cameras, views.silhouette, valid))
-    weights = Weights(jnp.asarray(stage.spread, dtype), jnp.asarray(stage.stiffness, dtype))
+    numbers = stage.spread, stage.stiffness, stage.silhouette, stage.outline, stage.color
+    weights = Weights(*(jnp.asarray(number, dtype) for number in numbers))
+    hue = hues(aim.views.color, stage.blur) if stage.color > 0.0 else None
     course = begin(Bend(jnp.zeros_like(stand.rest), jnp.zeros(2, dtype), jnp.zeros((), dtype)))
     rates, losses = stage.rate * cosine((jnp.arange(stage.steps, dtype=dtype) + 0.5) / stage.steps), []
     for first in range(0, stage.steps, CHUNK):
+        now = template._replace(stand=bent(form, stand, course.parameters)[1])
+        seen, paint = painted(now, aim, hue)
         index = np.stack([generator.choice(count, min(BATCH, count), replace=False) for _ in rates[first:][:CHUNK]])
-        course, loss = run_steps((form, stand, weights), seen, course, jnp.asarray(index), rates[first:][:CHUNK])
+        still = form, stand, weights, paint
+        course, loss = run_steps(still, seen, course, jnp.asarray(index), rates[first:][:CHUNK])
         losses.append(np.asarray(loss))
         if not np.isfinite(losses[-1]).all():
             raise FloatingPointError(f"the loss of the template is not finite before step {first + CHUNK}")
@@ -195,16 +251,27 @@ def run_stage(template: Template, views: Views, stage: Stage, generator: np.rand
     return template._replace(stand=stand, loss=float(np.concatenate(losses)[-LAST:].mean()))
 
 
+def painted(template: Template, aim: Aim, hue: Float[np.ndarray, "view height width 3"] | None) -> tuple:
+    """What is seen, with the hues of images and of vertices as the template stands, if there are any."""
+    if hue is None:
+        return aim.seen, None
+    opposite = template.mesh.opposite if template.mirror else None
+    paint = paint_of(template.world(), aim.views, hue, opposite)
+    own, image, share = (jnp.asarray(x, jnp.result_type(float)) for x in (paint.hue, hue, paint.share))
+    return aim.seen._replace(hue=image, share=share), own
+
+
 @jax.jit
-def run_steps(
-    still: tuple[Form, Stand, Weights], seen: Seen, course: Course, index: Array, rates: Array
-) -> tuple[Course, Array]:
-    """A step with each row of views, compiled once for all templates of one size; the losses before each."""
-    form, stand, weights = still
+def run_steps(still: tuple, seen: Seen, course: Course, index: Array, rates: Array) -> tuple[Course, Array]:
+    """A step with each row of views, compiled once for all templates of one size; the losses before each.
+
+    `still` are form, stand, weights and the vertices' hues, if there are any.
+    """
+    form, stand, weights, paint = still
 
     def step(course: Course, now: tuple[Array, Array]) -> tuple[Course, Array]:
         rows = jax.tree.map(lambda x: x[now[0]], seen)
-        value, gradient = jax.value_and_grad(bend_loss, 2)(form, stand, course.parameters, rows, weights)
+        value, gradient = jax.value_and_grad(bend_loss, 2)(form, stand, course.parameters, rows, weights, paint)
         return uniform_adam(course, gradient, now[1]), value
 
     return jax.lax.scan(step, course, (index, rates))

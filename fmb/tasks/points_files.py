@@ -248,9 +248,10 @@ def symmetry_told(metrics: Mapping[str, Any]) -> list[str]:
     if found is None:
         return []
     if "score" not in found:
-        return ["no symmetry: nothing comes near enough to one"]
-    doubt = "" if found["holds"] else "; that is low, the object may not have it"
-    return [f"symmetry {found['kind']}: the start scores {found['score']:.3f}{doubt}"]
+        return ["no symmetry: the points have none of those looked for"]
+    doubt = "" if found["holds"] else "; that is far, the object may not have it"
+    away = f"images lie {PERCENT * found['distance']:.2f} % of the scale from the points"
+    return [f"symmetry {found['kind']}: {away}, {found['share_far']:.0%} of them far{doubt}"]
 
 
 def evidence_told(metrics: Mapping[str, Any]) -> list[str]:

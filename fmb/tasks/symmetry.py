@@ -9,8 +9,8 @@ import trimesh
 from fmb import machine
 from fmb.command.yaml_file import to_yaml
 from fmb.config import PROGRAM, Config
+from fmb.fields.body_symmetry import SYMMETRIC, Body, body_of, refined_on_body
 from fmb.fields.correlation import (
-    SYMMETRIC,
     Bodies,
     Likeness,
     bodies_of,
@@ -21,7 +21,15 @@ from fmb.fields.correlation import (
     tried_places,
 )
 from fmb.fields.metaballs import mesh_mixture
-from fmb.fields.surface_symmetry import Skin, SurfaceLikeness, largest_of_surface, refine, skin_of, surface_symmetries
+from fmb.fields.surface_symmetry import (
+    Skin,
+    SurfaceLikeness,
+    largest_of_surface,
+    measured,
+    refine,
+    skin_of,
+    surface_symmetries,
+)
 from fmb.files.media import write_gif
 from fmb.files.meshes import read_mesh
 from fmb.files.models import level_of, read_mixture
@@ -55,7 +63,12 @@ class Subject(NamedTuple):
     frame: Frame
     mesh: trimesh.Trimesh
     bodies: Bodies
-    measured: bool  # a mesh, whose surface decides; of a mixture its correlation does
+    body: Body | None  # of a mixture, which decides; of a mesh its surface does
+
+    @property
+    def measured(self) -> bool:
+        """Whether the surface decides."""
+        return self.body is None
 
 
 class Answer(NamedTuple):
@@ -94,7 +107,9 @@ def read(config: Config) -> Subject:
     if config.io.model_file != NONE:
         model = read_mixture(config.io.model_file)
         mesh = mesh_mixture(model.mixture, level=level_of(model.facts)).mesh
-        return Subject(Path(config.io.model_file).name, model.frame, mesh, bodies_of(model.mixture), False)
+        return Subject(
+            Path(config.io.model_file).name, model.frame, mesh, bodies_of(model.mixture), body_of(model.mixture)
+        )
     if config.io.mesh_file == NONE:
         raise ValueError(f"symmetry needs a mesh or a model: {PROGRAM} symmetry their.obj")
     mesh = read_mesh(config.io.mesh_file)
@@ -102,7 +117,7 @@ def read(config: Config) -> Subject:
     mesh = frame.mesh_to_canonical(mesh)
     start = start_mixture(mesh, config.model, config.random_seed)
     tell(start.notice)
-    return Subject(Path(config.io.mesh_file).name, frame, mesh, bodies_of(start.mixture), True)
+    return Subject(Path(config.io.mesh_file).name, frame, mesh, bodies_of(start.mixture), None)
 
 
 def answered(subject: Subject, skin: Skin, kind: str) -> Answer:
@@ -114,9 +129,16 @@ def answered(subject: Subject, skin: Skin, kind: str) -> Answer:
     if subject.measured:
         chosen = largest_of_surface(found)
         return Answer(found, chosen, chosen or min(found, key=lambda one: one.distance))
-    best = largest([Likeness(one.symmetry, one.score) for one in found])
+    found = [on_body(skin, subject.body, one) for one in found]
+    best = largest([Likeness(one.symmetry, one.score) for one in found], SYMMETRIC)
     chosen = None if best is None else next(one for one in found if one.symmetry is best.symmetry)
     return Answer(found, chosen, chosen or max(found, key=lambda one: one.score))
+
+
+def on_body(skin: Skin, body: Body, near: SurfaceLikeness) -> SurfaceLikeness:
+    """The symmetry where the body of a mixture is most like its images, with that score; and measured there, too."""
+    place, score = refined_on_body(body, near.symmetry)
+    return measured(skin, place, score)
 
 
 def made_symmetric(subject: Subject, answer: Answer, config: Config, folder: Path) -> dict[str, Any]:
@@ -151,7 +173,7 @@ def facts_of(subject: Subject, answer: Answer, config: Config) -> dict[str, Any]
 
     kind = NO_SYMMETRY if answer.chosen is None else answer.chosen.symmetry.kind
     facts = {"task": "symmetry", "subject": subject.name, "asked": config.model.symmetry, "symmetry": kind}
-    decided = "distance of the surface from its images" if subject.measured else "correlation of the mixture"
+    decided = "distance of the surface from its images" if subject.measured else "likeness of the body to its images"
     facts |= {"decided_by": decided, "scale": unit}
     return facts | {"nearest": record(answer.nearest), "looked_at": [record(one) for one in answer.found]}
 
@@ -192,7 +214,7 @@ def write_page(subject: Subject, answer: Answer, metrics: dict[str, Any], config
     near, mesh = answer.nearest, subject.frame.mesh_to_world(subject.mesh)
     shown = [
         Highlight("symmetry", metrics["symmetry"].replace("_", " "), f"decided by {metrics['decided_by']}"),
-        Highlight("correlation", f"{near.score:.3f}", f"with its images under {near.symmetry.kind}"),
+        Highlight("correlation", f"{near.score:.4f}", f"with its images under {near.symmetry.kind}"),
         Highlight("distance", f"{100 * near.distance:.2f} %", "of images from the surface, mean, of the scale"),
     ]
     report = Report(

@@ -27,7 +27,7 @@ from fmb.pictures.report_scene import Layer, PageScene
 from fmb.pictures.sheets import Sheet, overlay_sheet
 from fmb.shape.template_color import vertex_colors
 from fmb.shape.template_fit import Template, fit_template, in_own_frame
-from fmb.shape.template_options import SPHERE
+from fmb.shape.template_options import HULL, SPHERE
 from fmb.tasks.capture_files import write_capture
 from fmb.tasks.made import made_by
 from fmb.tasks.scenes import Scene, Seen, open_scene
@@ -72,11 +72,11 @@ def template(config: Config, clock: Clock) -> None:
 
 
 def given_template(file: str) -> Mirrored | None:
-    """The mesh of a file about its best plane, in a frame of its own; None for a sphere.
+    """The mesh of a file about its best plane, in a frame of its own; None for a sphere or a hull.
 
     Raises ValueError, with the file's name, for a mesh that is too fine, is not closed or has no plane.
     """
-    if file == SPHERE:
+    if file in (SPHERE, HULL):
         return None
     mesh = read_mesh(file)
     if len(mesh.vertices) > MOST_VERTICES:

@@ -85,15 +85,15 @@ def test_the_place_is_found_again(kind):
 
 def test_the_largest_group_wins_and_nothing_is_found_in_chance():
     found = detect(bodies_of(symmetric_mixture("two_planes", 5)), ("plane", "two_planes", "cyclic_2"))
-    assert largest(found).symmetry.kind == "two_planes"
+    assert largest(found, 0.985).symmetry.kind == "two_planes"
     generator = np.random.default_rng(5)
     factor = np.tile(6.0 * np.eye(3), (9, 1, 1))
     chance = Mixture(0.4 * generator.normal(size=(9, 3)), factor, generator.random(9))
-    assert largest(detect(bodies_of(chance), ("plane", "cyclic_2"))) is None
+    assert largest(detect(bodies_of(chance), ("plane", "cyclic_2")), 0.985) is None
     assert best_place(bodies_of(chance), "cyclic_3").score < 0.9
     a, b = placed("plane"), placed("plane")
     assert not differ(a, b)
-    assert largest([Likeness(a, 0.5)]) is None
+    assert largest([Likeness(a, 0.5)], 0.985) is None
 
 
 def cross(shear: float) -> trimesh.Trimesh:

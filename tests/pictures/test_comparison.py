@@ -32,6 +32,19 @@ def test_errors_are_those_of_fine_triangles_and_of_points(pair):
     assert from_box.min() < 5.0 and from_box.max() == pytest.approx(50.0 * np.sqrt(1.5))
 
 
+def test_a_mesh_drawn_with_fewer_vertices_keeps_the_errors_of_the_whole(monkeypatch):
+    monkeypatch.setattr(drawn, "MOST_VERTICES", 300)
+    monkeypatch.setattr(drawn, "FINEST_EDGE", 1)
+    ball = trimesh.creation.icosphere(4)  # 2562 vertices on the unit sphere; few triangles would cut into it
+    part = drawn.painted(ball, Cloud(np.zeros((1, 3))), drawn.Ball(np.zeros(3), 1.0), 1.0)
+    assert len(part.mesh.vertices) < 400 and part.thinned == 2562
+    middles = np.linalg.norm(ball.triangles_center, axis=1)
+    assert 100.0 * middles.min() - 1e-9 <= part.error.min() and part.error.max() <= 100.0 + 1e-9
+    assert np.linalg.norm(part.mesh.vertices, axis=1).max() > 1.004, "its own errors would be larger"
+    words = drawn.fewer([part, part._replace(thinned=0)], ("a.ply", "b.ply"))
+    assert words == "; a.ply: fewer than its 2,562 points are drawn, in their own errors"
+
+
 def test_rings_stand_where_the_worst_points_are(pair, monkeypatch):
     monkeypatch.setattr(drawn, "SIDE", 120)
     ball, worst = drawn.ball_of(pair), Worst(np.array([2.0, 0.5, 0.5]), np.array([1.0, 0.5, 0.5]), 1.0)

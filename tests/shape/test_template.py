@@ -12,9 +12,9 @@ from fmb.geometry.mesh_symmetry import index_error
 from fmb.geometry.options import RenderingOptions
 from fmb.geometry.symmetry import Plane
 from fmb.geometry.views import scene_cameras
-from fmb.shape.template import Bend, Seen, Stand, Weights, bend_loss, bent, form_of, vertex_density
+from fmb.shape.template import Bend, Stand, Weights, bend_loss, bent, form_of, vertex_density
 from fmb.shape.template_color import vertex_colors
-from fmb.shape.template_fit import STAGES, fit_template, in_own_frame, run_stage, sphere, starts
+from fmb.shape.template_fit import STAGES, aim_of, fit_template, in_own_frame, run_stage, sphere, starts
 from fmb.shape.template_options import TemplateOptions
 
 SIZE = (24, 24)
@@ -57,9 +57,7 @@ def test_slopes_are_those_of_differences_and_halves_stay_mirror_images(mirror, v
     rest = mesh.half if mirror else np.asarray(mesh.mesh().vertices)
     stand = Stand(jnp.asarray(rest), jnp.eye(3), jnp.asarray([0.1, 0.0, 0.0]))
     bend = Bend(*(jnp.asarray(0.05 * generator.normal(size=shape)) for shape in (rest.shape, (2,), ())))
-    few = Seen(
-        *jax.tree.map(lambda x: jnp.asarray(x[:2], float), (views.cameras, views.silhouette)), jnp.ones((2, *SIZE))
-    )
+    few = jax.tree.map(lambda x: x[:2], aim_of(views).seen)
     vertices, after = jax.jit(lambda bend: bent(form, stand, bend))(bend)
     assert len(vertices) == len(mesh.opposite)
     if mirror:
@@ -74,7 +72,8 @@ def test_slopes_are_those_of_differences_and_halves_stay_mirror_images(mirror, v
         return jnp.sum(weight * bent(form, stand, jax.tree.map(lambda x, d: x + step * d, bend, direction))[0])
 
     assert jax.grad(along)(0.0) == pytest.approx((along(1e-5) - along(-1e-5)) / 2e-5, rel=1e-6)
-    slope = jax.jit(jax.grad(lambda bend: bend_loss(form, stand, bend, few, Weights(0.5, 0.1))))(bend)
+    weights = Weights(0.5, 0.1, 1.0, 4.0)
+    slope = jax.jit(jax.grad(lambda bend: bend_loss(form, stand, bend, few, weights)))(bend)
     assert all(np.isfinite(part).all() and np.abs(part).max() > 0.0 for part in slope[:1])
     if mirror:
         assert np.abs(np.asarray(slope.push)[mesh.seam, 0]).max() == 0.0, "a vertex on the plane stays on it"
@@ -104,6 +103,17 @@ def test_a_symmetric_template_finds_the_plane_at_half_the_numbers(views, monkeyp
         vertex_colors(mesh, views._replace(color=None))
 
 
+def test_the_hull_is_laid_about_the_plane_that_it_is_most_like_its_image_at(views):
+    for mirror in (True, False):
+        options = TemplateOptions(template_mesh="hull", template_detail=2, template_mirror=mirror)
+        made = starts(views, np.random.default_rng(0), None, options)
+        assert len(made) == (3 if mirror else 1) and made[0].world().is_watertight
+        assert mesh_iou(made[0].world(), views) > 0.8 and 100 < len(made[0].world().vertices) < 300
+        if mirror:
+            assert abs(made[0].plane.normal @ winged()[1]) > np.cos(np.deg2rad(5.0))
+            assert mesh_iou(made[0].world(), views) > mesh_iou(made[2].world(), views)
+
+
 def test_a_given_template_is_laid_into_the_hull(views):
     mesh, normal = winged()
     given = in_own_frame(trimesh.creation.icosphere(2).apply_scale([3.0, 5.0, 2.0]), Plane(np.eye(3)[0], np.zeros(())))
@@ -114,4 +124,4 @@ def test_a_given_template_is_laid_into_the_hull(views):
     assert made[0].parameters == 3 * len(given.opposite)
     broken = made[0]._replace(stand=made[0].stand._replace(rest=np.full_like(made[0].stand.rest, np.nan)))
     with pytest.raises(FloatingPointError, match="the loss of the template is not finite before step 50"):
-        run_stage(broken, views, STAGES["coarse"]._replace(steps=50), np.random.default_rng(0))
+        run_stage(broken, aim_of(views), STAGES["coarse"]._replace(steps=50), np.random.default_rng(0))
