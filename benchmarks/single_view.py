@@ -29,20 +29,23 @@ from fmb.geometry.images import view_ious
 from fmb.geometry.views import Views
 from fmb.machine import choose_device
 from fmb.options import NONE
+from fmb.pictures.draw import draw_sheet
 from fmb.shape.options import OptimizationOptions
 from fmb.shape.recipe import compile_shape_fit, fit_to_views
-from fmb.single_view.evaluation import VOXEL_MESH, Measured, evaluate, looked_at, summary
+from fmb.single_view.evaluation import VOXEL_MESH, Measured, evaluate, known_shapes, looked_at, summary
 from fmb.single_view.families import FAMILIES
 from fmb.single_view.layout import layout_of
 from fmb.single_view.network import parameter_count
 from fmb.single_view.options import EncoderOptions
 from fmb.single_view.prediction import blobs_from
 from fmb.single_view.recipe import train
-from fmb.single_view.refine import batch_of, refine
+from fmb.single_view.refine import batch_of, halved, refine
 from fmb.single_view.sights import HELD_OUT, Collection, chosen, family_mesh, family_of, family_sights, subset
 from fmb.tasks.encoders import read_encoder, read_sights
+from fmb.tasks.train_encoder_files import sheet_of
 
 SEED, VIEWS = 42, 4  # of the unseen shapes
+PICTURED = 12  # shapes
 KINDS_VIEWS = 6  # of them, where kinds of encoders are compared
 KINDS: dict[str, dict[str, Any]] = {
     "symmetric, 4 mean shapes": {},
@@ -79,6 +82,8 @@ def quality(arguments: argparse.Namespace) -> str:
     measured = evaluate(encoder, layout, collection, truths(collection))
     kinds = np.array([family_of(name)[0] for name in collection.names])
     rows = [(kind, *cells(summary(measured, kinds == kind))) for kind in FAMILIES]
+    if arguments.picture is not None:
+        draw_sheet(Path(arguments.picture), sheet_of(encoder, layout, collection, measured, PICTURED))
     write(arguments.json, {name: getattr(measured, name).tolist() for name in Measured._fields})
     return table(("family", *NAMES.values()), [*rows, ("all", *cells(summary(measured)))])
 
@@ -123,16 +128,17 @@ def kinds_table(found: list[dict[str, Any]]) -> str:
 
 
 def refinement(arguments: argparse.Namespace) -> str:
-    """A table of fits to 1, 2 and 4 silhouettes that start from the prediction, and from nothing."""
+    """A table of fits to some silhouettes that start from the prediction, and from nothing."""
     encoder, layout, _ = read_encoder(arguments.encoder)
     collection = unseen(arguments.shapes, layout.size, 8)
-    looked, meshes, rows = looked_at(encoder, layout, collection), truths(collection), []
-    for count in (1, 2, 4):
-        found: dict[str, list[tuple[float, ...]]] = {"prediction": [], "fit from it": [], "fit from nothing": []}
+    shapes = known_shapes(encoder, layout, looked_at(encoder, layout, collection), collection)
+    meshes, rows = truths(collection), []
+    for count in arguments.given:
+        found: dict[str, list[tuple[float, ...]]] = {name: [] for name in ("prediction", *FITS)}
         for number in range(len(collection.names)):
-            blobs, sights = blobs_from(encoder, layout, looked.numbers[number]), subset(collection, [number]).sights
+            blobs, sights = blobs_from(encoder, layout, shapes[number]), subset(collection, [number]).sights
             for seed in range(arguments.seeds):
-                for name, fit in (("fit from it", fit_from), ("fit from nothing", fit_anew)):
+                for name, fit in FITS.items():
                     began = time.process_time()
                     mixture = fit((blobs, layout), given(sights, count), np.random.default_rng(seed))
                     found[name].append((*errors(mixture, sights, meshes[number]), time.process_time() - began))
@@ -155,6 +161,11 @@ def fit_from(start: tuple, views: Views, generator: np.random.Generator) -> Any:
     return refine(*start, views, generator).mixture
 
 
+def fit_halves(start: tuple, views: Views, generator: np.random.Generator) -> Any:
+    """The fit from a prediction whose components are cut in two."""
+    return refine(halved(*start), start[1], views, generator).mixture
+
+
 def fit_anew(start: tuple, views: Views, generator: np.random.Generator) -> Any:
     """The fit of as many free components from small balls, with the program's own options."""
     count = len(start[0].color)
@@ -162,6 +173,9 @@ def fit_anew(start: tuple, views: Views, generator: np.random.Generator) -> Any:
     options = replace(OptimizationOptions(), batch_size=batch_of(views))
     program = compile_shape_fit(begun, views.silhouette.shape, options)
     return fit_to_views(program, begun, views, generator).mixture
+
+
+FITS = {"fit from it": fit_from, "the same, components cut in two": fit_halves, "fit from nothing": fit_anew}
 
 
 def errors(mixture: Any, sights: Any, truth: Any) -> tuple[float, float, float]:
@@ -193,6 +207,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=16, help="channels of the first stage, of kinds")
     parser.add_argument("--made", type=int, default=300, help="shapes of each family to learn from, of kinds")
     parser.add_argument("--sights", help="a file of train-encoder --save-sights true, in place of them")
+    parser.add_argument("--picture", help="where to draw some unseen shapes, of quality")
+    parser.add_argument("--given", type=int, nargs="+", default=[1, 2, 4], help="numbers of silhouettes, of refinement")
     parser.add_argument("--json", help="where to keep all numbers")
     arguments = parser.parse_args()
     choose_device(True)

@@ -50,6 +50,14 @@ All of this page is made by
 where FOLDER holds the meshes, about 2,500 faces each. arma, buddha, dragon, lucy and bunny are scans of the Stanford
 Computer Graphics Laboratory.
 """
+FOOT = """
+## Shapes from one image
+
+Twelve shapes that the training of the encoder has not seen, each predicted from the first image beside it: see
+[predict](predict.md). Made by `python -m benchmarks.single_view quality --picture docs/figures/single_view.png`.
+
+![Image, prediction, and both from another side](figures/single_view.png)
+"""
 
 
 class Shown(NamedTuple):
@@ -132,7 +140,7 @@ def page(shown: list[Shown]) -> str:
         f"(figures/gallery_{entry.name}.png)\n"
         for entry in shown
     ]
-    return "\n".join([HEAD, *table, "", *pictures])
+    return "\n".join([HEAD, *table, "", *pictures]) + FOOT
 
 
 if __name__ == "__main__":

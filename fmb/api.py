@@ -38,6 +38,7 @@ from fmb.shape.distillation import taught
 from fmb.shape.recipe import compile_shape_fit
 from fmb.shape.start import other_starts, start_mixture
 from fmb.shape.symmetry_fit import Aim, fit_with_symmetry, symmetry_record
+from fmb.tasks.counted import with_count
 from fmb.tasks.scenes import open_scene, scene_of_capture, scene_of_mesh
 from fmb.tasks.shape import streams
 
@@ -78,7 +79,7 @@ def load_model(path: str | Path) -> Model:
 def fit_shape(source: str | Path | trimesh.Trimesh | Capture, **options: Any) -> Model:
     """The mixture fitted to the silhouettes of a mesh or of a capture, loaded, or named by its file or folder.
 
-    `options` are those of config.yaml by name: fit_shape("cow.obj", num_mixtures=80). What is loaded already is
+    `options` are those of config.yaml by name: fit_shape("cow.obj", num_mixtures="auto"). What is loaded already is
     taken as it is, whatever options say of reading; of a capture, one view in five stays out of the fit (`hold_out`).
     The model has no colours. The first fit of a process compiles for some seconds. Raises ValueError for a wrong
     option or input or one that belongs to the program's files (UNREAD), and FloatingPointError where the loss is no
@@ -96,16 +97,17 @@ def fit_shape(source: str | Path | trimesh.Trimesh | Capture, **options: Any) ->
     else:
         scene_of = scene_of_mesh if isinstance(source, trimesh.Trimesh) else scene_of_capture
         scene = scene_of(config, scene_generator, source)
+    views = scene.look().views["train"]
+    config, counted = with_count(config, config.optimization, views, scene.mesh, scene.inside, scene.surface)
     start = start_mixture(scene.mesh, config.model, config.random_seed, config.optimization.recipe, scene.inside)
     program = compile_shape_fit(start.mixture, scene.shape, config.optimization)
-    views = scene.look().views["train"]
     aim = Aim(views, config.optimization, fit_generator, scene.surface)
     if config.optimization.teachers:
         sources = scene.mesh, config.model, config.random_seed, config.optimization.recipe, scene.inside
         program, aim = taught(program, other_starts(start.mixture, *sources), aim, config.optimization.teachers)
     found, symmetry = fit_with_symmetry(config.model.symmetry, program, start.mixture, aim)
     facts = {} if symmetry is None else {"symmetry": symmetry_record(symmetry, found, scene.frame)}
-    facts |= {
+    facts |= counted | {
         "scale": float(scene.frame.scale),
         "steps": len(found.history.step),
         **surface_level(found.mixture, views),

@@ -30,8 +30,13 @@ def option(
     choices: tuple[str, ...] | None = None,
 ) -> Any:
     """A dataclass field; `text` is its help, its comment in config.yaml and its only documentation."""
-    limits = {"at_least": at_least, "above": above, "at_most": at_most, "choices": choices}
+    limits = {"at_least": at_least, "above": above, "at_most": at_most, "choices": choices, "word": None}
     return field(default=default, metadata={"text": text, **limits})
+
+
+def worded(number: Any, word: str, kept: Real) -> Any:
+    """The field of a number in whose place a word may stand, which is kept as a number out of its limits."""
+    return field(default=number.default, metadata={**number.metadata, "word": (word, kept)})
 
 
 def switch(text: str) -> Any:
@@ -56,7 +61,9 @@ class Option(NamedTuple):
 
 def parse_value(declared: Option, text: str, label: str) -> Any:
     """The value that `text` spells: of the option's type and within its limits, else ConfigError after `label`."""
-    wanted = expected(declared)
+    wanted, word = expected(declared), declared.limits["word"]
+    if word is not None and text == word[0]:
+        return word[1]
     if declared.type is bool and text.lower() in WORDS:
         return WORDS[text.lower()]
     if declared.type is int and WHOLE.fullmatch(text):
@@ -91,8 +98,15 @@ def check_limits(declared: Option, value: Real, label: str) -> Real:
 
 def expected(declared: Option) -> str:
     """What kind of value the option takes, in words."""
-    choices = declared.limits["choices"]
-    return f"one of {', '.join(choices)}" if choices else EXPECTED[declared.type]
+    choices, word = declared.limits["choices"], declared.limits["word"]
+    kind = f"one of {', '.join(choices)}" if choices else EXPECTED[declared.type]
+    return f"{kind} or {word[0]}" if word else kind
+
+
+def spelled(declared: Option, value: Any) -> Any:
+    """The value as it is given: the word that a number stands for, where it is one."""
+    word = declared.limits["word"]
+    return word[0] if word and value == word[1] else value
 
 
 def description(declared: Option) -> str:

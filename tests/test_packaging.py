@@ -29,7 +29,7 @@ DISTRIBUTIONS |= {
 }
 # Imported only where they are there: other methods in benchmarks, the extras with what they bring, the site.
 OPTIONAL = {"deodr", "open3d", "pymeshlab", "small_gicp", "viser", "websockets", "mkdocs"}
-OPTIONAL |= {"optuna", "pyarrow", "submitit"}
+OPTIONAL |= {"optuna", "pyarrow", "submitit", "xatlas"}
 # Pinned although no line imports them: what imports them, or how they are used.
 USED_INDIRECTLY = {
     "jaxlib": "jax",
@@ -76,7 +76,7 @@ BENCH = names(PROJECT["dependency-groups"]["bench"])
 DOCS = names(PROJECT["dependency-groups"]["docs"])
 OTHERS = PROJECT["project"]["optional-dependencies"]
 VIEW = names(OTHERS["view"])
-EXTRAS = {name for extra in ("view", "batch", "tune") for name in names(OTHERS[extra])}
+EXTRAS = {name for extra in ("view", "batch", "tune", "texture") for name in names(OTHERS[extra])}
 PINS = pins(PROJECT["tool"]["uv"]["constraint-dependencies"])
 OPENGL = pins(PROJECT["tool"]["uv"]["override-dependencies"])
 

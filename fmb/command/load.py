@@ -13,7 +13,7 @@ from fmb.command.tasks import TASKS, subjects
 from fmb.command.yaml_file import Entry, read_file
 from fmb.config import DEFAULT_FILE, Config, declared, sections, switches
 from fmb.options import NONE, ConfigError, Option, expected, parse_value, quote
-from fmb.shape.options import RELEASED
+from fmb.shape.options import AUTO, COUNTED, RELEASED
 
 READ_WITH = {"turntable_degrees": "data", "camera_degrees": "refine_cameras"}  # says nothing where the other is off
 
@@ -110,6 +110,9 @@ def check_together(entries: Mapping[str, Entry], task: str) -> None:
     if task in ("", "shape", "convert") and entries["data"].value == NONE and batch.value > views * width * height:
         rays = f"{views * width * height}, the rays of {views} views of {width} x {height} pixels"
         raise ConfigError(f"{batch.label} is {batch.value}; must be at most {rays}")
+    if mixtures.value == COUNTED and task in TASKS and TASKS[task].reads_flag("num_mixtures") > TASKS[task].counts:
+        able = " and ".join(name for name, other in TASKS.items() if other.counts)
+        raise ConfigError(f"{mixtures.label} is {AUTO}; task {task} needs a number, only {able} find one")
     if entries["init"].value != "sphere" and mixtures.value > points.value:
         raise ConfigError(f"{mixtures.label} is {mixtures.value}; must be at most gmm_points, {points.value}")
     if task not in TASKS or "data" not in TASKS[task].works_on:

@@ -25,6 +25,7 @@ class Task(NamedTuple):
     several: str = ""  # what it works on, in words, if that is any number of files and folders
     optional: bool = False  # whether it also works without any
     second: str = ""  # the option that a second file named after the task stands for
+    counts: bool = False  # whether it can tell the number of components from the data
 
     def reads(self, spec: Option) -> bool:
         """Whether the task reads the option."""
@@ -56,6 +57,7 @@ TASKS = {
             "shape photographs/ --check-cameras",
         ),
         switches=("cpu", "resume", "view", "check_cameras"),
+        counts=True,
     ),
     "pose": Task(
         "fmb.tasks.pose",
@@ -105,6 +107,7 @@ TASKS = {
         ("mesh_file",),
         ("convert their.obj", "convert their.obj --num-mixtures 160", "convert their.obj --mesh glb --splats true"),
         ("film", "report", "uncertainty", "ground_truth", "point_weight", "teachers"),
+        counts=True,
     ),
     "points": Task(
         "fmb.tasks.points",
@@ -231,7 +234,7 @@ TASKS = {
             "uncertainty",
         ),
         switches=("cpu", "resume"),
-        also=("format", "longest_side"),
+        also=("format", "longest_side", "fit_devices"),
         several="Captures to learn from, folders of captures, and .npz files of --save-sights (none: made here)",
         optional=True,
     ),

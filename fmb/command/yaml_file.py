@@ -9,7 +9,7 @@ import yaml
 from fmb.config import Config, declared, sections, switches
 from fmb.files.door import Refusal, read_bytes
 from fmb.machine import reason
-from fmb.options import ConfigError, Option, description, did_you_mean, expected, parse_value, quote
+from fmb.options import ConfigError, Option, description, did_you_mean, expected, parse_value, quote, spelled
 
 HEADER = "Every option with its default. The flag of num_views is --num-views; flags win over this file."
 LONGEST_LINE = 120
@@ -115,7 +115,7 @@ def to_yaml(config: Config, comments: bool = False) -> str:
     blocks = [f"# {HEADER}\n"] if comments else []
     for head, indent, section, holder in groups:
         own = [spec for spec in declared().values() if spec.section == section]
-        lines = [f"{indent}{o.name}: {scalar(getattr(holder, o.name))}" for o in own]
+        lines = [f"{indent}{o.name}: {scalar(spelled(o, getattr(holder, o.name)))}" for o in own]
         if comments:
             width = max(map(len, lines))
             pairs = [(line, f"  # {description(o)}") for line, o in zip(lines, own, strict=True)]

@@ -21,7 +21,10 @@ class FitOptions:
         "cosine", "How the learning rate changes over the fit", choices=("cosine", "one_cycle", "plateau", "constant")
     )
     fit_devices: int = option(
-        1, "Devices that the rays of each step are spread over (0: all, of all hosts)", at_least=0, at_most=100_000
+        1,
+        "Devices that the rays or images of each step are spread over (0: all, of all hosts)",
+        at_least=0,
+        at_most=100_000,
     )
     early_stop: bool = option(True, "Stop early once the loss no longer falls")
     square_decay: float = 0.999

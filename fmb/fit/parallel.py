@@ -101,8 +101,8 @@ def bytes_of(tree: Any) -> int:
     return sum(int(np.prod(np.shape(x))) * np.asarray(x).dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def ray_mesh(devices: int, batch_size: int) -> Mesh:
-    """So many devices in a row, of all hosts (0: all).
+def ray_mesh(devices: int, batch_size: int, name: str = "batch_size") -> Mesh:
+    """So many devices in a row, of all hosts (0: all); `name` is the option that says how large a batch is.
 
     Raises ValueError for more than there are, for some where there are several hosts, and where a batch cannot be
     shared out evenly.
@@ -114,8 +114,32 @@ def ray_mesh(devices: int, batch_size: int) -> Mesh:
     if jax.process_count() > 1 and count != len(everywhere):
         raise ValueError(f"fit_devices is {devices}; with several hosts it must be 0, all {len(everywhere)} devices")
     if batch_size % count:
-        raise ValueError(f"batch_size is {batch_size}; must be a multiple of fit_devices, {count}")
+        raise ValueError(f"{name} is {batch_size}; must be a multiple of fit_devices, {count}")
     return Mesh(np.array(everywhere[:count]), RAYS)
+
+
+def on_all(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """The compiled function of arguments that every device of the mesh has whole; each knows its number, `part_of`.
+
+    What comes back must be the same on all, as means over RAYS are.
+    """
+    spread = jax.shard_map(function, mesh=mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec(), check_vma=False)
+    return jax.jit(spread)
+
+
+def everywhere(tree: Any, mesh: Mesh) -> Any:
+    """The arrays of the tree on every device of the mesh."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def part_of(tree: Any, count: int) -> Any:
+    """Within a function that runs on `count` devices: this one's even share of the rows of all arrays."""
+
+    def share(rows: Array) -> Array:
+        size = rows.shape[0] // count
+        return jax.lax.dynamic_slice_in_dim(rows, size * jax.lax.axis_index(RAYS), size)
+
+    return jax.tree.map(share, tree)
 
 
 def over_rays(

@@ -117,16 +117,18 @@ def cast_silhouettes(
     return np.stack(seen).reshape(-1, *image_size).astype(np.float32)
 
 
-def visible_vertices(mesh: trimesh.Trimesh, cameras: Cameras, behind: float = 0.01) -> Bool[np.ndarray, "view vertex"]:
-    """Whether each camera sees each vertex: no triangle before it, by more than the share `behind` of its distance."""
+def visible_points(
+    mesh: trimesh.Trimesh, points: Float[np.ndarray, "point 3"], cameras: Cameras, behind: float = 0.01
+) -> Bool[np.ndarray, "view point"]:
+    """Whether each camera sees each point: no triangle before it, by more than the share `behind` of its distance."""
     frame = _unit_ball(mesh)
     cameras = frame.cameras_to_canonical(Cameras(*(np.asarray(field, float) for field in cameras)))
     vertices, faces = frame.to_canonical(np.asarray(mesh.vertices, float)), np.asarray(mesh.faces)
-    scene, seen = _embree_scene(vertices, faces), []
+    points, scene, seen = frame.to_canonical(points), _embree_scene(vertices, faces), []
     for pose in cameras.world_from_camera:
-        origin, direction = np.broadcast_to(pose[:3, 3], vertices.shape), vertices - pose[:3, 3]
+        origin, direction = np.broadcast_to(pose[:3, 3], points.shape), points - pose[:3, 3]
         face = _first_faces(scene, origin, direction)
-        share = _plane_hit(vertices[faces[face]], origin, direction)[0]  # 1 at the vertex itself
+        share = _plane_hit(vertices[faces[face]], origin, direction)[0]  # 1 at the point itself
         seen.append((face < 0) | (share >= 1.0 - behind))
     return np.stack(seen)
 

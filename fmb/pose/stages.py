@@ -7,7 +7,7 @@ from fmb.pose.options import EVIDENCES, METHODS, PoseOptions
 
 FEW, FEWER = 8, 3  # poses that enter the second and the third stage
 ENDING = 1e-3  # radians and scales, from one start alone: a tenth of what the noise of an image leaves open
-FEW_RAYS, TRACKING_RAYS = 256, 384  # most rays, and most points, in the two stages from one start alone
+FEW_RAYS, TRACKING_RAYS = 256, 512  # most rays, and most points, in the two stages from one start alone
 MOST_RAYS = 2_048  # near the mask, and most points, in the finest image
 
 

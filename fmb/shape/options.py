@@ -4,16 +4,21 @@ from dataclasses import dataclass
 
 from fmb.fit.options import FitOptions
 from fmb.geometry.options import SYMMETRIES
-from fmb.options import option
+from fmb.options import option, worded
 
 AUTO = "auto"
+COUNTED = 0  # in place of a number of components: the data tell
 
 
 @dataclass(frozen=True)
 class ModelOptions:
     """The mixture and its start."""
 
-    num_mixtures: int = option(40, "Number of Gaussians in the mixture", at_least=1, at_most=100_000)
+    num_mixtures: int = worded(
+        option(40, "Number of Gaussians in the mixture (auto: from rays held back)", at_least=1, at_most=100_000),
+        AUTO,
+        COUNTED,
+    )
     symmetry: str = option(
         SYMMETRIES[0],
         "Its symmetry (auto: found)",

@@ -49,14 +49,18 @@ class Supervision:
         pixels = Pixels(Rays(ray, ray), number, number if self.depth_weight else None)
         return Sample(pixels, number, ray if self.point_weight else None)
 
-    def loss(self, mixture: Mixture, sample: Sample) -> Float[Array, ""]:
-        """Mean over the sample: cross-entropy and, for weights above 0, robust errors of depth and points in scales."""
+    def ray_errors(self, mixture: Mixture, sample: Sample) -> Float[Array, " ray"]:
+        """Cross-entropy along each ray of the sample and, for a weight above 0, the robust error of its depth."""
         outputs = ("density", "depth") if self.depth_weight else ("density",)
         sight = render(mixture, sample.pixels.rays, self.scale, outputs, self.settings)
         value = pixel_cross_entropy(sight.density, sample.pixels.silhouette)
         if self.depth_weight:
             value = value + self.depth_weight * depth_loss(sight.depth, sample.pixels, self.scale)
-        total = jnp.mean(sample.weight * value)
+        return value
+
+    def loss(self, mixture: Mixture, sample: Sample) -> Float[Array, ""]:
+        """Mean over the sample: cross-entropy and, for weights above 0, robust errors of depth and points in scales."""
+        total = jnp.mean(sample.weight * self.ray_errors(mixture, sample))
         if self.point_weight:
             offset = surface_offset(mixture, sample.point, LEAST_SLOPE / self.scale) / self.scale
             total = total + self.point_weight * jnp.mean(robust(offset, POINT_WIDTH))

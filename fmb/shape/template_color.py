@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from fmb.fit.losses import weighted_mean
 from fmb.geometry.cameras import ANY_ARRAY, project
-from fmb.geometry.ground_truth import visible_vertices
+from fmb.geometry.ground_truth import visible_points
 from fmb.geometry.views import Views, foreground
 from fmb.shape.template_outline import sampled
 
@@ -23,10 +23,10 @@ DARK = 0.05  # added to each channel before shares are taken: black has no hue
 
 
 class Sighting(NamedTuple):
-    """What each view shows of each vertex: its colour there, and how much that counts (0: not seen)."""
+    """What each view shows of each point: its colour there, and how much that counts (0: not seen)."""
 
-    color: Float[np.ndarray, "view vertex channel"]
-    share: Float[np.ndarray, "view vertex"]
+    color: Float[np.ndarray, "view point channel"]
+    share: Float[np.ndarray, "view point"]
 
 
 class Paint(NamedTuple):
@@ -36,13 +36,23 @@ class Paint(NamedTuple):
     share: Float[ANY_ARRAY, "view vertex"]
 
 
-def sighting(mesh: trimesh.Trimesh, views: Views, color: Float[ANY_ARRAY, "view height width channel"]) -> Sighting:
-    """Images at the vertices, weighted by how much these face the cameras; 0 where they are hidden or off the mask."""
-    vertices, normals = np.asarray(mesh.vertices, float), np.asarray(mesh.vertex_normals, float)
-    place = np.asarray(project(views.cameras, vertices)[0], float)
-    toward = np.asarray(views.cameras.world_from_camera, float)[:, None, :3, 3] - vertices
+def vertices_and_normals(mesh: trimesh.Trimesh) -> tuple[Float[np.ndarray, "vertex 3"], Float[np.ndarray, "vertex 3"]]:
+    """The vertices as places to colour."""
+    return np.asarray(mesh.vertices, float), np.asarray(mesh.vertex_normals, float)
+
+
+def sighting(
+    mesh: trimesh.Trimesh,
+    points: Float[np.ndarray, "point 3"],
+    normals: Float[np.ndarray, "point 3"],
+    views: Views,
+    color: Float[ANY_ARRAY, "view height width channel"],
+) -> Sighting:
+    """Images at points of the mesh, weighted by how much these face the cameras; 0 where hidden or off the mask."""
+    place = np.asarray(project(views.cameras, points)[0], float)
+    toward = np.asarray(views.cameras.world_from_camera, float)[:, None, :3, 3] - points
     facing = np.sum(normals * toward, axis=2) / np.linalg.norm(toward, axis=2)
-    share = np.maximum(facing, 0.0) * visible_vertices(mesh, views.cameras)
+    share = np.maximum(facing, 0.0) * visible_points(mesh, points, views.cameras)
     colors = []
     for view, index in enumerate(place[..., ::-1].swapaxes(1, 2) - 0.5):
         share[view] *= map_coordinates(foreground(views.silhouette[view]).astype(float), index, order=0, cval=0.0)
@@ -51,8 +61,8 @@ def sighting(mesh: trimesh.Trimesh, views: Views, color: Float[ANY_ARRAY, "view 
     return Sighting(np.stack(colors), share)
 
 
-def agreed(seen: Sighting, opposite: np.ndarray | None = None) -> Float[np.ndarray, "vertex channel"]:
-    """The mean over the views that see a vertex; those that no view sees take the value of none, NaN.
+def agreed(seen: Sighting, opposite: np.ndarray | None = None) -> Float[np.ndarray, "point channel"]:
+    """The mean over the views that see a point; those that no view sees take the value of none, NaN.
 
     With `opposite`, the indices of mirror images, both sides share what is seen of either.
     """
@@ -71,7 +81,7 @@ def vertex_colors(
     """
     if views.color is None:
         raise ValueError("colours of vertices: the views have no colour")
-    color = agreed(sighting(mesh, views, views.color), opposite)
+    color = agreed(sighting(mesh, *vertices_and_normals(mesh), views, views.color), opposite)
     seen = np.isfinite(color).all(axis=1)
     if not seen.any():
         raise ValueError("colours of vertices: no view sees the mesh")
@@ -98,7 +108,7 @@ def paint_of(
     mesh: trimesh.Trimesh, views: Views, hue: Float[ANY_ARRAY, "view height width 3"], opposite: np.ndarray | None
 ) -> Paint:
     """The hues that the views agree about as the mesh stands now."""
-    seen = sighting(mesh, views, hue)
+    seen = sighting(mesh, *vertices_and_normals(mesh), views, hue)
     found = agreed(seen, opposite)
     known = np.isfinite(found).all(axis=1)
     return Paint(np.where(known[:, None], found, 0.0), seen.share * known)

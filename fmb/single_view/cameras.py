@@ -7,8 +7,10 @@ looks at the object, up to perspective.
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jax import Array
+from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
 from fmb.geometry.cameras import Cameras
@@ -78,3 +80,12 @@ def mirrored_labels(labels: CameraLabels) -> CameraLabels:
     """The labels of mirrored images of objects with the mirror x = 0; the same again gives the labels back."""
     flip = np.array([1.0, 1.0, -1.0, -1.0])
     return CameraLabels(labels.quaternion * flip[None], labels.place * np.array([[-1.0, 1.0, 1.0]]))
+
+
+def mirrored_where(flip: Bool[Array, " camera"], cameras: Cameras, size: int) -> Cameras:
+    """The cameras of squares, mirrored at x = 0 with their images where `flip` says so."""
+    pose, lens = cameras
+    sign = jnp.asarray([-1.0, 1.0, 1.0, 1.0], pose.dtype)
+    there = lens.at[:, 0, 2].set(size - lens[:, 0, 2])
+    flip = flip[:, None, None]
+    return Cameras(jnp.where(flip, (sign[:, None] * sign[None])[None] * pose, pose), jnp.where(flip, there, lens))

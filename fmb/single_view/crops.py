@@ -48,6 +48,19 @@ def cropped(
     return np.stack(parts, axis=-1).reshape(size, size, *pixels.shape[2:]).astype(pixels.dtype)
 
 
+def cropped_within(
+    color: Float[np.ndarray, "height width 3"], weight: Float[np.ndarray, "height width"], square: Square, size: int
+) -> Float[np.ndarray, "size size 3"]:
+    """The square of an image, each pixel the mean of the colours it covers, weighted: of the object alone by its mask.
+
+    0 where nothing has weight.  The plain mean would mix what lies around the object into its rim.
+    """
+    share = cropped(weight, square, size)[..., None]
+    return np.where(
+        share > 0.0, cropped(color * weight[..., None], square, size) / np.where(share > 0.0, share, 1.0), 0.0
+    )
+
+
 def cropped_intrinsics(intrinsics: Float[np.ndarray, "3 3"], square: Square, size: int) -> Float[np.ndarray, "3 3"]:
     """The same camera for the square as size x size pixels."""
     scale = size / square.side

@@ -17,7 +17,14 @@ from fmb.geometry.comparison import voxel_iou
 from fmb.geometry.images import view_ious
 from fmb.single_view.layout import Layout
 from fmb.single_view.network import Encoder
-from fmb.single_view.prediction import Looked, blobs_from, look_at_images, rank_cameras, render_numbers
+from fmb.single_view.prediction import (
+    Looked,
+    blobs_from,
+    look_at_images,
+    rank_cameras,
+    render_numbers,
+    shapes_seen_from,
+)
 from fmb.single_view.sights import BYTE, Collection, chosen, first_views
 
 VOXEL_MESH = MeshOptions(mesh_resolution=64)
@@ -40,12 +47,22 @@ def looked_at(encoder: Encoder, layout: Layout, collection: Collection) -> Looke
     return look_at_images(encoder, layout, inputs.color / BYTE, np.asarray(inputs.silhouette))
 
 
+def known_shapes(
+    encoder: Encoder, layout: Layout, looked: Looked, collection: Collection
+) -> Float[np.ndarray, "shape component number"]:
+    """The numbers of each shape by the true camera of its first sight."""
+    inputs = chosen(collection.sights, first_views(collection))
+    cameras = Cameras(inputs.world_from_camera[:, None], inputs.intrinsics[:, None])
+    return shapes_seen_from(encoder, layout, looked, cameras)[:, 0]
+
+
 def evaluate(
     encoder: Encoder, layout: Layout, collection: Collection, truths: Mapping[int, trimesh.Trimesh] = {}
 ) -> Measured:
     """The measures of every shape; solids where there is the true mesh, by the number of the shape."""
     looked, first = looked_at(encoder, layout, collection), first_views(collection)
-    given, novel = silhouette_ious(encoder, layout, looked, collection)
+    shapes = known_shapes(encoder, layout, looked, collection)
+    given, novel = silhouette_ious(encoder, layout, shapes, collection)
     rows = []
     for number, sight in enumerate(first):
         silhouette = np.asarray(collection.sights.silhouette[sight])
@@ -55,17 +72,17 @@ def evaluate(
     turns = np.array(rows, float)
     solid = np.full(len(first), np.nan)
     for number, truth in truths.items():
-        mesh = mesh_of(encoder, layout, looked.numbers[number])
+        mesh = mesh_of(encoder, layout, shapes[number])
         solid[number] = 0.0 if mesh is None else voxel_iou(mesh, truth)
     return Measured(given, novel, *turns.T, solid)
 
 
 def silhouette_ious(
-    encoder: Encoder, layout: Layout, looked: Looked, collection: Collection
+    encoder: Encoder, layout: Layout, shapes: Float[np.ndarray, "shape component number"], collection: Collection
 ) -> tuple[np.ndarray, np.ndarray]:
     """IoU of each shape by its true cameras, in the view that the encoder sees, and in the mean of all others."""
     sights, first = collection.sights, first_views(collection)
-    numbers = np.asarray(looked.numbers)[np.asarray(sights.shape)]
+    numbers = shapes[np.asarray(sights.shape)]
     cameras = Cameras(*(np.asarray(x)[:, None] for x in (sights.world_from_camera, sights.intrinsics)))
     alpha = render_numbers(encoder, layout, numbers, cameras).alpha[:, 0]
     found = view_ious(alpha, np.asarray(sights.silhouette, float), np.asarray(sights.valid))

@@ -20,6 +20,7 @@ class Layout(NamedTuple):
     hypotheses: int
     symmetry: str
     split: bool
+    alignments: int = 0
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -43,6 +44,7 @@ def layout_of(options: EncoderOptions) -> Layout:
         options.camera_hypotheses,
         options.encoder_symmetry,
         options.encoder_split,
+        options.encoder_alignments,
     )
     check_layout(layout)
     return layout

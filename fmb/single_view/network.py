@@ -13,12 +13,15 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from fm_render import Cameras
 from fmb.fields.networks import Layer
+from fmb.single_view.alignment import CODE, Alignment, aligned, camera_code, widths_of
 from fmb.single_view.blobs import NUMBERS, REACH_OF, start_children, start_numbers
 from fmb.single_view.layout import SHRINKING, Layout
 
 CHANNELS = 4  # red, green, blue, each 0 where the silhouette is, and the silhouette
 HIDDEN = 128  # of the two heads
+ALIGN_HIDDEN = 96  # of each alignment
 PLACE = 3  # where the middle of the object lies in the square, in half sides, and the log of a radius in half sides
 SHORTEST = 1e-6  # length of a predicted quaternion, below which it means nothing
 LEAST = 0.1  # factor of the first weights of what is predicted: a training starts near the mean shapes
@@ -49,20 +52,30 @@ class Encoder(NamedTuple):
     camera: tuple[Layer, Layer]
     means: Float[Array, "mean component number"]
     children: Float[Array, "child component how"]
+    known: tuple[Layer, ...]  # what a camera adds to the hidden layer of `deform`; none without alignments
+    align: tuple[Alignment, ...]
 
 
 class Output(NamedTuple):
     """What the network says of each image, as it comes; quaternions turn the world into the camera."""
 
     assignment: Float[Array, "image mean"]  # weights of the mean shapes, their sum 1
-    deformation: Float[Array, "image component number"]
     quaternion: Float[Array, "image hypothesis 4"]  # wxyz, of length 1
     score: Float[Array, "image hypothesis"]  # log probabilities, up to a constant
     place: Float[Array, "image place"]
+    features: Float[Array, "image feature"]
+    maps: tuple[Float[Array, "image height width channel"], ...]  # of the stages
+
+
+class Shape(NamedTuple):
+    """The numbers of all components, and the deformation within them, as it comes, for the loss."""
+
+    numbers: Float[Array, "image component number"]
+    deformation: Float[Array, "image component number"]
 
 
 def start_encoder(shape: Layout, generator: np.random.Generator) -> Encoder:
-    """Random weights (He et al. 2015); residual blocks begin as nothing, mean shapes as scattered balls."""
+    """Random weights (He et al. 2015); residual blocks and alignments do nothing yet, mean shapes are balls."""
     dtype = jnp.result_type(float)
 
     def layer(inputs: int, outputs: int, factor: float = 1.0) -> Layer:
@@ -80,8 +93,9 @@ def start_encoder(shape: Layout, generator: np.random.Generator) -> Encoder:
     side, features = shape.size // SHRINKING, shape.features
     numbers, cameras = shape.components * NUMBERS, 5 * shape.hypotheses + PLACE
     camera = (layer(features, HIDDEN), layer(HIDDEN, cameras, LEAST))
+    widths = widths_of(shape)
     apart = generator.normal(size=4 * shape.hypotheses)  # hypotheses that began alike would stay so
-    return Encoder(
+    encoder = Encoder(
         tuple(stages),
         layer(side * side * inputs, features),
         layer(features, shape.means, LEAST),
@@ -89,7 +103,28 @@ def start_encoder(shape: Layout, generator: np.random.Generator) -> Encoder:
         (camera[0], Layer(camera[1].weight, camera[1].bias.at[: len(apart)].set(apart))),
         jnp.asarray(start_numbers(shape, generator), dtype),
         jnp.asarray(start_children(shape, generator), dtype),
+        (),
+        (),
     )
+    if not shape.alignments:
+        return encoder
+    steps = [
+        Alignment(
+            jnp.asarray(generator.normal(size=(shape.components, ALIGN_HIDDEN)), dtype),
+            layer(features, ALIGN_HIDDEN, 0.5),
+            layer(widths.seen, ALIGN_HIDDEN),
+            layer(ALIGN_HIDDEN, ALIGN_HIDDEN),
+            layer(ALIGN_HIDDEN, widths.change, 0.0),
+        )
+        for _ in range(shape.alignments)
+    ]
+    return encoder._replace(known=(layer(CODE, HIDDEN, 0.0),), align=tuple(steps))
+
+
+def grown(encoder: Encoder, shape: Layout, generator: np.random.Generator) -> Encoder:
+    """The encoder with as many alignments as `shape` has, at least its own; new ones change nothing yet."""
+    fresh = start_encoder(shape, generator)
+    return encoder._replace(known=encoder.known or fresh.known, align=encoder.align + fresh.align[len(encoder.align) :])
 
 
 def convolved(x: Array, part: Convolution, stride: int = 1) -> Array:
@@ -106,30 +141,41 @@ def linear(x: Array, layer: Layer) -> Array:
 
 def encode(encoder: Encoder, images: Float[Array, "image size size channel"]) -> Output:
     """What the network says of images."""
-    rows = images
+    rows, maps = images, []
     for stage in encoder.stages:
         rows = jax.nn.relu(convolved(rows, stage.shrink, 2))
         inner = jax.nn.relu(convolved(rows, stage.first))
         rows = jax.nn.relu(rows + convolved(inner, stage.second))
+        maps.append(rows)
     features = jax.nn.relu(linear(rows.reshape(len(rows), -1), encoder.features))
-    deformation = linear(jax.nn.relu(linear(features, encoder.deform[0])), encoder.deform[1])
     camera = linear(jax.nn.relu(linear(features, encoder.camera[0])), encoder.camera[1])
     hypotheses = (camera.shape[1] - PLACE) // 5
     quaternion = camera[:, : 4 * hypotheses].reshape(-1, hypotheses, 4)
     length = jnp.sqrt(jnp.sum(quaternion * quaternion, axis=-1, keepdims=True) + SHORTEST**2)
     return Output(
         jax.nn.softmax(linear(features, encoder.assign)),
-        deformation.reshape(len(rows), *encoder.means.shape[1:]),
         quaternion / length,
         camera[:, 4 * hypotheses : 5 * hypotheses],
         camera[:, 5 * hypotheses :],
+        features,
+        tuple(maps),
     )
 
 
-def numbers_of(encoder: Encoder, output: Output) -> Float[Array, "image component number"]:
-    """The numbers of every component: the mean shapes, weighted, and the deformation."""
+def shape_of(encoder: Encoder, layout: Layout, output: Output, cameras: Cameras) -> Shape:
+    """The shapes in the images, seen from these cameras, one each: mean shapes, deformed, then aligned.
+
+    An encoder without alignments does not read the cameras.
+    """
+    hidden = linear(output.features, encoder.deform[0])
+    for layer in encoder.known:
+        hidden += linear(camera_code(cameras, layout.size), layer)
+    deformation = linear(jax.nn.relu(hidden), encoder.deform[1]).reshape(len(hidden), *encoder.means.shape[1:])
     mean = jnp.einsum("bk,kmn->bmn", output.assignment, encoder.means, precision="highest")
-    return mean + jnp.asarray(REACH_OF, mean.dtype)[None, None] * output.deformation
+    numbers = mean + jnp.asarray(REACH_OF, mean.dtype)[None, None] * deformation
+    for part in encoder.align:
+        numbers = aligned(part, numbers, output.features, output.maps, cameras, layout)
+    return Shape(numbers, deformation)
 
 
 def inputs_of(color: Array, silhouette: Array) -> Float[Array, "image size size channel"]:

@@ -28,6 +28,9 @@ class EncoderOptions:
     camera_hypotheses: int = option(4, "Cameras predicted for one image", at_least=1, at_most=64)
     encoder_symmetry: str = option(MIRRORED, "Symmetry of what is predicted", choices=(MIRRORED, NONE))
     encoder_split: bool = option(False, "Cut each component in two, in a way learnt once for all images")
+    encoder_alignments: int = option(
+        0, "Times that components are moved by what the image shows where they lie", at_least=0, at_most=8
+    )
     encoder_start: str = option(NONE, "Encoder that the training starts from, of the same sizes (none: a random one)")
     encoder_steps: int = option(9000, "Steps of the training", at_least=1, at_most=10**8)
     encoder_batch: int = option(16, "Images in one step", at_least=1, at_most=65536)
@@ -48,4 +51,14 @@ class PredictionOptions:
         "Epochs in which the prediction is fitted to its own silhouette (0: as predicted)",
         at_least=0,
         at_most=10_000,
+    )
+    split_components: bool = option(
+        False,
+        "Cut each predicted component in two along its longest axis before that fit",
+    )
+    texture: int = option(
+        0,
+        "Pixels along a side of the texture of textured.glb and textured.obj (0: none; needs the extra texture)",
+        at_least=0,
+        at_most=8192,
     )

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fm_render import Cameras, Mixture
+from fmb.fields.mixtures import cut_in_halves
 from fmb.fields.symmetric import SymmetricMixture
+from fmb.geometry.symmetry import apply_to_mixture
 from fmb.geometry.views import Views
 from fmb.shape.color import fit_color
 from fmb.shape.options import OptimizationOptions
@@ -39,6 +41,16 @@ def refine(
     start = SymmetricMixture(half, symmetry) if layout.mirrored else half
     program = compile_shape_fit(start, views.silhouette.shape, options)
     return fit_to_views(program, start, views, generator, lambda *now: on_progress(*now[:3]))
+
+
+def halved(blobs: Blobs, layout: Layout) -> Blobs:
+    """Twice as many components, each cut in two along its longest axis; those beyond the mirror stay mirror images."""
+    half, symmetry = half_of(blobs, layout)
+    color = np.tile(np.asarray(blobs.color)[: len(half.mean)], (2, 1))
+    parts = cut_in_halves(half)
+    if not layout.mirrored:
+        return Blobs(parts, color)
+    return Blobs(apply_to_mixture(symmetry.orbit, parts), np.tile(color, (2, 1)))
 
 
 def refined_color(mixture: Mixture, layout: Layout, views: Views) -> np.ndarray:

@@ -18,7 +18,7 @@ from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.images import foreground
 from fmb.geometry.views import Views
 from fmb.hull.frame import framed_hull, hull_points
-from fmb.single_view.crops import MARGIN, cropped, cropped_intrinsics, fitting_intrinsics, square_around
+from fmb.single_view.crops import MARGIN, cropped, cropped_intrinsics, cropped_within, fitting_intrinsics, square_around
 from fmb.single_view.families import FAMILIES, shape_mesh
 
 ELEVATIONS = (-10.0, 50.0)  # degrees between which the cameras of made shapes stand
@@ -130,11 +130,12 @@ def _view_sight(views: Views, view: int, unit: float, size: int, number: int) ->
     square = square_around(silhouette, MARGIN)
     valid = np.ones(silhouette.shape, bool) if views.valid is None else np.asarray(views.valid[view])
     color = np.repeat(silhouette[..., None], 3, axis=-1) if views.color is None else np.asarray(views.color[view])
+    weight = np.where(foreground(silhouette), silhouette, 0.0).astype(np.float32)
     depth = np.full((size, size), np.nan)
     if views.depth is not None:
         depth = cropped(np.nan_to_num(np.asarray(views.depth[view])) / unit, square, size, nearest=True)
     return Sights(
-        np.rint(BYTE * cropped(color, square, size)).astype(np.uint8)[None],
+        np.rint(BYTE * cropped_within(color, weight, square, size)).astype(np.uint8)[None],
         foreground(cropped(silhouette, square, size))[None],
         foreground(cropped(valid.astype(np.float32), square, size))[None],
         np.where(depth > 0.0, depth, np.nan).astype(np.float16)[None],

@@ -21,6 +21,7 @@ from fmb.shape.start import start_mixture
 from fmb.shape.supervision import depth_settings
 from fmb.shape.symmetry_fit import Aim, SymmetryFound, convert_with_symmetry, symmetry_record
 from fmb.tasks.capture_files import write_capture
+from fmb.tasks.counted import with_count
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture
 from fmb.tasks.shell import KEPT, check_before, circumstances, task_folder
 from fmb.whole import METRICS, whole_folder
@@ -50,12 +51,14 @@ def converted(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
         mesh, unit = frame.mesh_to_canonical(mesh), float(frame.scale)
     fit_generator, novel_generator = np.random.default_rng(config.random_seed).spawn(2)
     wanted = conversion_options(config.optimization)
-    with clock("gmm"):
-        start = start_mixture(mesh, config.model, config.random_seed)
-    tell(device.hint, start.notice)
     views_generator, fit_generator = fit_generator.spawn(2)
     with clock("ground_truth"):
         train, novel = (conversion_views(mesh, made, config.rendering) for made in (views_generator, novel_generator))
+    with clock("count"):
+        config, counted = with_count(config, wanted, train, mesh)
+    with clock("gmm"):
+        start = start_mixture(mesh, config.model, config.random_seed)
+    tell(device.hint, start.notice)
     with clock("optimize"), machine.progress_bar("fit") as on_progress:
         fit, found = fitted(config, mesh, start.mixture, Aim(train, wanted, fit_generator), on_progress)
     tell("" if found is None else found.words, KEPT if fit.kept_start else "")
@@ -65,6 +68,7 @@ def converted(config: Config, clock: Clock, folder: Path) -> dict[str, Any]:
     subject = with_mesh(Subject(fit.mixture, frame, views=novel, seed=config.random_seed), config.export)
     facts = {"task": "convert", **after, "initial": before, "scale": unit, "init": start.kind}
     facts |= {"steps": len(fit.history.step), "kept_start": fit.kept_start}
+    facts |= counted
     facts |= {} if found is None else {"symmetry": symmetry_record(found, fit, frame)}
     facts |= {"device": device.name, **circumstances(config), **surface_facts(subject, mesh, config.random_seed)}
     write_mixture(folder / "model.npz", subject, facts)

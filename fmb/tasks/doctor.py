@@ -24,7 +24,7 @@ from fmb.machine import CACHE, Clock, choose_device, say
 from fmb.tasks.shell import VERSIONS, task_folder
 from fmb.whole import HIDDEN, is_free
 
-EXTRAS = ("pyarrow", "submitit", "optuna", "viser")
+EXTRAS = ("pyarrow", "submitit", "optuna", "viser", "xatlas")
 BACKENDS = {"EGL": {"PYOPENGL_PLATFORM": "egl"}, "OSMesa": {"PYOPENGL_PLATFORM": "osmesa"}, "raycast": {}}
 PROBE_SECONDS = 40.0
 # run in a process of its own: a driver that crashes takes only that with it

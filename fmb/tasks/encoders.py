@@ -19,7 +19,7 @@ from fmb.single_view.sights import Collection, Sights
 
 ENCODER, SIGHTS = "encoder.npz", "sights.npz"
 VERSION = 1
-MOST = {"size": 256, "width": 256, "features": 4096, "components": 1024, "means": 64, "hypotheses": 64}
+MOST = {"size": 256, "width": 256, "features": 4096, "components": 1024, "means": 64, "hypotheses": 64, "alignments": 8}
 LARGEST_SIZE = 4096  # pixels of sights
 
 
@@ -64,14 +64,18 @@ def metadata(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def layout_in(path: Path, stored: Any) -> Layout:
-    """The layout that a file tells. Raises ValueError for one that no encoder has."""
+    """The layout that a file tells; one that was written before alignments has none.
+
+    Raises ValueError for one that no encoder has.
+    """
     kinds = Layout.__annotations__
+    stored = Layout._field_defaults | stored if isinstance(stored, dict) else stored
     if not isinstance(stored, dict) or set(stored) != set(kinds):
         raise ValueError(f"{path}: no layout of an encoder; it must have {', '.join(kinds)}")
     for name, kind in kinds.items():
-        value = stored[name]
-        low = not isinstance(value, kind) or (kind is int and not 1 <= value <= MOST[name]) or type(value) is not kind
-        if low or (name == "symmetry" and value not in (MIRRORED, NONE)):
+        value, least = stored[name], 0 if name in Layout._field_defaults else 1
+        wrong = type(value) is not kind or (kind is int and not least <= value <= MOST[name])
+        if wrong or (name == "symmetry" and value not in (MIRRORED, NONE)):
             raise ValueError(f"{path}: layout {name} is {value!r}; this is no encoder's")
     layout = Layout(**stored)
     try:

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from fmb import __version__
 from fmb.command.tasks import TASKS
 from fmb.config import DEFAULT_FILE, PROGRAM, Config, declared, switches
-from fmb.options import NONE, Option
+from fmb.options import NONE, Option, spelled
 from fmb.shape.options import RELEASED
 
 NAME = "fuzzy-metaballs"
@@ -48,6 +48,6 @@ def command_of(config: Config) -> str:
         if config.optimization.recipe == "predecessor" and spec.name in RELEASED:
             continue  # the recipe has its own, and refuses the flag
         if value != spec.default and task.reads(spec):
-            words += [task.flag(spec), str(value).lower() if isinstance(value, bool) else str(value)]
+            words += [task.flag(spec), str(value).lower() if isinstance(value, bool) else str(spelled(spec, value))]
     words += [f"--{name.replace('_', '-')}" for name in switches() if getattr(config, name)]
     return shlex.join(words)

@@ -32,6 +32,7 @@ from fmb.single_view.families import unit_ball
 from fmb.single_view.prediction import Ranked
 from fmb.tasks.export import Subject, export, surface_facts, with_mesh, write_mixture
 from fmb.tasks.made import made_by
+from fmb.tasks.textures import write_texture
 from fmb.whole import METRICS
 
 FAR = "far from what the encoder has learnt: believe the shape little"
@@ -52,6 +53,7 @@ class Predicted(NamedTuple):
     colored: bool
     given: bool  # whether the camera was told
     refined: Blobs | None = None
+    fine: Views | None = None  # what a texture takes its colours from, beside those of the components
 
     @property
     def result(self) -> Blobs:
@@ -86,6 +88,8 @@ def write_results(
         )
         machine.write_text(folder / "config.yaml", to_yaml(config))
         export(subject, config.export, folder)
+        if config.prediction.texture:
+            write_texture(subject, found.fine, config.prediction.texture, folder)
     with clock("figures"):
         draw_sheet(folder / "01_prediction.png", sheet(found, subject, facts))
     metrics = facts | {"seconds": clock.seconds()}

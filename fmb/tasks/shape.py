@@ -23,11 +23,13 @@ from fmb.pictures.page_pictures import read_pictures
 from fmb.pictures.painter import Painter
 from fmb.pictures.sheets import Scale, depth_scale
 from fmb.shape.distillation import ADVISED, FEW, of_real_views, taught
-from fmb.shape.recipe import Hooks, ShapeFit, ShapeProgram, compile_shape_fit, fit_to_views
+from fmb.shape.options import COUNTED
+from fmb.shape.recipe import Hooks, ShapeFit, ShapeProgram, compile_shape_fit
 from fmb.shape.start import other_starts, start_mixture
 from fmb.shape.stream_fit import compile_stream_fit, fit_to_stream
 from fmb.shape.symmetry_fit import Aim, SymmetryFound, fit_with_symmetry, symmetry_record
 from fmb.tasks.check import check_capture
+from fmb.tasks.counted import with_count
 from fmb.tasks.export import surface_facts
 from fmb.tasks.shape_course import check_resume, record_of, unfinished_shape
 from fmb.tasks.shape_files import (
@@ -61,7 +63,7 @@ def shape(config: Config, clock: Clock) -> None:
     with ExitStack() as live:  # the live page stays when the files are in place
         with whole_folder(place) as folder:
             run = begin(config, clock, folder)
-            settings = run.program.supervision.settings
+            config, settings = run.config, run.program.supervision.settings
             followers = live.enter_context(Followers(config, run.seen.views, settings, run.start.mixture))
             record = record_of(config, run.start.mixture, run.seen.views["train"], run.scene.stream)
             check_alike(record["data"])
@@ -77,7 +79,7 @@ def follow(config: Config, clock: Clock) -> None:
     """What a host that is not the first does: its share of the fit."""
     with TemporaryDirectory() as folder:
         run = begin(config, clock, Path(folder))
-        train, stream = run.seen.views["train"], run.scene.stream
+        config, train, stream = run.config, run.seen.views["train"], run.scene.stream
         check_alike(record_of(config, run.start.mixture, train, stream)["data"])
         if stream is not None:
             fit_to_stream(run.program, run.start.mixture, stream, streams(config)[1], Hooks(), run.scene.surface)
@@ -124,6 +126,7 @@ def facts_of(run: Run, fit: ShapeFit, symmetry: SymmetryFound | None) -> dict[st
     facts |= {"scale": float(run.scene.frame.scale), "device": run.device, "ground_truth_backend": run.seen.source}
     facts |= {} if run.scene.stream is None else {"streamed_views": run.scene.stream.count}
     facts |= {} if symmetry is None else {"symmetry": symmetry_record(symmetry, fit, run.scene.frame)}
+    facts |= run.counted
     return facts | {"view_iou": fit.view_iou, "view_weight": fit.view_weight, **circumstances(run.config)}
 
 
@@ -132,6 +135,12 @@ def begin(config: Config, clock: Clock, folder: Path) -> Run:
     with clock("load"):
         device = choose_device(config.cpu)
         scene = open_views(config, streams(config)[0])
+    counted, seen = {}, None
+    if config.model.num_mixtures == COUNTED:
+        with clock("count"):
+            seen = scene.look()
+            shown = seen.views["train"], scene.mesh, scene.inside, scene.surface
+            config, counted = with_count(config, config.optimization, *shown)
     with clock("gmm"):
         recipe = config.optimization.recipe
         start = start_mixture(scene.mesh, config.model, config.random_seed, recipe, scene.inside)
@@ -141,9 +150,9 @@ def begin(config: Config, clock: Clock, folder: Path) -> Run:
         else:
             program = compile_stream_fit(start.mixture, scene.stream, config.optimization)
     with clock("ground_truth"):
-        seen = scene.look()
+        seen = seen or scene.look()
     tell(device.hint, start.notice, *seen.notices)
-    return Run(config, clock, folder, device.name, scene, start, program, seen)
+    return Run(config, clock, folder, device.name, scene, start, program, seen, counted)
 
 
 def streams(config: Config) -> list[np.random.Generator]:
@@ -164,33 +173,36 @@ def show_start(run: Run, painter: Painter) -> tuple[dict[str, Any], Scale]:
 
 def fitted(run: Run, followers: Followers, unfinished: Unfinished) -> tuple[Run, ShapeFit, SymmetryFound | None]:
     """The fit and what there is to say of its symmetry; where cameras were fitted, too, the run has the new ones."""
-    generator, train, kind = streams(run.config)[1], run.seen.views["train"], run.config.model.symmetry
+    generator, kind, options = streams(run.config)[1], run.config.model.symmetry, run.config.optimization
     begun = unfinished.begin(run.config.resume)
     if run.scene.stream is not None:
         onlooker = Hooks(followers, unfinished.offer, begun)
         fit = fit_to_stream(run.program, run.start.mixture, run.scene.stream, generator, onlooker, run.scene.surface)
         return run, fit, None
-    if not run.config.capture.refine_cameras:
-        program, aim = aimed(run, Aim(train, run.config.optimization, generator, run.scene.surface))
-        onlooker = Hooks(followers, unfinished.offer, begun) if kind == NONE else followers
-        fit, found = fit_with_symmetry(kind, program, run.start.mixture, aim, onlooker)
-        tell("" if found is None else found.words)
-        return run, of_real_views(fit, len(train.silhouette)), found
-    if kind != NONE:
-        raise ValueError(f"symmetry is {kind}; must be {NONE} where refine_cameras is true")
+    if run.config.capture.refine_cameras:
+        run, fit = with_fitted_cameras(run, followers, generator)
+        if kind == NONE and not options.teachers:
+            return run, fit, None
+    alone = kind == NONE and not run.config.capture.refine_cameras  # one fit, which can be gone on with
+    onlooker = Hooks(followers, unfinished.offer, begun) if alone else followers
+    train = run.seen.views["train"]
+    program, aim = aimed(run, Aim(train, options, generator, run.scene.surface))
+    fit, found = fit_with_symmetry(kind, program, run.start.mixture, aim, onlooker)
+    tell("" if found is None else found.words)
+    return run, of_real_views(fit, len(train.silhouette)), found
+
+
+def with_fitted_cameras(run: Run, followers: Followers, generator: np.random.Generator) -> tuple[Run, ShapeFit]:
+    """The run with cameras that were fitted by turns with the shape, and the last of these shapes."""
     if run.config.optimization.point_weight:
         raise ValueError("point_weight and refine_cameras cannot be used together")
-    options = joint_options(run.config.capture)
+    train, options = run.seen.views["train"], joint_options(run.config.capture)
     on_round = followers.on_round(options.rounds)
     joint = fit_shape_and_cameras(run.program, run.start.mixture, train, generator, options, on_round)
     turn, shift = np.rad2deg(joint.moved[-1, 0]), 100.0 * joint.moved[-1, 1]
     tell(f"cameras moved by {turn:.2f} degrees and {shift:.2f} % of the size (root mean squares); unseen ones did not")
-    train, fit = train._replace(cameras=joint.cameras), joint.shape
-    if run.config.optimization.teachers:
-        program, aim = aimed(run, Aim(train, run.config.optimization, generator))
-        taught_fit = fit_to_views(program, run.start.mixture, aim.views, generator, followers)
-        fit = of_real_views(taught_fit, len(train.silhouette))
-    return run._replace(seen=run.seen._replace(views={**run.seen.views, "train": train})), fit, None
+    views = {**run.seen.views, "train": train._replace(cameras=joint.cameras)}
+    return run._replace(seen=run.seen._replace(views=views)), joint.shape
 
 
 def joint_options(options: CaptureOptions) -> JointOptions:

@@ -51,6 +51,7 @@ class Run(NamedTuple):
     start: Start
     program: ShapeProgram
     seen: Seen
+    counted: dict[str, Any] = {}  # what there is to tell of a number of components that the data told
 
 
 def show_end(run: Run, painter: Painter, seen: Images, history: History, depth: Scale, remark: str) -> None:

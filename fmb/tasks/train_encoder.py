@@ -1,5 +1,6 @@
 """Task `train-encoder`: families of shapes, or captures -> an encoder that makes a mixture of one image."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -13,9 +14,9 @@ from fmb.fit.checkpoints import data_digest
 from fmb.machine import Clock, choose_device, replacing, tell
 from fmb.options import NONE
 from fmb.pictures.single_view import film_frame
-from fmb.single_view.evaluation import looked_at, silhouette_ious
+from fmb.single_view.evaluation import known_shapes, looked_at, silhouette_ious
 from fmb.single_view.layout import Layout, layout_of
-from fmb.single_view.network import Encoder
+from fmb.single_view.network import Encoder, grown
 from fmb.single_view.recipe import Hooks, State, train
 from fmb.single_view.sights import Collection, subset
 from fmb.tasks.encoders import read_encoder
@@ -35,6 +36,8 @@ def train_encoder(config: Config, clock: Clock) -> None:
     layout = layout_of(config.encoding)
     place = task_folder(config)
     check_before(config, place)
+    if config.optimization.fit_devices != 1:
+        machine.several_cpu_devices(config.optimization.fit_devices or os.cpu_count() or 1)
     tell(choose_device(config.cpu).hint)
     with whole_folder(place) as folder:
         with clock("sights"):
@@ -93,7 +96,8 @@ class Watch:
 
     def see(self, step: int, encoder: Encoder) -> None:
         """Measures an encoder after so many steps."""
-        given, novel = silhouette_ious(encoder, self.layout, looked_at(encoder, self.layout, self.few), self.few)
+        shapes = known_shapes(encoder, self.layout, looked_at(encoder, self.layout, self.few), self.few)
+        given, novel = silhouette_ious(encoder, self.layout, shapes, self.few)
         words = f"step {step} of {self.total}   IoU of unseen shapes {given.mean():.3f}, other sides {novel.mean():.3f}"
         pictures = shown_of(encoder, self.layout, self.few, range(len(self.few.names)))
         row = {"step": step, "input_iou": given.mean(), "novel_iou": novel.mean()}
@@ -110,20 +114,24 @@ def trained(config: Config, layout: Layout, seen: Collection, watch: Watch) -> E
     start, begun = start_of(config, layout), watch.begin(config.resume)
     with machine.progress_bar("train") as on_progress:
         hooks = Hooks(on_progress, watch.save, watch.unfinished.offer, start, begun)
-        return train(seen.sights, config.encoding, layout, np.random.default_rng(config.random_seed), hooks)
+        generator, devices = np.random.default_rng(config.random_seed), config.optimization.fit_devices
+        return train(seen.sights, config.encoding, layout, generator, hooks, devices)
 
 
 def start_of(config: Config, layout: Layout) -> Encoder | None:
-    """The encoder that the training starts from, if one is named.  Raises ValueError for one of other sizes."""
+    """The encoder that the training starts from, if one is named; with fewer alignments it is given more.
+
+    Raises ValueError for one of other sizes.
+    """
     path = config.encoding.encoder_start
     if path == NONE:
         return None
     encoder, other, _ = read_encoder(path)
-    if other != layout:
+    if other._replace(alignments=layout.alignments) != layout or other.alignments > layout.alignments:
         names = [name for name, value in layout._asdict().items() if getattr(other, name) != value]
         words = ", ".join(f"{name} {getattr(other, name)} and not {getattr(layout, name)}" for name in names)
         raise ValueError(f"{path}: is an encoder of other sizes, {words}; the options must be the same")
-    return encoder
+    return grown(encoder, layout, np.random.default_rng(config.random_seed))
 
 
 def summary_words(metrics: Mapping[str, Any]) -> list[str]:

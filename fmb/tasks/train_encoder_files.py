@@ -22,7 +22,7 @@ from fmb.pictures.draw import draw_sheet
 from fmb.pictures.page_pictures import read_pictures
 from fmb.pictures.report import Highlight, Report, write_report
 from fmb.pictures.report_scene import PageScene
-from fmb.single_view.evaluation import Measured, evaluate, looked_at, mesh_of, summary
+from fmb.single_view.evaluation import Measured, evaluate, known_shapes, looked_at, mesh_of, summary
 from fmb.single_view.layout import Layout
 from fmb.single_view.network import Encoder, parameter_count
 from fmb.single_view.prediction import blobs_from, render_numbers
@@ -65,7 +65,7 @@ def write_results(made: Trained, folder: Path, unfinished: Unfinished, clock: Cl
         if config.encoding.save_sights:
             write_sights(folder / SIGHTS, made.seen)
     with clock("figures"):
-        draw_sheet(folder / "01_unseen_shapes.png", sheet_of(made, measured))
+        draw_sheet(folder / "01_unseen_shapes.png", sheet_of(made.encoder, made.layout, made.unseen, measured))
         draw_terms(folder / "02_convergence.png", history, "")
         if config.export.film != NONE:
             write_moving(folder / f"film.{config.export.film}", film_of(list(made.course["frame"])), FILM_SECONDS)
@@ -118,28 +118,32 @@ def pairs_of(collection: Collection, shapes: Sequence[int]) -> np.ndarray:
 
 def shown_of(encoder: Encoder, layout: Layout, collection: Collection, shapes: Sequence[int]) -> drawn.Shown:
     """What the encoder makes of shapes, as pictures."""
-    looked, pairs = looked_at(encoder, layout, collection), pairs_of(collection, shapes)
+    numbers = known_shapes(encoder, layout, looked_at(encoder, layout, collection), collection)
+    pairs = pairs_of(collection, shapes)
     sights = collection.sights
     cameras = Cameras(sights.world_from_camera[pairs], sights.intrinsics[pairs])
-    seen = render_numbers(encoder, layout, looked.numbers[np.asarray(shapes)], cameras)
+    seen = render_numbers(encoder, layout, numbers[np.asarray(shapes)], cameras)
     color, silhouette = sights.color[pairs] / BYTE, sights.silhouette[pairs].astype(float)
     return drawn.shown(color, silhouette, seen.color, seen.alpha)
 
 
-def sheet_of(made: Trained, measured: Measured) -> drawn.Sheet:
+def sheet_of(
+    encoder: Encoder, layout: Layout, unseen: Collection, measured: Measured, most: int = SHOWN
+) -> drawn.Sheet:
     """Some unseen shapes: image, prediction, and both from another side."""
-    count = len(made.unseen.names)
-    shapes = np.unique(np.linspace(0, count - 1, min(count, SHOWN)).astype(int)).tolist()
-    names = [(family_of(name) or (name,))[0] for name in made.unseen.names]
+    count = len(unseen.names)
+    shapes = np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)).tolist()
+    names = [(family_of(name) or (name,))[0] for name in unseen.names]
     labels = [f"{names[n]}: IoU {measured.input_iou[n]:.2f}, other views {measured.novel_iou[n]:.2f}" for n in shapes]
     note = "unseen shapes, left to right: image, prediction; from another side: prediction, truth"
-    return drawn.prediction_sheet(shown_of(made.encoder, made.layout, made.unseen, shapes), labels, note)
+    return drawn.prediction_sheet(shown_of(encoder, layout, unseen, shapes), labels, note)
 
 
 def write_page(made: Trained, history: Mapping[str, np.ndarray], metrics: Mapping[str, Any], folder: Path) -> None:
     """The page of numbers and pictures, with a view to turn of the first unseen shape."""
-    numbers = looked_at(made.encoder, made.layout, subset(made.unseen, [0])).numbers[0]
-    blobs, mesh = blobs_from(made.encoder, made.layout, numbers), mesh_of(made.encoder, made.layout, numbers)
+    encoder, layout, first = made.encoder, made.layout, subset(made.unseen, [0])
+    numbers = known_shapes(encoder, layout, looked_at(encoder, layout, first), first)[0]
+    blobs, mesh = blobs_from(encoder, layout, numbers), mesh_of(encoder, layout, numbers)
     scene = PageScene(blobs.mixture, blobs.color, mesh=mesh, reference=truths_of(made).get(0))
     report = Report(
         "Encoder of shapes from one image",

@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -11,9 +12,11 @@ from fm_render import Mixture
 from fmb.fields import em
 from fmb.fields.em import COVARIANCE_FLOOR, Gaussians, expected, fit_gaussians, maximised, products
 from fmb.fields.mixtures import (
+    APART,
     SURFACE_OPACITY,
     VOLUME_OPACITY,
     covariance,
+    cut_in_halves,
     fit_gmm,
     from_gaussians,
     lower_factor,
@@ -221,3 +224,24 @@ def test_points_that_cannot_be_fitted():
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_two_halves_are_like_the_whole():
+    generator = np.random.default_rng(3)
+    lower = np.tril(generator.normal(size=(4, 3, 3))) + 3.0 * np.eye(3)
+    whole = Mixture(*map(jnp.asarray, (generator.normal(size=(4, 3)), lower, generator.normal(size=4))))
+    found = cut_in_halves(whole)
+
+    def mass(mixture: Mixture) -> np.ndarray:
+        return np.exp(np.asarray(mixture.log_weight)) * np.sqrt(np.linalg.det(covariance(mixture)))
+
+    pairs = [np.asarray(field).reshape(2, 4, *np.shape(field)[1:]) for field in found]
+    np.testing.assert_allclose(mass(found).reshape(2, 4).sum(axis=0), mass(whole))
+    np.testing.assert_allclose(pairs[0].mean(axis=0), whole.mean, atol=1e-12)
+    apart = (pairs[0][1] - pairs[0][0]) / 2.0
+    within = covariance(found).reshape(2, 4, 3, 3).mean(axis=0)
+    np.testing.assert_allclose(within + apart[:, :, None] * apart[:, None], covariance(whole), atol=1e-12)
+    spread, axes = np.linalg.eigh(covariance(whole))
+    longest = np.abs(np.einsum("mi,mi->m", apart, axes[:, :, 2]))
+    np.testing.assert_allclose(longest, APART * np.sqrt(spread[:, 2]))
+    np.testing.assert_allclose(np.linalg.norm(apart, axis=1), longest)

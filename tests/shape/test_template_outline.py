@@ -7,7 +7,7 @@ import pytest
 import trimesh
 
 from fmb.geometry.cameras import project
-from fmb.geometry.ground_truth import render_ground_truth, visible_vertices
+from fmb.geometry.ground_truth import render_ground_truth, visible_points
 from fmb.geometry.options import RenderingOptions
 from fmb.geometry.views import scene_cameras
 from fmb.shape.template_color import Paint, has_hues, hue_loss, hues, paint_of
@@ -81,7 +81,7 @@ def test_a_ball_hides_what_lies_behind_it():
     toward = np.asarray(look.world_from_camera)[0, :3, 3]
     toward = toward / np.linalg.norm(toward)
     both = trimesh.util.concatenate([near, far.apply_scale(0.5).apply_translation(-4.0 * toward)])
-    seen = visible_vertices(both, look)[0]
+    seen = visible_points(both, np.asarray(both.vertices, float), look)[0]
     facing = near.vertices @ toward
     assert seen[:162][facing > 0.5].all() and not seen[:162][facing < 0.1].any() and not seen[162:].any()
 

@@ -1,13 +1,15 @@
 """Squares and cameras of the encoder: round trips, mirror images, what a crop keeps."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fm_render import Cameras
 from fmb.geometry.cameras import project
 from fmb.geometry.views import Views
-from fmb.single_view.cameras import CameraLabels, aside, cameras_of, labels_of, mirrored_labels
-from fmb.single_view.crops import Square, cropped, cropped_intrinsics, fitting_intrinsics, square_around
+from fmb.single_view.cameras import CameraLabels, aside, cameras_of, labels_of, mirrored_labels, mirrored_where
+from fmb.single_view.crops import Square, cropped, cropped_intrinsics, cropped_within, fitting_intrinsics, square_around
 from fmb.single_view.evaluation import turn_degrees
 from fmb.single_view.refine import mirrored_views
 from fmb.single_view.sights import random_poses
@@ -41,6 +43,10 @@ def test_mirrored_labels_are_those_of_mirrored_cameras():
     labels, views = labels_of(cameras, SIZE), Views(cameras, np.zeros((6, SIZE, SIZE)))
     mirrored = labels_of(mirrored_views(views).cameras, SIZE)
     expected = mirrored_labels(labels)
+    there = mirrored_where(jnp.array([True] * 5 + [False]), jax.tree.map(jnp.asarray, cameras), SIZE)
+    for one, other, kept in zip(there, mirrored_views(views).cameras, cameras, strict=True):
+        np.testing.assert_allclose(one[:5], other[:5], atol=1e-12)
+        np.testing.assert_array_equal(one[5], kept[5])
     np.testing.assert_allclose(mirrored.place, expected.place, atol=1e-9)
     np.testing.assert_allclose(np.abs(np.sum(mirrored.quaternion * expected.quaternion, axis=1)), 1.0, atol=1e-9)
     np.testing.assert_array_equal(mirrored_labels(CameraLabels(*expected)).quaternion, labels.quaternion)
@@ -66,6 +72,18 @@ def test_a_crop_shows_the_same_points():
     np.testing.assert_allclose(after, (before - [square.left, square.top]) / 2.0, atol=1e-9)
     with pytest.raises(ValueError, match="shows no object"):
         square_around(np.zeros((4, 4)))
+
+
+def test_a_crop_has_the_colours_of_the_object_alone():
+    mask = np.zeros((30, 40), np.float32)
+    mask[10:21, 4:23] = 1.0  # its border cuts pixels of the square in two
+    mask[21, 4:23] = 0.25
+    color = np.where(mask[..., None] > 0.0, [0.9, 0.4, 0.2], 0.0)
+    square = Square(2.0, 3.0, 24.0)
+    found, share = cropped_within(color, mask, square, 12), cropped(mask, square, 12)
+    assert 0.0 < share[share > 0.0].min() < 0.5
+    np.testing.assert_allclose(found[share > 0.0], np.tile([0.9, 0.4, 0.2], (np.sum(share > 0.0), 1)), atol=1e-6)
+    assert np.all(found[share == 0.0] == 0.0)
 
 
 def test_points_fill_their_square():

@@ -352,14 +352,15 @@ def test_a_full_disk_ends_a_batch_of_points(tmp_path, monkeypatch):
 
     def points(config, clock):
         begun.append(config.io.cloud_file)
+        folder = machine.prepare_output_dir(config.io.output_dir)
         with monkeypatch.context() as patch:
             patch.setattr("os.replace", full)
-            machine.write_text(Path(config.io.output_dir) / "a.txt", "x")
+            machine.write_text(folder / "a.txt", "x")
 
     begun = []
     monkeypatch.setattr("fmb.tasks.batch_work.points", points)
     config = config_of(tmp_path, "--task", "points", "--output-dir", tmp_path / "out")
-    with pytest.raises(ValueError, match=r"one/a.txt: cannot be written \(no space left on device\); the same command"):
+    with pytest.raises(ValueError, match=r"/a.txt: cannot be written \(no space left on device\); the same command"):
         batch(config, Clock())
     assert begun and not (tmp_path / "out" / "failed").exists()
     assert list((tmp_path / "out" / "shapes").iterdir()) == []

@@ -19,15 +19,17 @@ from fmb.single_view.options import EncoderOptions
 from fmb.single_view.sights import Collection, family_sights
 from fmb.tasks.encoders import read_encoder, read_sights, write_encoder, write_sights
 from fmb.tasks.predict import predict
-from fmb.tasks.train_encoder import train_encoder
+from fmb.tasks.train_encoder import start_of, train_encoder
 
 TINY = (
     "--encoder-size", "16", "--encoder-width", "4", "--encoder-features", "8", "--encoder-components", "3",
     "--mean-shapes", "2", "--camera-hypotheses", "2", "--encoder-batch", "2", "--encoder-steps", "2",
+    "--encoder-alignments", "1",
 )  # fmt: skip
 OPTIONS = EncoderOptions(
-    encoder_size=16, encoder_width=4, encoder_features=8, encoder_components=3, mean_shapes=2, camera_hypotheses=2
-)
+    encoder_size=16, encoder_width=4, encoder_features=8, encoder_components=3, mean_shapes=2, camera_hypotheses=2,
+    encoder_alignments=1,
+)  # fmt: skip
 
 
 def train(folder: Path, *argv: str) -> None:
@@ -117,6 +119,8 @@ def test_what_cannot_be_predicted_is_refused(tmp_path: Path, encoder: Path, phot
     pose = tmp_path / "pose.json"
     pose.write_text(json.dumps({"world_from_camera": np.eye(4).tolist()}))
     assert message(photograph, "--initial-pose-file", pose).endswith("no --intrinsics-file")
+    assert "split_components is true and refine_epochs is 0" in message(photograph, "--split-components")
+    assert "mesh is none; a texture needs a mesh" in message(photograph, "--texture", "64", "--mesh", "none")
     assert not (tmp_path / "out").exists()
 
 
@@ -126,6 +130,17 @@ def test_files_of_encoders_are_checked(tmp_path: Path, encoder: Path):
     np.testing.assert_array_equal(again.means, found.means)
     with pytest.raises(ValueError, match=r"no encoder.npz in it"):
         read_encoder(tmp_path / "nowhere")
+    few = layout._replace(alignments=0)
+    older = write_encoder(tmp_path / "older.npz", start_encoder(few, np.random.default_rng(0)), few, facts)
+    arrays = dict(np.load(older))
+    told = json.loads(str(arrays["metadata"]))
+    del told["layout"]["alignments"]  # as files were before there were any
+    np.savez(older, **(arrays | {"metadata": np.array(json.dumps(told))}))
+    assert read_encoder(older)[1] == few
+    config = load_config(["train-encoder", *TINY, "--encoder-start", str(older)], tuple(TASKS))
+    assert len(start_of(config, layout).align) == 1
+    with pytest.raises(ValueError, match="is an encoder of other sizes, alignments 1 and not 0"):
+        start_of(load_config(["train-encoder", *TINY, "--encoder-start", str(encoder)], tuple(TASKS)), few)
     arrays = dict(np.load(encoder))
     for changes, words in (
         ({"means": arrays["means"][:1]}, "has means of shape"),

@@ -245,7 +245,7 @@ def test_a_scene_of_bop(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     [
         ("export", "export needs a model"),
         ("export --mesh none --model-file {model}", "nothing is asked for"),
-        ("export model.txt", "'.txt' is no kind of model"),
+        ("export model.txt", "model.txt: is of no kind that is known here; task export reads a mixture (.npz"),
         ("pose --depth-file d.png", "--depth-file is given, but no --intrinsics-file"),
         ("pose --mask-file d.png --intrinsics-file k.json", "--mask-file is given, but no --initial-pose-file"),
         ("pose --bop-dir nowhere", "nowhere"),
