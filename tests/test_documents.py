@@ -17,9 +17,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data
 OTHERS = [*sorted((ROOT / "notebooks").glob("*.ipynb")), *sorted((ROOT / "examples").glob("*.py"))]
 COMMAND = re.compile(r"(?:run_fmb\.py|fuzzy-metaballs)((?: (?! )[^\n`]*)?)")
 # flags of other programs, and of this one's that are no options
-FOREIGN = {"help", "version", "config", "print-completion", "method", "task", "names", "keys", "group", "extra", "check"}
+FOREIGN = {"help", "version", "config", "print-completion", "method", "task", "names", "keys", "group", "extra"}
 FOREIGN |= {"pdb", "output", "results", "models", "old", "new", "json", "picture", "largest", "document"}
-FOREIGN |= {"ntasks-per-node"}
+FOREIGN |= {"ntasks-per-node", "check"}
 
 
 def text_of(path: Path) -> str:
