@@ -5,7 +5,6 @@ from dataclasses import replace
 import jax
 import numpy as np
 
-from fmb.fit.checkpoints import named
 from fmb.single_view.layout import layout_of
 from fmb.single_view.options import EncoderOptions
 from fmb.single_view.recipe import Hooks, State, train
@@ -26,10 +25,10 @@ def main() -> None:
     for devices in (1, 2):
         kept: list[State] = []
         train(sights, OPTIONS, layout_of(OPTIONS), np.random.default_rng(0), Hooks(save=kept.append), devices)
-        found.append((named(kept[-1].encoder), kept[-1].history["loss"]))
-    (one, loss), (two, _) = found
-    print("APART", max(float(np.abs(np.asarray(one[name]) - np.asarray(two[name])).max(initial=0.0)) for name in one))
-    print("LOSS", *loss)
+        found.append(kept[-1].history)
+    one, two = found
+    print("APART", max(float(np.abs(one[name] - two[name]).max()) for name in one))
+    print("LOSS", *one["loss"])
     odd = replace(OPTIONS, encoder_batch=3)
     try:
         train(sights, odd, layout_of(odd), np.random.default_rng(0), devices=2)

@@ -148,7 +148,7 @@ def test_two_devices_learn_what_one_learns():
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = {words[0]: words[1:] for words in map(str.split, done.stdout.splitlines())}
-    assert float(found["APART"][0]) < 1e-9, "double precision, and sums of two parts"
+    assert float(found["APART"][0]) < 1e-8, "all terms of three steps, so two updates: sums of two parts"
     assert " ".join(found["REFUSED"]) == "encoder_batch is 3; must be a multiple of fit_devices, 2"
     assert len(found["LOSS"]) == 3 and np.isfinite(np.array(found["LOSS"], float)).all()
 
