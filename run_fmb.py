@@ -12,15 +12,16 @@ from fmb.ends import BEGAN, forgiving, held, leave, open_standard_streams, stopp
 from fmb.surroundings import own_environment  # what is slow to import comes in run_task
 
 
-def main(argv: list[str], began: float | None = None) -> int:
+def main(argv: list[str], began: float | None = None, alone: bool = False) -> int:
     """Runs the task; 2 and one line on stderr for what the user can mend, or all of it if $FMB_TRACEBACK is set.
 
-    128 and the signal's number, and one line, where a signal ended it: 130 for Ctrl-C.
+    128 and the signal's number, and one line, where a signal ended it: 130 for Ctrl-C. `alone`: nobody else is in the
+    process, who could have changed a function of the program, so its compiled programs can be kept.
     """
     with forgiving():
         try:
             with stoppable(), own_environment():
-                run_task(argv, began)
+                run_task(argv, began, alone)
         except (ValueError, FloatingPointError, MemoryError) as error:
             if os.environ.get("FMB_TRACEBACK"):
                 raise
@@ -42,7 +43,7 @@ def main(argv: list[str], began: float | None = None) -> int:
     return 0
 
 
-def run_task(argv: list[str], began: float | None) -> None:
+def run_task(argv: list[str], began: float | None, alone: bool) -> None:
     """Runs the task that the arguments name."""
     from fmb.command.load import load_config
     from fmb.command.tasks import TASKS, draws_mesh
@@ -53,7 +54,10 @@ def run_task(argv: list[str], began: float | None) -> None:
         with waiting.part("libraries"):
             work = loaded(TASKS[config.task].module, TASKS[config.task].function)
         from fmb.machine import Clock
+        from fmb.ready import keep_programs
 
+        if alone:
+            keep_programs()
         work(config, Clock(began))
 
 
@@ -80,7 +84,7 @@ def command() -> int:
     open_standard_streams()
     with forgiving() as outlets:
         try:
-            code = main(sys.argv[1:], BEGAN)
+            code = main(sys.argv[1:], BEGAN, alone=True)
         except SystemExit as end:  # --help
             code = end.code
         gc.freeze()  # what is left goes with the process; to take it apart first took 0.2 s

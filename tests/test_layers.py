@@ -17,6 +17,7 @@ ROOMS = (
     "fmb.surroundings",
     "fmb.waiting",
     "fmb.machine",
+    "fmb.ready",
     "fmb.whole",
     "fmb.options",
     "fmb.geometry",

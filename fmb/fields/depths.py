@@ -1,7 +1,6 @@
 """The depth of a mixture's surface, as a depth camera would see it."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ from jaxtyping import Float
 from fm_render import Mixture, Passes, passes
 from fmb.fields.metaballs import HALF_DENSITY
 from fmb.geometry.cameras import Cameras, pixel_rays
+from fmb.ready import ready
 
 STEP = 1 / 40  # scales between two samples of the density along a ray; thinner parts may be missed
 HALVINGS = 12  # of a step, at the first crossing: 6e-6 scales are left
@@ -37,7 +37,7 @@ class Along(NamedTuple):
         return jnp.sum(self.density * ndtr((distance[None] - self.place) * jnp.sqrt(self.rate)), axis=0)
 
 
-@jax.jit
+@ready()
 def _surface_distance(
     mixture: Mixture, origin: Float[Array, "3 ray"], direction: Float[Array, "3 ray"]
 ) -> Float[Array, " ray"]:
@@ -80,7 +80,7 @@ def _bisected(
     return jax.lax.fori_loop(0, count, halve, (low, high))[1]
 
 
-@partial(jax.jit, static_argnums=(2, 3))
+@ready(2, 3)
 def _opaque_rays(mixture: Mixture, cameras: Cameras, height: int, width: int) -> tuple[Array, Array, Array]:
     rays = jax.tree.map(lambda x: x.reshape(-1, 3).T, pixel_rays(cameras, height, width))
     met = passes(mixture, *rays)

@@ -12,6 +12,7 @@ from jax.tree_util import Partial
 from jaxtyping import Float
 
 from fmb.geometry.cameras import ANY_ARRAY
+from fmb.ready import ready
 
 Field = Callable[[Array], Array]  # [point, 3] to [point]; a jax.tree_util.Partial is compiled once for all mixtures
 OnProgress = Callable[[int, int], None]  # called with points done and all points
@@ -101,12 +102,12 @@ def field_normals(field: Field, points: Float[np.ndarray, "point 3"]) -> Float[n
     return slope / np.where(length > 0.0, length, 1.0)
 
 
-@jax.jit
+@ready()
 def _value(field: Partial, points: Array) -> Array:
     return field(points)
 
 
-@jax.jit
+@ready()
 def _value_and_slope(field: Partial, points: Array) -> tuple[Array, Array]:
     value, pull = jax.vjp(field, points)
     return value, pull(jnp.ones_like(value))[0]

@@ -12,9 +12,10 @@ from fmb.fields.depths import surface_depth
 from fmb.geometry.cameras import Cameras, pixel_rays
 from fmb.geometry.metrics import cross_entropy, depth_mae, iou
 from fmb.geometry.views import FOREGROUND, Images, Views
+from fmb.ready import ready
 
 
-@partial(jax.jit, static_argnums=2)
+@ready(2)
 def _look_once(mixture: Mixture, cameras: Cameras, image_size: tuple[int, int], settings: Settings):
     sight = render_views(mixture, cameras, image_size, settings=settings)
     return sight.alpha, sight.depth

@@ -1,7 +1,5 @@
 """Points of a mixture: in its volume, with its own density, or on its surface, as cameras see it."""
 
-from functools import partial
-
 import jax
 import numpy as np
 from jaxtyping import Float
@@ -11,6 +9,7 @@ from fmb.fields.mixtures import sample_mixture
 from fmb.geometry.cameras import ANY_ARRAY, Cameras, pixel_rays
 from fmb.geometry.cloud import Cloud as Cloud
 from fmb.geometry.frames import Frame
+from fmb.ready import ready
 
 SURFACE_ALPHA = 0.9  # above it a pixel shows the surface and not an edge, as in the follow-up paper
 
@@ -56,7 +55,7 @@ def cloud_to_world(cloud: Cloud, frame: Frame) -> Cloud:
     return cloud._replace(point=frame.to_world(cloud.point))
 
 
-@partial(jax.jit, static_argnums=2)
+@ready(2)
 def _look(mixture: Mixture, cameras: Cameras, image_size: tuple[int, int], color: ANY_ARRAY | None) -> Rendering:
     outputs = ("alpha", "depth", "normal")
     return render_views(

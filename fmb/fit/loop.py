@@ -5,6 +5,7 @@ progress bar and lets a recipe look at the parameters. The loop works for any pa
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from fmb.fit.options import FitOptions
 from fmb.fit.parallel import RAYS, over_rays
 from fmb.fit.programs import announce
 from fmb.fit.schedules import Pace, begin_pace, progress, rate, see, stall_window
+from fmb.ready import Kept
 
 CHUNK = 125  # steps of one call of the compiled function
 MEAN_DECAY, EPSILON = 0.9, 1e-8  # of Adam (Kingma & Ba 2015): its defaults
@@ -94,7 +96,7 @@ def compile_plan(
     if options.fit_devices != 1:
         spread = steps_of(loss, coordinates, options, RAYS)
         return plan._replace(run=over_rays(spread, options.fit_devices, (course, begun, shapes[1], index)))
-    return plan._replace(run=jax.jit(plan.run).lower(course, begun, shapes[1], index).compile())
+    return plan._replace(run=Kept(plan.run).compiled(course, begun, shapes[1], index))
 
 
 def plan_fit(
@@ -119,20 +121,23 @@ def steps_of(
 
     Where the batches are spread over an `axis` of devices, loss and slope are the means over it.
     """
+    return partial(taken, (loss, coordinates, options, axis))
 
-    def run(course: Course, pace: Pace, data: Any, index: Array) -> tuple[Course, Pace, Steps]:
-        def step(course: Course, now: tuple[Array, Array]) -> tuple[Course, Array]:
-            value, gradient = jax.value_and_grad(loss)(course.parameters, jax.tree.map(lambda x: x[now[0]], data))
-            if axis:
-                value, gradient = jax.lax.pmean((value, gradient), axis)
-            return adam(course, coordinates, gradient, now[1], options), value
 
-        rates = rate(pace, options.schedule, pace.step + jnp.arange(len(index), dtype=jnp.int32))
-        course, losses = jax.lax.scan(step, course, (index, rates))
-        after = see(pace, options.schedule, options.early_stop, losses)
-        return course, after, Steps(losses, rates, progress(pace, after.step))
+def taken(rule: tuple, course: Course, pace: Pace, data: Any, index: Array) -> tuple[Course, Pace, Steps]:
+    """The steps of `steps_of`, by loss, coordinates, options and axis."""
+    loss, coordinates, options, axis = rule
 
-    return run
+    def step(course: Course, now: tuple[Array, Array]) -> tuple[Course, Array]:
+        value, gradient = jax.value_and_grad(loss)(course.parameters, jax.tree.map(lambda x: x[now[0]], data))
+        if axis:
+            value, gradient = jax.lax.pmean((value, gradient), axis)
+        return adam(course, coordinates, gradient, now[1], options), value
+
+    rates = rate(pace, options.schedule, pace.step + jnp.arange(len(index), dtype=jnp.int32))
+    course, losses = jax.lax.scan(step, course, (index, rates))
+    after = see(pace, options.schedule, options.early_stop, losses)
+    return course, after, Steps(losses, rates, progress(pace, after.step))
 
 
 def adam(course: Course, coordinates: Coordinates, gradient: Any, rate: Array, options: FitOptions) -> Course:

@@ -5,7 +5,6 @@ centre of pixel (0, 0) at (0.5, 0.5), so that the middle of the image is (width 
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from fm_render import Rays
 from fm_tiles import Cameras as Cameras
 from fm_tiles import look_at, rigid_motion
 from fm_tiles import pinhole_intrinsics as pinhole_intrinsics
+from fmb.ready import ready
 
 ANY_ARRAY = Array | np.ndarray
 UP = (0.0, 1.0, 0.0)  # of a mesh, where nothing says otherwise
@@ -73,7 +73,7 @@ def orbit_cameras(
     return Cameras(look_at(position, np.zeros(3), up), np.tile(intrinsics, (count, 1, 1)))
 
 
-@partial(jax.jit, static_argnums=(1, 2))
+@ready(1, 2)
 def pixel_rays(cameras: Cameras, height: int, width: int) -> Rays:
     """Rays through the pixel centres, [view, height, width, 3], in world axes.
 

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import trimesh
 from jaxtyping import Float, UInt8
@@ -82,21 +81,41 @@ def components_picture(
     mixture: Mixture, place: Sitting, reach: Float[np.ndarray, " mixture"]
 ) -> UInt8[np.ndarray, "side side 3"]:
     """The nearest of the components' ellipsoids of `reach` standard deviations on each ray, lit; none of reach 0."""
-    rays = jax.tree.map(lambda x: np.asarray(x[0], float), pixel_rays(place.camera, SIDE, SIDE))
-    origin, direction = rays.origin.reshape(-1, 3), rays.direction.reshape(-1, 3)
-    nearest, color = np.full(len(origin), np.inf), np.ones((len(origin), 3))
+    origin, direction = (np.asarray(x[0], float) for x in pixel_rays(place.camera, SIDE, SIDE))
+    nearest, color = np.full((SIDE, SIDE), np.inf), np.ones((SIDE, SIDE, 3))
     shapes = (np.asarray(mixture.mean, float), np.asarray(mixture.precision_cholesky, float))
     for mean, factor, size, hue in zip(*shapes, reach, component_colors(len(shapes[0])), strict=True):
-        u, q = direction @ factor, (mean - origin) @ factor
-        square, along = np.sum(u * u, axis=1), np.sum(u * q, axis=1)
-        inside = along**2 - square * (np.sum(q * q, axis=1) - size**2)
+        box = outline_box(place.camera, mean, size * np.linalg.inv(factor), SIDE)
+        u, q = direction[box] @ factor, (mean - origin[0, 0]) @ factor
+        square, along = np.sum(u * u, axis=-1), u @ q
+        inside = along**2 - square * (q @ q - size**2)
         distance = np.where(inside > 0.0, (along - np.sqrt(np.maximum(inside, 0.0))) / square, np.inf)
-        first = distance < nearest
-        nearest[first] = distance[first]
-        outward = (distance[first, None] * u[first] - q[first]) @ factor.T
+        first = distance < nearest[box]
+        outward = (distance[first, None] * u[first] - q) @ factor.T
         outward /= np.linalg.norm(outward, axis=1, keepdims=True)
-        color[first] = hue * brightness(outward @ place.shown_from_world.T)[:, None]
-    return on_white(color, np.isfinite(nearest).astype(float)).reshape(SIDE, SIDE, 3)
+        nearest[box][first] = distance[first]
+        color[box][first] = hue * brightness(outward @ place.shown_from_world.T)[:, None]
+    return on_white(color, np.isfinite(nearest).astype(float))
+
+
+def outline_box(
+    camera: Cameras, mean: Float[np.ndarray, "3"], axes: Float[np.ndarray, "3 3"], side: int
+) -> tuple[slice, slice]:
+    """Rows and columns of the square image that hold the ellipsoid mean + axes^T v, |v| <= 1.
+
+    Its outline's dual conic is P Q P^T with Q that of the ellipsoid (Hartley & Zisserman 2004, 8.3). All of the image
+    where the ellipsoid reaches the camera's plane.
+    """
+    pose, intrinsics = np.asarray(camera.world_from_camera[0], float), np.asarray(camera.intrinsics[0], float)
+    turn = intrinsics @ pose[:3, :3].T
+    middle, spread = turn @ (mean - pose[:3, 3]), turn @ axes.T
+    conic = np.outer(middle, middle) - spread @ spread.T
+    if conic[2, 2] <= 0.0:
+        return slice(0, side), slice(0, side)
+    centre = conic[:2, 2] / conic[2, 2]
+    half = np.sqrt(np.maximum(centre**2 - np.diag(conic)[:2] / conic[2, 2], 0.0))
+    low, high = (np.clip(edge, 0, side).astype(int) for edge in (np.floor(centre - half), np.ceil(centre + half)))
+    return slice(low[1], high[1]), slice(low[0], high[0])
 
 
 def mesh_picture(mesh: trimesh.Trimesh, place: Sitting) -> UInt8[np.ndarray, "side side 3"]:

@@ -14,6 +14,7 @@ from fmb.geometry.cameras import ANY_ARRAY, UP, Cameras, orbit_cameras, pinhole_
 from fmb.geometry.views import FOREGROUND
 from fmb.pictures.ellipsoids import Ball, component_colors, enclosing_ball
 from fmb.pictures.sheets import Scale, depth_scale, lettered, paint
+from fmb.ready import ready
 
 FIELD_OF_VIEW = 35.0  # degrees
 ELEVATION = 0.25  # radians above the plane of the turntable
@@ -101,7 +102,7 @@ def camera_pictures(
     return CameraPictures(lit, seen.depth, seen.alpha, on_white(0.5 + 0.5 * facing, seen.alpha))
 
 
-@partial(jax.jit, static_argnums=3)
+@ready(3)
 def _lit(mixture: Mixture, camera: Cameras, palette: ANY_ARRAY, side: int) -> Rendering:
     outputs = ("alpha", "depth", "normal", "color")
     return render_views(mixture, camera, (side, side), outputs=outputs, color=palette)
@@ -163,7 +164,7 @@ def sharpened(settings: Settings) -> Settings:
     return dataclasses.replace(settings, betas=betas)
 
 
-@partial(jax.jit, static_argnums=4)
+@ready(4)
 def _sight(
     mixture: Mixture, camera: Cameras, color: ANY_ARRAY, palette: ANY_ARRAY, side: int, settings: Settings
 ) -> Shading:

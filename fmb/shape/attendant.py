@@ -18,6 +18,7 @@ from fmb.fit.losses import pixel_cross_entropy
 from fmb.geometry.cameras import ANY_ARRAY, finest_pixel
 from fmb.geometry.metrics import MEDIAN_TO_DEVIATION
 from fmb.geometry.views import Pixels, Views, foreground
+from fmb.ready import ready
 from fmb.shape.edges import Edges, thickened, triangular
 from fmb.shape.sampling import BAND, Sampling, outline_band
 from fmb.shape.supervision import Sample
@@ -74,7 +75,7 @@ def begin_attention(views: Views, sampling: Sampling, cameras: Cameras, seed: in
     return care, Attention(care.valid, ones, 0 * ones, look, jnp.zeros((), jnp.int32), key)
 
 
-@jax.jit
+@ready()
 def attend(
     care: Care, state: Attention, course: Course, sample: Sample, progress: Float[Array, ""], settings: Settings
 ) -> tuple[Attention, Course, Sample]:
@@ -165,7 +166,7 @@ class Worth(NamedTuple):
     error: Float[ANY_ARRAY, " mixture"]
 
 
-@jax.jit
+@ready()
 def component_worth(
     parameters: Parameters, pixels: Pixels, weight: Float[Array, " ray"], settings: Settings = Settings()
 ) -> Worth:

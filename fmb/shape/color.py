@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 from fm_render import Mixture, Rays, Settings, product, render
 from fmb.geometry.cameras import pixel_rays
 from fmb.geometry.views import Views, foreground
+from fmb.ready import ready
 
 PAIRS_PER_BLOCK = 2_000_000  # component x ray: 8 MiB of weights
 RIDGE = 1.0  # pixels that speak for a component's own mean colour: decides where few or no others do
@@ -65,7 +66,7 @@ def _blocks(views: Views, size: int) -> Iterator[tuple[Rays, np.ndarray, np.ndar
             yield Rays(*(x[filled] for x in rays)), color[filled], weight.astype(np.float32)
 
 
-@jax.jit
+@ready()
 def _normal_equations(
     mixture: Mixture, rays: Rays, color: Array, share: Array, settings: Settings, scale: Array | float
 ) -> tuple[Array, Array, Array]:

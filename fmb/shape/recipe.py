@@ -25,6 +25,7 @@ from fmb.geometry.ground_truth import render_ground_truth
 from fmb.geometry.metrics import view_ious
 from fmb.geometry.options import RenderingOptions
 from fmb.geometry.views import Views, flatten_views, scene_cameras
+from fmb.ready import ready
 from fmb.shape.attendant import Attention, Care, attend, begin_attention
 from fmb.shape.edges import EDGE_COORDINATES, PLAIN_COORDINATES, edges_from_mixture, mixture_from_edges
 from fmb.shape.options import RELEASED, OptimizationOptions
@@ -70,9 +71,14 @@ class Recipe(NamedTuple):
     attends: bool
 
 
+def as_it_is(mixture: Mixture) -> Mixture:
+    """The mixture, for a recipe whose parameters are those of the mixture."""
+    return mixture
+
+
 RECIPES = {
     "best": Recipe(edges_from_mixture, mixture_from_edges, EDGE_COORDINATES, sample_outlines, True),
-    "predecessor": Recipe(lambda mixture: mixture, lambda mixture: mixture, PLAIN_COORDINATES, sample_all, False),
+    "predecessor": Recipe(as_it_is, as_it_is, PLAIN_COORDINATES, sample_all, False),
 }
 
 
@@ -157,11 +163,14 @@ def plan_shape_fit(
 
 def loss_of(recipe: Recipe, supervision: Supervision) -> Callable[[Mixture | Parameters, Sample], Float[Array, ""]]:
     """The loss of a recipe's parameters on a sample."""
+    return partial(decoded_loss, recipe.decode, supervision)
 
-    def loss(parameters: Mixture | Parameters, batch: Sample) -> Float[Array, ""]:
-        return supervision.loss(recipe.decode(parameters), batch)
 
-    return loss
+def decoded_loss(
+    decode: Callable[[Any], Mixture], supervision: Supervision, parameters: Mixture | Parameters, batch: Sample
+) -> Float[Array, ""]:
+    """The loss on a sample of what the parameters stand for."""
+    return supervision.loss(decode(parameters), batch)
 
 
 class Work(NamedTuple):
@@ -392,7 +401,7 @@ def all_pixels(
     return Sample(pixels, jnp.asarray(sampling.weight()), beside)
 
 
-@partial(jax.jit, static_argnums=0)
+@ready(0)
 def whole_loss(aims: Supervision, mixture: Mixture, sample: Sample) -> Float[Array, ""]:
     """The loss over all pixels of the sample."""
     return aims.loss(mixture, sample)

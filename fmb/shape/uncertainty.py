@@ -11,7 +11,6 @@ information alone takes pixels for independent and the model for true; on damage
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -27,6 +26,7 @@ from fm_numerics import choose, nearby, product
 from fm_render import BLENDINGS, INTERSECTIONS, TINY, Hits, Mixture, Settings, passes
 from fmb.geometry.cameras import Cameras, pixel_rays
 from fmb.geometry.views import Images, Views
+from fmb.ready import ready
 
 PARAMETERS = 10  # of a component
 LOWER = ((0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2))  # entries of T in the order of the parameters
@@ -171,7 +171,7 @@ def blends(settings: Settings) -> dict[str, Callable[[Hits], Array]]:
     return {"density": density, "alpha": lambda hits: -jnp.expm1(-density(hits)), "depth": depth}
 
 
-@partial(jax.jit, static_argnums=0)
+@ready(0)
 def _block_information(
     settings: Settings, mixture: Mixture, rays: Array, silhouette: Array, counts: Array
 ) -> tuple[Array, Array]:
@@ -185,7 +185,7 @@ def _block_information(
     return product("ar,br->ab", scaled, scaled), score
 
 
-@partial(jax.jit, static_argnums=0)
+@ready(0)
 def _block_deviation(settings: Settings, mixture: Mixture, rays: Array, covariance: Array) -> Array:
     known = blends(settings)
     slopes = (ray_slopes(mixture, rays, known[name], settings.intersection)[1] for name in ("alpha", "depth"))
