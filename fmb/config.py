@@ -53,7 +53,7 @@ class IoOptions:
     shape_file: str = option(NONE, "Shape to compare: a mesh, model.npz or points, of any format that is read")
     reference_file: str = option(NONE, "Shape that it is compared with, of any of these kinds")
     output_dir: str = option(
-        AUTO, "Folder of the results (auto: output for shape and export, output/TASK for the other tasks)"
+        AUTO, "Folder of the results (auto: output for shape, that of the model for export, else output/TASK)"
     )
 
 

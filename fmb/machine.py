@@ -262,6 +262,12 @@ class Clock:
         return {"total": time.perf_counter() - self.began, **self.parts}
 
 
+def seconds_told(seconds: Mapping[str, float]) -> str:
+    """The total of a clock and its parts, by the names that the screen has for them."""
+    parts = {waiting.PARTS.get(name, name): value for name, value in seconds.items() if name != "total"}
+    return f"{seconds['total']:.1f} s: {', '.join(f'{name} {value:.1f}' for name, value in parts.items())}"
+
+
 def cache_folder() -> Path | None:
     """Where the user's caches belong; None where there is no such place, as for a user without a home."""
     try:

@@ -22,6 +22,7 @@ from fmb.fields.surface_symmetry import stepped
 from fmb.geometry.symmetry import GROUPS, NO_SYMMETRY, Orbit, Symmetry, apply_to_points
 
 CELLS = 26  # along the longest side of the box of a body and its margin
+FINER = 3  # cells on which the body is drawn before it is blurred, in one of these: thin parts are not lost
 BLUR = 0.16  # object scales: deviation of the Gaussian
 MARGIN = 2.5  # of these deviations around the body
 SHARPNESS = 4.0  # inside is 1 / (1 + (HALF_DENSITY / density)^4): so the grid does not alias
@@ -49,14 +50,20 @@ def body_of(mixture: Mixture) -> Body:
     lower, upper = mixture_box(mixture, HALF_DENSITY)
     scale = float(mixture_frame(mixture).scale)
     lower, upper = lower - MARGIN * BLUR * scale, upper + MARGIN * BLUR * scale
-    side = float((upper - lower).max()) / CELLS
-    shape = np.ceil((upper - lower) / side).astype(int) + 1
-    node = lower + side * np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 3)
+    side = float((upper - lower).max()) / (CELLS * FINER)
+    shape = tuple(int(number) + 1 for number in np.ceil((upper - lower) / side))
+    node = nodes(shape, lower, side)
     density = np.full(len(node), np.finfo(float).tiny)
     for mean, factor, log_weight in zip(*(np.asarray(field, float) for field in mixture), strict=True):
         density += np.exp(log_weight - np.sum(((node - mean) @ factor) ** 2, axis=1) / 2.0)
     inside = 1.0 / (1.0 + np.exp(np.minimum(SHARPNESS * (np.log(HALF_DENSITY) - np.log(density)), 500.0)))
-    return Body(gaussian_filter(inside.reshape(shape), BLUR * scale / side), node, lower, side, scale)
+    value = gaussian_filter(inside.reshape(shape), BLUR * scale / side)[::FINER, ::FINER, ::FINER]
+    return Body(value, nodes(value.shape, lower, FINER * side), lower, FINER * side, scale)
+
+
+def nodes(shape: tuple[int, ...], origin: Float[np.ndarray, "3"], side: float) -> Float[np.ndarray, "node 3"]:
+    """The nodes of a grid in a row."""
+    return origin + side * np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 3)
 
 
 def likeness(body: Body, orbit: Orbit) -> Float[np.ndarray, " map"]:

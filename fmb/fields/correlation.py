@@ -19,7 +19,7 @@ from fm_render import Mixture
 from fmb.fields.merging import merge_mixture
 from fmb.fields.metaballs import HALF_DENSITY, HALF_OPAQUE, spread_directions
 from fmb.fields.mixtures import covariance, mixture_frame
-from fmb.geometry.symmetry import GROUPS, NO_SYMMETRY, Orbit, Placement, Symmetry
+from fmb.geometry.symmetry import NO_SYMMETRY, Orbit, Placement, Symmetry
 
 MOST_COMPONENTS = 96  # of a mixture that is compared with its images; larger ones are merged first
 LEAST_SHARPNESS = 0.1  # log weight above that of half opacity from which a component has a size of its own
@@ -201,11 +201,6 @@ def _quarter_turn(a: Symmetry, b: Symmetry) -> float:
     """Angle between the planes of two pairs about one axis, up to quarter turns, which swap them."""
     angle = np.arctan2(*(abs(a.placement.rotation[:, 0] @ b.placement.rotation[:, axis]) for axis in (1, 0)))
     return float(min(angle, np.pi / 2 - angle))
-
-
-def detect(bodies: Bodies, kinds: Sequence[str] = tuple(GROUPS)) -> list[Likeness]:
-    """The best place of every kind but none that comes near to being one, in the order of `kinds`."""
-    return [found[0] for kind in kinds if kind != NO_SYMMETRY and (found := likely_symmetries(bodies, kind))]
 
 
 def largest(found: Sequence[Likeness], least: float) -> Likeness | None:

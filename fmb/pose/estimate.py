@@ -161,11 +161,11 @@ def find_pose(
     poses = np.concatenate([found.world_from_camera[None], camera_of(outcome.rivals, middle, scale)])
     evidence = evidence_of(observation, pixels, scale)
     ending, agrees, alone = settled(surface, evidence, poses, found.covariance, scale)
-    end = pose_of(ending.world_from_camera, middle, scale)
-    looked = jax.device_get(program.look(*seen, *given(end)))
+    looked = jax.device_get(program.look(*seen, *given(pose_of(ending.world_from_camera, middle, scale))))
     same = np.array_equal(ending.world_from_camera, found.world_from_camera)
     certain = found.success if same and not surface.exact else sure(ending, surface, scale)
-    certain = certain and (alone or not surface.exact)  # a mixture's own surface tells too few poses apart to doubt it
+    # a mixture's own surface tells too few poses apart to doubt one
+    certain &= (alone or not surface.exact) and _believed(looked, pixels, agrees.total, surface.exact)
     return _ended(found, ending, agrees.total, certain, looked, (pixels, scale))
 
 
@@ -309,12 +309,19 @@ def _ended(
     looked: Quality,
     image: tuple[ObservedPixels, float],
 ) -> PoseEstimate:
-    """The estimate with the pose that the surface told, and whether that explains the image."""
+    """The estimate with the pose that the surface told, and whether it is found for sure."""
     entropy, rms = _residuals(looked, *image)
-    doubts, most = (against / DOUBTFUL, 1.0) if math.isnan(entropy) else (against / DOUBTFUL + entropy / UNTOLD, DOUBTS)
-    success = bool(certain and doubts < most and rms < CONVINCING * image[1])
-    ended = found._replace(success=success, cross_entropy=entropy, depth_rms=rms, disagreement=against)
+    ended = found._replace(success=certain, cross_entropy=entropy, depth_rms=rms, disagreement=against)
     return ended._replace(**ending._asdict())
+
+
+def _believed(looked: Quality, pixels: ObservedPixels, against: float, exact: bool) -> bool:
+    """Whether little enough speaks against a pose; bounds that an exact surface allows do not fit a mixture's own."""
+    entropy, rms = _residuals(looked, pixels, 1.0)
+    if not exact:
+        return _explains(looked, pixels) and against < DOUBTFUL
+    doubts, most = (against / DOUBTFUL, 1.0) if math.isnan(entropy) else (against / DOUBTFUL + entropy / UNTOLD, DOUBTS)
+    return doubts < most and rms < CONVINCING
 
 
 def _residuals(looked: Quality, pixels: ObservedPixels, scale: float) -> tuple[float, float]:

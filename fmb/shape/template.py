@@ -1,9 +1,10 @@
 """A mesh that is bent until its silhouettes are those of the views: a template, free or mirrored at a plane.
 
 Each vertex is an isotropic Gaussian in the image, as wide as its share of the surface, so a silhouette is two products
-of matrices and no rasteriser. The vertices move through a smoothing (I + w L)^-1 of the free numbers, L the graph's
-Laplacian (Nicolet et al. 2021): a step takes neighbours along and leaves no tangle. A mirrored template has the numbers
-of one half, and its plane, which is learnt with them.
+of matrices and no rasteriser. Outlines (template_outline.py) and hues (template_color.py) draw it, too. The vertices
+move through a smoothing (I + w L)^-1 of the free numbers, L the graph's Laplacian (Nicolet et al. 2021): a step takes
+neighbours along and leaves no tangle. A mirrored template has the numbers of one half, and its plane, which is learnt
+with them.
 """
 
 from typing import NamedTuple

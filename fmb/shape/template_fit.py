@@ -120,13 +120,12 @@ def fit_template(
     given: Mirrored | None = None,
     on_stage: OnStage = unwatched,
 ) -> Template:
-    """A template bent to the silhouettes of views in the canonical frame; a sphere where none is `given`.
+    """A template bent to views in the canonical frame; where none is `given`, a sphere or the visual hull.
 
     A given one is mirrored at x = 0. The best of several starts goes on. A mirrored one takes twice the vertices at the
     end, unless the options say "none": as many numbers as it had without a plane.
     Raises ValueError where the silhouettes have no volume in common, FloatingPointError where the loss breaks.
     """
-
     aim, tint = aim_of(views), options.template_color * has_hues(views)
 
     def color(name: str) -> float:

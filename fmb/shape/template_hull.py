@@ -4,7 +4,7 @@ import numpy as np
 import trimesh
 from scipy.ndimage import gaussian_filter
 
-from fmb.fields.body_symmetry import BLUR, Body, refined_on_body
+from fmb.fields.body_symmetry import BLUR, Body, nodes, refined_on_body
 from fmb.fields.contour import Grid, contour, tidy
 from fmb.fields.metaballs import decimate
 from fmb.geometry.symmetry import Plane, plane_symmetry
@@ -31,8 +31,7 @@ def hull_solid(volume: Volume, faces: int) -> tuple[trimesh.Trimesh, list[Plane]
     surface = contour(Grid(THIN - gaussian_filter(inside, ROUNDING), origin, side))
     points = origin + side * np.argwhere(inside > 0.5)
     coarse = gaussian_filter(inside, BLUR / side)[::EVERY, ::EVERY, ::EVERY]
-    node = origin + EVERY * side * np.moveaxis(np.indices(coarse.shape), 0, -1).reshape(-1, 3)
-    body = Body(coarse, node, origin, EVERY * side, 1.0)
+    body = Body(coarse, nodes(coarse.shape, origin, EVERY * side), origin, EVERY * side, 1.0)
     axes = np.linalg.eigh(np.cov(points.T))[1].T
     found = [refined_on_body(body, plane_symmetry(axis, float(axis @ points.mean(axis=0)))) for axis in axes]
     found.sort(key=lambda one: -one.score)

@@ -29,7 +29,7 @@ class EncoderOptions:
     encoder_symmetry: str = option(MIRRORED, "Symmetry of what is predicted", choices=(MIRRORED, NONE))
     encoder_split: bool = option(False, "Cut each component in two, in a way learnt once for all images")
     encoder_alignments: int = option(
-        0, "Times that components are moved by what the image shows where they lie", at_least=0, at_most=8
+        2, "Times that components are moved by what the image shows where they lie", at_least=0, at_most=8
     )
     encoder_start: str = option(NONE, "Encoder that the training starts from, of the same sizes (none: a random one)")
     encoder_steps: int = option(9000, "Steps of the training", at_least=1, at_most=10**8)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from fm_render import Mixture
 from fmb import machine
-from fmb.config import PROGRAM, Config, ExportOptions
+from fmb.config import AUTO, PROGRAM, Config, ExportOptions
 from fmb.fields.metaballs import mesh_mixture, vertex_colors
 from fmb.fields.mixtures import in_double
 from fmb.fields.points import Cloud, cloud_to_world, surface_points, volume_points
@@ -32,11 +32,11 @@ from fmb.options import NONE
 from fmb.pictures.ellipsoids import Ball, enclosing_ball
 from fmb.pictures.turntable import ROOM, Look, common_up, side_by_side, turntable
 from fmb.tasks.shell import check_before, task_folder
-from fmb.whole import whole_folder
+from fmb.whole import METRICS, whole_folder
 
 
 def export_model(config: Config, clock: Clock) -> None:
-    """Model -> files for other programs, in output_dir.
+    """Model -> files for other programs, in output_dir or beside the model.
 
     Raises ValueError where no model is named, or nothing is asked for.
     """
@@ -58,11 +58,13 @@ def export_model(config: Config, clock: Clock) -> None:
 
 
 def export_folder(config: Config) -> Path:
-    """Where to export to: the model's own folder, or one that is empty or new.
+    """Where to export to: where none is named, beside the model of a run; else a folder that is empty or new.
 
     Raises ValueError for another, unless what lies there may be replaced.
     """
-    folder = task_folder(config)
+    folder, own = task_folder(config), Path(config.io.model_file).parent
+    if config.io.output_dir == AUTO and (own / METRICS).is_file():
+        folder = own
     other = folder.resolve() != Path(config.io.model_file).resolve().parent
     if other and not config.overwrite and os.path.isdir(folder) and any(folder.iterdir()):
         raise ValueError(f"{folder}: is neither empty nor the model's folder; choose another, or --overwrite")

@@ -176,5 +176,4 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
         lines.append(f"after the fit to it: IoU {metrics['refined_iou']:.3f}")
     if "voxel_iou" in metrics:
         lines.append(f"voxel IoU with the reference {metrics['voxel_iou']:.3f}")
-    seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")
-    return [*lines, f"{metrics['seconds']['total']:.1f} s: {seconds}"]
+    return [*lines, machine.seconds_told(metrics["seconds"])]

@@ -24,7 +24,7 @@ from fmb.tasks.scenes import (
     without_empty,
 )
 
-BYTES_PER_PIXEL = 150  # of a fit to views in memory, measured, see docs/results/streaming.md
+BYTES_PER_PIXEL = 120  # of a fit to views in memory, measured: docs/results/scaling.md
 MEMORY_SHARE = 0.5  # of what is free, from which views are streamed
 SEEN, SEEN_NOVEL = 64, 32  # views in memory: for the hull, errors and pictures
 

@@ -143,5 +143,4 @@ def summary_words(metrics: Mapping[str, Any]) -> list[str]:
     if "voxel_iou" in mean:
         words += f"; voxel IoU {mean['voxel_iou']:.3f}"
     turn = f"camera unknown: {mean['rotation_degrees']:.1f} degrees in the median"
-    seconds = ", ".join(f"{part} {value:.1f}" for part, value in metrics["seconds"].items() if part != "total")
-    return [words, turn, f"{metrics['seconds']['total']:.1f} s: {seconds}"]
+    return [words, turn, machine.seconds_told(metrics["seconds"])]

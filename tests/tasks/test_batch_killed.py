@@ -73,13 +73,15 @@ def test_the_program_killed_at_twenty_moments_gives_the_same_table(tmp_path):
     assert begin(tmp_path / "whole").wait() == 0
     longest = time.monotonic() - began
     while len(kills) < KILLS:
-        before, child = finished(places[-1]), begin(places[-1])
+        before, began = finished(places[-1]), time.monotonic()
+        child = begin(places[-1])
         if len(kills) % 2:  # soon after another shape, else at any moment
             wait(lambda child=child, count=len(before): child.poll() is not None or len(finished(places[-1])) > count)
             time.sleep(generator.uniform(0.0, 0.1))
         else:
             time.sleep(generator.uniform(0.0, longest))
         if child.poll() is not None:
+            longest = time.monotonic() - began  # the machine may be less busy by now
             check(child, places[-1], before)
             places.append(tmp_path / f"killed{len(places)}")
             continue

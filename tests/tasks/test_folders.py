@@ -9,6 +9,7 @@ from fmb.command.tasks import TASKS
 from fmb.command.yaml_file import to_yaml
 from fmb.config import Config
 from fmb.machine import write_metrics
+from fmb.tasks.export import export_folder
 from fmb.tasks.made import command_of
 from fmb.tasks.shell import task_folder
 
@@ -52,6 +53,17 @@ def test_results_of_another_task_are_not_replaced(record: dict, owner: str, tmp_
         else:
             with pytest.raises(ValueError, match=f"{tmp_path}: holds the results of task {owner}; choose another"):
                 task_folder(config)
+
+
+def test_export_goes_beside_the_model_of_a_run(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("output/points", "output", "downloads"):
+        Path(name).mkdir(parents=True, exist_ok=True)
+    write_metrics(tmp_path / "output/points/metrics.json", {"task": "points"})
+    assert export_folder(options("export", "output/points/model.npz")) == Path("output/points")
+    assert export_folder(options("export", "output/points/model.npz", "--output-dir", "new")) == Path("new")
+    with pytest.raises(ValueError, match="output: is neither empty nor the model's folder; choose another, or --over"):
+        export_folder(options("export", "downloads/splats.ply"))
 
 
 def test_a_record_that_names_no_task_belongs_to_nobody(tmp_path: Path):
