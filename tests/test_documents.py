@@ -16,24 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data" / "README.md"]
 OTHERS = [*sorted((ROOT / "notebooks").glob("*.ipynb")), *sorted((ROOT / "examples").glob("*.py"))]
 COMMAND = re.compile(r"(?:run_fmb\.py|fuzzy-metaballs)((?: (?! )[^\n`]*)?)")
-FOREIGN = {  # flags of other programs, and of this one's that are no options
-    *("help", "version", "config", "print-completion", "method", "task", "names", "keys"),
-    *(
-        "group",
-        "extra",
-        "check",
-        "pdb",
-        "output",
-        "results",
-        "models",
-        "old",
-        "new",
-        "json",
-        "picture",
-        "largest",
-        "document",
-    ),
-}
+# flags of other programs, and of this one's that are no options
+FOREIGN = {"help", "version", "config", "print-completion", "method", "task", "names", "keys", "group", "extra"}
+FOREIGN |= {"pdb", "output", "results", "models", "old", "new", "json", "picture", "largest", "document"}
+FOREIGN |= {"ntasks-per-node", "check"}
 
 
 def text_of(path: Path) -> str:

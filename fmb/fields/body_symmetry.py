@@ -51,7 +51,7 @@ def body_of(mixture: Mixture) -> Body:
     scale = float(mixture_frame(mixture).scale)
     lower, upper = lower - MARGIN * BLUR * scale, upper + MARGIN * BLUR * scale
     side = float((upper - lower).max()) / (CELLS * FINER)
-    shape = np.ceil((upper - lower) / side).astype(int) + 1
+    shape = tuple(int(number) + 1 for number in np.ceil((upper - lower) / side))
     node = nodes(shape, lower, side)
     density = np.full(len(node), np.finfo(float).tiny)
     for mean, factor, log_weight in zip(*(np.asarray(field, float) for field in mixture), strict=True):
@@ -61,9 +61,9 @@ def body_of(mixture: Mixture) -> Body:
     return Body(value, nodes(value.shape, lower, FINER * side), lower, FINER * side, scale)
 
 
-def nodes(shape: Sequence[int], origin: Float[np.ndarray, "3"], side: float) -> Float[np.ndarray, "node 3"]:
+def nodes(shape: tuple[int, ...], origin: Float[np.ndarray, "3"], side: float) -> Float[np.ndarray, "node 3"]:
     """The nodes of a grid in a row."""
-    return origin + side * np.moveaxis(np.indices(tuple(shape)), 0, -1).reshape(-1, 3)
+    return origin + side * np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 3)
 
 
 def likeness(body: Body, orbit: Orbit) -> Float[np.ndarray, " map"]:
