@@ -342,8 +342,11 @@ def free_memory() -> int | None:
         lines = Path("/proc/meminfo").read_text().splitlines()
         known += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
     with suppress(OSError, ValueError):  # "max" where there is no limit
-        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-        known.append(max(0, limit - used))
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        cached = int(facts.get("inactive_file", 0))  # files that were read: given up where memory is asked for
+        known.append(max(0, limit - used + cached))
     return min(known, default=None)
 
 

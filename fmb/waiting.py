@@ -13,6 +13,7 @@ from typing import Any
 PARTS = {  # names of parts, as metrics.json has them, and what the screen and the page call them
     "libraries": "loading libraries",
     "load": "reading",
+    "count": "component count",
     "gmm": "starting mixture",
     "compile": "compiling",
     "ground_truth": "drawing views",

@@ -90,12 +90,13 @@ def submitted(config: Config, place: Path, count: int) -> None:
 
 def check_options(config: Config) -> None:
     """Raises ValueError for what a batch does not do, which a file may ask for."""
+    if config.capture.stream_views == "always":
+        raise ValueError("stream_views is always; a batch has all views of a capture in memory")
     unused = {"symmetry": config.model.symmetry, "film": config.export.film}
     for name, value in unused.items():
         if value != NONE and config.batch.batch_task != "points":
             raise ValueError(f"{name} is {value}; a batch has none, so it must be {NONE}")
     unused = {"refine_cameras": config.capture.refine_cameras, "uncertainty": config.export.uncertainty}
-    unused["stream_views"] = config.capture.stream_views == "always"
     for name, value in {**unused, "teachers": config.optimization.teachers}.items():
         if value:
             raise ValueError(f"{name} is {str(value).lower()}; a batch does not do that")

@@ -15,7 +15,6 @@ from fmb.shape.count import LAST, Choice, choose_count
 from fmb.shape.options import COUNTED, OptimizationOptions
 from fmb.shape.start import start_mixture
 from fmb.shape.symmetry_fit import Aim
-from fmb.waiting import part
 
 
 def with_count(
@@ -44,7 +43,6 @@ def with_count(
 
     aim = Aim(views, options, np.random.default_rng(config.random_seed).spawn(3)[2], point)
     most = LAST if config.model.init == "sphere" else min(LAST, config.model.gmm_points)
-    with part("number of components"):
-        choice: Choice = choose_count(start_of, aim, most)
+    choice: Choice = choose_count(start_of, aim, most)
     tell(choice.words)
     return numbered(choice.count), {"num_mixtures_auto": choice.record()}

@@ -39,4 +39,5 @@ def record_of(config: Config, start: Mixture, views: Views, stream: ViewStream |
     seen = views._replace(color=None) if stream is None else (stream.cameras, stream.census)
     data = data_digest(jax.tree.leaves((start, seen)))
     options = {name: value for part in SECTIONS for name, value in asdict(getattr(config, part)).items()}
-    return {**options, "random_seed": config.random_seed, "data": data}
+    streamed = "never" if stream is None else "always"  # what auto came to
+    return {**options, "random_seed": config.random_seed, "stream_views": streamed, "data": data}

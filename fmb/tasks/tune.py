@@ -33,6 +33,7 @@ from fmb.tasks.shell import task_folder
 JOURNAL = "study.journal"
 TUNED = ("model", "rendering", "optimization")  # sections of options that change a fit
 UNUSED = ("symmetry", "teachers")  # options of theirs that a trial does not read
+CONTENTS = "contents"  # of the inputs, in a search's record
 WARMING = 0.02  # part of a fit's steps
 MISSING = "tune needs the package optuna: pip install optuna, or the extra `tune`"
 
@@ -119,7 +120,8 @@ def keys_of(text: str) -> list[Key]:
 
 
 def key_of(spec: Option, values: str, label: str) -> Key:
-    """The option with what it may be."""
+    """The option with what it may be; a word in place of a number is none of that."""
+    spec = spec._replace(limits={**spec.limits, "word": None})
     if "|" in values or spec.limits["choices"] is not None or spec.type is bool:
         return Key(spec, tuple(parse_value(spec, value, label) for value in values.split("|")), choice=True)
     ends, log = values.split(":"), values.endswith(":log")
@@ -154,7 +156,7 @@ def open_study(optuna: Any, config: Config, keys: Sequence[Key], paths: Sequence
     old = study.user_attrs.get("record")
     for name, value in record.items():
         if old is not None and old.get(name, value) != value:  # a record of before may lack what is new
-            words = f"{name} was {old.get(name)} and is {value}"
+            words = f"{name} was {old.get(name)} and is {value}" if name != CONTENTS else "other contents of its inputs"
             raise ValueError(f"{place}: is another search, {words}; choose another --output-dir")
     study.set_user_attr("record", record)
     # a search that goes on must not draw the same numbers again
@@ -171,7 +173,7 @@ def record_of(config: Config, keys: Sequence[Key], paths: Sequence[Path]) -> dic
     contents = [digest_of_file(path) for path in paths]
     return {
         "inputs": inputs,
-        "contents": contents,
+        CONTENTS: contents,
         "tune_error": config.tune.tune_error,
         **fixed,
         "random_seed": config.random_seed,

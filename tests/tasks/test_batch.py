@@ -329,6 +329,8 @@ def test_what_a_file_may_set_and_a_batch_does_not_do(meshes, tmp_path):
         batch(replace(config, model=replace(config.model, symmetry="plane")), Clock())
     with pytest.raises(ValueError, match="uncertainty is true; a batch does not do that"):
         batch(replace(config, export=replace(config.export, uncertainty=True)), Clock())
+    with pytest.raises(ValueError, match="stream_views is always; a batch has all views of a capture in memory"):
+        batch(replace(config, capture=replace(config.capture, stream_views="always")), Clock())
 
 
 def test_a_device_that_fails_ends_the_batch_in_a_line(meshes, tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def test_a_search_goes_on_and_its_best_is_a_config_that_loads(tmp_path, monkeypa
     assert json.loads((tmp_path / "metrics.json").read_text())["trials"] == 25
     with pytest.raises(ValueError, match="is another search, num_views was 5 and is 6"):
         search(tmp_path, monkeypatch, bowl, "--num-views", 6)
-    with pytest.raises(ValueError, match="is another search, contents was"):
+    with pytest.raises(ValueError, match="is another search, other contents of its inputs; choose"):
         search(tmp_path, monkeypatch, bowl, size=(0.7, 1.0, 0.5))
     with pytest.raises(ValueError, match="most_seconds is 0.5; the fastest of .* trials takes"):
         search(tmp_path, monkeypatch, bowl, "--trials", 25, "--most-seconds", 0.5)
@@ -79,6 +79,7 @@ def test_the_front_has_what_no_other_beats():
         ("inital_lr=0.1:0.2", "'inital_lr' is no option that changes a fit .did you mean initial_lr"),
         ("num_mixtures=9:2", "must be below the second"),
         ("num_mixtures=5", "must be LOW:HIGH"),
+        ("num_mixtures=auto|8", "num_mixtures is 'auto'; must be a whole number"),
         ("initial_lr=0.1:20", "initial_lr is 20.0; must be at most 10"),
         ("schedule=cosine|sine", "schedule is 'sine'"),
         ("initial_lr=0.1:0.2 initial_lr=0.1:0.3", "each once"),

@@ -49,12 +49,12 @@ class Stored(NamedTuple):
         """Of all views."""
         return cameras_of(self.plans)
 
-    def read(self, index: Int[np.ndarray, " view"], colored: bool = False) -> Views:
-        """The views of those numbers, in that order: masks and depths, and colours if they are asked for.
+    def read(self, index: Int[np.ndarray, " view"]) -> Views:
+        """The views of those numbers, in that order: masks, and depths where they are needed.
 
         Raises ValueError for a file that could be read before and cannot now.
         """
-        layout = self.layout._replace(colored=colored and self.layout.colored)
+        layout = self.layout._replace(colored=False, deep=self.layout.deep and DEPTH in self.planned.needed)
         plans = [self.plans[number] for number in index]
         with reading(self.planned.folder):
             views, lost = read_views(plans, layout)
@@ -70,7 +70,8 @@ class Stored(NamedTuple):
         views, _, unread = without_lost(views, lost, plans)
         views = views._replace(valid=None) if self.every_pixel else views
         names = tuple(self.names[number] for number in index)
-        notices = (*self.notices, *unread)
+        _, known = depths_left(lost, plans)  # told of all views already
+        notices = (*self.notices, *(line for line in unread if line not in known))
         return Capture(views, names, self.held_out[index], self.points, notices, self.planned.kind)
 
 
