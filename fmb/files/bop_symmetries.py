@@ -15,7 +15,7 @@ from fmb.files.cameras import rigid
 from fmb.files.safe import entry, numbers
 
 DISCRETE, CONTINUOUS = "symmetries_discrete", "symmetries_continuous"
-MOST_DISCRETE = 119  # maps beside the identity: the largest finite group of a solid has 120
+MOST_DISCRETE = 119  # maps beside the identity: twice the turns of an icosahedron; only wheels and prisms have more
 
 
 class BopSymmetries(NamedTuple):

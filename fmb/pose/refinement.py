@@ -81,9 +81,10 @@ def refined(
     Everything is in the frame and unit of the surface; `scale` is the object's size in it. `held` is the information of
     the first pose, the inverse of its covariance.
     """
-    unit, pose = np.repeat([1.0, scale], 3), first
+    unit, pose, length = np.repeat([1.0, scale], 3), first, np.inf
     some = points[:: max(1, len(points) // ROUGH_POINTS)]
     for _ in range(MOST_STEPS):
+        some = points if length < ROUGHLY else some
         pairs = matched(surface, some, pose, FURTHEST * scale)
         if len(pairs.distance) < FEWEST_PAIRS:
             return None
@@ -95,7 +96,6 @@ def refined(
         length = np.abs(step / unit).max()
         if length < SETTLED and len(some) == len(points):
             break
-        some = points if length < ROUGHLY else some
     # noise that neighbours share tells less than as many independent errors
     shared = dispersion(pairs, weight, information, blocks_of(some)[pairs.kept])
     sure, total = (information - held) / shared, weight.sum() / shared

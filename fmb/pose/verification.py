@@ -127,7 +127,9 @@ def settled(
     if other is None or against.total > agrees.total - MARGIN:
         return Verdict(found, agrees, other is None or against.total > agrees.total + MARGIN)
     found = refined(surface, evidence.points, other, loose(scale), scale) or found
-    return Verdict(found, agreement(surface, evidence, found.world_from_camera, scale), True)
+    agrees = agreement(surface, evidence, found.world_from_camera, scale)
+    third, against = best_rival(surface, evidence, rivals, found.world_from_camera, scale)
+    return Verdict(found, agrees, third is None or against.total > agrees.total + MARGIN)
 
 
 def best_rival(

@@ -66,8 +66,14 @@ def find_visible(
     if best.side is not None:
         covered = covering(mixture, observation, best.fit.world_from_camera, scale) > 0.5
         last = believed(best.side & covered, best.fit.world_from_camera)
-        best = last if last.price <= best.price else best
+        best = last._replace(fit=continued(best.fit, last.fit)) if last.price <= best.price else best
     return best.fit._replace(success=False)
+
+
+def continued(first: PoseEstimate, last: PoseEstimate) -> PoseEstimate:
+    """The last search with the path of the first, at whose end it began, before its own."""
+    path, loss = (np.concatenate([getattr(first, name), getattr(last, name)[1:]]) for name in ("path", "loss"))
+    return last._replace(path=path, loss=loss, iterations=first.iterations + last.iterations)
 
 
 def open_sides(mask: Bool[np.ndarray, "height width"]) -> list[Bool[np.ndarray, "height width"]]:

@@ -157,6 +157,9 @@ def test_a_pose_that_is_not_the_only_one_is_doubted():
     over = np.diag([-1.0, -1.0, 1.0, 1.0]) @ TRUTH
     poses = np.stack([TRUTH, over])
     assert not settled(brick, evidence, poses, np.full((6, 6), np.nan), 1.0).alone
+    wrong = np.concatenate([shifted(TRUTH, np.zeros(3), np.ones(3))[None], poses])  # nor after a wrong one
+    assert not settled(brick, evidence, wrong, np.full((6, 6), np.nan), 1.0).alone
     turns = Turns(np.stack([np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0])]), None, np.zeros(3))
-    verdict = settled(brick._replace(turns=turns), evidence, poses, np.full((6, 6), np.nan), 1.0)
-    assert verdict.alone and verdict.agrees.total < 0.1
+    for given in (poses, wrong):
+        verdict = settled(brick._replace(turns=turns), evidence, given, np.full((6, 6), np.nan), 1.0)
+        assert verdict.alone and verdict.agrees.total < 0.1

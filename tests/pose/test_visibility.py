@@ -34,6 +34,8 @@ def test_a_hidden_part_is_told_from_an_outline():
     fit = find_visible(search_program(), mixture, hidden, start, 1.0)
     assert error(fit) < 3.0 < error(find_pose(search_program(), mixture, hidden, start, 1.0))
     assert not fit.success  # a guess
+    np.testing.assert_array_equal(fit.path[0], start)  # although the last search began elsewhere
+    assert len(fit.path) == len(fit.loss) == fit.iterations + 1
     assert price(mixture, hidden, TRUTH, None, 1.0) > EXPLAINED > price(mixture, whole, TRUTH, None, 1.0)
     same = find_visible(search_program(), mixture, whole, start, 1.0)  # nothing is hidden: as before
     np.testing.assert_array_equal(
