@@ -19,6 +19,7 @@ STEP = 1 / 40  # scales between two samples of the density along a ray; thinner 
 HALVINGS = 12  # of a step, at the first crossing: 6e-6 scales are left
 FADED, FADINGS = 6.0, 32  # deviations of a component behind which all of it has passed; bisections up to there
 BLOCK = 1024  # rays at a time
+MOST_PAIRS = 2**24  # of components and rays at a time: 64 MB an array; more would not fit for 10,000
 
 
 class Along(NamedTuple):
@@ -83,9 +84,19 @@ def _bisected(
 @ready(2, 3)
 def _opaque_rays(mixture: Mixture, cameras: Cameras, height: int, width: int) -> tuple[Array, Array, Array]:
     rays = jax.tree.map(lambda x: x.reshape(-1, 3).T, pixel_rays(cameras, height, width))
-    met = passes(mixture, *rays)
-    density = jnp.where(met.closest > 0, jnp.exp(mixture.log_weight[:, None] - met.square / 2), 0)
-    return *rays, density.sum(axis=0) >= HALF_DENSITY
+    count, block = height * width, max(1, MOST_PAIRS // len(mixture.mean))
+    if count <= block:
+        return *rays, _density(mixture, *rays) >= HALF_DENSITY
+    padded = jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, -count % block)), mode="edge"), rays)
+    parts = jax.tree.map(lambda x: x.reshape(3, -1, block).transpose(1, 0, 2), padded)
+    density = jax.lax.map(lambda part: _density(mixture, *part), (parts.origin, parts.direction))
+    return *rays, density.reshape(-1)[:count] >= HALF_DENSITY
+
+
+def _density(mixture: Mixture, origin: Float[Array, "3 ray"], direction: Float[Array, "3 ray"]) -> Array:
+    """Of each ray before the camera."""
+    met = passes(mixture, origin, direction)
+    return jnp.where(met.closest > 0, jnp.exp(mixture.log_weight[:, None] - met.square / 2), 0).sum(axis=0)
 
 
 def surface_depth(

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose
 from scipy.stats import norm
 
 from fm_render import Mixture, render
+from fmb.fields import depths
 from fmb.fields.depths import surface_depth
 from fmb.fields.looks import RENDERED, evaluate, look, measure, shown
 from fmb.geometry.cameras import Cameras, look_at, pinhole_intrinsics, pixel_rays, random_cameras
@@ -40,6 +41,16 @@ def views(cameras) -> Views:
     silhouette = (generator.uniform(size=(3, *SIZE)) > 0.4).astype(float)
     depth = np.where(silhouette > 0.5, generator.uniform(2.0, 4.0, size=silhouette.shape), np.nan)
     return Views(cameras, silhouette, depth, generator.uniform(size=silhouette.shape) > 0.2)
+
+
+def test_depth_of_many_components_goes_in_blocks(mixture, cameras, monkeypatch):
+    """The same depths, whatever the number of rays that are looked at together."""
+    whole = surface_depth(mixture, cameras, SIZE)
+    monkeypatch.setattr(depths, "MOST_PAIRS", 3 * 40)
+    jax.clear_caches()
+    assert_allclose(surface_depth(mixture, cameras, SIZE), whole, rtol=1e-9)
+    jax.clear_caches()
+    assert np.isfinite(whole).any()
 
 
 def test_look_is_the_renderer(mixture, cameras):

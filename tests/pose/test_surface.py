@@ -137,6 +137,9 @@ def test_a_pose_is_found_behind_a_board(balls):
         assert object_pose_error(np.linalg.inv(fit.world_from_camera), np.linalg.inv(TRUTH), 1.0).combined < least
         assert fit.success
     assert fit.disagreement < 0.05
+    own, evidence = balls._replace(exact=False), evidence_of(observation, observed_pixels(observation, 1.0), 1.0)
+    fit = find_pose(tracking_program(), mixture, observation, start, 1.0, own)  # what it tells is of its own pose
+    assert fit.disagreement == pytest.approx(agreement(own, evidence, fit.world_from_camera, 1.0).total, rel=1e-6)
     blind = observation._replace(depth=np.where(seen.silhouette > 0, seen.depth, np.nan))  # the board is not seen
     fit = find_pose(tracking_program(), mixture, blind._replace(valid=~(seen.depth < 2.3)), start, 1.0)
     assert object_pose_error(np.linalg.inv(fit.world_from_camera), np.linalg.inv(TRUTH), 1.0).combined < 2.0

@@ -28,7 +28,7 @@ def main() -> None:
         train(sights, OPTIONS, layout_of(OPTIONS), np.random.default_rng(0), Hooks(save=kept.append), devices)
         found.append((named(kept[-1].encoder), kept[-1].history["loss"]))
     (one, loss), (two, _) = found
-    print("APART", max(float(np.abs(np.asarray(one[name]) - np.asarray(two[name])).max()) for name in one))
+    print("APART", max(float(np.abs(np.asarray(one[name]) - np.asarray(two[name])).max(initial=0.0)) for name in one))
     print("LOSS", *loss)
     odd = replace(OPTIONS, encoder_batch=3)
     try:
