@@ -170,8 +170,12 @@ def begin_blobs(
         return edges_from_mixture(mixture), {"symmetry": {"kind": NO_SYMMETRY}}
     count = -(-len(mixture.mean) // len(GROUPS[chosen.symmetry.kind]().maps))
     folded = fold(mixture, chosen.symmetry, count)
-    told = {"kind": chosen.symmetry.kind, "score": chosen.score, "distance": chosen.distance, "share_far": chosen.far}
-    told |= {"holds": chosen.holds, "components_fitted": len(folded.fundamental.mean)}
+    told = {"kind": chosen.symmetry.kind, "score": chosen.score, "share_far": chosen.far}
+    told |= {
+        "distance_in_scales": chosen.distance,
+        "holds": chosen.holds,
+        "components_fitted": len(folded.fundamental.mean),
+    }
     return edges_of_symmetric(folded, 1.0), {"symmetry": told}
 
 

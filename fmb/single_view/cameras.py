@@ -86,6 +86,6 @@ def mirrored_where(flip: Bool[Array, " camera"], cameras: Cameras, size: int) ->
     """The cameras of squares, mirrored at x = 0 with their images where `flip` says so."""
     pose, lens = cameras
     sign = jnp.asarray([-1.0, 1.0, 1.0, 1.0], pose.dtype)
-    there = lens.at[:, 0, 2].set(size - lens[:, 0, 2])
+    there = lens.at[:, 0, 1].multiply(-1.0).at[:, 0, 2].set(size - lens[:, 0, 2])
     flip = flip[:, None, None]
     return Cameras(jnp.where(flip, (sign[:, None] * sign[None])[None] * pose, pose), jnp.where(flip, there, lens))

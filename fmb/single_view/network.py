@@ -5,6 +5,7 @@ the mean shapes, weighted, and a deformation. What a component is made of is in 
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -76,11 +77,7 @@ class Shape(NamedTuple):
 
 def start_encoder(shape: Layout, generator: np.random.Generator) -> Encoder:
     """Random weights (He et al. 2015); residual blocks and alignments do nothing yet, mean shapes are balls."""
-    dtype = jnp.result_type(float)
-
-    def layer(inputs: int, outputs: int, factor: float = 1.0) -> Layer:
-        weight = factor * generator.normal(0.0, math.sqrt(2.0 / inputs), (inputs, outputs))
-        return Layer(jnp.asarray(weight, dtype), jnp.zeros(outputs, dtype))
+    dtype, layer = jnp.result_type(float), partial(start_layer, generator)
 
     def convolution(inputs: int, outputs: int, factor: float = 1.0) -> Convolution:
         weight = factor * generator.normal(0.0, math.sqrt(2.0 / (9 * inputs)), (3, 3, inputs, outputs))
@@ -93,9 +90,8 @@ def start_encoder(shape: Layout, generator: np.random.Generator) -> Encoder:
     side, features = shape.size // SHRINKING, shape.features
     numbers, cameras = shape.components * NUMBERS, 5 * shape.hypotheses + PLACE
     camera = (layer(features, HIDDEN), layer(HIDDEN, cameras, LEAST))
-    widths = widths_of(shape)
     apart = generator.normal(size=4 * shape.hypotheses)  # hypotheses that began alike would stay so
-    encoder = Encoder(
+    return Encoder(
         tuple(stages),
         layer(side * side * inputs, features),
         layer(features, shape.means, LEAST),
@@ -103,22 +99,28 @@ def start_encoder(shape: Layout, generator: np.random.Generator) -> Encoder:
         (camera[0], Layer(camera[1].weight, camera[1].bias.at[: len(apart)].set(apart))),
         jnp.asarray(start_numbers(shape, generator), dtype),
         jnp.asarray(start_children(shape, generator), dtype),
-        (),
-        (),
+        align=tuple(start_alignment(shape, generator) for _ in range(shape.alignments)),
+        known=(layer(CODE, HIDDEN, 0.0),) if shape.alignments else (),
     )
-    if not shape.alignments:
-        return encoder
-    steps = [
-        Alignment(
-            jnp.asarray(generator.normal(size=(shape.components, ALIGN_HIDDEN)), dtype),
-            layer(features, ALIGN_HIDDEN, 0.5),
-            layer(widths.seen, ALIGN_HIDDEN),
-            layer(ALIGN_HIDDEN, ALIGN_HIDDEN),
-            layer(ALIGN_HIDDEN, widths.change, 0.0),
-        )
-        for _ in range(shape.alignments)
-    ]
-    return encoder._replace(known=(layer(CODE, HIDDEN, 0.0),), align=tuple(steps))
+
+
+def start_layer(generator: np.random.Generator, inputs: int, outputs: int, factor: float = 1.0) -> Layer:
+    """A random layer, its weights times `factor`."""
+    dtype = jnp.result_type(float)
+    weight = factor * generator.normal(0.0, math.sqrt(2.0 / inputs), (inputs, outputs))
+    return Layer(jnp.asarray(weight, dtype), jnp.zeros(outputs, dtype))
+
+
+def start_alignment(shape: Layout, generator: np.random.Generator) -> Alignment:
+    """An alignment that does nothing yet."""
+    widths, layer = widths_of(shape), partial(start_layer, generator)
+    return Alignment(
+        jnp.asarray(generator.normal(size=(shape.components, ALIGN_HIDDEN)), jnp.result_type(float)),
+        layer(shape.features, ALIGN_HIDDEN, 0.5),
+        layer(widths.seen, ALIGN_HIDDEN),
+        layer(ALIGN_HIDDEN, ALIGN_HIDDEN),
+        layer(ALIGN_HIDDEN, widths.change, 0.0),
+    )
 
 
 def grown(encoder: Encoder, shape: Layout, generator: np.random.Generator) -> Encoder:

@@ -65,7 +65,7 @@ def mirrored_views(views: Views) -> Views:
     """The views of an object that is its own mirror image at x = 0, from the mirrored cameras."""
     flip, width = np.diag([-1.0, 1.0, 1.0, 1.0]), views.silhouette.shape[2]
     lens = np.array(views.cameras.intrinsics, float)
-    lens[:, 0, 2] = width - lens[:, 0, 2]
+    lens[:, 0, 1], lens[:, 0, 2] = -lens[:, 0, 1], width - lens[:, 0, 2]
     pose = flip @ np.asarray(views.cameras.world_from_camera, float) @ flip
     images = jax.tree.map(lambda image: np.asarray(image)[:, :, ::-1], views._replace(cameras=None))
     return images._replace(cameras=Cameras(pose, lens))

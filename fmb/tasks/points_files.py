@@ -250,7 +250,7 @@ def symmetry_told(metrics: Mapping[str, Any]) -> list[str]:
     if "score" not in found:
         return ["no symmetry: the points have none of those looked for"]
     doubt = "" if found["holds"] else "; that is far, the object may not have it"
-    away = f"images lie {PERCENT * found['distance']:.2f} % of the scale from the points"
+    away = f"images lie {PERCENT * found['distance_in_scales']:.2f} % of the scale from the points"
     return [f"symmetry {found['kind']}: {away}, {found['share_far']:.0%} of them far{doubt}"]
 
 

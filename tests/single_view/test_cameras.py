@@ -52,6 +52,17 @@ def test_mirrored_labels_are_those_of_mirrored_cameras():
     np.testing.assert_array_equal(mirrored_labels(CameraLabels(*expected)).quaternion, labels.quaternion)
 
 
+def test_a_mirrored_camera_sees_mirrored_points_in_the_mirrored_image():
+    pose, lens = some_cameras()
+    lens[:, 0, 1] = 3.0  # skew
+    points = 0.3 * np.random.default_rng(0).normal(size=(20, 3))
+    expected = np.asarray(project(Cameras(pose, lens), points)[0]) * [-1.0, 1.0] + [SIZE, 0.0]
+    views = mirrored_views(Views(Cameras(pose, lens), np.zeros((6, SIZE, SIZE))))
+    there = mirrored_where(jnp.ones(6, bool), Cameras(jnp.asarray(pose), jnp.asarray(lens)), SIZE)
+    for cameras in (views.cameras, there):
+        np.testing.assert_allclose(project(cameras, points * [-1.0, 1.0, 1.0])[0], expected, atol=1e-9)
+
+
 def test_a_crop_shows_the_same_points():
     mask = np.zeros((30, 40), np.float32)
     mask[10:20, 4:24] = 1.0
