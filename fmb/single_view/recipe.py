@@ -120,7 +120,7 @@ def train(
             found.append(terms)
         for name in found[0]:
             history.setdefault(name, []).append(np.stack([np.asarray(terms[name]) for terms in found]))
-        check_finite(history["loss"][-1], step)
+        check_finite(history["loss"][-1], course.average, step)
         hooks.progress(done, total, float(np.mean(history["loss"][-1])))
         if done // every > step // every or done == total:
             hooks.save(state_of(course, history))
@@ -274,9 +274,9 @@ def camera_terms(
     return {"turn": turn, "score": score, "place": jnp.mean((output.place - place) ** 2)}
 
 
-def check_finite(loss: Any, first: int) -> None:
-    """Raises FloatingPointError that names the step."""
-    finite = np.isfinite(np.asarray(loss))
+def check_finite(loss: Float[np.ndarray, " step"], encoder: Encoder, first: int) -> None:
+    """Raises FloatingPointError that names the step: the last one's weights show in no loss yet."""
+    finite = np.append(np.isfinite(loss), all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(encoder)))
     if not finite.all():
         raise FloatingPointError(
             f"the loss is not finite at step {first + int(np.argmin(finite))}; try a smaller encoder_rate"
