@@ -138,7 +138,10 @@ def test_what_cannot_be_learnt_from_is_refused(collection: Collection):
     with pytest.raises(ValueError, match="encoder_size is 40; must be a multiple of 16"):
         layout_of(replace(SMALL, encoder_size=40))
     with pytest.raises(FloatingPointError, match="not finite at step 11"):
-        check_finite(np.array([0.0, np.nan]), 10)
+        check_finite(np.array([0.0, np.nan]), start_encoder(layout, np.random.default_rng(0)), 10)
+    broken = jax.tree.map(lambda leaf: leaf * np.nan, start_encoder(layout, np.random.default_rng(0)))
+    with pytest.raises(FloatingPointError, match="not finite at step 12"):  # the weights after the last step
+        check_finite(np.zeros(2), broken, 10)
 
 
 @pytest.mark.slow
