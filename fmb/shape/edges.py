@@ -4,7 +4,7 @@ In these coordinates a step changes a component relative to its own size and sha
 one rate, and size and sharpness do not fight over the weight.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -97,8 +97,8 @@ def keep_valid(mixture: Mixture, step: Mixture, least_diagonal: float = 1e-6) ->
     return moved._replace(precision_cholesky=jnp.where(diagonal, jnp.maximum(lower, least_diagonal), lower))
 
 
-def plain_gradient(mixture: Mixture, gradient: Mixture) -> Mixture:
-    """The gradient, for steps in the mixture's own numbers."""
+def plain_gradient(parameters: Any, gradient: Any) -> Any:
+    """The gradient, for steps in the numbers of the parameters themselves."""
     return gradient
 
 
