@@ -35,13 +35,13 @@ def interruptible():
 
 @pytest.mark.parametrize(("number", "code"), ENDS)
 def test_a_signal_ends_a_run_in_one_line(monkeypatch, capsys, number, code):
-    monkeypatch.setattr(run_fmb, "run_task", lambda argv, began: end_me(number))
+    monkeypatch.setattr(run_fmb, "run_task", lambda *_: end_me(number))
     assert run_fmb.main([]) == code
     assert capsys.readouterr() == ("", "stopped\n")
 
 
 def test_an_end_that_is_swallowed_is_asked_for_again(monkeypatch, capsys):
-    def deaf(argv: list[str], began: float) -> None:
+    def deaf(*_: object) -> None:
         for _ in range(2):
             try:
                 end_me(signal.SIGTERM)
@@ -68,7 +68,7 @@ class Deaf:
 def test_signals_wait_for_what_is_done_whole(monkeypatch):
     done = []
 
-    def task(argv: list[str], began: float) -> None:
+    def task(*_: object) -> None:
         with held():
             end_me(signal.SIGINT)
             done.append("whole")
@@ -79,7 +79,7 @@ def test_signals_wait_for_what_is_done_whole(monkeypatch):
 
 
 def test_a_device_that_vanishes_is_one_line(monkeypatch, capsys):
-    def task(argv: list[str], began: float) -> None:
+    def task(argv: list[str], *_: object) -> None:
         raise JaxRuntimeError("INTERNAL: the device is lost\nmore") if not argv else RuntimeError("a mistake of ours")
 
     monkeypatch.setattr(run_fmb, "run_task", task)
