@@ -125,6 +125,7 @@ def views() -> Views:
     return Views(cameras, np.isfinite(depth).astype(float), depth)
 
 
+@pytest.mark.slow
 def test_a_fit_to_depth_and_points_finds_the_surface(views):
     seen, unseen = select_views(views, slice(4)), select_views(views, slice(4, None))
     direction = np.random.default_rng(3).normal(size=(300, 3))
