@@ -11,7 +11,6 @@ fit takes the same number of steps, so that only the views differ. A process rea
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -27,8 +26,8 @@ from tqdm import tqdm
 
 from benchmarks.markdown import number, table
 from benchmarks.measure import machine, peak_memory
-from benchmarks.study import provenance, told
-from fmb.machine import plain, prepare_output_dir, write_text
+from benchmarks.study import drawing_flags, picture_link, provenance, rows_of, told
+from fmb.machine import prepare_output_dir, write_text
 from fmb.pictures.draw import FAINT, INK, pixels_of, write_picture
 from fmb.pictures.sheets import BLUE, ORANGE
 
@@ -216,28 +215,21 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--views", type=int, nargs="*", default=[50, 200, 800], help="counts that are streamed")
     parser.add_argument("--in-memory", type=int, nargs="*", default=[25, 50, 100], help="counts that are not")
     parser.add_argument("--steps", type=int, default=500, help="of each fit; default: %(default)s")
-    parser.add_argument("--json", type=Path, help="file that gets the rows")
-    parser.add_argument("--redraw", type=Path, help="file of rows, from --json, to draw without measuring")
-    parser.add_argument("--picture", type=Path, help="PNG that is drawn")
-    parser.add_argument("--results", type=Path, help="Markdown file whose section is replaced")
+    drawing_flags(parser)
     options = parser.parse_args(argv)
 
+    def measured() -> dict[str, Any]:
+        sizes = [("never", count) for count in options.in_memory] + [("always", count) for count in options.views]
+        rows = measure(options.side, sizes, options.steps)
+        return {"machine": machine(), "steps": options.steps, "rows": [row._asdict() for row in rows]}
+
     def work() -> str:
-        if options.redraw:
-            found = json.loads(options.redraw.read_text(encoding="utf-8"))
-            where, rows, steps = found["machine"], [Cost(**row) for row in found["rows"]], found["steps"]
-        else:
-            sizes = [("never", count) for count in options.in_memory] + [("always", count) for count in options.views]
-            where, rows, steps = machine(), measure(options.side, sizes, options.steps), options.steps
-        if options.json:
-            kept = {"machine": where, "steps": steps, "rows": [row._asdict() for row in rows]}
-            write_text(options.json, json.dumps(plain(kept), indent=1) + "\n")
-        link = ""
+        found = rows_of(options, measured)
+        rows = [Cost(**row) for row in found["rows"]]
         if options.picture:
-            draw_costs(options.picture, rows, where)
-            if options.results:
-                link = f"![Memory and time against views]({os.path.relpath(options.picture, options.results.parent)})"
-        return section(rows, provenance("streaming", argv), link, steps)
+            draw_costs(options.picture, rows, found["machine"])
+        link = picture_link("Memory and time against views", options)
+        return section(rows, provenance("streaming", argv), link, found["steps"])
 
     return told(work, options.results, "streaming")
 

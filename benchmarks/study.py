@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import importlib
 import json
+import os
 import re
 import shlex
 import sys
@@ -150,6 +151,29 @@ def flags(
     for option, value in numbers.items():
         parser.add_argument(f"--{option}", type=type(value), default=value, help="default: %(default)s")
     return parser
+
+
+def drawing_flags(parser: argparse.ArgumentParser) -> None:
+    """The options of what can be drawn again from rows that were kept, see `rows_of`."""
+    parser.add_argument("--json", type=Path, help="file that gets the rows")
+    parser.add_argument("--redraw", type=Path, help="file of rows, from --json, to draw without measuring")
+    parser.add_argument("--picture", type=Path, help="PNG that is drawn")
+    parser.add_argument("--results", type=Path, help="Markdown file whose section is replaced")
+
+
+def rows_of(options: argparse.Namespace, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was measured, or what --redraw kept of that, which --json keeps."""
+    found = json.loads(options.redraw.read_text(encoding="utf-8")) if options.redraw else measure()
+    if options.json:
+        write_text(options.json, json.dumps(plain(found), indent=1) + "\n")
+    return found
+
+
+def picture_link(title: str, options: argparse.Namespace) -> str:
+    """The picture as named from the file that the section goes into; "" where there is none of both."""
+    if not (options.picture and options.results):
+        return ""
+    return f"![{title}]({os.path.relpath(options.picture, options.results.parent)})"
 
 
 def provenance(script: str, argv: Sequence[str]) -> str:

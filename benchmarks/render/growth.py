@@ -10,7 +10,6 @@ scattered in the volume. With --json the rows are kept, and --redraw draws them 
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -27,9 +26,9 @@ from benchmarks.markdown import number, table
 from benchmarks.measure import machine
 from benchmarks.render.methods import METHODS
 from benchmarks.render.scenes import default_mesh, fitted_mixture, scattered_mixture, scene
-from benchmarks.study import provenance, told
+from benchmarks.study import drawing_flags, picture_link, provenance, rows_of, told
 from fm_render import Mixture
-from fmb.machine import plain, prepare_output_dir, write_text
+from fmb.machine import prepare_output_dir
 from fmb.pictures.draw import FAINT, INK, pixels_of, write_picture
 from fmb.pictures.sheets import BLUE, ORANGE
 
@@ -173,13 +172,8 @@ def growth_table(rows: Sequence[Growth]) -> str:
     return table(head, lines)
 
 
-def section(rows: Sequence[Growth], run: str, picture: Path | None, results: Path | None) -> str:
-    """The section's text; the picture is named as from the file that the section goes into."""
-    link = (
-        f"![Cost against pixels and components]({os.path.relpath(picture, results.parent)})"
-        if picture and results
-        else ""
-    )
+def section(rows: Sequence[Growth], run: str, link: str) -> str:
+    """The section's text."""
     words = (
         "Silhouette loss of one square image, a process for each size: the fastest call, and the most memory the "
         "process ever held; before: Python, JAX and the scene. A pair is a component and a pixel of all, met or not."
@@ -194,24 +188,20 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--names", nargs="+", choices=tuple(METHODS), default=list(METHODS), metavar="NAME")
     parser.add_argument("--largest", action="store_true", help="also 1,000 components x 1024²")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each size; default: %(default)s")
-    parser.add_argument("--json", type=Path, help="file that gets the rows")
-    parser.add_argument("--redraw", type=Path, help="file of rows, from --json, to draw without measuring")
-    parser.add_argument("--picture", type=Path, help="PNG that is drawn")
-    parser.add_argument("--results", type=Path, help="Markdown file whose section is replaced")
+    drawing_flags(parser)
     options = parser.parse_args(argv)
 
+    def measure() -> dict[str, Any]:
+        rows = measure_growth(options.names, options.largest, options.seconds)
+        return {"machine": machine(), "rows": [row._asdict() for row in rows]}
+
     def work() -> str:
-        if options.redraw:
-            found = json.loads(options.redraw.read_text(encoding="utf-8"))
-            where, rows = found["machine"], [Growth(**row) for row in found["rows"]]
-        else:
-            where, rows = machine(), measure_growth(options.names, options.largest, options.seconds)
-        if options.json:
-            kept = {"machine": where, "rows": [row._asdict() for row in rows]}
-            write_text(options.json, json.dumps(plain(kept), indent=1) + "\n")
+        found = rows_of(options, measure)
+        rows = [Growth(**row) for row in found["rows"]]
         if options.picture:
-            draw_growth(options.picture, rows, where)
-        return section(rows, provenance("render.growth", argv), options.picture, options.results)
+            draw_growth(options.picture, rows, found["machine"])
+        link = picture_link("Cost against pixels and components", options)
+        return section(rows, provenance("render.growth", argv), link)
 
     return told(work, options.results, "render_growth")
 
