@@ -15,10 +15,9 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.optimize import minimize
 
 from fm_render import Mixture
-from fmb.fields.correlation import Bodies, Likeness, bodies_of, likely_symmetries, moving
+from fmb.fields.correlation import Bodies, Likeness, bodies_of, free_steps, likely_symmetries, moving
 from fmb.fields.metaballs import HALF_DENSITY, mixture_box
 from fmb.fields.mixtures import mixture_frame
-from fmb.fields.surface_symmetry import stepped
 from fmb.geometry.symmetry import GROUPS, NO_SYMMETRY, Orbit, Symmetry, apply_to_points
 
 CELLS = 26  # along the longest side of the box of a body and its margin
@@ -90,18 +89,13 @@ def refined_on_body(body: Body, start: Symmetry) -> Likeness:
     before = scored(body, start)
     if before.score >= SYMMETRIC:
         return before
-    free = np.flatnonzero([*start.group.turns, *start.group.shifts])
-
-    def at(step: np.ndarray) -> Symmetry:
-        whole = np.zeros(6)
-        whole[free] = step
-        return stepped(start, whole * [1.0, 1.0, 1.0, *[body.scale] * 3])
+    count, at = free_steps(start, body.scale)
 
     def loss(step: np.ndarray) -> float:
         return 1.0 - float(likeness(body, moving(at(step))).mean())
 
     options = {"maxiter": STEPS, "eps": DIFFERENCE}
-    moved = at(minimize(loss, np.zeros(len(free)), method="BFGS", options=options).x)
+    moved = at(minimize(loss, np.zeros(count), method="BFGS", options=options).x)
     after = scored(body, moved)
     return after if after.score > before.score + GAIN else before
 

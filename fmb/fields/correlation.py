@@ -139,23 +139,34 @@ def climb(bodies: Bodies, start: Symmetry, on_step: Callable[[Symmetry], None] =
 
     `on_step` sees where each step leads.
     """
-    turns, shifts = (np.flatnonzero(free) for free in (start.group.turns, start.group.shifts))
     unit = np.sqrt(np.trace(bodies.covariance, axis1=1, axis2=2).mean() + bodies.mean.var(axis=0).sum())
-
-    def at(step: np.ndarray) -> Symmetry:
-        turn, shift = np.zeros(3), np.zeros(3)
-        turn[turns], shift[shifts] = step[: len(turns)], unit * step[len(turns) :]
-        rotation, origin = start.placement
-        return Symmetry(
-            start.kind, Placement(rotation @ Rotation.from_rotvec(turn).as_matrix(), origin + rotation @ shift)
-        )
+    count, at = free_steps(start, float(unit))
 
     def loss(step: np.ndarray) -> float:
         return 1.0 - float(correlation(bodies, moving(at(step))).mean())
 
-    found = minimize(loss, np.zeros(len(turns) + len(shifts)), method="BFGS", callback=lambda step: on_step(at(step)))
+    found = minimize(loss, np.zeros(count), method="BFGS", callback=lambda step: on_step(at(step)))
     best = at(found.x)
     return Likeness(best, score_of(bodies, best))
+
+
+def free_steps(start: Symmetry, unit: float) -> tuple[int, Callable[[np.ndarray], Symmetry]]:
+    """In how many ways the place of a symmetry can be moved, and the symmetry after a step: in radians, then units."""
+    free = np.flatnonzero([*start.group.turns, *start.group.shifts])
+
+    def at(step: np.ndarray) -> Symmetry:
+        whole = np.zeros(6)
+        whole[free] = step
+        return stepped(start, whole * np.repeat([1.0, unit], 3))
+
+    return len(free), at
+
+
+def stepped(symmetry: Symmetry, step: Float[np.ndarray, "6"]) -> Symmetry:
+    """The group turned by a rotation vector about its own axes, and moved along them."""
+    rotation, origin = symmetry.placement
+    turn = Rotation.from_rotvec(step[:3]).as_matrix()
+    return Symmetry(symmetry.kind, Placement(rotation @ turn, origin + rotation @ step[3:]))
 
 
 def moving(symmetry: Symmetry) -> Orbit:

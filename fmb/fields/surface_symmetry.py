@@ -8,12 +8,11 @@ import numpy as np
 import trimesh
 from jaxtyping import Float
 from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 from trimesh.sample import sample_surface
 
-from fmb.fields.correlation import Bodies, Likeness, likely_symmetries
+from fmb.fields.correlation import Bodies, Likeness, likely_symmetries, stepped
 from fmb.geometry.distances import distance_to
-from fmb.geometry.symmetry import GROUPS, NO_SYMMETRY, Orbit, Placement, Symmetry, apply_to_points
+from fmb.geometry.symmetry import GROUPS, NO_SYMMETRY, Orbit, Symmetry, apply_to_points
 
 SAMPLES, MOVED, MEASURED = 20_000, 2_000, 1_000  # points of the surface: to be near to, to be moved, to be measured
 STEPS = 20  # of Gauss and Newton, at most
@@ -92,13 +91,6 @@ def refine(skin: Skin, start: Symmetry) -> Symmetry:
         if np.abs(step).max() < SETTLED:
             break
     return symmetry
-
-
-def stepped(symmetry: Symmetry, step: Float[np.ndarray, "6"]) -> Symmetry:
-    """The group turned by a rotation vector about its own axes, and moved along them."""
-    rotation, origin = symmetry.placement
-    turn = Rotation.from_rotvec(step[:3]).as_matrix()
-    return Symmetry(symmetry.kind, Placement(rotation @ turn, origin + rotation @ step[3:]))
 
 
 def _images(symmetry: Symmetry, points: np.ndarray) -> np.ndarray:
