@@ -170,8 +170,10 @@ def begin_blobs(
         return edges_from_mixture(mixture), {"symmetry": {"kind": NO_SYMMETRY}}
     count = -(-len(mixture.mean) // len(GROUPS[chosen.symmetry.kind]().maps))
     folded = fold(mixture, chosen.symmetry, count)
-    told = {"kind": chosen.symmetry.kind, "score": chosen.score, "share_far": chosen.far}
-    told |= {
+    told = {
+        "kind": chosen.symmetry.kind,
+        "score": chosen.score,
+        "share_far": chosen.far,
         "distance_in_scales": chosen.distance,
         "holds": chosen.holds,
         "components_fitted": len(folded.fundamental.mean),

@@ -7,8 +7,10 @@ that it covers cost their cross-entropy, but covered background on the open side
 lie together. At the end only the pixels that the best pose says to be hidden are left out.
 """
 
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -103,11 +105,8 @@ def covering(
     middle, at = np.asarray(mixture.mean, float).mean(0), np.array(pose, float)
     at[:3, 3] = (at[:3, 3] - middle) / scale
     lens = np.asarray(observation.intrinsics, float)[None]
-    return look(_like(mixture, middle, scale), Cameras(at[None], lens), observation.silhouette.shape).alpha[0]
-
-
-def _like(mixture: Mixture, middle: np.ndarray, scale: float) -> Mixture:
-    return Mixture(*(np.asarray(field, mixture.mean.dtype) for field in canonical(mixture, middle, scale)))
+    placed = jax.tree.map(partial(np.asarray, dtype=mixture.mean.dtype), canonical(mixture, middle, scale))
+    return look(placed, Cameras(at[None], lens), observation.silhouette.shape).alpha[0]
 
 
 def price(

@@ -9,7 +9,9 @@ import pytest
 import trimesh
 
 import run_fmb
+from fm_render import Mixture
 from fmb.config import Config
+from fmb.fields.body_symmetry import body_of
 from fmb.fields.surface_symmetry import SurfaceLikeness
 from fmb.files.models import read_mixture
 from fmb.geometry.frames import Frame
@@ -92,7 +94,10 @@ def test_what_is_not_symmetric_is_not_made_so_by_a_plane_of_it(tmp_path: Path):
     found = SurfaceLikeness(plane_symmetry(np.eye(3)[0], 0.0), 0.97, 0.001, 0.0)
     assert found.holds
     frame = Frame(np.zeros(3), np.asarray(1.0))
-    subject, config = Subject("model.npz", frame, wedge(), None, False), Config()
+    body = body_of(
+        Mixture(np.zeros((1, 3)), 5.0 * np.eye(3)[None], np.full(1, 2.0))
+    )  # a model: its surface does not decide
+    subject, config = Subject("model.npz", frame, wedge(), None, body), Config()
     config = replace(config, reflection=replace(config.reflection, symmetrise="centre"))
     with pytest.raises(ValueError, match=r"^model.npz: no plane of symmetry \(nearest: plane, correlation 0.970"):
         made_symmetric(subject, Answer([found], None, found), config, tmp_path)
