@@ -94,9 +94,7 @@ def test_what_is_not_symmetric_is_not_made_so_by_a_plane_of_it(tmp_path: Path):
     found = SurfaceLikeness(plane_symmetry(np.eye(3)[0], 0.0), 0.97, 0.001, 0.0)
     assert found.holds
     frame = Frame(np.zeros(3), np.asarray(1.0))
-    body = body_of(
-        Mixture(np.zeros((1, 3)), 5.0 * np.eye(3)[None], np.full(1, 2.0))
-    )  # a model: its surface does not decide
+    body = body_of(Mixture(np.zeros((1, 3)), 5.0 * np.eye(3)[None], np.full(1, 2.0)))  # of a model
     subject, config = Subject("model.npz", frame, wedge(), None, body), Config()
     config = replace(config, reflection=replace(config.reflection, symmetrise="centre"))
     with pytest.raises(ValueError, match=r"^model.npz: no plane of symmetry \(nearest: plane, correlation 0.970"):
